@@ -1,0 +1,227 @@
+"""The suite file: its typed form, where it is found, overrides, and one-line errors that name the key."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from harness import suites
+from harness.errors import InputError
+from harness.registry import nearest
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Settings(BaseModel):
+    """A group of settings; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class BackboneConfig(Settings):
+    """The shared convolutional layers. `cache: false` runs a frozen backbone on every batch (slow; same numbers)."""
+
+    name: str = "efficientnet-lite0"
+    weights: Literal["imagenet", "none"] = "imagenet"
+    train: Literal["never", "first", "always"] = "never"
+    image_size: int = Field(128, ge=16, le=1024)
+    cache: bool = True
+
+
+class HeadConfig(Settings):
+    """The classifier on top: linear, or an MLP with these hidden widths."""
+
+    hidden: list[int] = []
+
+
+class LaterConfig(Settings):
+    """Training settings for experiences after the first; what is not given stays as in `training`."""
+
+    epochs: int | None = Field(None, ge=1)
+    lr: float | None = Field(None, gt=0)
+    milestones: list[int] | None = None
+
+
+class TrainingConfig(Settings):
+    """How each experience is trained. The optimizer starts anew in each; at each milestone (epoch) lr is scaled."""
+
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(32, ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = Field(0.003, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    milestones: list[int] = []
+    milestone_factor: float = Field(0.1, gt=0)
+    later: LaterConfig = LaterConfig()
+
+
+class EvaluationConfig(Settings):
+    """The split that fills the accuracy matrix: `test`, or `validation` while settings are being chosen."""
+
+    split: Literal["test", "validation"] = "test"
+
+
+class LatencyConfig(Settings):
+    """Latency: forward passes at `batch` on real images after `warmup`, alternating with the bare backbone + one head."""
+
+    calls: int = Field(100, ge=1)
+    warmup: int = Field(10, ge=0)
+    batch: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1)
+    enabled: bool = True
+
+
+class SuiteConfig(Settings):
+    """A suite: benchmark x strategies x seeds with all their settings."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    description: str = ""
+    benchmark: dict[str, Any]
+    backbone: BackboneConfig = BackboneConfig()
+    head: HeadConfig = HeadConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    strategies: dict[str, dict[str, Any]] = Field(min_length=1)
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    plugins: list[str] = []
+    latency: LatencyConfig = LatencyConfig()
+    tuning: str = ""
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _fill_strategies(cls, value: Any) -> Any:
+        """`[ewc, lwf]` and `{ewc: }` are short for `{ewc: {strategy: ewc}}`; the key is the label in reports."""
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            value = {str(item): None for item in value}
+        if not isinstance(value, Mapping):
+            return value
+        filled = {}
+        for label, settings in value.items():
+            settings = dict(settings or {}) if isinstance(settings, Mapping) or settings is None else settings
+            if isinstance(settings, dict) and "avalanche" not in settings:
+                settings = {"strategy": label, **settings}
+            filled[str(label)] = settings
+        return filled
+
+    @field_validator("strategies")
+    @classmethod
+    def _check_labels(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for label in value:
+            if not label or any(c in label for c in "/\\\0") or label.startswith(".") or len(label) > 80:
+                raise ValueError(f"{label!r} cannot name a strategy: it becomes part of a folder's name")
+        return value
+
+    @field_validator("seeds")
+    @classmethod
+    def _check_seeds(cls, value: list[int]) -> list[int]:
+        if len(set(value)) != len(value) or min(value) < 0:
+            raise ValueError("seeds must be different non-negative integers")
+        return value
+
+
+def parse(model: type[Model], values: Any, where: str = "") -> Model:
+    """Validate `values`; the first fault becomes an InputError of one line that names the key (and the nearest)."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(_one_line(model, error, where)) from error
+
+
+def _one_line(model: type[BaseModel], error: ValidationError, where: str) -> str:
+    fault = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in fault["loc"])
+    dotted = ".".join(part for part in (where, place) if part)
+    if fault["type"] == "extra_forbidden":
+        owner: Any = model
+        for part in fault["loc"][:-1]:
+            annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
+            if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+                break
+            owner = annotation
+        return f"unknown key {dotted!r}{nearest(str(fault['loc'][-1]), owner.model_fields)}"
+    if fault["type"] == "missing":
+        return f"the key {dotted!r} is missing"
+    given = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{dotted or model.__name__}: {message}{given}"
+
+
+def read_suite(name_or_path: str) -> dict[str, Any]:
+    """The raw mapping of a shipped suite (by name) or of a YAML file (by path).
+
+    Raises InputError if there is no such suite, or the file is not valid YAML holding a mapping.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        if not path.is_file():
+            raise InputError(f"suite {path}: no such file")
+    elif name_or_path in suites.shipped():
+        path = suites.FOLDER / f"{name_or_path}.yaml"
+    else:
+        raise InputError(f"unknown suite {name_or_path!r}{nearest(name_or_path, suites.shipped())}")
+    return read_yaml(path)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping. Raises InputError, in one line with the line number, if it does not."""
+    try:
+        value = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{place}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a mapping of settings was expected")
+    return value
+
+
+def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
+    """Apply `--set key.sub=value` (value read as YAML) in place.
+
+    A first part that is no key of a suite but a label of its strategies is short for `strategies.<label>`.
+    Raises InputError for a malformed assignment or a path through something that is not a mapping.
+    """
+    for assignment in assignments:
+        dotted, equals, text = assignment.partition("=")
+        if not equals or not dotted:
+            raise InputError(f"--set {assignment!r}: expected key=value")
+        keys = dotted.split(".")
+        if keys[0] not in SuiteConfig.model_fields:
+            labels = list(values.get("strategies") or {})
+            if keys[0] not in labels:
+                known = [*SuiteConfig.model_fields, *labels]
+                raise InputError(f"--set {dotted}: unknown key {keys[0]!r}{nearest(keys[0], known)}")
+            keys.insert(0, "strategies")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise InputError(f"--set {assignment!r}: the value is not valid YAML") from error
+        target = values
+        for depth, key in enumerate(keys[:-1]):
+            if isinstance(target, dict) and depth == 0 and key == "strategies" and isinstance(target.get(key), list):
+                target[key] = {str(item): None for item in target[key]}
+            if target.get(key) is None:
+                target[key] = {}
+            target = target[key]
+            if not isinstance(target, dict):
+                raise InputError(f"--set {dotted}: {'.'.join(keys[: depth + 1])} holds no keys")
+        target[keys[-1]] = value
+
+
+def select(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    """`wanted` in the order given, each of which must be known. Raises InputError naming the nearest."""
+    for item in wanted:
+        if item not in known:
+            close = difflib.get_close_matches(item, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; the suite has: {', '.join(known)}"
+            raise InputError(f"{kind} {item!r} is not in the suite{hint}")
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,91 @@
+"""Atomic writes, the cache folder and content hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; on success it is synced to disk and renamed to `path`.
+
+    If the block raises, `path` keeps what it held before and the temporary file is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    with atomic(path) as stream:
+        stream.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON; floats that are not finite are refused (ValueError), as JSON has no word for them."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def cache_root() -> Path:
+    """The user's cache folder: `LORISBENCH_CACHE`, or `lorisbench` in `XDG_CACHE_HOME` or `~/.cache`."""
+    if own := os.environ.get("LORISBENCH_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorisbench"
+
+
+def digest_of(value: Any) -> str:
+    """BLAKE2b (128 bit, hex) of a JSON-able value, independent of the order of mapping keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
+
+
+def digest_of_file(path: str | Path) -> str:
+    """BLAKE2b (128 bit, hex) of a file's bytes."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+KINDS = ("renders", "images", "features", "hashes")
+
+
+def cache_contents() -> list[tuple[str, int, int]]:
+    """(kind, entries, bytes) of each part of the cache folder."""
+    contents = []
+    for kind in KINDS:
+        folder = cache_root() / kind
+        entries = list(folder.iterdir()) if folder.is_dir() else []
+        contents.append((kind, len(entries), sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())))
+    return contents
+
+
+def clear_cache(kind: str = "") -> int:
+    """Delete one part of the cache, or all of it; returns the bytes freed. Raises InputError for an unknown part."""
+    import shutil
+
+    from harness.config import select
+
+    kinds = select("cache", [kind], KINDS) if kind else KINDS
+    freed = sum(size for name, _, size in cache_contents() if name in kinds)
+    for name in kinds:
+        shutil.rmtree(cache_root() / name, ignore_errors=True)
+    return freed

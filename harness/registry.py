@@ -1,0 +1,189 @@
+"""A typed registry of strategies and benchmarks: lazy entries, nearest-name errors, outside plugins.
+
+Built-in components are found by reading (not importing) the source files of their package, so that listing
+them costs milliseconds although the modules themselves import torch and avalanche.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from harness.errors import InputError
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint such as `; did you mean 'ewc'?`, or the list of what there is when nothing is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; there is: {', '.join(names)}" if names else ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a component without importing it. `fields` maps a setting to (type, default) as source text."""
+
+    name: str
+    module: str
+    summary: str
+    fields: dict[str, tuple[str, str]] = field(default_factory=dict)
+    origin: str = "built-in"
+
+
+class Registry:
+    """Components of one kind by name.
+
+    Parameters
+    ----------
+    kind : word used in messages, `strategy` or `benchmark`.
+    package : folder and import package scanned for built-ins.
+    group : entry-point group of installed outside packages.
+    """
+
+    def __init__(self, kind: str, package: str, group: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._group = group
+        self._loaded: dict[str, type] = {}
+        self._entries: dict[str, Entry] | None = None
+
+    def add(self, name: str, component: type) -> None:
+        """Register an imported class. Raises InputError if another class holds the name already."""
+        module = component.__module__
+        holder = self._loaded.get(name)
+        known = self.entries().get(name)
+        if (holder is not None and holder.__module__ != module) or (
+            known is not None and known.origin == "built-in" and known.module != module
+        ):
+            other = holder.__module__ if holder is not None else known.module if known else ""
+            raise InputError(f"{self.kind} {name!r} of {module} clashes with the one of {other}; rename it")
+        self._loaded[name] = component
+        if known is None:
+            self.entries()[name] = Entry(name, module, summary_of(component.__doc__), origin="plugin")
+
+    def entries(self) -> dict[str, Entry]:
+        """All components known, sorted by name: built-ins by their source, installed ones by their metadata."""
+        if self._entries is None:
+            found: dict[str, Entry] = {}
+            for path in sorted((_ROOT / self._package).glob("*.py")):
+                for entry in scan(path, f"{self._package}.{path.stem}"):
+                    found[entry.name] = entry
+            for point in entry_points(group=self._group):
+                if point.name in found:
+                    raise InputError(
+                        f"{self.kind} {point.name!r} of the installed package {point.value} clashes with a built-in"
+                    )
+                found[point.name] = Entry(point.name, point.value, "(installed package)", origin="entry point")
+            self._entries = found
+        return self._entries
+
+    def names(self) -> list[str]:
+        return sorted(self.entries())
+
+    def get(self, name: str) -> type:
+        """The class registered as `name`, imported now if need be. Raises InputError naming the nearest name."""
+        if name not in self._loaded:
+            entry = self.entries().get(name)
+            if entry is None:
+                raise InputError(f"unknown {self.kind} {name!r}{nearest(name, self.names())}")
+            module = entry.module.partition(":")[0]
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                raise InputError(f"{self.kind} {name!r} ({module}) cannot be imported: {error}") from error
+            if name not in self._loaded:
+                raise InputError(f"{module} defines no {self.kind} named {name!r}")
+        return self._loaded[name]
+
+
+def summary_of(doc: str | None) -> str:
+    return (doc or "").strip().partition("\n")[0]
+
+
+def scan(path: Path, module: str) -> list[Entry]:
+    """The components a source file defines: classes with a `name="..."` keyword in their bases.
+
+    Raises InputError naming file and line if the file is not valid Python.
+    """
+    try:
+        tree = ast.parse(path.read_text("utf-8"), filename=str(path))
+    except SyntaxError as error:
+        raise InputError(f"{path}:{error.lineno}: {error.msg}") from error
+    found = []
+    for node in tree.body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for keyword in node.keywords:
+            if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+                fields = {
+                    item.target.id: (
+                        ast.unparse(item.annotation),
+                        ast.unparse(item.value) if item.value else "(required)",
+                    )
+                    for item in node.body
+                    if isinstance(item, ast.AnnAssign)
+                    and isinstance(item.target, ast.Name)
+                    and not ast.unparse(item.annotation).startswith("ClassVar")
+                }
+                found.append(Entry(str(keyword.value.value), module, summary_of(ast.get_docstring(node)), fields))
+    return found
+
+
+def load_plugin(file: str | Path) -> None:
+    """Import a plugin file given by `--plugin` or `plugins:`; its strategies and benchmarks register themselves.
+
+    Raises InputError with one line if the file is missing, fails to import or defines no component.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"plugin {path}: no such file")
+    module_name = f"lorisbench_plugin_{path.stem}"
+    if module_name in sys.modules and getattr(sys.modules[module_name], "__file__", None) == str(path.resolve()):
+        return
+    before = sum(len(registry._loaded) for registry in _ALL)
+    spec = importlib.util.spec_from_file_location(module_name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise InputError(f"plugin {path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except InputError:
+        del sys.modules[module_name]
+        raise
+    except Exception as error:
+        del sys.modules[module_name]
+        raise InputError(f"plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
+    if sum(len(registry._loaded) for registry in _ALL) == before:
+        raise InputError(f'plugin {path} defines no strategy or benchmark (class X(Strategy, name="x"))')
+
+
+def import_object(dotted: str) -> Any:
+    """The object behind `package.module:Name`. Raises InputError naming what is missing."""
+    module_name, colon, attribute = dotted.partition(":")
+    if not colon:
+        raise InputError(f"{dotted!r} is not of the form package.module:ClassName")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"{module_name} cannot be imported: {error}") from error
+    if not hasattr(module, attribute):
+        raise InputError(f"{module_name} has no {attribute!r}{nearest(attribute, dir(module))}")
+    return getattr(module, attribute)
+
+
+STRATEGIES = Registry("strategy", "strategies", "lorisbench.strategies")
+BENCHMARKS = Registry("benchmark", "benchmarks", "lorisbench.benchmarks")
+_ALL = (STRATEGIES, BENCHMARKS)

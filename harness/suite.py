@@ -1,0 +1,169 @@
+"""A suite resolved: its plugins loaded, its components validated, its runs listed with their ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.component import Component
+from harness.config import SuiteConfig, TrainingConfig, override, parse, read_suite, select
+from harness.errors import InputError
+from harness.files import digest_of
+from harness.registry import BENCHMARKS, STRATEGIES, load_plugin
+
+OWN_KEYS = ("strategy", "training")  # keys of a strategy's entry that are not settings of its class
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: what is trained, with which settings, under which seed. `config` is what config.yaml holds."""
+
+    run_id: str
+    label: str
+    seed: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A validated suite. `resolved` is the mapping written to suite.yaml: every default filled in."""
+
+    config: SuiteConfig
+    resolved: dict[str, Any]
+    runs: list[RunSpec]
+
+
+def load_suite(
+    name_or_path: str,
+    *,
+    data_root: Path | None = None,
+    strategies: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    assignments: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+) -> Suite:
+    """Read a suite by name or path, apply what the command line changes, and validate all of it.
+
+    Raises InputError, in one line naming the key, for anything misspelt, unknown or out of range.
+    """
+    raw = read_suite(name_or_path)
+    override(raw, assignments)
+    if plugins:
+        raw["plugins"] = [*(raw.get("plugins") or []), *plugins]
+    base = Path(name_or_path).resolve().parent if Path(name_or_path).is_file() else Path.cwd()
+    return resolve(parse(SuiteConfig, raw), data_root=data_root, strategies=strategies, seeds=seeds, base=base)
+
+
+def resolve(
+    config: SuiteConfig,
+    *,
+    data_root: Path | None = None,
+    strategies: Sequence[str] = (),
+    seeds: Sequence[int] = (),
+    base: Path | None = None,
+) -> Suite:
+    """Fill in the defaults of every component and list the runs (strategies outer, seeds inner)."""
+    config = config.model_copy(deep=True)
+    config.plugins = [_find_plugin(plugin, base) for plugin in config.plugins]
+    for plugin in config.plugins:
+        load_plugin(plugin)
+    if strategies:
+        labels = select("strategy", strategies, list(config.strategies))
+        config.strategies = {label: config.strategies[label] for label in labels}
+    if seeds:
+        config.seeds = parse_seeds(seeds)
+    config.benchmark = _resolve_benchmark(config.benchmark, data_root)
+    config.strategies = {label: _resolve_strategy(label, s, config) for label, s in config.strategies.items()}
+    resolved = config.model_dump(mode="json")
+    runs = [_spec(resolved, label, seed) for label in config.strategies for seed in config.seeds]
+    return Suite(config, resolved, runs)
+
+
+def parse_seeds(seeds: Sequence[int]) -> list[int]:
+    return parse(SuiteConfig, {"name": "x", "benchmark": {}, "strategies": ["x"], "seeds": list(seeds)}).seeds
+
+
+def make_benchmark(settings: Mapping[str, Any]) -> Any:
+    """The benchmark component of resolved settings (`name` plus its fields)."""
+    settings = dict(settings)
+    return _component(BENCHMARKS, settings.pop("name", None), settings, "benchmark")
+
+
+def make_strategy(settings: Mapping[str, Any], where: str = "strategy") -> Any:
+    """The strategy component of a resolved entry (`strategy` plus its fields; `training` is the run's)."""
+    fields = {key: value for key, value in settings.items() if key not in OWN_KEYS}
+    return _component(STRATEGIES, settings.get("strategy"), fields, where)
+
+
+def _component(registry: Any, name: Any, settings: dict[str, Any], where: str) -> Component:
+    if not isinstance(name, str):
+        raise InputError(
+            f"{where}: it must say which {registry.kind} it is (name), one of {', '.join(registry.names())}"
+        )
+    return parse(registry.get(name), settings, where)
+
+
+def _resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None) -> dict[str, Any]:
+    settings = dict(settings)
+    if data_root is not None:
+        component = make_benchmark(settings)
+        if component.real is not None:
+            # the same protocol on real data: keep the settings that the real benchmark also has
+            target = BENCHMARKS.get(component.real)
+            kept = {k: v for k, v in settings.items() if k in target.model_fields}  # type: ignore[attr-defined]
+            settings = {"name": component.real, **kept}
+        elif "root" not in type(component).model_fields:
+            raise InputError(f"benchmark {component.name!r} reads no folder: --data-root does not apply")
+        settings["root"] = str(data_root.resolve())
+    component = make_benchmark(settings)
+    return {"name": component.name, **component.model_dump(mode="json")}
+
+
+def _resolve_strategy(label: str, settings: Mapping[str, Any], config: SuiteConfig) -> dict[str, Any]:
+    settings = dict(settings)
+    where = f"strategies.{label}"
+    if "avalanche" in settings:
+        settings = {"strategy": "avalanche", "plugin": settings.pop("avalanche"), **settings}
+    training = config.training.model_dump()
+    own = settings.get("training") or {}
+    if not isinstance(own, Mapping):
+        raise InputError(f"{where}.training: a mapping was expected")
+    for key, value in own.items():
+        both = isinstance(value, Mapping) and isinstance(training.get(key), Mapping)
+        training[key] = {**training[key], **value} if both else value
+    component = make_strategy(settings, where)
+    checked = parse(TrainingConfig, training, f"{where}.training")
+    return {
+        "strategy": component.name,
+        **component.model_dump(mode="json"),
+        "training": checked.model_dump(mode="json"),
+    }
+
+
+def _find_plugin(plugin: str, base: Path | None) -> str:
+    """Plugin files named in a suite are relative to the suite's folder, those of the command line to the current."""
+    beside = (base or Path.cwd()) / plugin
+    return str(beside.resolve() if not Path(plugin).is_file() and beside.is_file() else Path(plugin).resolve())
+
+
+def _spec(resolved: Mapping[str, Any], label: str, seed: int) -> RunSpec:
+    entry = dict(resolved["strategies"][label])
+    training = entry.pop("training")
+    benchmark = {key: value for key, value in resolved["benchmark"].items() if key != "root"}
+    config = {
+        "benchmark": benchmark,
+        "backbone": resolved["backbone"],
+        "head": resolved["head"],
+        "training": training,
+        "evaluation": resolved["evaluation"],
+        "device": resolved["device"],
+        "strategy": entry,
+        "seed": seed,
+    }
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", label)
+    protocol = f"-{benchmark['protocol']}" if "protocol" in benchmark else ""
+    run_id = f"{benchmark['name']}{protocol}.{plain}.s{seed}.{digest_of({'label': label, **config})[:10]}"
+    return RunSpec(run_id, label, seed, {"run_id": run_id, "label": label, **config})

@@ -1,0 +1,14 @@
+"""The shipped suites: YAML files in this folder; the first comment line of each is its summary."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def shipped() -> dict[str, str]:
+    """Name and one-line summary of each shipped suite, sorted by name."""
+    found = {}
+    for path in sorted(FOLDER.glob("*.yaml")):
+        with open(path, encoding="utf-8") as lines:
+            found[path.stem] = next(lines, "").removeprefix("#").strip()
+    return found
