@@ -1,0 +1,128 @@
+"""The manifest: one table of images, from which the stream, the features and every report are made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harness.errors import InputError
+from harness.files import cache_root, digest_of_file, write_json
+
+COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "level", "recording"]
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A table of images with what is needed to make a stream of them.
+
+    Attributes
+    ----------
+    table : one row an image with the columns `COLUMNS`; `path` is relative to `root` (POSIX separators), `label` and
+        `experience` are 0-based integers, `split` is one of `SPLITS`, `level` an integer, the rest text.
+    root : folder the paths are relative to.
+    name : name of the data set, as shown in reports.
+    synthetic : True for anything that is not a recording of the real world.
+    classes : class names; position is the label.
+    experience_names : a short name for each experience.
+    source : where the data come from, one line.
+
+    Raises
+    ------
+    InputError : on construction, if a split of an experience is empty, an image has no bytes or a label is out of range.
+    """
+
+    table: pd.DataFrame
+    root: Path
+    name: str
+    synthetic: bool
+    classes: Sequence[str]
+    experience_names: Sequence[str]
+    source: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        missing = [column for column in COLUMNS if column not in self.table.columns]
+        if missing:
+            raise InputError(f"{self.name}: the manifest lacks the column {missing[0]!r}")
+        wrong = self.table[(self.table.label < 0) | (self.table.label >= len(self.classes))]
+        if len(wrong):
+            raise InputError(
+                f"{wrong.path.iloc[0]}: label {wrong.label.iloc[0]} is not in 0..{len(self.classes) - 1}"
+            )
+        present = set(zip(self.table.experience.tolist(), self.table.split.tolist(), strict=True))
+        for index, name in enumerate(self.experience_names):
+            for split in SPLITS:
+                if (index, split) not in present:
+                    raise InputError(f"{self.root}: experience {name!r} has no {split} images")
+
+    @property
+    def experiences(self) -> int:
+        return len(self.experience_names)
+
+    def rows(self, split: str, experience: int) -> np.ndarray:
+        """Positions (int64) of the images of one split of one experience, in table order."""
+        return np.flatnonzero((self.table.split == split) & (self.table.experience == experience))
+
+    def files(self) -> list[str]:
+        """Absolute file names in table order."""
+        return [os.path.join(self.root, path) for path in self.table.path]
+
+    @cached_property
+    def content_hash(self) -> str:
+        """BLAKE2b (128 bit, hex) of the table and of the bytes of every image.
+
+        Hashing many gigabytes is slow, so the result is remembered in the cache folder for a given list of names,
+        sizes and modification times. Raises InputError for a missing or zero-byte image.
+        """
+        files = self.files()
+        table = hashlib.blake2b(digest_size=16)
+        table.update(self.table[COLUMNS].to_csv(index=False).encode("utf-8"))
+        table.update("\n".join([*self.classes, "", *self.experience_names]).encode("utf-8"))
+        stamp = table.copy()
+        for file in files:
+            try:
+                stat = os.stat(file)
+            except OSError as error:
+                raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+            if stat.st_size == 0:
+                raise InputError(f"{file}: the image has no bytes")
+            stamp.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        memo = cache_root() / "hashes" / f"{stamp.hexdigest()}.json"
+        if memo.is_file():
+            return str(json.loads(memo.read_text("utf-8"))["content_hash"])
+        with ThreadPoolExecutor() as pool:
+            for digest in pool.map(digest_of_file, files, chunksize=64):
+                table.update(digest.encode("ascii"))
+        value = table.hexdigest()
+        write_json(memo, {"root": str(self.root), "images": len(files), "content_hash": value})
+        return value
+
+    def counts(self) -> pd.DataFrame:
+        """One row an experience: its number, name, factor, level and images per split."""
+        grouped = self.table.groupby(["experience", "split"]).size().unstack(fill_value=0)
+        first = self.table.groupby("experience")[["factor", "level"]].first()
+        frame = pd.DataFrame(
+            {"name": list(self.experience_names)}, index=pd.RangeIndex(self.experiences, name="experience")
+        )
+        return frame.join(first).join(grouped[list(SPLITS)]).reset_index()
+
+    def describe(self) -> dict[str, object]:
+        """What a report says of the data: see data.json in the output."""
+        return {
+            "name": self.name,
+            "synthetic": self.synthetic,
+            "source": self.source,
+            "classes": list(self.classes),
+            "images": len(self.table),
+            "content_hash": self.content_hash,
+        }

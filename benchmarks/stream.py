@@ -1,0 +1,84 @@
+"""The stream: an Avalanche benchmark with one train, validation and test experience per task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline, with_task_labels
+from avalanche.benchmarks.utils import DataAttribute
+from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_classification_dataset
+from torch.utils.data import Dataset
+
+from benchmarks.manifest import SPLITS, Manifest
+
+SAMPLE_INDEX = "sample_index"
+
+
+class Store:
+    """The samples of a whole stream as two tensors; every dataset of the stream is a view of them.
+
+    Attributes
+    ----------
+    x : inputs of shape (images, ...): uint8 images (images, 3, size, size) or float32 features (images, dim). May
+        be replaced (images by the features of a backbone that has just been frozen); all datasets follow.
+    y : int64 labels of shape (images,).
+    """
+
+    def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
+        self.x = x
+        self.y = y
+
+
+class Rows(Dataset):
+    """Some rows of a store, as (input, label) pairs."""
+
+    def __init__(self, store: Store, rows: np.ndarray) -> None:
+        self.store = store
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        row = int(self.rows[index])
+        return self.store.x[row], int(self.store.y[row])
+
+
+def make_stream(manifest: Manifest, store: Store) -> Any:
+    """An Avalanche benchmark of a manifest with `train_stream`, `validation_stream` and `test_stream`.
+
+    Every experience has its dataset with targets, task labels (all 0: data-incremental), `task_set` and the attribute
+    `sample_index` (row of the store); subsets and concatenations keep it, so that a loader can fetch whole batches
+    from the store instead of collating single samples.
+    """
+    datasets = {
+        split: [
+            _dataset(store, manifest.rows(split, experience)) for experience in range(manifest.experiences)
+        ]
+        for split in SPLITS
+    }
+    benchmark = with_classes_timeline(with_task_labels(benchmark_from_datasets(**datasets)))
+    for stream in benchmark.streams.values():
+        for experience in stream:
+            # Avalanche sets a `set` here, but its multi-head models index tensors with it (AVALANCHE 0.8)
+            experience.classes_in_this_experience = sorted(experience.classes_in_this_experience)
+    return benchmark
+
+
+def _dataset(store: Store, rows: np.ndarray) -> Any:
+    # The public as_taskaware_classification_dataset adds no task labels and a public TaskLabels attribute gives no
+    # `task_set`, which Avalanche's own LwF needs: only the private maker gives both (AVALANCHE 1.4).
+    dataset = _make_taskaware_classification_dataset(
+        Rows(store, rows), task_labels=0, targets=store.y[torch.from_numpy(rows)].tolist()
+    )
+    return dataset.update_data_attribute(SAMPLE_INDEX, DataAttribute(rows.tolist(), SAMPLE_INDEX))
+
+
+def rows_of(dataset: Any) -> torch.Tensor | None:
+    """Rows (int64) of the store behind an Avalanche dataset, or None if it holds samples from elsewhere."""
+    attribute = getattr(dataset, SAMPLE_INDEX, None)
+    if attribute is None or len(attribute) != len(dataset):
+        return None
+    return torch.as_tensor(np.fromiter(attribute, dtype=np.int64, count=len(dataset)))

@@ -1,0 +1,117 @@
+"""Fixtures: a tiny data set in the release layout, and suites that train on it in seconds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+FACTORS = ("illumination", "occlusion", "pixel", "clutter")
+OBJECTS = ("box_01", "cup_01", "cup_02")
+
+
+def write_release(root: Path, objects: tuple[str, ...] = OBJECTS, per_split: int = 2, size: int = 32) -> Path:
+    """A tree in the release layout: an object is a colour, a segment a brightness, a frame a little noise."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(60, 255, (len(objects), 3))
+    for split in ("train", "validation", "test"):
+        for factor in FACTORS:
+            for segment in range(1, 10):
+                shade = 0.4 + 0.06 * segment
+                for name, colour in zip(objects, colours, strict=True):
+                    folder = root / split / factor / f"segment{segment}" / name
+                    folder.mkdir(parents=True)
+                    for frame in range(per_split):
+                        noise = rng.normal(0, 12, (size, size + 8, 3))
+                        pixels = np.clip(colour * shade + noise, 0, 255).astype(np.uint8)
+                        Image.fromarray(pixels).save(folder / f"{frame:03d}.jpg", quality=90)
+    return root
+
+
+@pytest.fixture(scope="session")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """648 images: 3 objects, 4 factors, 9 segments, 3 splits, 2 frames."""
+    return write_release(tmp_path_factory.mktemp("data") / "release")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder of the test session's own; nothing of the user's is read or written."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["LORISBENCH_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture
+def suite_file(tmp_path: Path, release: Path) -> Callable[..., Path]:
+    """Writes a suite on the tiny data set: `suite_file(strategies=..., seeds=[0], ...)` -> path."""
+
+    def write(**changes: object) -> Path:
+        settings: dict[str, object] = {
+            "name": "tiny",
+            "benchmark": {
+                "name": "openloris",
+                "protocol": "factor",
+                "factor": "clutter",
+                "root": str(release),
+            },
+            "backbone": {"name": "efficientnet-lite0", "image_size": 32},
+            "training": {"epochs": 2, "batch_size": 4},
+            "strategies": ["naive"],
+            "seeds": [0],
+            "latency": {"calls": 2, "warmup": 0},
+            **changes,
+        }
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def make_release() -> Callable[..., Path]:
+    """The function that writes such a tree: `make_release(root, objects=..., per_split=..., size=...)`."""
+    return write_release
+
+
+@dataclass
+class Answer:
+    """What a command of the command line answered."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Runs `lorisbench WORDS...` in this process: `cli("run", suite, "--out", folder)`.
+
+    Drawing a report takes longer than training on the tiny set: it is left out unless `report=True`.
+    """
+
+    def run(*words: object, report: bool = False) -> Answer:
+        from harness import cli
+        from harness import report as reports
+
+        if not report:
+            monkeypatch.setattr(reports, "write_report", lambda out: out / "report" / "index.html")
+
+        monkeypatch.setattr("sys.argv", ["lorisbench", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return run
