@@ -1,0 +1,153 @@
+"""`lorisbench bench`: what the harness costs on this machine, by alternated comparisons and median ratios."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from harness.errors import InputError
+from harness.registry import nearest
+
+
+def run_benchmarks(what: str = "") -> str:
+    """Run one benchmark, or all; returns lines of text with the machine's description first."""
+    if what and what not in BENCHMARKS:
+        raise InputError(f"unknown benchmark {what!r}{nearest(what, BENCHMARKS)}")
+    from harness.environment import environment
+
+    env = environment(1, "cpu")
+    versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
+    machine = env["machine"]
+    lines = [f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}; {env['date']}"]
+    for name in [what] if what else BENCHMARKS:
+        lines += [f"{name}: {line}" for line in BENCHMARKS[name]()]
+    return "\n".join(lines)
+
+
+def alternated(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each function, all called in turn `rounds` times after one warm-up round."""
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for round_number in range(-1, rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if round_number >= 0:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def startup() -> list[str]:
+    """Wall time of the command line's quick answers against an interpreter that does nothing."""
+
+    def command(*words: str) -> Callable[[], Any]:
+        return lambda: subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+
+    times = alternated(
+        {
+            "pass": command("-c", "pass"),
+            "--help": command("-m", "harness.cli", "--help"),
+            "ls": command("-m", "harness.cli", "ls"),
+        },
+        rounds=15,
+    )
+    base = times.pop("pass")
+    return [
+        f"lorisbench {name} takes {seconds / base:.1f} x `python -c pass` ({seconds * 1e3:.0f} ms, {base * 1e3:.0f} ms)"
+        for name, seconds in times.items()
+    ]
+
+
+def engine() -> list[str]:
+    """Training and evaluating a linear head on features: our engine, Avalanche's own loop, and a bare torch loop."""
+    from types import SimpleNamespace
+
+    import torch
+    from avalanche.training import Naive
+
+    from benchmarks.stream import Store
+    from harness.config import TrainingConfig
+    from harness.engine import Engine, Recorder, make_optimizer
+
+    torch.set_num_threads(1)
+    samples, width, classes, batch = 4000, 1280, 16, 32
+    # two samples more than are trained on: the stream wants a validation and a test split
+    store = Store(torch.randn(samples + 2, width), torch.randint(classes, (samples + 2,)))
+    experience = _one_experience(store, samples)
+    training = TrainingConfig(epochs=1, batch_size=batch)
+
+    def head() -> torch.nn.Module:
+        return torch.nn.Linear(width, classes)
+
+    ours_model, avalanche_model, torch_model = head(), head(), head()
+    ours = Engine(
+        model=ours_model, optimizer=make_optimizer(ours_model, training), plugins=[Recorder()], store=store,
+        training=training, device=torch.device("cpu"), seed=0,
+    )  # fmt: skip
+    theirs = Naive(
+        model=avalanche_model, optimizer=torch.optim.Adam(avalanche_model.parameters()), train_mb_size=batch,
+        train_epochs=1, eval_mb_size=256, evaluator=None,
+    )  # fmt: skip
+    plain = SimpleNamespace(optimizer=torch.optim.Adam(torch_model.parameters()), loss=torch.nn.CrossEntropyLoss())
+
+    def torch_loop() -> None:
+        for rows in torch.randperm(samples).split(batch):
+            plain.optimizer.zero_grad()
+            plain.loss(torch_model(store.x[rows]), store.y[rows]).backward()
+            plain.optimizer.step()
+
+    train = alternated(
+        {"ours": lambda: ours.train(experience), "avalanche": lambda: theirs.train(experience), "torch": torch_loop}, 7
+    )
+    test = alternated({"ours": lambda: ours.eval([experience]), "avalanche": lambda: theirs.eval([experience])}, 7)
+    return [
+        f"training an epoch ({samples} x {width}, batch {batch}): Avalanche's loop takes "
+        f"{train['avalanche'] / train['ours']:.1f} x ours, ours {train['ours'] / train['torch']:.2f} x plain torch",
+        f"evaluating the same: Avalanche's loop takes {test['avalanche'] / test['ours']:.1f} x ours",
+    ]
+
+
+def _one_experience(store: Any, samples: int) -> Any:
+    """A training experience of the first `samples` rows of a store."""
+    from pathlib import Path
+
+    import pandas as pd
+
+    from benchmarks.manifest import COLUMNS, Manifest
+    from benchmarks.stream import make_stream
+
+    splits = ["train"] * samples + ["validation", "test"]
+    rows = [(str(i), int(store.y[i]), "", 0, split, "", 1, "") for i, split in enumerate(splits)]
+    classes = [str(label) for label in range(int(store.y.max()) + 1)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return make_stream(Manifest(table, Path(), "random numbers", True, classes, ["only"]), store).train_stream[0]
+
+
+def memory() -> list[str]:
+    """Peak resident memory of a process that imports what a run needs, and of the quickstart suite."""
+    import tempfile
+
+    suite = [sys.executable, "-m", "harness.cli", "run", "quickstart", "--out"]
+    with tempfile.TemporaryDirectory() as folder:
+        return [
+            f"importing the engine: {_peak([sys.executable, '-c', 'import harness.run']):.2f} GB",
+            f"the quickstart suite: {_peak([*suite, folder + '/out']):.2f} GB",
+        ]
+
+
+def _peak(command: Sequence[str]) -> float:
+    """Peak resident memory in GB (10^9 bytes) of a command, the largest of its processes."""
+    import os
+
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise InputError(f"{' '.join(command)} ended with exit code {process.returncode}")
+    return usage.ru_maxrss * 1024 / 1e9
+
+
+BENCHMARKS: dict[str, Callable[[], list[str]]] = {"startup": startup, "engine": engine, "memory": memory}

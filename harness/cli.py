@@ -1,0 +1,225 @@
+"""The command line. Everything heavy (torch, avalanche, pandas) is imported inside the commands that need it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.errors import InputError
+
+app = typer.Typer(
+    name="lorisbench",
+    help="Continual-learning comparisons on OpenLORIS-Object: run suites, write reports, add strategies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+data_app = typer.Typer(
+    help="Look at data sets and render the synthetic one.", no_args_is_help=True, rich_markup_mode=None
+)
+cache_app = typer.Typer(
+    help="Show or clear what is kept in the cache folder.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(data_app, name="data")
+app.add_typer(cache_app, name="cache")
+
+PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with strategies or benchmarks")]
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
+    out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/<suite>]")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
+    strategies: Annotated[str, typer.Option(help="Only these, separated by commas")] = "",
+    seeds: Annotated[str, typer.Option(help="These seeds, separated by commas")] = "",
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, e.g. training.epochs=5 or ewc.ewc_lambda=10")
+    ] = None,
+    plugin: PluginOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train runs")] = 1,
+    executor: Annotated[str, typer.Option(help="local, or ray (needs the extra [ray])")] = "local",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and list the runs; train nothing")
+    ] = False,
+) -> None:
+    """Run a suite and write its report. Finished runs are kept; exit code 1 if a run failed."""
+    from harness.config import select
+    from harness.suite import load_suite
+
+    select("executor", [executor], ["local", "ray"])
+    resolved = load_suite(
+        suite,
+        data_root=_existing(data_root),
+        strategies=_split(strategies),
+        seeds=_integers(seeds),
+        assignments=assignments or [],
+        plugins=[str(path) for path in plugin or []],
+    )
+    target = out or Path("results") / resolved.config.name
+    if dry_run:
+        from harness.store import Output
+
+        Output(target).check(resolved)
+        for spec in resolved.runs:
+            status = Output(target).run(spec.run_id).status()["status"]
+            print(f"{spec.run_id}\t{status}")
+        return
+    from harness.launch import headline, launch
+
+    frame = launch(resolved, target, workers, executor)
+    print(headline(frame))
+    print(f"report: {target / 'report' / 'index.html'}")
+    faulty = frame[frame.status != "done"]
+    for row in faulty.itertuples():
+        print(f"{row.run_id}: {row.status}: {row.reason}", file=sys.stderr)
+    if len(faulty):
+        raise typer.Exit(1)
+
+
+@app.command()
+def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]) -> None:
+    """Write the report of an output folder again, from its files alone."""
+    from harness.report import write_report
+    from harness.store import Output
+
+    if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
+        with Output(out).locked():
+            Output(out).collect()
+    print(f"report: {write_report(out)}")
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A", help="Output folder")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Output folder compared with A")],
+    fail_on: Annotated[
+        str,
+        typer.Option(help='Exit 1 if true of a strategy\'s mean difference B - A, e.g. "accuracy_last < -0.02"'),
+    ] = "",
+) -> None:
+    """Differences B - A per strategy, paired by seed, with 95 % intervals."""
+    from harness.compare import compare_outputs, violations
+
+    frame = compare_outputs(before, after)
+    print(frame.to_string(index=False))
+    if fail_on:
+        found = violations(frame, fail_on)
+        for line in found:
+            print(line, file=sys.stderr)
+        if found:
+            raise typer.Exit(1)
+
+
+@app.command("ls")
+def list_components(
+    kind: Annotated[str, typer.Argument(help="strategies, benchmarks or suites; all if left out")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, with every setting")] = False,
+    plugin: PluginOption = None,
+) -> None:
+    """List strategies, benchmarks and suites."""
+    from harness.listing import listing
+
+    print(listing(kind, as_json, [str(path) for path in plugin or []]))
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="startup, engine or memory; all if left out")] = "",
+) -> None:
+    """Measure the harness on this machine: alternated comparisons, median ratios."""
+    from harness.bench import run_benchmarks
+
+    print(run_benchmarks(what))
+
+
+@data_app.command()
+def render(
+    out: Annotated[Path | None, typer.Option(help="Folder to make  [default: the cache folder]")] = None,
+    objects: Annotated[int, typer.Option(min=2, help="Object instances (classes)")] = 16,
+    frames: Annotated[int, typer.Option(min=5, help="Frames of each object in each segment")] = 10,
+    size: Annotated[int, typer.Option(min=32, help="Image side in pixels")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the whole set")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes  [default: all cores]")] = None,
+) -> None:
+    """Render OpenLORIS-Sim, the synthetic stand-in, in the layout of the released data set."""
+    from benchmarks.synthetic import render_set
+
+    print(render_set(out, workers, objects=objects, frames=frames, size=size, seed=seed))
+
+
+@data_app.command()
+def describe(
+    root: Annotated[Path, typer.Argument(help="Folder of a data set in the released layout")],
+) -> None:
+    """What a folder holds: classes and images of each experience and split of the 12-task sequence."""
+    from benchmarks.openloris import read_release
+
+    manifest = read_release(root)
+    print(f"{manifest.name}{' (synthetic)' if manifest.synthetic else ''}: {len(manifest.table)} images, "
+          f"{len(manifest.classes)} classes, content {manifest.content_hash}")  # fmt: skip
+    print(manifest.counts().to_string(index=False))
+
+
+@cache_app.command("ls")
+def cache_list() -> None:
+    """Show what the cache folder holds, with sizes."""
+    from harness.files import cache_contents, cache_root
+
+    print(cache_root())
+    for name, count, size in cache_contents():
+        print(f"{name:<10} {count:>6} entries {size / 1e6:>10.1f} MB")
+
+
+@cache_app.command("clear")
+def cache_clear(
+    kind: Annotated[str, typer.Argument(help="renders, images, features or hashes; all if left out")] = "",
+) -> None:
+    """Delete cached renders, images, features and hashes; they are made again when needed."""
+    from harness.files import clear_cache
+
+    print(f"{clear_cache(kind) / 1e6:.1f} MB freed")
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _integers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in _split(text)]
+    except ValueError:
+        raise InputError(f"--seeds {text!r}: integers separated by commas were expected") from None
+
+
+def _existing(folder: Path | None) -> Path | None:
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"--data-root {folder}: no such folder")
+    return folder
+
+
+def main() -> None:
+    """Entry point: an InputError is one line and exit code 2, an interrupt one line and exit code 1."""
+    import warnings
+
+    # Avalanche's import of a solver that only GEM needs; nothing a user of other strategies can act on
+    warnings.filterwarnings("ignore", message="no QP solver found")
+    try:
+        app()
+    except InputError as error:
+        print(f"lorisbench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(
+            "lorisbench: interrupted; finished runs are kept, the same command goes on with the rest",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

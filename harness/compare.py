@@ -1,0 +1,69 @@
+"""`lorisbench compare A B`: differences of two outputs, paired by strategy and seed, and a test on them."""
+
+from __future__ import annotations
+
+import operator
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from harness.config import select
+from harness.errors import InputError
+from harness.statistics import mean_interval
+
+METRICS = (
+    "accuracy_last", "accuracy_seen", "square", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
+    "plasticity", "train_seconds", "latency_p50_ms", "latency_ratio", "model_mb", "state_mb",
+)  # fmt: skip
+OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+
+
+def compare_outputs(before: Path, after: Path) -> pd.DataFrame:
+    """Mean of B - A over the seeds that both have finished, for each strategy and metric.
+
+    Columns: strategy, metric, a, b (means over the shared seeds, in the units of results.csv), difference, low, high
+    (95 % Student-t interval of the paired differences; NaN for one seed), seeds. Raises InputError if an output is
+    missing or they share no finished run.
+    """
+    merged = _finished(before).merge(_finished(after), on=["strategy", "seed"], suffixes=("_a", "_b"))
+    if merged.empty:
+        raise InputError(f"{before} and {after} share no finished run (same strategy label and seed)")
+    rows = []
+    for strategy, group in merged.groupby("strategy", sort=False):
+        for metric in METRICS:
+            a, b = group[f"{metric}_a"].to_numpy(float), group[f"{metric}_b"].to_numpy(float)
+            both = ~(np.isnan(a) | np.isnan(b))
+            if not both.any():
+                continue
+            interval = mean_interval(b[both] - a[both])
+            means = a[both].mean(), b[both].mean()
+            rows.append((strategy, metric, *means, interval.mean, interval.low, interval.high, interval.n))
+    return pd.DataFrame(rows, columns=["strategy", "metric", "a", "b", "difference", "low", "high", "seeds"])
+
+
+def violations(frame: pd.DataFrame, expression: str) -> list[str]:
+    """Strategies whose mean difference fulfils the expression `metric < number` (or <=, >, >=; commas join several).
+
+    Raises InputError if the expression cannot be read.
+    """
+    found = []
+    for part in expression.split(","):
+        match = re.fullmatch(r"\s*([a-z0-9_]+)\s*(<=|>=|<|>)\s*([-+]?[0-9.]+(?:e[-+]?\d+)?)\s*", part)
+        if match is None:
+            raise InputError(f"--fail-on {part.strip()!r}: expected METRIC < NUMBER, e.g. accuracy_last < -0.02")
+        metric, symbol, number = match.groups()
+        select("metric", [metric], METRICS)
+        chosen = frame[frame.metric == metric]
+        for strategy, difference in zip(chosen.strategy, chosen.difference.astype(float), strict=True):
+            if OPERATORS[symbol](difference, float(number)):
+                found.append(f"{strategy}: {metric} B - A = {difference:+.4f} {symbol} {number}")
+    return found
+
+
+def _finished(out: Path) -> pd.DataFrame:
+    if not (out / "results.csv").is_file():
+        raise InputError(f"{out} holds no results.csv; run `lorisbench run SUITE --out {out}` first")
+    frame = pd.read_csv(out / "results.csv")
+    return frame[frame.status == "done"]

@@ -1,0 +1,88 @@
+"""Where runs are trained: in this process, in local worker processes, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from harness.run import Workbench
+    from harness.suite import RunSpec
+
+_benches: dict[str, Workbench] = {}
+
+
+def here(bench: Workbench, specs: Sequence[RunSpec], out: Path) -> Iterator[str]:
+    """Train the runs one after the other in this process; yields each run's id when it has ended."""
+    from harness.run import train
+    from harness.store import Output
+
+    for spec in specs:
+        train(bench, spec, Output(out).run(spec.run_id))
+        yield spec.run_id
+
+
+def local(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: int) -> Iterator[str]:
+    """Train the runs in `workers` fresh processes; yields each run's id when it has ended.
+
+    Numbers do not depend on the number of workers: a run draws nothing from outside itself and the worker has the
+    thread count that the run would have in this process. On an interrupt the workers are stopped.
+    """
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        futures = {pool.submit(train_by_id, resolved, run_id, str(out)): run_id for run_id in run_ids}
+        for future in as_completed(futures):
+            future.result()
+            yield futures[future]
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def ray(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: int) -> Iterator[str]:
+    """Train the runs as Ray tasks; `out`, the cache folder and the data must be on a file system all nodes share."""
+    try:
+        import ray as cluster
+    except ImportError as error:
+        raise InputError("--executor ray needs the package ray: pip install 'lorisbench[ray]'") from error
+    started = not cluster.is_initialized()
+    if started:
+        cluster.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    try:
+        task = cluster.remote(max_retries=0)(train_by_id)
+        pending = {task.remote(resolved, run_id, str(out)): run_id for run_id in run_ids}
+        while pending:
+            (ready, *_), _ = cluster.wait(list(pending), num_returns=1)
+            cluster.get(ready)
+            yield pending.pop(ready)
+    finally:
+        if started:
+            cluster.shutdown()
+
+
+def train_by_id(resolved: dict[str, Any], run_id: str, out: str) -> None:
+    """Train one run of a resolved suite in this process; what runs share is prepared once per process."""
+    from harness.config import SuiteConfig, parse
+    from harness.files import digest_of
+    from harness.run import prepare, train
+    from harness.store import Output
+    from harness.suite import make_benchmark, resolve
+
+    suite = resolve(parse(SuiteConfig, resolved))
+    key = digest_of(resolved)
+    if key not in _benches:
+        _benches[key] = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    spec = next(spec for spec in suite.runs if spec.run_id == run_id)
+    train(_benches[key], spec, Output(Path(out)).run(run_id))
+
+
+Executor = Callable[[dict[str, Any], Sequence[str], Path, int], Iterator[str]]
+EXECUTORS: dict[str, Executor] = {"local": local, "ray": ray}

@@ -1,0 +1,110 @@
+"""Latency of a finished run's model, alternating call by call with the bare backbone and one head."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks import images
+from benchmarks.stream import Store
+from harness.features import to_tensor
+from harness.files import write_json
+from harness.models import Classifier, make_head
+from harness.run import Workbench, build
+from harness.store import RunDirectory
+from harness.suite import RunSpec
+
+
+def alternate(
+    first: Callable[[int], Any], second: Callable[[int], Any], calls: int, warmup: int, device: torch.device
+) -> tuple[list[float], list[float]]:
+    """Milliseconds of `calls` calls of each of two functions (given the call's number), taken in alternation.
+
+    Which of the two goes first changes from pair to pair; the device is synchronised around each call.
+    """
+    cuda = device.type == "cuda"
+    taken: tuple[list[float], list[float]] = ([], [])
+    for call in range(-warmup, calls):
+        for which in (0, 1) if call % 2 else (1, 0):
+            if cuda:
+                torch.cuda.synchronize(device)
+            start = time.perf_counter()
+            (first, second)[which](call)
+            if cuda:
+                torch.cuda.synchronize(device)
+            if call >= 0:
+                taken[which].append(1000 * (time.perf_counter() - start))
+    return taken
+
+
+def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Module:
+    """The trained model of a finished run with its backbone, in eval mode. Raises OSError if it has no checkpoint."""
+    from safetensors.torch import load
+
+    tensors = load((directory.path / "checkpoint" / "model.safetensors").read_bytes())
+    model = build(bench, spec, Store(bench.x, bench.y)).model
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    wrong = [key for key in missing if not key.startswith("backbone.")] + list(unexpected)
+    if wrong:
+        raise ValueError(f"the checkpoint does not fit the model: {wrong[0]}")
+    if getattr(model, "backbone", None) is None:
+        model.backbone = bench.backbone
+    return model.to(bench.device).eval()
+
+
+def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
+    """Write latency.json of a finished run: forward passes from uint8 images to class scores.
+
+    The images are of the first classes and experiences of the evaluated split, decoded beforehand. A model that
+    cannot be restored gets `{"error": reason}`.
+    """
+    settings = bench.config.latency
+    before = torch.get_num_threads()
+    try:
+        model = restore(bench, spec, directory)
+        bare = Classifier(
+            model.get_submodule("backbone"), make_head(bench.backbone.feature_dim, len(bench.manifest.classes))
+        )
+        bare = bare.to(bench.device).eval()
+        inputs = _inputs(bench, settings.batch)
+        torch.set_num_threads(settings.threads)
+        with torch.inference_mode():
+            ms, bare_ms = alternate(
+                lambda call: model(inputs[call % len(inputs)]),
+                lambda call: bare(inputs[call % len(inputs)]),
+                settings.calls,
+                settings.warmup,
+                bench.device,
+            )
+    except (OSError, ValueError, RuntimeError, AttributeError) as error:
+        write_json(directory.path / "latency.json", {"error": f"{type(error).__name__}: {error}"})
+        return
+    finally:
+        torch.set_num_threads(before)
+    write_json(
+        directory.path / "latency.json",
+        {
+            "calls": settings.calls,
+            "batch": settings.batch,
+            "threads": settings.threads,
+            "device": str(bench.device),
+            "image_size": bench.config.backbone.image_size,
+            "ms": [round(value, 4) for value in ms],
+            "bare_ms": [round(value, 4) for value in bare_ms],
+        },
+    )
+
+
+def _inputs(bench: Workbench, batch: int, distinct: int = 16) -> list[torch.Tensor]:
+    """Up to `distinct` batches of decoded images, uint8 (batch, 3, size, size), channels last, on the device."""
+    rows = np.flatnonzero(bench.manifest.table.split == bench.config.evaluation.split)
+    chosen = np.resize(rows[np.linspace(0, len(rows) - 1, distinct * batch).astype(int)], distinct * batch)
+    files = bench.manifest.files()
+    size = bench.config.backbone.image_size
+    decoded = np.stack([images.decode(files[row], size) for row in chosen])
+    return list(to_tensor(decoded, bench.device).split(batch))

@@ -1,0 +1,95 @@
+"""A whole suite: check the output folder, prepare the data, train what is not finished, measure, collect, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.manifest import Manifest
+from harness.console import say
+from harness.executors import EXECUTORS, here
+from harness.store import Output
+from harness.suite import RunSpec, Suite, make_benchmark
+
+
+def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -> pd.DataFrame:
+    """Run a suite to its end and return the table of results.csv.
+
+    Finished runs are left as they are; each other run is trained from its beginning. Whatever happens, what has
+    ended is collected into results.csv and matrix.csv; the report is written at the end.
+
+    Raises
+    ------
+    InputError : the folder or the data cannot be used (nothing has been trained then).
+    KeyboardInterrupt : after the finished runs have been collected.
+    """
+    output = Output(out)
+    resolved = output.check(suite)
+    with output.locked():
+        manifest = make_benchmark(suite.config.benchmark).manifest()
+        output.prepare(suite, resolved, manifest.describe(), manifest.counts())
+        output.collect()
+        todo = output.unfinished(suite)
+        done = len(suite.runs) - len(todo)
+        say(f"{len(suite.runs)} runs, {done} finished before" if done else f"{len(suite.runs)} runs")
+        try:
+            if todo or _unmeasured(suite, output):
+                _work(suite, manifest, output, todo, workers, executor)
+        finally:
+            frame = output.collect()
+        from harness.report import write_report
+
+        write_report(out)
+    ids = [spec.run_id for spec in suite.runs]
+    return frame[frame.run_id.isin(ids)]
+
+
+def headline(frame: pd.DataFrame) -> str:
+    """A few columns of the finished runs as text, mean over seeds, accuracies in per cent."""
+    done = frame[frame.status == "done"]
+    if done.empty:
+        return "no run has finished"
+    means = done.groupby("strategy", sort=False)[["accuracy_last", "accuracy_seen", "forgetting_max"]].mean() * 100
+    means["latency_p50_ms"] = done.groupby("strategy", sort=False).latency_p50_ms.mean()
+    means.insert(0, "seeds", done.groupby("strategy", sort=False).size())
+    named = means.rename(columns={c: f"{c} %" for c in means.columns if c.startswith(("accuracy", "forgetting"))})
+    return named.round(2).reset_index().to_string(index=False, na_rep="-")
+
+
+def _work(suite: Suite, manifest: Manifest, output: Output, todo: list[RunSpec], workers: int, executor: str) -> None:
+    from harness.latency import measure
+    from harness.run import prepare
+
+    # In this process first, also for workers: the features are then in the cache before any of them asks
+    bench = prepare(suite.config, manifest)
+    ended: Iterator[str]
+    if workers == 1 and executor == "local":
+        ended = here(bench, todo, output.root)
+    else:
+        ended = EXECUTORS[executor](suite.resolved, [spec.run_id for spec in todo], output.root, workers)
+    labels = {spec.run_id: f"{spec.label} seed {spec.seed}" for spec in todo}
+    for count, run_id in enumerate(ended, 1):
+        status = output.run(run_id).status()
+        line = _summary(output, run_id) if status["status"] == "done" else status["reason"]
+        say(f"[{count}/{len(todo)}] {labels[run_id]}: {status['status']}, {line}")
+        output.collect()
+    left = _unmeasured(suite, output)
+    if left:
+        say(f"measuring latency of {len(left)} runs")
+    for spec in left:
+        measure(bench, spec, output.run(spec.run_id))
+
+
+def _unmeasured(suite: Suite, output: Output) -> list[RunSpec]:
+    """Finished runs whose latency is wanted and not there; measured after all training, when nothing else runs."""
+    runs = [(spec, output.run(spec.run_id)) for spec in suite.runs if suite.config.latency.enabled]
+    return [s for s, run in runs if run.status()["status"] == "done" and not (run.path / "latency.json").is_file()]
+
+
+def _summary(output: Output, run_id: str) -> str:
+    entries = output.run(run_id).entries()
+    last = entries[-1]["accuracy"]
+    seconds = sum(entry["train_seconds"] for entry in entries)
+    return f"last row {100 * sum(last) / len(last):.1f} %, trained in {seconds:.1f} s"

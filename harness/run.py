@@ -1,0 +1,248 @@
+"""One run from its settings to its files: data, model, strategy, the loop over experiences, what is kept."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks import images
+from benchmarks.manifest import Manifest
+from benchmarks.stream import Store, make_stream
+from harness import features
+from harness.config import SuiteConfig, TrainingConfig
+from harness.engine import Diverged, Engine, Recorder, make_optimizer, seed_of
+from harness.environment import environment
+from harness.errors import InputError
+from harness.models import Backbone, Classifier, make_backbone, make_head, megabytes
+from harness.state import heads_of, replay_samples, state_bytes
+from harness.store import RunDirectory
+from harness.suite import RunSpec, make_strategy
+from strategies.base import Context
+
+
+@dataclass
+class Workbench:
+    """What all runs of a suite share in one process.
+
+    Attributes
+    ----------
+    x : inputs of all images in manifest order: float32 features if they are cached, else uint8 images (n, 3, s, s).
+    y : int64 labels.
+    backbone : the pretrained backbone; a run that trains it works on a copy.
+    """
+
+    config: SuiteConfig
+    manifest: Manifest
+    device: torch.device
+    backbone: Backbone
+    x: torch.Tensor
+    y: torch.Tensor
+
+    @property
+    def on_features(self) -> bool:
+        return self.config.backbone.train == "never" and self.config.backbone.cache
+
+
+def device_of(name: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises InputError for a GPU that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        index = int(name.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise InputError(f"device {name!r}: this machine has {torch.cuda.device_count()} GPUs")
+    return torch.device(name)
+
+
+def prepare(config: SuiteConfig, manifest: Manifest) -> Workbench:
+    """Load the backbone and the inputs (features or images, from the cache or made now)."""
+    device = device_of(config.device)
+    settings = config.backbone
+    backbone = make_backbone(settings.name, settings.weights)
+    size = settings.image_size
+    if settings.train == "never":
+        backbone.freeze()
+    if settings.train == "never" and settings.cache:
+        x = torch.from_numpy(features.cached(manifest, backbone, size, device)).to(device)
+    else:
+        x = torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
+    y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
+    return Workbench(config, manifest, device, backbone, x, y.to(x.device))
+
+
+def seed_everything(*parts: object) -> None:
+    """Seed torch (all devices), numpy and random from all parts."""
+    seed = seed_of(*parts)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
+    """The Avalanche strategy of a run, with a fresh model, optimizer and plugin list."""
+    config, manifest = bench.config, bench.manifest
+    seed_everything(spec.seed, "model")
+    width, classes = bench.backbone.feature_dim, len(manifest.classes)
+
+    def new_head() -> nn.Module:
+        return make_head(width, classes, config.head.hidden)
+
+    model = Classifier(None if bench.on_features else _copy_of(bench.backbone), new_head())
+    training = TrainingConfig.model_validate(spec.config["training"])
+
+    def engine(wrapped: nn.Module, plugins: list[Any]) -> Engine:
+        wrapped.to(bench.device)
+        return Engine(
+            model=wrapped, optimizer=make_optimizer(wrapped, training), plugins=plugins, store=store,
+            training=training, device=bench.device, seed=spec.seed,
+        )  # fmt: skip
+
+    context = Context(
+        model=model, new_head=new_head, num_classes=classes, feature_dim=width,
+        experiences=manifest.experiences, device=bench.device, seed=spec.seed, engine=engine,
+    )  # fmt: skip
+    return make_strategy(spec.config["strategy"], f"strategies.{spec.label}").build(context)
+
+
+def _copy_of(backbone: Backbone) -> Backbone:
+    import copy
+
+    return copy.deepcopy(backbone)
+
+
+def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
+    """Train and evaluate one run, journalling each experience; its status ends as done, diverged or failed.
+
+    A fault of the strategy is the run's own (status failed, reason and traceback in status.json); an interrupt and
+    an InputError pass through.
+    """
+    threads = 1 if bench.on_features else torch.get_num_threads()
+    directory.start(spec.config, environment(threads, str(bench.device)))
+    before = torch.get_num_threads()
+    # One thread for heads on features: nothing is gained by more, and sums then never depend on --workers
+    torch.set_num_threads(threads)
+    try:
+        strategy = _loop(bench, spec, directory)
+        _write_checkpoint(bench, strategy.model, directory)
+        directory.set_status("done")
+    except Diverged as error:
+        directory.set_status("diverged", str(error))
+    except (KeyboardInterrupt, InputError) as error:
+        directory.set_status("pending", f"interrupted ({type(error).__name__})")
+        raise
+    except Exception as error:
+        import traceback
+
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        directory.set_status("failed", reason, traceback=traceback.format_exc())
+    finally:
+        torch.set_num_threads(before)
+
+
+def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
+    store = Store(bench.x, bench.y)
+    stream = make_stream(bench.manifest, store)
+    strategy = build(bench, spec, store)
+    recorder = Recorder()
+    strategy.plugins.append(recorder)
+    split = bench.config.evaluation.split
+    tests = list(stream.streams[split])
+    rows = [bench.manifest.rows(split, e) for e in range(bench.manifest.experiences)]
+    label = bench.manifest.table.label.to_numpy(dtype=np.int32)[np.concatenate(rows)]
+    experience = np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows])
+    predicted: list[np.ndarray] = []
+    for index, current in enumerate(stream.train_stream):
+        seed_everything(spec.seed, index)
+        start = time.perf_counter()
+        strategy.train(current, reset_optimizer_state=True)
+        _synchronise(bench.device)
+        seconds = time.perf_counter() - start
+        if index == 0 and bench.config.backbone.train == "first":
+            _freeze_backbone(bench, strategy, store)
+        strategy.eval(tests)
+        predicted.append(recorder.predictions().numpy())
+        directory.write_predictions(np.stack(predicted), label, experience)
+        hits = np.bincount(experience, weights=predicted[-1] == label) / np.bincount(experience)
+        directory.journal(
+            {
+                "experience": index,
+                "name": bench.manifest.experience_names[index],
+                "train_seconds": seconds,
+                "accuracy": hits.tolist(),
+                **_sizes(bench, strategy, store),
+            }
+        )
+        _write_decisions(strategy, directory)
+    return strategy
+
+
+def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
+    """`backbone.train: first`: after experience 0 the backbone is frozen and its features replace the images."""
+    backbone = strategy.model.backbone
+    backbone.freeze()
+    chunks = (
+        np.ascontiguousarray(store.x[i : i + features.BATCH].permute(0, 2, 3, 1).numpy())
+        for i in range(0, len(store.x), features.BATCH)
+    )
+    extracted = np.concatenate(list(features.extract(backbone, chunks, bench.device)))
+    store.x = torch.from_numpy(extracted).to(bench.device)
+    store.y = store.y.to(bench.device)
+    # Features (2-D inputs) skip the backbone; it stays in the model, frozen, for the checkpoint and for latency
+
+
+def _sizes(bench: Workbench, strategy: Any, store: Store) -> dict[str, Any]:
+    model = strategy.model
+    attached = getattr(model, "backbone", None) is not None
+    parameters = megabytes(model) + (0.0 if attached else megabytes(bench.backbone))
+    kept = replay_samples(strategy.plugins)
+    extra, router = state_bytes(strategy, model)
+    sample = store.x[0].numel() * store.x.element_size()
+    return {
+        "model_mb": parameters - router / 1e6,
+        "state_mb": (extra + router + kept * sample) / 1e6,
+        "replay_samples": kept,
+        "heads": heads_of(model),
+    }
+
+
+def _write_checkpoint(bench: Workbench, model: nn.Module, directory: RunDirectory) -> None:
+    """The model's own tensors; a pretrained backbone that was never trained is not repeated in each run."""
+    from safetensors.torch import save
+
+    from harness.files import write_bytes
+
+    frozen = bench.config.backbone.train == "never"
+    tensors = {
+        key: value.detach().cpu().contiguous().clone()
+        for key, value in model.state_dict().items()
+        if not (frozen and key.startswith("backbone."))
+    }
+    write_bytes(directory.path / "checkpoint" / "model.safetensors", save(tensors))
+
+
+def _write_decisions(strategy: Any, directory: RunDirectory) -> None:
+    import pandas as pd
+
+    from harness.files import write_text
+
+    for rows in _decisions(strategy.plugins):
+        write_text(directory.path / "decisions.csv", pd.DataFrame(rows).to_csv(index=False))
+
+
+def _decisions(plugins: list[Any]) -> Iterator[list[Mapping[str, Any]]]:
+    for plugin in plugins:
+        rows = getattr(plugin, "decisions", None)
+        if isinstance(rows, list) and rows:
+            yield rows
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,84 @@
+"""What a strategy keeps between experiences: bytes of tensors beyond the model, replayed samples, heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+MODEL_PARTS = (
+    "backbone",
+    "head",
+    "heads",
+)  # what answers by itself; other buffers of a model are state (a router's)
+
+
+def heads_of(model: nn.Module) -> int:
+    """Number of heads of a model: the length of its `heads`, else 1."""
+    heads = getattr(model, "heads", None)
+    return len(heads) if isinstance(heads, nn.ModuleList) else 1
+
+
+def replay_samples(plugins: list[Any]) -> int:
+    """Samples of earlier experiences that plugins hold: their `replay_samples`, or the buffer of a storage policy."""
+    total = 0
+    for plugin in plugins:
+        policy = getattr(plugin, "storage_policy", None)
+        if hasattr(plugin, "replay_samples"):
+            total += int(plugin.replay_samples)
+        elif policy is not None and hasattr(policy, "buffer"):
+            total += len(policy.buffer)
+    return total
+
+
+def state_bytes(strategy: Any, model: nn.Module) -> tuple[int, int]:
+    """Bytes beyond the model kept by plugins (importances, teachers), and bytes of router buffers in the model."""
+    own = {_storage(t) for t in (*model.parameters(), *model.buffers())}
+    router = {
+        _storage(buffer): buffer.untyped_storage().nbytes()
+        for name, buffer in model.named_buffers()
+        if name.partition(".")[0] not in MODEL_PARTS
+    }
+    held: dict[int, int] = {}
+    for plugin in strategy.plugins:
+        if type(plugin).__module__.startswith("harness."):
+            continue  # the harness's own recorder and guards are no part of the method
+        for tensor in _tensors(plugin, set()):
+            if _storage(tensor) not in own:
+                held[_storage(tensor)] = tensor.untyped_storage().nbytes()
+    return sum(held.values()), sum(router.values())
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage().data_ptr())
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
+    """All tensors reachable from a plugin, not entering strategies, experiences or data sets."""
+    from avalanche.benchmarks.scenarios.generic_scenario import CLExperience
+    from avalanche.core import BasePlugin
+    from avalanche.training.templates.base import BaseTemplate
+
+    if id(value) in seen or len(seen) > 1_000_000:
+        return
+    seen.add(id(value))
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, np.ndarray):
+        yield torch.from_numpy(np.ascontiguousarray(value)) if value.dtype.kind in "fiu" else torch.empty(0)
+    elif isinstance(value, nn.Module):
+        yield from value.parameters()
+        yield from value.buffers()
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item, seen)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from _tensors(item, seen)
+    elif isinstance(value, (BaseTemplate, CLExperience, torch.utils.data.Dataset)):
+        return
+    elif isinstance(value, BasePlugin) or type(value).__module__.startswith(("strategies", "avalanche", "lorisbench")):
+        yield from _tensors(dict(vars(value)) if hasattr(value, "__dict__") else {}, seen)

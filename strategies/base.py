@@ -1,0 +1,67 @@
+"""The base class of every strategy and the context that a run hands to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.component import Component
+from harness.registry import STRATEGIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from torch import nn
+
+
+@dataclass
+class Context:
+    """What a strategy may know of the run it is built for.
+
+    Attributes
+    ----------
+    model : a `harness.models.Classifier` (`backbone` or None, `head`). With a frozen backbone and cached features
+        `backbone` is None and inputs are features, float32 of shape (batch, feature_dim); otherwise inputs are
+        uint8 images of shape (batch, 3, size, size), which the model normalises itself.
+    new_head : makes a freshly initialised head, (batch, feature_dim) -> (batch, num_classes) logits.
+    num_classes, feature_dim : sizes of the head.
+    experiences : number of training experiences in the stream.
+    device : where the run trains.
+    seed : seed of the run.
+    engine : `engine(model, plugins)` builds the harness's own Avalanche strategy around a model and plugins.
+    """
+
+    model: nn.Module
+    new_head: Callable[[], nn.Module]
+    num_classes: int
+    feature_dim: int
+    experiences: int
+    device: torch.device
+    seed: int
+    engine: Callable[[nn.Module, list[Any]], Any]
+
+
+class Strategy(Component):
+    """A continual-learning method: typed settings plus the Avalanche plugins they make.
+
+    Subclass with a name, `class LwF(Strategy, name="lwf")`, annotate the settings as fields, and return fresh
+    Avalanche plugins from `plugins`. Fields become YAML keys, `--set` overrides and `lorisbench ls --json`.
+
+    A plugin may expose two attributes the harness reads after each experience: `decisions` (a list of flat dicts,
+    written to decisions.csv) and `replay_samples` (how many samples of earlier experiences it holds).
+    """
+
+    registry: ClassVar = STRATEGIES
+
+    def wrap(self, model: nn.Module, context: Context) -> nn.Module:
+        """The module to train; override to add heads or other parts around `model`."""
+        return model
+
+    def plugins(self, context: Context) -> list[Any]:
+        """Fresh Avalanche plugins for one run (never shared between runs)."""
+        return []
+
+    def build(self, context: Context) -> Any:
+        """The Avalanche strategy for one run; override only if the method cannot be written as plugins."""
+        return context.engine(self.wrap(context.model, context), self.plugins(context))

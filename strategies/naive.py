@@ -1,0 +1,7 @@
+"""Naive fine-tuning: the lower reference of every continual-learning table."""
+
+from strategies.base import Strategy
+
+
+class Naive(Strategy, name="naive"):
+    """Fine-tuning one head on each experience in turn, with nothing against forgetting."""

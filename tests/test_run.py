@@ -1,0 +1,232 @@
+"""Runs on the tiny data set: what they write, and that their numbers are what they claim to be."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from benchmarks.stream import Store, make_stream
+from harness.config import SuiteConfig, parse
+from harness.run import build, prepare, seed_of
+from harness.suite import load_suite, make_benchmark
+
+FAULTY = '''
+from avalanche.core import SupervisedPlugin
+from strategies import Strategy
+
+
+class Breaks(SupervisedPlugin):
+    def before_training_exp(self, strategy, **kwargs):
+        if strategy.clock.train_exp_counter == 2:
+            raise RuntimeError("broken on purpose")
+
+
+class Faulty(Strategy, name="faulty"):
+    """Raises in the third experience."""
+
+    def plugins(self, context):
+        return [Breaks()]
+'''
+
+
+def only(out: Path, label: str, seed: int = 0) -> Path:
+    (folder,) = (out / "runs").glob(f"*.{label}.s{seed}.*")
+    return folder
+
+
+def predictions(out: Path, label: str, seed: int = 0) -> np.ndarray:
+    with np.load(only(out, label, seed) / "predictions.npz", allow_pickle=False) as stored:
+        return np.array(stored["predicted"])
+
+
+def test_a_suite_writes_everything_the_design_lists(suite_file: Callable[..., Path], cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    answer = cli("run", suite_file(strategies=["naive", "joint", "dnn"], seeds=[0, 1]), "--out", out, report=True)
+    assert answer.code == 0, answer.err
+    assert str(out / "report" / "index.html") in answer.out
+    results = pd.read_csv(out / "results.csv")
+    assert list(results.strategy) == ["naive", "naive", "joint", "joint", "dnn", "dnn"]
+    assert (results.status == "done").all() and (results.experiences == 9).all()
+    matrix = pd.read_csv(out / "matrix.csv")
+    assert len(matrix) == 6 * 81 and (matrix.n == 6).all()
+    for row in results.itertuples():
+        own = matrix[matrix.run_id == row.run_id].pivot(
+            index="after_experience", columns="test_experience", values="accuracy"
+        )
+        r = own.to_numpy()
+        assert row.accuracy_last == pytest.approx(r[-1].mean())
+        assert row.square == pytest.approx(r.mean())
+        assert row.plasticity == pytest.approx(np.diag(r).mean())
+        folder = out / "runs" / row.run_id
+        with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
+            hits = stored["predicted"] == stored["label"]
+            assert hits[4, stored["experience"] == 7].mean() == pytest.approx(r[4, 7])
+        assert yaml.safe_load((folder / "config.yaml").read_text())["run_id"] == row.run_id
+        assert json.loads((folder / "env.json").read_text())["versions"]["torch"]
+        latency = json.loads((folder / "latency.json").read_text())
+        assert len(latency["ms"]) == len(latency["bare_ms"]) == 2
+        assert row.latency_p50_ms == pytest.approx(np.median(latency["ms"]))
+        assert len((folder / "journal.jsonl").read_text().splitlines()) == 9
+        assert (folder / "checkpoint" / "model.safetensors").is_file()
+    joint = results[results.strategy == "joint"].iloc[0]
+    assert joint.replay_samples == 8 * 6  # all earlier training images
+    assert joint.state_mb == pytest.approx((48 * 1280 * 4 + (1280 * 3 + 3) * 4) / 1e6)  # features, initial head
+    naive = results[results.strategy == "naive"].iloc[0]
+    assert naive.state_mb == 0 and naive.replay_samples == 0 and naive.heads == 1
+    assert (only(out, "dnn") / "decisions.csv").is_file()
+    for name in ("comparison.md", "comparison.tex", "comparison.csv"):
+        assert (out / "report" / "tables" / name).is_file()
+
+
+def test_training_equals_a_plain_torch_loop(suite_file: Callable[..., Path]) -> None:
+    suite = load_suite(str(suite_file(training={"epochs": 3, "batch_size": 4, "optimizer": "sgd", "lr": 0.05,
+                                                "milestones": [2], "later": {"epochs": 2, "lr": 0.01}})))  # fmt: skip
+    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    store = Store(bench.x, bench.y)
+    strategy = build(bench, suite.runs[0], store)
+    stream = make_stream(bench.manifest, store)
+    head = torch.nn.Linear(1280, 3)
+    head.load_state_dict(strategy.model.head.state_dict())
+    for index in range(2):
+        strategy.train(stream.train_stream[index], reset_optimizer_state=True)
+        rows = torch.from_numpy(bench.manifest.rows("train", index))
+        order = torch.Generator().manual_seed(seed_of(0, index, "order"))
+        optimizer = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9)
+        for epoch in range(3 if index == 0 else 2):
+            rate = (0.05 if index == 0 else 0.01) * (0.1 if epoch >= 2 else 1)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            for batch in rows[torch.randperm(len(rows), generator=order)].split(4):
+                optimizer.zero_grad()
+                torch.nn.functional.cross_entropy(head(bench.x[batch]), bench.y[batch]).backward()
+                optimizer.step()
+    assert torch.equal(head.weight, strategy.model.head.weight)
+
+
+def test_cached_and_uncached_features_give_the_same_numbers(suite_file, cli, tmp_path: Path) -> None:
+    for cache in (True, False):
+        suite = suite_file(backbone={"name": "efficientnet-lite0", "image_size": 32, "cache": cache},
+                           strategies=["ewc", "lwf", "dnn"])  # fmt: skip
+        assert cli("run", suite, "--out", tmp_path / str(cache)).code == 0
+    for label in ("ewc", "lwf", "dnn"):
+        assert np.array_equal(predictions(tmp_path / "True", label), predictions(tmp_path / "False", label))
+    from safetensors.torch import load_file
+
+    for label in ("ewc", "lwf"):
+        cached, uncached = (
+            load_file(only(tmp_path / folder, label) / "checkpoint" / "model.safetensors")
+            for folder in ("True", "False")
+        )
+        assert cached.keys() == uncached.keys()
+        for key, value in cached.items():
+            assert torch.allclose(value, uncached[key], atol=1e-4), key
+
+
+def test_numbers_do_not_depend_on_workers_or_order(suite_file, cli, tmp_path: Path) -> None:
+    suite = suite_file(strategies=["naive", "dnn"], seeds=[0, 1], latency={"enabled": False})
+    assert cli("run", suite, "--out", tmp_path / "one").code == 0
+    assert cli("run", suite, "--out", tmp_path / "two", "--workers", "2").code == 0
+    assert cli("run", suite, "--out", tmp_path / "last", "--strategies", "dnn", "--seeds", "1").code == 0
+    for label in ("naive", "dnn"):
+        for seed in (0, 1):
+            assert np.array_equal(
+                predictions(tmp_path / "one", label, seed), predictions(tmp_path / "two", label, seed)
+            )
+    assert np.array_equal(predictions(tmp_path / "one", "dnn", 1), predictions(tmp_path / "last", "dnn", 1))
+    assert not np.array_equal(predictions(tmp_path / "one", "naive", 0), predictions(tmp_path / "one", "naive", 1))
+
+
+def test_backbone_training_modes(suite_file) -> None:
+    digests: dict[str, list[str]] = {}
+    for mode in ("never", "first", "always"):
+        backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode, "cache": False}
+        suite = load_suite(str(suite_file(backbone=backbone, training={"epochs": 1, "batch_size": 6})))
+        bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+        store = Store(bench.x, bench.y)
+        strategy = build(bench, suite.runs[0], store)
+        digests[mode] = [strategy.model.backbone.digest()]
+        for index, experience in enumerate(make_stream(bench.manifest, store).train_stream[:3]):
+            strategy.train(experience, reset_optimizer_state=True)
+            if mode == "first" and index == 0:
+                from harness.run import _freeze_backbone
+
+                _freeze_backbone(bench, strategy, store)
+                assert store.x.ndim == 2
+            digests[mode].append(strategy.model.backbone.digest())
+    assert len(set(digests["never"])) == 1
+    assert digests["first"][0] != digests["first"][1] == digests["first"][2] == digests["first"][3]
+    assert len(set(digests["always"])) == 4
+
+
+@pytest.mark.parametrize("mode", ["first", "always"])
+def test_all_strategies_run_end_to_end_on_images(suite_file, cli, tmp_path: Path, mode: str) -> None:
+    backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode}
+    suite = suite_file(backbone=backbone, training={"epochs": 1, "batch_size": 6},
+                       strategies=["naive", "joint", "ewc", "lwf", "dnn"])  # fmt: skip
+    answer = cli("run", suite, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert (results.status == "done").all()
+    assert results.latency_p50_ms.notna().all(), results.undefined.tolist()
+
+
+def test_avalanche_plugins_run_unmodified(suite_file, cli, tmp_path: Path) -> None:
+    plugin = "avalanche.training.plugins"
+    suite = suite_file(strategies={
+        "stock-replay": {"avalanche": f"{plugin}:ReplayPlugin", "args": {"mem_size": 5}},
+        "stock-ewc": {"avalanche": f"{plugin}:EWCPlugin", "args": {"ewc_lambda": 0.1}},
+        "stock-lwf": {"avalanche": f"{plugin}:LwFPlugin", "args": {"alpha": 1, "temperature": 2}},
+    })  # fmt: skip
+    answer = cli("run", suite, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    results = pd.read_csv(tmp_path / "out" / "results.csv").set_index("strategy")
+    assert results.loc["stock-replay", "replay_samples"] == 5
+    assert results.loc["stock-lwf", "state_mb"] == pytest.approx((1280 * 3 + 3) * 4 / 1e6)  # its teacher head
+
+
+def test_a_failing_and_a_diverging_run_leave_the_others(suite_file, cli, tmp_path: Path) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    suite = suite_file(strategies={"naive": None, "faulty": None,
+                                   "wild": {"strategy": "naive", "training": {"optimizer": "sgd", "lr": 1e38}}},
+                       plugins=["faulty.py"])  # fmt: skip
+    out = tmp_path / "out"
+    answer = cli("run", suite, "--out", out, report=True)
+    assert answer.code == 1
+    results = pd.read_csv(out / "results.csv").set_index("strategy")
+    assert dict(results.status) == {"naive": "done", "faulty": "failed", "wild": "diverged"}
+    assert "broken on purpose" in results.loc["faulty", "reason"]
+    assert "not finite" in results.loc["wild", "reason"]
+    assert "Traceback" in json.loads((only(out, "faulty") / "status.json").read_text())["traceback"]
+    assert "accuracy_last" in results.loc["faulty", "undefined"] and np.isnan(results.loc["faulty", "accuracy_last"])
+    page = (out / "report" / "index.html").read_text()
+    assert "broken on purpose" in page
+
+
+def test_finished_runs_are_kept_and_unfinished_ones_start_anew(suite_file, cli, tmp_path: Path) -> None:
+    suite, out = suite_file(seeds=[0, 1]), tmp_path / "out"
+    assert cli("run", suite, "--out", out).code == 0
+    kept, again = only(out, "naive", 0), only(out, "naive", 1)
+    before = (kept / "predictions.npz").stat().st_mtime_ns
+    expected = predictions(out, "naive", 1)
+    (again / "status.json").write_text('{"status": "running"')  # a process killed while it wrote
+    with open(again / "journal.jsonl", "a") as journal:
+        journal.write('{"experience": 9, "acc')
+    answer = cli("run", suite, "--out", out)
+    assert answer.code == 0 and "1 finished before" in answer.err
+    assert (kept / "predictions.npz").stat().st_mtime_ns == before
+    assert np.array_equal(predictions(out, "naive", 1), expected)
+    assert len((again / "journal.jsonl").read_text().splitlines()) == 9
+
+
+def test_resolved_suite_gives_the_same_runs(suite_file, cli, tmp_path: Path) -> None:
+    suite, out = suite_file(strategies=["ewc", "dnn"]), tmp_path / "out"
+    assert cli("run", suite, "--out", out).code == 0
+    resolved = yaml.safe_load((out / "suite.yaml").read_text())
+    assert parse(SuiteConfig, resolved)
+    again = cli("run", out / "suite.yaml", "--out", out, "--dry-run")
+    assert again.code == 0 and again.out.count("done") == 2
