@@ -10,9 +10,10 @@ import typer
 
 from harness.errors import InputError
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 app = typer.Typer(
     name="lorisbench",
-    help="Continual-learning comparisons on OpenLORIS-Object: run suites, write reports, add strategies.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -28,6 +29,23 @@ app.add_typer(data_app, name="data")
 app.add_typer(cache_app, name="cache")
 
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with strategies or benchmarks")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from harness import __version__
+
+        print(f"lorisbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version")
+    ] = False,
+) -> None:
+    """Continual-learning comparisons on OpenLORIS-Object: run suites, write reports, add strategies."""
 
 
 @app.command()
@@ -206,18 +224,18 @@ def main() -> None:
     """Entry point: an InputError is one line and exit code 2, an interrupt one line and exit code 1."""
     import warnings
 
-    # Avalanche's import of a solver that only GEM needs; nothing a user of other strategies can act on
+    # Of Avalanche: a solver that only GEM needs, and loggers where the harness records by itself
     warnings.filterwarnings("ignore", message="no QP solver found")
+    warnings.filterwarnings("ignore", message="No loggers specified")
     try:
         app()
     except InputError as error:
         print(f"lorisbench: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(
-            "lorisbench: interrupted; finished runs are kept, the same command goes on with the rest",
-            file=sys.stderr,
-        )
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        print("lorisbench: interrupted; finished runs are kept, the same command does the rest", file=sys.stderr)
         sys.exit(1)
 
 

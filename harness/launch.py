@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from benchmarks.manifest import Manifest
 from harness.console import say
 from harness.executors import EXECUTORS, here
 from harness.store import Output
 from harness.suite import RunSpec, Suite, make_benchmark
+
+if TYPE_CHECKING:
+    from harness.run import Workbench
 
 
 def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -> pd.DataFrame:
@@ -28,6 +31,14 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
     output = Output(out)
     resolved = output.check(suite)
     with output.locked():
+        backbone = None
+        if output.unfinished(suite) or _unmeasured(suite, output):
+            # Before the data, which may take minutes to render: a device or backbone that is not there ends it here
+            from harness.models import make_backbone
+            from harness.run import device_of
+
+            device_of(suite.config.device)
+            backbone = make_backbone(suite.config.backbone.name, suite.config.backbone.weights)
         manifest = make_benchmark(suite.config.benchmark).manifest()
         output.prepare(suite, resolved, manifest.describe(), manifest.counts())
         output.collect()
@@ -35,8 +46,11 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
         done = len(suite.runs) - len(todo)
         say(f"{len(suite.runs)} runs, {done} finished before" if done else f"{len(suite.runs)} runs")
         try:
-            if todo or _unmeasured(suite, output):
-                _work(suite, manifest, output, todo, workers, executor)
+            if backbone is not None:
+                from harness.run import prepare
+
+                # In this process first, also for workers: the features are in the cache before any of them asks
+                _work(suite, prepare(suite.config, manifest, backbone), output, todo, workers, executor)
         finally:
             frame = output.collect()
         from harness.report import write_report
@@ -58,12 +72,9 @@ def headline(frame: pd.DataFrame) -> str:
     return named.round(2).reset_index().to_string(index=False, na_rep="-")
 
 
-def _work(suite: Suite, manifest: Manifest, output: Output, todo: list[RunSpec], workers: int, executor: str) -> None:
+def _work(suite: Suite, bench: Workbench, output: Output, todo: list[RunSpec], workers: int, executor: str) -> None:
     from harness.latency import measure
-    from harness.run import prepare
 
-    # In this process first, also for workers: the features are then in the cache before any of them asks
-    bench = prepare(suite.config, manifest)
     ended: Iterator[str]
     if workers == 1 and executor == "local":
         ended = here(bench, todo, output.root)

@@ -28,7 +28,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; there is: {', '.join(names)}" if names else ""
+    if not names or len(names) > 20:
+        return ""
+    return f"; there is: {', '.join(names)}"
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,9 @@ def import_object(dotted: str) -> Any:
     except ImportError as error:
         raise InputError(f"{module_name} cannot be imported: {error}") from error
     if not hasattr(module, attribute):
-        raise InputError(f"{module_name} has no {attribute!r}{nearest(attribute, dir(module))}")
+        raise InputError(
+            f"{module_name} has no {attribute!r}{nearest(attribute, [n for n in dir(module) if n[0].isupper()])}"
+        )
     return getattr(module, attribute)
 
 

@@ -61,11 +61,11 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def prepare(config: SuiteConfig, manifest: Manifest) -> Workbench:
-    """Load the backbone and the inputs (features or images, from the cache or made now)."""
+def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
+    """Load the backbone, unless given, and the inputs (features or images, from the cache or made now)."""
     device = device_of(config.device)
     settings = config.backbone
-    backbone = make_backbone(settings.name, settings.weights)
+    backbone = backbone or make_backbone(settings.name, settings.weights)
     size = settings.image_size
     if settings.train == "never":
         backbone.freeze()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import model_validator
+
 from harness.errors import InputError
 from harness.registry import import_object
 from strategies.base import Context, Strategy
@@ -15,9 +17,16 @@ class AvalanchePlugin(Strategy, name="avalanche"):
     plugin: str
     args: dict[str, Any] = {}
 
-    def plugins(self, context: Context) -> list[Any]:
-        """Raises InputError if the class does not exist or refuses the arguments."""
+    @model_validator(mode="after")
+    def _check(self) -> AvalanchePlugin:
+        self._make()  # a wrong name or argument is an error of the suite, found before anything runs
+        return self
+
+    def _make(self) -> Any:
         try:
-            return [import_object(self.plugin)(**self.args)]
+            return import_object(self.plugin)(**self.args)
         except TypeError as error:
             raise InputError(f"{self.plugin} refuses the arguments {self.args}: {error}") from error
+
+    def plugins(self, context: Context) -> list[Any]:
+        return [self._make()]

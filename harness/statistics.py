@@ -1,0 +1,72 @@
+"""Means with Student-t intervals over seeds, alone and paired by seed."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.stats import t as student_t
+
+Verdict = Literal["wins", "loses", "undecided"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean, the half-width of its interval (both in the unit of the values), and the number of values.
+
+    `half_width` is NaN with fewer than two values (one value says nothing of its spread), `mean` with none.
+    """
+
+    mean: float
+    half_width: float
+    n: int
+
+    @property
+    def low(self) -> float:
+        """Lower end, NaN without an interval."""
+        return self.mean - self.half_width
+
+    @property
+    def high(self) -> float:
+        """Upper end, NaN without an interval."""
+        return self.mean + self.half_width
+
+
+def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
+    """Mean and two-sided Student-t interval of independent values, one a seed.
+
+    Values that are not finite count as missing. The half-width is t · s / √n, with t the (1 + confidence)/2
+    quantile of Student's t with n − 1 degrees of freedom and s the sample standard deviation (n − 1).
+    Raises ValueError unless 0 < confidence < 1.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence lies between 0 and 1, not at {confidence}")
+    numbers = np.asarray(list(values), dtype=np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    count = len(numbers)
+    if count == 0:
+        return Interval(float("nan"), float("nan"), 0)
+    # Equal values have no spread; the sum may still round, and a spread of 1e-17 is then only noise.
+    if np.all(numbers == numbers[0]):
+        return Interval(float(numbers[0]), 0.0 if count > 1 else float("nan"), count)
+    mean = float(numbers.mean())
+    quantile = float(student_t.ppf(0.5 + confidence / 2, count - 1))
+    return Interval(mean, quantile * float(numbers.std(ddof=1)) / float(np.sqrt(count)), count)
+
+
+def paired_difference(first: Mapping[int, float], second: Mapping[int, float], confidence: float = 0.95) -> Interval:
+    """Interval of first − second over the seeds that both have, each a mapping from seed to value.
+
+    Pairing takes out what runs of one seed share (order of the data, initial weights). `n` counts the pairs.
+    """
+    seeds = sorted(first.keys() & second.keys())
+    return mean_interval([first[seed] - second[seed] for seed in seeds], confidence)
+
+
+def verdict(difference: Interval) -> Verdict:
+    """Whether the interval of a difference (higher is better) lies above 0, below 0, or does neither."""
+    if difference.low > 0:
+        return "wins"
+    if difference.high < 0:
+        return "loses"
+    return "undecided"
