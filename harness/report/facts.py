@@ -1,0 +1,152 @@
+"""The facts box: what was run, on which data, with which settings and machine."""
+
+from typing import Any
+
+import pandas as pd
+
+from harness.report.frame import Stored
+from harness.report.summary import number
+
+Facts = list[tuple[str, str]]
+
+
+def collect(stored: Stored) -> Facts:
+    """Pairs of a name and a text; what is not stored is said to be so, never guessed."""
+    suite = stored.suite
+    benchmark, backbone, training = (_section(suite, key) for key in ("benchmark", "backbone", "training"))
+    environment = next(iter(stored.environments.values()), {})
+    return [
+        ("Benchmark", _joined(benchmark.get("name"), _rest(benchmark, "name", "protocol", "root"))),
+        ("Protocol", _joined(benchmark.get("protocol"), _sizes(stored))),
+        ("Data", _data(stored)),
+        ("Evaluated on", _split(stored)),
+        ("Backbone", _joined(backbone.get("name"), _rest(backbone, "name", "train"))),
+        ("Backbone training", _mode(backbone.get("train"))),
+        ("Head", _hidden(_section(suite, "head").get("hidden"))),
+        ("Training", _rest(training) or "not stored"),
+        ("Hyper-parameters", str(suite.get("tuning") or "how they were chosen is not stated in the suite")),
+        ("Seeds", ", ".join(map(str, _seeds(stored))) or "not stored"),
+        ("Versions", _rest(_section(environment, "versions")) or "not stored"),
+        ("Machine", _machine(environment)),
+        ("Date", _dates(stored)),
+    ]
+
+
+def is_synthetic(stored: Stored) -> bool:
+    """Whether the images were made and not photographed, as data.json says."""
+    return bool(stored.data.get("synthetic"))
+
+
+def split(stored: Stored) -> str:
+    """The split that the accuracies come from: "test", "validation", or "" where it is not stored."""
+    return str(_section(stored.suite, "evaluation").get("split") or "")
+
+
+def _section(content: dict[str, Any], key: str) -> dict[str, Any]:
+    found = content.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _rest(section: dict[str, Any], *without: str) -> str:
+    """Settings as text; those that are empty say nothing and are left out."""
+    texts = {key: _value(value) for key, value in section.items() if key not in without}
+    return ", ".join(f"{key} {text}" for key, text in texts.items() if text)
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        inner = _rest(value)
+        return f"({inner})" if inner else ""
+    if isinstance(value, list):
+        return " ".join(_value(inner) for inner in value)
+    return str(value)
+
+
+def _joined(first: Any, rest: str) -> str:
+    return "; ".join(part for part in (str(first or ""), rest) if part) or "not stored"
+
+
+def _sizes(stored: Stored) -> str:
+    count = len(stored.names)
+    parts = [f"{count} experience{'s' * (count != 1)}"]
+    for name in ("train", "validation", "test"):
+        if name in stored.experiences:
+            total = int(stored.experiences[name].sum())
+            parts.append(f"{number(total, 0)} {name} images")
+    return ", ".join(parts)
+
+
+def _data(stored: Stored) -> str:
+    data = stored.data
+    if not data:
+        return "not stored"
+    parts = [str(data.get("name", "unnamed"))]
+    if is_synthetic(stored):
+        parts.append("synthetic")
+    if isinstance(data.get("images"), int):
+        parts.append(f"{number(data['images'], 0)} images")
+    if isinstance(data.get("classes"), list):
+        parts.append(f"{len(data['classes'])} classes")
+    if data.get("source"):
+        parts.append(f"source: {data['source']}")
+    if data.get("content_hash"):
+        parts.append(f"content hash {data['content_hash']}")
+    return ", ".join(parts)
+
+
+def _split(stored: Stored) -> str:
+    name = split(stored)
+    if name == "validation":
+        return "validation split: these figures chose settings and are not test results"
+    return f"{name} split" if name else "not stored"
+
+
+def _mode(train: Any) -> str:
+    modes = {
+        "never": "never (frozen)",
+        "first": "first (trained in experience 0, then frozen)",
+        "always": "always (trained in every experience)",
+    }
+    return modes.get(str(train), str(train)) if train is not None else "not stored"
+
+
+def _hidden(hidden: Any) -> str:
+    if hidden is None:
+        return "not stored"
+    return f"hidden layers {_value(hidden)}" if hidden else "linear"
+
+
+def _seeds(stored: Stored) -> list[Any]:
+    listed = stored.suite.get("seeds")
+    if isinstance(listed, list):
+        return listed
+    return sorted({int(seed) for seed in stored.runs["seed"].dropna()})
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    machine = _section(environment, "machine")
+    if not machine:
+        return "not stored"
+    parts = [str(machine.get("cpu") or "processor unknown")]
+    if machine.get("cores"):
+        parts.append(f"{machine['cores']} cores")
+    if machine.get("memory_gb"):
+        parts.append(f"{machine['memory_gb']} GB memory")
+    parts.append(str(machine.get("gpu") or "no GPU"))
+    if machine.get("system"):
+        parts.append(str(machine["system"]))
+    if environment.get("threads"):
+        parts.append(f"{environment['threads']} thread(s) a run")
+    return ", ".join(parts)
+
+
+def _dates(stored: Stored) -> str:
+    dates = pd.Series([str(env["date"])[:10] for env in stored.environments.values() if env.get("date")], dtype=str)
+    if dates.empty:
+        return "not stored"
+    first, last = dates.min(), dates.max()
+    return first if first == last else f"{first} to {last}"

@@ -1,0 +1,250 @@
+"""The stored files of a suite, read into DataFrames."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from harness import metrics
+from harness.errors import InputError
+
+Matrix = metrics.Matrix
+
+TEXT = {
+    "run_id",
+    "benchmark",
+    "strategy",
+    "status",
+    "reason",
+    "undefined",
+    "name",
+    "factor",
+    "level",
+    "verdict",
+}
+REQUIRED = ("run_id", "strategy", "seed", "status")
+NUMBERS = (
+    *metrics.METRICS,
+    "train_seconds",
+    "latency_p50_ms",
+    "latency_p95_ms",
+    "latency_ratio",
+    "model_mb",
+    "state_mb",
+    "replay_samples",
+    "heads",
+)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a suite wrote to its folder, as read back.
+
+    `runs`: one row a run, columns as in results.csv. `names`: the experiences in order. `matrices`: run_id
+    → accuracy matrix (T, T) in fractions, NaN where not measured. `environments`, `latencies`, `decisions`:
+    run_id → env.json, latency.json and decisions.csv, for the runs that have one. `warnings`: sentences
+    about what does not fit.
+    """
+
+    out: Path
+    suite: dict[str, Any]
+    data: dict[str, Any]
+    runs: pd.DataFrame
+    experiences: pd.DataFrame
+    names: list[str]
+    matrices: dict[str, Matrix]
+    environments: dict[str, dict[str, Any]]
+    latencies: dict[str, dict[str, Any]]
+    decisions: dict[str, pd.DataFrame]
+    warnings: list[str]
+
+    @property
+    def labels(self) -> list[str]:
+        """Strategies in the suite's order, then any that only the results know."""
+        return list(dict.fromkeys([*self.settings, *self.runs["strategy"]]))
+
+    @property
+    def settings(self) -> dict[str, dict[str, Any]]:
+        """Each strategy's settings by its label, as suite.yaml has them."""
+        strategies = self.suite.get("strategies")
+        if not isinstance(strategies, dict):
+            return {}
+        return {str(label): value if isinstance(value, dict) else {} for label, value in strategies.items()}
+
+    def done(self, label: str) -> pd.DataFrame:
+        """The finished runs of one strategy, by seed; the only ones that tables and plots count."""
+        mine = (self.runs["strategy"] == label) & (self.runs["status"] == "done")
+        return self.runs[mine].sort_values("seed")
+
+    def stack(self, label: str) -> Matrix:
+        """Accuracy matrices of a strategy's finished runs, shape (runs, T, T); (0, T, T) without one."""
+        found = [self.matrices[run] for run in self.done(label)["run_id"] if run in self.matrices]
+        size = len(self.names)
+        return np.stack(found) if found else np.empty((0, size, size))
+
+
+def read(out: Path) -> Stored:
+    """Read OUT. Raises InputError where it has no results, or where a file is not what it should be.
+
+    Only results.csv must exist: a report of what is there is worth more than none.
+    """
+    results = out / "results.csv"
+    hint = f"run `lorisbench run SUITE --out {out}` first"
+    if not results.is_file():
+        raise InputError(f"{out} holds no results.csv; {hint}")
+    runs = _csv(results)
+    missing = [name for name in REQUIRED if name not in runs]
+    if missing:
+        raise InputError(f"{results} lacks the column {', '.join(missing)}")
+    if runs.empty:
+        raise InputError(f"{results} holds no run; {hint}")
+    benchmarks = sorted({name for name in runs.get("benchmark", pd.Series(dtype=str)) if name})
+    if len(benchmarks) > 1:
+        raise InputError(f"{results} mixes the benchmarks {', '.join(benchmarks)}; a report covers one")
+
+    experiences = _csv(out / "experiences.csv")
+    cells = _csv(out / "matrix.csv")
+    names = _names(experiences, cells)
+    matrices = _matrices(cells, len(names), out / "matrix.csv")
+    folders = {run: out / "runs" / run for run in runs["run_id"] if _is_plain(run)}
+    environments = {run: _json(folder / "env.json") for run, folder in folders.items()}
+    decisions = {run: _csv(folder / "decisions.csv") for run, folder in folders.items()}
+    stored = Stored(
+        out=out,
+        suite=_yaml(out / "suite.yaml"),
+        data=_json(out / "data.json"),
+        runs=_complete(runs, matrices),
+        experiences=experiences,
+        names=names,
+        matrices=matrices,
+        environments={run: content for run, content in environments.items() if content},
+        latencies={run: found for run, folder in folders.items() if (found := _json(folder / "latency.json"))},
+        decisions={run: table for run, table in decisions.items() if not table.empty},
+        warnings=[],
+    )
+    stored.warnings.extend(_warnings(stored))
+    return stored
+
+
+def _is_plain(run: str) -> bool:
+    """Whether a run id names a folder directly below runs/, and not one elsewhere."""
+    return run not in ("", ".", "..") and Path(run).name == run
+
+
+def _csv(path: Path) -> pd.DataFrame:
+    """A CSV file; columns of names stay text (a strategy may be called "nan" or "01"), others are numbers."""
+    if not path.is_file():
+        return pd.DataFrame()
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except pd.errors.EmptyDataError:
+        return pd.DataFrame()
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as CSV: {_first_line(error)}") from error
+    for column in table.columns:
+        if column not in TEXT:
+            table[column] = pd.to_numeric(table[column], errors="coerce")
+    return table
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {_first_line(error)}") from error
+    return _mapping(content, path)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read as JSON: {_first_line(error)}") from error
+    return _mapping(content, path)
+
+
+def _mapping(content: Any, path: Path) -> dict[str, Any]:
+    if content is not None and not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, not names and values")
+    return content or {}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _names(experiences: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
+    """Names of the experiences by their index; "experience k" where none is stored."""
+    indices = [table[c] for table, c in ((experiences, "experience"), (cells, "test_experience")) if c in table]
+    known = pd.concat(indices).dropna() if indices else pd.Series(dtype=float)
+    names = [f"experience {index}" for index in range(int(known.max()) + 1 if len(known) else 0)]
+    if {"experience", "name"} <= set(experiences.columns):
+        for index, name in zip(experiences["experience"], experiences["name"], strict=True):
+            if name and index >= 0:
+                names[int(index)] = name
+    return names
+
+
+def _matrices(cells: pd.DataFrame, size: int, path: Path) -> dict[str, Matrix]:
+    if cells.empty:
+        return {}
+    columns = ["run_id", "after_experience", "test_experience", "accuracy"]
+    missing = [name for name in columns if name not in cells]
+    if missing:
+        raise InputError(f"{path} lacks the column {', '.join(missing)}")
+    indices = cells[["after_experience", "test_experience"]].to_numpy(dtype=float)
+    if not ((indices >= 0) & (indices < size)).all():
+        raise InputError(f"{path} holds a cell outside of the {size} experiences")
+    matrices: dict[str, Matrix] = {}
+    for run, group in cells.groupby("run_id"):
+        matrix = np.full((size, size), np.nan)
+        rows = group["after_experience"].to_numpy(dtype=int)
+        matrix[rows, group["test_experience"].to_numpy(dtype=int)] = group["accuracy"].to_numpy(dtype=float)
+        matrices[str(run)] = matrix
+    return matrices
+
+
+def _complete(runs: pd.DataFrame, matrices: dict[str, Matrix]) -> pd.DataFrame:
+    """Results with every column of the schema; a metric whose column is missing is computed from the matrix.
+
+    So results of an older version gain metrics that were thought of later.
+    """
+    full = runs.copy()
+    for column in ("benchmark", "reason", "undefined"):
+        if column not in full:
+            full[column] = ""
+    full["status"] = full["status"].replace("", "pending")
+    absent = [name for name in NUMBERS if name not in full]
+    computed = {run: metrics.compute(matrix)[0] for run, matrix in matrices.items()} if absent else {}
+    for name in absent:
+        full[name] = [computed.get(run, {}).get(name, np.nan) for run in full["run_id"]]
+    return full
+
+
+def _warnings(stored: Stored) -> list[str]:
+    found = []
+    done = stored.runs[stored.runs["status"] == "done"]
+    for label, group in done.groupby("strategy"):
+        twice = sorted({int(seed) for seed in group["seed"][group["seed"].duplicated()].dropna()})
+        if twice:
+            found.append(
+                f"{label} has several finished runs of seed {', '.join(map(str, twice))} (with different "
+                "settings, or from different versions); they are counted apart."
+            )
+    machines = {json.dumps(env.get("machine"), sort_keys=True) for env in stored.environments.values()}
+    if len(machines) > 1:
+        found.append(f"The runs were made on {len(machines)} machines: do not compare their times and latencies.")
+    versions = {json.dumps(env.get("versions"), sort_keys=True) for env in stored.environments.values()}
+    if len(versions) > 1:
+        found.append(f"The runs were made with {len(versions)} different sets of package versions.")
+    if not stored.data:
+        found.append("There is no data.json, so where the images come from is not known.")
+    return found

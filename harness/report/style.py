@@ -1,0 +1,127 @@
+"""How the plots look, and how they become files: the same bytes for the same results."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
+
+from harness.files import write_bytes
+
+# Okabe & Ito's palette, told apart by readers with any colour vision; yellow last, as it is weak on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#B8A800")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
+LINES = ("-", "--", "-.", ":")
+GREY = "#5f6368"
+FAINT = "#d9dce0"
+
+SETTINGS: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 10,
+    "axes.labelsize": 10.5,
+    "axes.edgecolor": "#3c4043",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": "#3c4043",
+    "ytick.color": "#3c4043",
+    "grid.color": "#e4e6e9",
+    "grid.linewidth": 0.8,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    # Strategies are named by users: a dollar sign in a name is no mathematics.
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lorisbench",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """One strategy's colour, marker and line, the same in every plot."""
+
+    colour: str
+    marker: str
+    line: str
+
+    @property
+    def text(self) -> str:
+        """The colour for words, darker, as thin strokes need more contrast than areas."""
+        return to_hex(0.72 * np.array(to_rgb(self.colour)))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot as written: `name` of its two files, how to read it, what it shows in words, its PNG bytes."""
+
+    name: str
+    caption: str
+    alternative: str
+    png: bytes
+    width: int
+    """Width in CSS pixels at which its text has the size meant (96 pixels an inch)."""
+
+
+def looks(labels: Sequence[str]) -> dict[str, Look]:
+    """A look a strategy, by position. Cycles of 8 colours and 11 markers meet again after 88."""
+    return {
+        label: Look(COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], LINES[k // len(COLOURS) % len(LINES)])
+        for k, label in enumerate(labels)
+    }
+
+
+@contextmanager
+def plain_style() -> Iterator[None]:
+    """The settings above over matplotlib's defaults, whatever the user's own matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(SETTINGS)  # type: ignore[arg-type]
+        yield
+
+
+def short(name: str, limit: int = 30) -> str:
+    """A name for a plot; the middle of a long one is left out, as variants differ at the end."""
+    line = " ".join(name.split())
+    if len(line) <= limit:
+        return line
+    tail = limit // 2 - 1
+    return f"{line[: limit - tail - 1]}…{line[-tail:]}"
+
+
+def save(figure: Figure, folder: Path, name: str, caption: str, alternative: str) -> Plot:
+    """Write NAME.png (160 dpi) and NAME.svg (text as text), cut to what is drawn and without dates."""
+    images = {}
+    for kind in ("png", "svg"):
+        buffer = io.BytesIO()
+        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+        figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", pad_inches=0.12, metadata=metadata)
+        images[kind] = buffer.getvalue()
+        write_bytes(folder / f"{name}.{kind}", images[kind])
+    width = int.from_bytes(images["png"][16:20], "big")
+    return Plot(name, caption, alternative, images["png"], round(width * 96 / 160))
+
+
+def spread(positions: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
+    """Positions moved as little as possible (least squares) so that neighbours are `gap` apart in low … high.
+
+    Where they do not fit, the gap shrinks to what does. Keeps the order of `positions`; shape as given.
+    """
+    wanted = np.asarray(positions, dtype=float)
+    if len(wanted) == 0:
+        return wanted
+    gap = min(gap, (high - low) / max(len(wanted) - 1, 1))
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(wanted))
+    moved = isotonic_regression(wanted[order] - steps).x
+    result = np.empty(len(wanted))
+    result[order] = np.clip(moved, low, high - steps[-1]) + steps
+    return result

@@ -1,0 +1,319 @@
+"""The report's tables, as data that the page and the writers of render.py show alike."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from string import ascii_lowercase
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from harness import metrics
+from harness.report.frame import Stored
+from harness.report.summary import (
+    COLUMNS,
+    DASH,
+    Summary,
+    count_states,
+    number,
+    replay,
+    why_empty,
+)
+from harness.statistics import Interval, mean_interval
+
+DAGGER = "†"
+STATES = ("failed", "diverged", "running", "pending", "done")
+INTERVAL = (
+    "Mean ± half-width of the 95 % Student-t interval over seeds; no ± where only one run has a value (and, "
+    "for time and size, where all runs agree). Bold: best mean of a column, ties included"
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: text, half-width of its interval, whether it is the best, mark of its footnote."""
+
+    text: str
+    spread: str = ""
+    bold: bool = False
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's heading. Numbers are set flush right; `group` spans neighbours that share it."""
+
+    text: str
+    group: str = ""
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line below a table; `mark` is that of the cells it belongs to."""
+
+    text: str
+    mark: str = ""
+
+
+@dataclass
+class Table:
+    """A table as shown (`rows`; `states` names the state of each where it has one) and as data (`values`)."""
+
+    name: str
+    caption: str
+    heads: list[Head]
+    rows: list[list[Cell]]
+    values: pd.DataFrame
+    notes: list[Note] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Column:
+    key: str
+    head: Head
+    better: Literal["higher", "lower", ""]
+    interval: Callable[[str], Interval]
+    why: Callable[[str], str]
+    decimals: int | None = 2
+    quiet: bool = False
+    """Leave out an interval of width 0, as of a size that is the same in every run."""
+
+
+def build(stored: Stored, summary: Summary) -> list[Table]:
+    """All tables, in the page's order."""
+    return [
+        comparison(stored, summary),
+        accuracy_last_per_experience(stored, summary),
+        forgetting_per_experience(stored, summary),
+        runs(stored),
+    ]
+
+
+def comparison(stored: Stored, summary: Summary) -> Table:
+    """A row a strategy: every metric with its interval over seeds."""
+    columns = []
+    for column in COLUMNS:
+        percent = column.group.startswith("Accuracy")
+        columns.append(
+            _Column(
+                key=column.key,
+                head=Head(column.header, column.group),
+                better=column.better,
+                interval=lambda label, key=column.key: summary[label][key],  # type: ignore[misc]
+                why=lambda label, key=column.key: why_empty(stored, label, key),  # type: ignore[misc]
+                decimals=2 if percent else None,
+                quiet=not percent,
+            )
+        )
+    definitions = [f"{column.header}: {column.definition}" for column in COLUMNS]
+    return _table("comparison", "Comparison of the strategies", stored, summary, columns, definitions)
+
+
+def accuracy_last_per_experience(stored: Stored, summary: Summary) -> Table:
+    """Strategy × experience: the last row of the accuracy matrix."""
+    return _per_experience(
+        stored,
+        summary,
+        "accuracy_last_per_experience",
+        "Accuracy on each experience after the last (%)",
+        lambda matrix: matrix[-1],
+        len(stored.names),
+        "higher",
+        "Accuracy: R[T−1, j], on experience j's test images after training on all experiences.",
+    )
+
+
+def forgetting_per_experience(stored: Stored, summary: Summary) -> Table:
+    """Strategy × experience: what was lost between the best and the last row."""
+    return _per_experience(
+        stored,
+        summary,
+        "forgetting_per_experience",
+        "Forgetting on each experience (percentage points)",
+        metrics.forgetting_max_by_experience,
+        len(stored.names) - 1,
+        "lower",
+        "Forgetting: (max of R[i, j] over j ≤ i < T−1) − R[T−1, j] (Chaudhry et al. 2018); lower is better. "
+        "The last experience cannot be forgotten and has no column.",
+    )
+
+
+def _per_experience(
+    stored: Stored,
+    summary: Summary,
+    name: str,
+    caption: str,
+    values_of: Callable[[metrics.Matrix], metrics.Matrix],
+    size: int,
+    better: Literal["higher", "lower"],
+    definition: str,
+) -> Table:
+    size = max(size, 0)
+    stacks = {label: stored.stack(label) for label in stored.labels}
+    values = {
+        label: 100 * np.array([values_of(matrix) for matrix in stack]).reshape(len(stack), size)
+        for label, stack in stacks.items()
+    }
+
+    def why(label: str) -> str:
+        if len(values[label]):
+            return "not measured"
+        return why_empty(stored, label, "") if stored.done(label).empty else "no accuracy matrix is stored"
+
+    columns = [
+        _Column(
+            key=experience,
+            head=Head(experience),
+            better=better,
+            interval=lambda label, j=j: mean_interval(values[label][:, j]),  # type: ignore[misc]
+            why=why,
+        )
+        for j, experience in enumerate(stored.names[:size])
+    ]
+    return _table(name, caption, stored, summary, columns, [definition])
+
+
+def runs(stored: Stored) -> Table:
+    """Every run with its state and reason, those that did not finish first."""
+    order = {state: rank for rank, state in enumerate(STATES)}
+    label_order = {label: rank for rank, label in enumerate(stored.labels)}
+    listed = stored.runs.assign(
+        _state=[order.get(state, 0) for state in stored.runs["status"]],
+        _label=[label_order[label] for label in stored.runs["strategy"]],
+    ).sort_values(["_state", "_label", "seed"], kind="stable")
+    rows = []
+    for run in listed.to_dict("records"):
+        reason = " ".join(str(run["reason"]).split())
+        rows.append(
+            [
+                Cell(str(run["strategy"])),
+                Cell(DASH if pd.isna(run["seed"]) else str(int(run["seed"]))),
+                Cell(str(run["status"])),
+                Cell(_plain(run["accuracy_last"], 100, 2)),
+                Cell(_plain(run["train_seconds"], 1, 1)),
+                Cell(reason if len(reason) <= 400 else reason[:399] + "…"),
+                Cell(str(run["run_id"])),
+            ]
+        )
+    heads = [
+        Head("Strategy", number=False),
+        Head("Seed"),
+        Head("Status", number=False),
+        Head("Last row, %"),
+        Head("Training, s"),
+        Head("Reason", number=False),
+        Head("Run", number=False),
+    ]
+    values = listed[
+        ["run_id", "strategy", "seed", "status", "reason", "accuracy_last", "train_seconds", "undefined"]
+    ].assign(accuracy_last=listed["accuracy_last"] * 100)
+    notes = [Note(f"{len(listed)} run{'s' * (len(listed) != 1)}: {count_states(listed['status'])}.")]
+    return Table("runs", "All runs", heads, rows, values, notes, states=list(listed["status"]))
+
+
+def _plain(value: float, scale: float, decimals: int) -> str:
+    return DASH if pd.isna(value) else number(value * scale, decimals)
+
+
+def _table(
+    name: str,
+    caption: str,
+    stored: Stored,
+    summary: Summary,
+    columns: Sequence[_Column],
+    definitions: Sequence[str],
+) -> Table:
+    """A table with a row a strategy: intervals, best values in bold, daggers, footnotes for what is empty."""
+    labels = stored.labels
+    kept = {label: replay(summary, label) for label in labels}
+    intervals = {label: [column.interval(label) for column in columns] for label in labels}
+    footnotes: dict[str, str] = {}
+
+    def mark(reason: str) -> str:
+        return footnotes.setdefault(reason, _letters(len(footnotes)))
+
+    cells: dict[str, list[Cell]] = {label: [] for label in labels}
+    for position, column in enumerate(columns):
+        found = {label: intervals[label][position] for label in labels}
+        decimals = _decimals(found.values()) if column.decimals is None else column.decimals
+        best = _best({label: round(found[label].mean, decimals) for label in labels}, column.better, kept)
+        for label in labels:
+            interval, done = found[label], len(stored.done(label))
+            if np.isnan(interval.mean):
+                cells[label].append(Cell(DASH, mark=mark(column.why(label))))
+                continue
+            silent = np.isnan(interval.half_width) or (column.quiet and interval.half_width == 0)
+            cells[label].append(
+                Cell(
+                    number(interval.mean, decimals),
+                    "" if silent else number(interval.half_width, decimals),
+                    label in best,
+                    mark(f"{interval.n} of {done} finished runs have a value") if interval.n < done else "",
+                )
+            )
+
+    rows = []
+    for label in labels:
+        runs_of = stored.runs["strategy"] == label
+        done, total = len(stored.done(label)), int(runs_of.sum())
+        count = str(done) if done == total else f"{done} of {total}"
+        rows.append([Cell(label, mark=DAGGER if kept[label] else ""), Cell(count), *cells[label]])
+
+    keepers = [label for label in labels if kept[label]]
+    notes = [Note(INTERVAL + ("; also the best that keeps no images." if keepers else "."))]
+    notes += [
+        Note(f"{label} keeps {number(kept[label], 0)} images of earlier experiences.", DAGGER) for label in keepers
+    ]
+    notes += [Note(f"{reason}.", letter) for reason, letter in footnotes.items()]
+    notes += [Note(definition) for definition in definitions]
+    heads = [Head("Strategy", number=False), Head("Seeds"), *(column.head for column in columns)]
+    return Table(name, caption, heads, rows, _values(stored, columns, intervals), notes)
+
+
+def _best(means: dict[str, float], better: str, kept: dict[str, int]) -> set[str]:
+    """Labels of the best mean as printed, ties included; where those keep images, also the best without.
+
+    One value alone, or the same in all rows, is no comparison and has no best.
+    """
+    known = {label: mean for label, mean in means.items() if not np.isnan(mean)}
+    if better == "" or len(set(known.values())) < 2:
+        return set()
+    pick = max if better == "higher" else min
+    best = pick(known.values())
+    chosen = {label for label, mean in known.items() if mean == best}
+    free = {label: mean for label, mean in known.items() if not kept[label]}
+    if free and any(kept[label] for label in chosen):
+        best = pick(free.values())
+        chosen |= {label for label, mean in free.items() if mean == best}
+    return chosen
+
+
+def _decimals(intervals: Iterable[Interval]) -> int:
+    """Decimals that a column of times, sizes or counts needs: none for whole numbers, else about three figures."""
+    means = [abs(interval.mean) for interval in intervals if not np.isnan(interval.mean)]
+    if all(mean == int(mean) for mean in means):
+        return 0
+    largest = max(means, default=0.0)
+    return 0 if largest >= 1000 else 1 if largest >= 100 else 2
+
+
+def _letters(position: int) -> str:
+    """a … z, aa, ab …: marks of footnotes."""
+    quotient, rest = divmod(position, len(ascii_lowercase))
+    return (_letters(quotient - 1) if quotient else "") + ascii_lowercase[rest]
+
+
+def _values(stored: Stored, columns: Sequence[_Column], intervals: dict[str, list[Interval]]) -> pd.DataFrame:
+    """The numbers behind a table: KEY_mean, KEY_ci95 (half-width) and KEY_n a column, in the unit shown."""
+    names = ["strategy", "seeds_done"]
+    for column in columns:
+        names += [f"{column.key}_mean", f"{column.key}_ci95", f"{column.key}_n"]
+    rows: list[list[object]] = []
+    for label in stored.labels:
+        row: list[object] = [label, len(stored.done(label))]
+        for interval in intervals[label]:
+            row += [interval.mean, interval.half_width, interval.n]
+        rows.append(row)
+    return pd.DataFrame(rows, columns=names)

@@ -1,0 +1,540 @@
+"""The report as a reader meets it: the files that `write_report` leaves."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from harness import metrics
+from harness.errors import InputError
+from harness.report import write_report
+
+FACTORS = ("illumination", "occlusion", "pixel", "clutter")
+
+
+def experience_names(count: int) -> list[tuple[str, str, int]]:
+    return [(f"{FACTORS[k // 3 % 4]} {k % 3 + 1}", FACTORS[k // 3 % 4], k % 3 + 1) for k in range(count)]
+
+
+def accuracy_matrix(size: int, seed: int, final: float, forgets: float) -> np.ndarray:
+    """A plausible matrix: high diagonal, decay below it, weak futures."""
+    rng = np.random.default_rng(seed)
+    i, j = np.indices((size, size))
+    matrix = np.where(i >= j, final + 0.2 - forgets * (1 - 0.8 ** (i - j)), final - 0.25)
+    return np.clip(matrix + rng.normal(0, 0.02, (size, size)), 0, 1)
+
+
+class Folder:
+    """Writes what a suite leaves in its output folder, run by run."""
+
+    def __init__(self, out: Path, experiences: int = 3, **suite: Any) -> None:
+        self.out = out
+        self.size = experiences
+        self.rows: list[dict[str, Any]] = []
+        self.cells: list[dict[str, Any]] = []
+        self.suite: dict[str, Any] = {
+            "name": "twelve tasks",
+            "description": "Twelve tasks in sequence.",
+            "benchmark": {"name": "openloris-sim", "protocol": "twelve", "root": "/some/where"},
+            "backbone": {
+                "name": "tf_efficientnet_lite0",
+                "train": "never",
+                "image_size": 96,
+                "norm": "batch",
+            },
+            "head": {"hidden": []},
+            "training": {"epochs": 5, "batch_size": 32, "optimizer": "adam", "lr": 0.003, "later": {"lr": None}},
+            "evaluation": {"split": "test"},
+            "strategies": {},
+            "seeds": [],
+        } | suite
+        self.data: dict[str, Any] | None = {
+            "name": "OpenLORIS-Sim", "synthetic": True, "source": "benchmarks.synthetic, version 1",
+            "classes": [f"object {k}" for k in range(10)], "images": 1200 * experiences, "content_hash": "b2:0123abcd",
+        }  # fmt: skip
+
+    def run(
+        self, label: str, seed: int, matrix: np.ndarray | None = None, strategy: str = "naive", **values: Any
+    ) -> str:
+        """One run; finished where it has a matrix, else failed. `values` overrides columns of results.csv."""
+        self.suite["strategies"].setdefault(label, {"strategy": strategy})
+        if seed not in self.suite["seeds"]:
+            self.suite["seeds"].append(seed)
+        run_id = f"run{len(self.rows):03d}-{seed}"
+        row: dict[str, Any] = {
+            "run_id": run_id, "benchmark": "openloris-sim", "strategy": label, "seed": seed,
+            "status": "failed" if matrix is None else "done", "reason": "", "experiences": self.size,
+        }  # fmt: skip
+        if matrix is not None:
+            found, reasons = metrics.compute(matrix)
+            row |= found | {
+                "train_seconds": 61.25, "latency_p50_ms": 5.5, "latency_p95_ms": 6.75, "latency_ratio": 1.1,
+                "model_mb": 13.6, "state_mb": 0.0, "replay_samples": 0, "heads": 1,
+                "undefined": "; ".join(f"{name}: {reason}" for name, reason in reasons.items()),
+            }  # fmt: skip
+            self.cells += [
+                {"run_id": run_id, "after_experience": i, "test_experience": j, "accuracy": matrix[i, j], "n": 120}
+                for i in range(len(matrix)) for j in range(len(matrix))
+            ]  # fmt: skip
+        self.rows.append(row | values)
+        environment = {
+            "versions": {"python": "3.11.7", "torch": "2.14.1", "lorisbench": "0.1.0"},
+            "machine": {"cpu": "Some CPU", "cores": 2, "memory_gb": 23.5, "gpu": None, "system": "Linux"},
+            "threads": 1, "date": "2026-11-23T08:00:00",
+        }  # fmt: skip
+        self.put(run_id, "env.json", json.dumps(environment))
+        latency = {"calls": 100, "batch": 1, "threads": 1, "ms": [5.5] * 100, "bare_ms": [5.0] * 100}
+        self.put(run_id, "latency.json", json.dumps(latency))
+        return run_id
+
+    def put(self, run_id: str, name: str, text: str) -> None:
+        path = self.out / "runs" / run_id / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def decide(self, run_id: str, rows: Sequence[dict[str, Any]]) -> None:
+        self.put(run_id, "decisions.csv", pd.DataFrame(rows).to_csv(index=False))
+
+    def write(self) -> Path:
+        self.out.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(self.rows).to_csv(self.out / "results.csv", index=False)
+        columns = ["run_id", "after_experience", "test_experience", "accuracy", "n"]
+        pd.DataFrame(self.cells, columns=columns).to_csv(self.out / "matrix.csv", index=False)
+        experiences = [
+            {"experience": k, "name": name, "factor": factor, "level": level, "train": 960, "validation": 120,
+             "test": 120}
+            for k, (name, factor, level) in enumerate(experience_names(self.size))
+        ]  # fmt: skip
+        pd.DataFrame(experiences).to_csv(self.out / "experiences.csv", index=False)
+        (self.out / "suite.yaml").write_text(yaml.safe_dump(self.suite, sort_keys=False))
+        if self.data is not None:
+            (self.out / "data.json").write_text(json.dumps(self.data))
+        return self.out
+
+
+def realistic(out: Path, experiences: int = 12, seeds: int = 3) -> Folder:
+    """Five strategies as a full suite would leave them."""
+    folder = Folder(out, experiences)
+    for seed in range(seeds):
+        for k, (label, final, forgets, ms, extra) in enumerate(
+            [
+                ("dnn", 0.74, 0.08, 6.1, {"heads": 4, "state_mb": 2.1}),
+                ("naive", 0.62, 0.45, 5.5, {}),
+                ("ewc", 0.64, 0.38, 5.5, {"state_mb": 3.4}),
+                ("lwf", 0.70, 0.22, 5.6, {"state_mb": 1.7}),
+                ("joint", 0.79, 0.0, 5.5, {"replay_samples": 10560}),
+            ]
+        ):
+            rng = np.random.default_rng(1000 * seed + k)
+            matrix = accuracy_matrix(experiences, 100 * seed + k, final, forgets)
+            run = folder.run(
+                label, seed, matrix, strategy=label, latency_p50_ms=ms + rng.normal(0, 0.05),
+                latency_p95_ms=ms * 1.2, latency_ratio=ms / 5, train_seconds=60 + 20 * k + rng.normal(0, 2), **extra,
+            )  # fmt: skip
+            if label == "dnn":
+                heads, rows = 1, []
+                for step in range(experiences):
+                    gaps = {f"gap_{h}": float(rng.uniform(0.3, 0.95)) for h in range(heads)} if step else {}
+                    expand = step in (3, 6, 9)
+                    head = heads if expand else (0 if not step else int(rng.integers(heads)))
+                    verdict = "base" if step == 0 else "expand" if expand else "distill"
+                    teacher: int | str = "" if step == 0 else int(rng.integers(heads)) if expand else head
+                    heads += expand
+                    rows.append(
+                        {"experience": step, "verdict": verdict, "head": head, "teacher": teacher}
+                        | {f"gap_{h}": "" for h in range(4)} | gaps
+                        | {"known": 0 if not step else int(rng.integers(300, 900)), "samples": 960}
+                    )  # fmt: skip
+                folder.decide(run, rows)
+    return folder
+
+
+def row_of(out: Path, table: str, label: str) -> dict[str, str]:
+    with (out / "report" / "tables" / f"{table}.csv").open() as stream:
+        return next(row for row in csv.DictReader(stream) if row["strategy"] == label)
+
+
+def markdown_row(out: Path, table: str, label: str) -> list[str]:
+    text = (out / "report" / "tables" / f"{table}.md").read_text()
+    line = next(line for line in text.splitlines() if re.match(rf"\| {re.escape(label)}(<sup>|\s)", line))
+    return [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def page_of(out: Path) -> str:
+    return write_report(out).read_text()
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A full suite's folder with its report, for tests that only look."""
+    out = realistic(tmp_path_factory.mktemp("full") / "out").write()
+    assert write_report(out) == out / "report" / "index.html"
+    return out
+
+
+def test_every_promised_file_is_there(full: Path) -> None:
+    report = full / "report"
+    tables = ("comparison", "accuracy_last_per_experience", "forgetting_per_experience", "runs")
+    assert {path.name for path in (report / "tables").iterdir()} == {
+        f"{name}.{ending}" for name in tables for ending in ("md", "tex", "csv")
+    }
+    plots = {f"matrix_{label}" for label in ("dnn", "naive", "ewc", "lwf", "joint")}
+    plots |= {"matrices", "curves", "forgetting", "latency", "decisions"}
+    assert {path.name for path in (report / "plots").iterdir()} == {
+        f"{name}.{ending}" for name in plots for ending in ("png", "svg")
+    }
+    assert {path.name for path in report.iterdir()} == {"index.html", "tables", "plots"}, "temporary files are left"
+
+
+def test_page_is_one_file_and_its_links_lead_somewhere(full: Path) -> None:
+    page = (full / "report" / "index.html").read_text()
+    for target in re.findall(r'(?:src|href)="([^"]+)"', page):
+        assert target.startswith("data:image/png;base64,") or (full / "report" / target).is_file(), target[:80]
+    assert page.count("<img ") == 5 + 5, "five plots, and five matrices to unfold"
+    assert "<script" not in page and "@import" not in page and "url(" not in page
+    assert page.index("Synthetic data") < page.index("What was run") < page.index('id="comparison"')
+    assert page.index('id="plots"') < page.index('id="runs"') < page.index("How to cite")
+
+
+def test_comparison_holds_means_and_intervals_in_per_cent(full: Path) -> None:
+    results = pd.read_csv(full / "results.csv")
+    scores = results[results["strategy"] == "lwf"]["accuracy_last"] * 100
+    row = row_of(full, "comparison", "lwf")
+    assert float(row["accuracy_last_mean"]) == pytest.approx(scores.mean())
+    assert float(row["accuracy_last_ci95"]) == pytest.approx(4.302653 * scores.std() / np.sqrt(3), rel=1e-5)
+    assert row["accuracy_last_n"] == "3"
+    assert float(row["train_seconds_mean"]) == pytest.approx(
+        results[results["strategy"] == "lwf"]["train_seconds"].mean()
+    )
+    shown = f"{scores.mean():.2f} ± {4.302653 * scores.std() / np.sqrt(3):.2f}"
+    assert markdown_row(full, "comparison", "lwf")[2] == shown
+
+
+def test_tables_per_experience_agree_with_the_matrix(full: Path) -> None:
+    results, cells = pd.read_csv(full / "results.csv"), pd.read_csv(full / "matrix.csv")
+    runs = results[results["strategy"] == "ewc"]["run_id"]
+    column = cells[cells["run_id"].isin(runs) & (cells["test_experience"] == 4)]
+    last = column[column["after_experience"] == 11].set_index("run_id")["accuracy"]
+    earlier = column[column["after_experience"].between(4, 10)].groupby("run_id")["accuracy"].max()
+    row = row_of(full, "accuracy_last_per_experience", "ewc")
+    assert float(row["occlusion 2_mean"]) == pytest.approx(100 * last.mean())
+    lost = row_of(full, "forgetting_per_experience", "ewc")
+    assert float(lost["occlusion 2_mean"]) == pytest.approx(100 * (earlier - last).mean())
+    assert "clutter 3_mean" in row and "clutter 3_mean" not in lost
+
+
+def test_definitions_stand_under_the_tables(full: Path) -> None:
+    for ending, pattern in (("md", "R\\[T−1, j\\]"), ("tex", "R[T$-$1, j]")):
+        for table in ("comparison", "accuracy_last_per_experience", "forgetting_per_experience"):
+            assert pattern in (full / "report" / "tables" / f"{table}.{ending}").read_text()
+
+
+def test_report_imports_neither_torch_nor_avalanche(tmp_path: Path) -> None:
+    out = realistic(tmp_path / "out", experiences=2, seeds=1).write()
+    code = (
+        "import sys; from pathlib import Path; import harness.report; "
+        "assert not {'pandas', 'matplotlib', 'jinja2'} & set(sys.modules), 'imports are not late'; "
+        f"harness.report.write_report(Path({str(out)!r})); "
+        "assert not {'torch', 'avalanche', 'matplotlib.pyplot'} & set(sys.modules)"
+    )
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+def test_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    contents = []
+    for name in ("first", "second"):
+        out = realistic(tmp_path / name, experiences=3, seeds=2).write()
+        write_report(out)
+        files = sorted(path for path in (out / "report").rglob("*") if path.is_file())
+        contents.append({str(path.relative_to(out)): path.read_bytes() for path in files})
+    assert contents[0] == contents[1]
+
+
+def test_svg_keeps_text_as_text(full: Path) -> None:
+    svg = (full / "report" / "plots" / "curves.svg").read_text()
+    assert ">illumination 1</text>" in svg and "<dc:date>" not in svg
+
+
+def test_best_is_bold_with_ties_and_the_best_without_replay(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    for label, score, values in (
+        ("a", 0.7, {"latency_p50_ms": 4.25, "train_seconds": 10.5}),
+        ("b", 0.7, {"latency_p50_ms": 5.0, "train_seconds": 10.5}),
+        ("c", 0.6, {"latency_p50_ms": 6.0}),
+        ("joint", 0.9, {"latency_p50_ms": 7.0, "replay_samples": 1920}),
+    ):
+        folder.run(label, 0, np.full((3, 3), score), **values)
+    write_report(folder.write())
+    shown = {label: markdown_row(folder.out, "comparison", label) for label in ("a", "b", "c", "joint")}
+    assert [shown[label][2] for label in shown] == ["**70.00**", "**70.00**", "60.00", "**90.00**"]
+    assert [shown[label][9] for label in shown] == ["**4.25**", "5.00", "6.00", "7.00"]
+    assert [shown[label][11] for label in shown] == ["**10.50**", "**10.50**", "61.25", "61.25"]
+    # Nothing is forgotten by any of them: what all share is nobody's merit.
+    assert shown["a"][7] == "0.00"
+    assert shown["joint"][0] == "joint<sup>†</sup>"
+    text = (folder.out / "report" / "tables" / "comparison.md").read_text()
+    assert "<sup>†</sup>joint keeps 1\N{NARROW NO-BREAK SPACE}920 images of earlier experiences." in text
+
+
+def test_dnn_that_loses_is_said_to_lose(tmp_path: Path) -> None:
+    """Label and type differ: what counts is the type. Verdicts are paired by seed."""
+    folder = Folder(tmp_path / "out")
+    for seed in range(3):
+        shared = 0.1 * seed  # hides the differences unless the seeds are paired
+        folder.run("ours", seed, np.full((3, 3), 0.50 + shared), strategy="dnn")
+        folder.run("good", seed, np.full((3, 3), 0.55 + shared + 0.001 * seed))
+        folder.run("bad", seed, np.full((3, 3), 0.40 + shared + 0.001 * seed))
+        folder.run("like", seed, np.full((3, 3), 0.50 + shared + 0.05 * (seed - 1)))
+    page = page_of(folder.write())
+    assert "ours loses against good: −5.10 ± 0.25 points (3 paired seeds)." in page
+    assert "ours wins against bad: +9.90 ± 0.25 points (3 paired seeds)." in page
+    assert "ours against like is undecided: +0.00 ± 12.42 points (3 paired seeds)." in page
+    assert page.index("ours loses") < page.index("undecided: ") < page.index("ours wins")
+
+
+def test_one_seed_decides_nothing(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    folder.run("dnn", 0, np.full((3, 3), 0.9), strategy="dnn")
+    folder.run("naive", 0, np.full((3, 3), 0.4))
+    page = page_of(folder.write())
+    assert "dnn against naive: +50.00 points in one seed, no interval: undecided." in page
+    assert "One seed a strategy: there is no interval" in page
+    assert row_of(folder.out, "comparison", "dnn")["accuracy_last_ci95"] == ""
+    assert "±" not in "".join(markdown_row(folder.out, "comparison", "dnn"))
+
+
+def test_headline_names_the_best_without_replay_and_its_distance(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    folder.run("lwf", 0, np.full((3, 3), 0.7))
+    folder.run("naive", 0, np.full((3, 3), 0.4))
+    folder.run("joint", 0, np.full((3, 3), 0.95), replay_samples=1920)
+    assert (
+        "Without keeping images, lwf has the highest accuracy on the last row, 70.00\u00a0%; that is 25.00 points "
+        "below joint†, which keeps 1\N{NARROW NO-BREAK SPACE}920 images" in page_of(folder.write())
+    )
+
+
+def test_banners_follow_data_and_split(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out", evaluation={"split": "validation"})
+    folder.run("naive", 0, np.full((3, 3), 0.4))
+    page = page_of(folder.write())
+    assert "Synthetic data (OpenLORIS-Sim), not OpenLORIS" in page and "Validation split" in page
+    folder.data = {"name": "OpenLORIS-Object", "synthetic": False}
+    folder.suite["evaluation"] = {"split": "test"}
+    page = page_of(folder.write())
+    assert "Synthetic data" not in page and "Validation split" not in page
+
+
+def test_failed_runs_come_first_with_their_reason_and_count_for_nothing(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    folder.run("naive", 0, np.full((3, 3), 0.4))
+    folder.run("naive", 1, np.full((3, 3), 0.9), status="diverged", reason="loss was nan\nat step 7")
+    folder.run("ewc", 0, None, reason="RuntimeError: out of memory")
+    page = page_of(folder.write())
+    rows = list(csv.DictReader((folder.out / "report" / "tables" / "runs.csv").open()))
+    assert [row["status"] for row in rows] == ["failed", "diverged", "done"]
+    assert "2 runs failed or diverged;" in page and "loss was nan at step 7" in page
+    assert float(row_of(folder.out, "comparison", "naive")["accuracy_last_mean"]) == pytest.approx(40)
+    assert markdown_row(folder.out, "comparison", "naive")[1] == "1 of 2"
+    assert markdown_row(folder.out, "comparison", "ewc")[2].startswith("—<sup>")
+    assert "no finished run (1 failed)." in page
+
+
+@pytest.mark.parametrize("status", ["failed", "pending"])
+def test_no_finished_run_still_gives_a_page(tmp_path: Path, status: str) -> None:
+    folder = Folder(tmp_path / "out")
+    folder.run("dnn", 0, None, strategy="dnn", status=status, reason="boom")
+    page = page_of(folder.write())
+    assert "No finished run has an accuracy on the last row" in page and "boom" in page
+    assert "<img " not in page
+
+
+def test_undefined_metric_is_a_dash_with_its_reason(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out", experiences=1)
+    folder.run("naive", 0, np.array([[0.8]]), undefined="bwt_mean: one experience; no past; fwt_mean: no future")
+    page = page_of(folder.write())
+    row = markdown_row(folder.out, "comparison", "naive")
+    assert row[5] == "—<sup>a</sup>" and row[6] == "—<sup>b</sup>"
+    assert row_of(folder.out, "comparison", "naive")["bwt_mean_mean"] == ""
+    text = (folder.out / "report" / "tables" / "comparison.md").read_text()
+    assert "<sup>a</sup>one experience; no past." in text and "<sup>b</sup>no future." in text
+    assert r"---\textsuperscript{a}" in (folder.out / "report" / "tables" / "comparison.tex").read_text()
+    assert "Forgetting is undefined for every strategy" in page and "Curves need" in page
+
+
+def test_metric_missing_in_some_seeds_says_so(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    for seed in range(3):
+        folder.run("naive", seed, np.full((3, 3), 0.4), **({"latency_p50_ms": ""} if seed else {}))
+    write_report(folder.write())
+    assert markdown_row(folder.out, "comparison", "naive")[9] == "5.50<sup>a</sup>"
+    assert "1 of 3 finished runs have a value." in (folder.out / "report/tables/comparison.md").read_text()
+
+
+def test_missing_latency_leaves_its_plot_out_and_removes_an_old_one(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    folder.run("naive", 0, np.full((3, 3), 0.4))
+    assert "No finished run has a latency" not in page_of(folder.write())
+    assert (folder.out / "report/plots/latency.png").is_file()
+    folder.rows[0]["latency_p50_ms"] = ""
+    assert "No finished run has a latency, so that plot is left out." in page_of(folder.write())
+    assert not (folder.out / "report/plots/latency.png").exists()
+    assert not (folder.out / "report/plots/latency.svg").exists()
+
+
+HOSTILE = ["<script>alert(1)</script>", "a_b%&", "../../up", "_hidden", "$x^2$", "x|y`*z*", "nan", "[1] ~ \\par"]
+
+
+def test_names_are_text_everywhere(tmp_path: Path) -> None:
+    """A strategy's label is the user's: it is shown as written, and is neither markup nor a path."""
+    folder = Folder(tmp_path / "out", description="<b>bold</b>")
+    for k, label in enumerate(HOSTILE):
+        folder.run(label, 0, np.full((3, 3), 0.4 + 0.01 * k), reason="<img src=x>")
+    page = page_of(folder.write())
+    assert "<script" not in page and "<img src=x>" not in page and "<b>bold" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    latex = (folder.out / "report/tables/comparison.tex").read_text()
+    assert r"{}a\_b\%\& & 1 &" in latex and r"\$x\textasciicircum{}2\$" in latex
+    assert r"{}[1] \textasciitilde{} \textbackslash{}par & 1" in latex
+    markdown = (folder.out / "report/tables/comparison.md").read_text()
+    assert "<script" not in markdown and r"| x\|y\`\*z\* | 1 |" in markdown
+    assert row_of(folder.out, "comparison", "nan")["seeds_done"] == "1"
+    curves = (folder.out / "report/plots/curves.svg").read_text()
+    for shown in ("_hidden  43.0", "$x^2$  44.0", "nan  46.0", "&lt;script&gt;alert(1)&lt;/script&gt;  40.0"):
+        assert f">{shown}</text>" in curves
+    assert len(list((folder.out / "report/plots").glob("matrix_*.png"))) == len(HOSTILE)
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}
+
+
+def test_labels_that_make_the_same_file_name_keep_their_own_plots(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out", experiences=2)
+    for label in ("a b", "a_b", "A/b"):
+        folder.run(label, 0, np.full((2, 2), 0.5))
+    write_report(folder.write())
+    assert len({path.name.lower() for path in (folder.out / "report/plots").glob("matrix_*.svg")}) == 3
+
+
+def test_many_strategies_with_long_names(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out", experiences=2)
+    labels = [f"a strategy with a name that is rather too long for any plot, variant {k}" for k in range(30)]
+    for k, label in enumerate(labels):
+        folder.run(label, 0, np.full((2, 2), 0.3 + 0.0005 * k))
+    page = page_of(folder.write())
+    assert all(label in page for label in labels)
+    curves = (folder.out / "report/plots/curves.svg").read_text()
+    heights = [
+        float(y) for y in re.findall(r'translate\([\d.]+ ([\d.]+)\)[^>]*>[^<]*variant \d+  [\d.]+</text>', curves)
+    ] or [float(y) for y in re.findall(r'y="([\d.]+)"[^>]*>[^<]*variant \d+  [\d.]+</text>', curves)]  # fmt: skip
+    assert len(heights) == 30
+    assert np.diff(sorted(heights)).min() > 9.5, "names of lines overlap"
+
+
+def test_decisions_are_drawn_from_the_lowest_seed(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out", experiences=2)
+    for seed in (4, 2):
+        run = folder.run("dnn", seed, np.full((2, 2), 0.5), strategy="dnn")
+        folder.decide(
+            run,
+            [
+                {"experience": 0, "verdict": "base", "head": 0, "teacher": "", "gap_0": "", "known": 0, "samples": 9},
+                {"experience": 1, "verdict": "expand", "head": 1, "teacher": 0, "gap_0": 0.1 * seed, "known": 3,
+                 "samples": 9},
+            ],
+        )  # fmt: skip
+    page = page_of(folder.write())
+    assert "dnn, seed 2: experience 0 base head 0, experience 1 expand head 1" in page
+    assert ">20</text>" in (folder.out / "report/plots/decisions.svg").read_text()
+
+
+def test_column_of_a_later_version_is_computed_from_the_matrix(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    folder.run("naive", 0, np.array([[0.9, 0.1, 0.1], [0.5, 0.9, 0.1], [0.4, 0.5, 0.9]]))
+    for row in folder.rows:
+        del row["plasticity"]
+    write_report(folder.write())
+    assert float(row_of(folder.out, "comparison", "naive")["plasticity_mean"]) == pytest.approx(90)
+
+
+def test_facts_say_what_is_not_stored(tmp_path: Path) -> None:
+    """Only results.csv is needed; the rest is said to be missing, not guessed."""
+    folder = Folder(tmp_path / "out")
+    folder.run("naive", 0, np.full((3, 3), 0.4))
+    folder.write()
+    for name in ("suite.yaml", "data.json", "experiences.csv", "matrix.csv"):
+        (folder.out / name).unlink()
+    page = page_of(folder.out)
+    assert "not stored" in page and "where the images come from is not known" in page
+    assert "how they were chosen is not stated" in page
+    assert float(row_of(folder.out, "comparison", "naive")["accuracy_last_mean"]) == pytest.approx(40)
+
+
+def test_facts_box(full: Path) -> None:
+    page = (full / "report" / "index.html").read_text()
+    assert "/some/where" not in page, "where the data lay is of no use to others"
+    for fact in (
+        "tf_efficientnet_lite0",
+        "never (frozen)",
+        "b2:0123abcd",
+        "Some CPU",
+        "torch 2.14.1",
+        "2026-11-23",
+        "optimizer adam, lr 0.003<",
+    ):
+        assert fact in page
+
+
+def test_runs_of_several_machines_are_pointed_out(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    folder.run("naive", 0, np.full((3, 3), 0.4))
+    run = folder.run("naive", 1, np.full((3, 3), 0.4))
+    folder.put(run, "env.json", json.dumps({"machine": {"cpu": "Another"}, "versions": {"python": "3.11.7"}}))
+    page = page_of(folder.write())
+    assert "made on 2 machines: do not compare their times" in page
+
+
+def test_no_results_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no results\.csv; run `lorisbench run SUITE --out .*` first"):
+        write_report(tmp_path)
+    (tmp_path / "results.csv").write_text("run_id,strategy,seed,status\n")
+    with pytest.raises(InputError, match="holds no run"):
+        write_report(tmp_path)
+    assert not (tmp_path / "report").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("results.csv", "run_id,seed\na,0\n", "lacks the column strategy, status"),
+        ("suite.yaml", "strategies: [", "suite.yaml cannot be read as YAML"),
+        ("suite.yaml", "- a\n", "holds a list"),
+        ("suite.yaml", "!!python/object/apply:os.getcwd []\n", "cannot be read as YAML"),
+        ("data.json", "{", "data.json cannot be read as JSON"),
+        ("matrix.csv", "run_id,accuracy\na,0.5\n", "lacks the column after_experience"),
+        ("matrix.csv", "run_id,after_experience,test_experience,accuracy\na,9,0,1\n", "outside of the 3 experiences"),
+    ],
+)
+def test_unreadable_files_are_input_errors(tmp_path: Path, name: str, text: str, message: str) -> None:
+    folder = Folder(tmp_path / "out")
+    folder.run("naive", 0, np.full((3, 3), 0.4))
+    folder.write()
+    (folder.out / name).write_text(text)
+    with pytest.raises(InputError, match=message):
+        write_report(folder.out)
+
+
+def test_mixed_benchmarks_are_refused(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    folder.run("naive", 0, np.full((3, 3), 0.4))
+    folder.run("naive", 1, np.full((3, 3), 0.4), benchmark="other")
+    with pytest.raises(InputError, match="mixes the benchmarks openloris-sim, other"):
+        write_report(folder.write())
