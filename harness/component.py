@@ -12,7 +12,7 @@ from harness.registry import Registry
 class Component(BaseModel):
     """Settings as typed fields (unknown keys are errors); a subclass with `name="..."` registers itself."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     name: ClassVar[str] = ""
     registry: ClassVar[Registry]
 

@@ -20,7 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class Settings(BaseModel):
     """A group of settings; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class BackboneConfig(Settings):
@@ -68,7 +68,7 @@ class EvaluationConfig(Settings):
 
 
 class LatencyConfig(Settings):
-    """Latency: forward passes at `batch` on real images after `warmup`, alternating with the bare backbone + one head."""
+    """Forward passes at `batch` on images of the set after `warmup`, alternating with the bare backbone and one head."""
 
     calls: int = Field(100, ge=1)
     warmup: int = Field(10, ge=0)

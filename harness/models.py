@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import math
 import os
 import socket
@@ -97,7 +98,7 @@ def make_head(feature_dim: int, num_classes: int, hidden: Sequence[int] = ()) ->
     """A linear head, or an MLP with ReLU between the given hidden widths; PyTorch's default initialisation."""
     widths = [feature_dim, *hidden]
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
     layers.append(nn.Linear(widths[-1], num_classes))
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)

@@ -233,7 +233,7 @@ def _write_decisions(strategy: Any, directory: RunDirectory) -> None:
     from harness.files import write_text
 
     for rows in _decisions(strategy.plugins):
-        write_text(directory.path / "decisions.csv", pd.DataFrame(rows).to_csv(index=False))
+        write_text(directory.path / "decisions.csv", pd.DataFrame(rows).convert_dtypes().to_csv(index=False))
 
 
 def _decisions(plugins: list[Any]) -> Iterator[list[Mapping[str, Any]]]:

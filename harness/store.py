@@ -80,7 +80,7 @@ class RunDirectory:
             stream.write(buffer.getvalue())
 
     def matrix(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Accuracy matrix R, float64 (rows trained, experiences), and images per experience, int64; from predictions."""
+        """Accuracy matrix R from the predictions, float64 (rows trained, experiences), and images per experience."""
         try:
             with np.load(self.path / "predictions.npz", allow_pickle=False) as stored:
                 predicted, label, experience = stored["predicted"], stored["label"], stored["experience"]

@@ -1,0 +1,39 @@
+"""Whole batches of a dataset, for plugins that look over an experience's data once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+
+def batches(strategy: Any, dataset: Any, batch_size: int = 1024) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The samples of `dataset` in order, unshuffled, on the strategy's device.
+
+    Parameters
+    ----------
+    strategy : any Avalanche strategy. The harness's engine offers `batches`, which slices tensors without
+        collating sample by sample; any other one is served by a plain DataLoader.
+    dataset : an AvalancheDataset whose items begin with (x, y). Pass `dataset.eval()` for samples free of
+        augmentation.
+    batch_size : samples per batch; the last batch may be smaller.
+
+    Yields
+    ------
+    x, y : inputs (batch, ...) and int64 labels (batch,).
+    """
+    if hasattr(strategy, "batches"):
+        yield from strategy.batches(dataset, batch_size)
+        return
+    # A DataLoader draws a seed even when it does not shuffle: a generator of its own keeps the global random
+    # state, so looking at data never changes how a run goes on.
+    loader = DataLoader(
+        dataset,
+        batch_size=batch_size,
+        collate_fn=getattr(dataset, "collate_fn", None),
+        generator=torch.Generator(),
+    )
+    for batch in loader:
+        yield batch[0].to(strategy.device), batch[1].to(strategy.device)

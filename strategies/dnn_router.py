@@ -1,0 +1,199 @@
+"""Which head answers: class-conditional Gaussians of every domain over frozen features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.functional import one_hot
+
+Shrinkage = float | Literal["oas"]
+
+
+class GaussianRouter(nn.Module):
+    """The posterior over domains of a feature vector, from statistics alone.
+
+    Every experience is a domain d. Features of its class k are taken as Gaussian with mean mu_dk and a
+    covariance shared by all classes of all domains: linear discriminant analysis with one class for each pair
+    (d, k), asked for the domain. As x' S^-1 x is common to all pairs it cancels, and what is left is one
+    linear layer,
+
+        score_dk(x) = (S^-1 (mu_dk - m))' x - (mu_dk - m)' S^-1 (mu_dk + m) / 2 + log prior_dk,
+
+    (m, the mean of all means, is common to all pairs too; centring on it keeps float32 exact enough). All
+    domains are equally likely beforehand, the classes of a domain as frequent as in its data; a class it
+    lacks never scores.
+
+    Buffers (all float32 but `counts` and `domain_head`, int64), with D domains, K classes, F features:
+    counts (D, K), means (D, K, F), scatter (F, F), the sum over samples of (x - mu_dk)(x - mu_dk)', and
+    domain_head (D,), the head that answers for a domain. `weight` (D * K, F) and `bias` (D * K,) are worked
+    out from these and are not part of the state.
+
+    Parameters
+    ----------
+    shrinkage : how far the pooled covariance is moved towards a multiple of the identity with the same trace:
+        a fixed share in (0, 1], or `oas`, the oracle approximating shrinkage of Chen et al. (IEEE Trans.
+        Signal Processing 2010, eq. 23), which needs no more than the covariance and the number of samples.
+    temperature : the domains' log-likelihoods are divided by it. High-dimensional Gaussians are surer than
+        they are right; above 1 several heads share an answer, and towards infinity all do alike.
+    """
+
+    counts: torch.Tensor
+    means: torch.Tensor
+    scatter: torch.Tensor
+    domain_head: torch.Tensor
+    weight: torch.Tensor
+    bias: torch.Tensor
+
+    def __init__(self, shrinkage: Shrinkage = "oas", temperature: float = 5.0) -> None:
+        super().__init__()
+        self.shrinkage = shrinkage
+        self.temperature = temperature
+        self.register_buffer("counts", torch.zeros(0, 0, dtype=torch.int64))
+        self.register_buffer("means", torch.zeros(0, 0, 0))
+        self.register_buffer("scatter", torch.zeros(0, 0))
+        self.register_buffer("domain_head", torch.zeros(0, dtype=torch.int64))
+        self.register_buffer("weight", torch.zeros(0, 0), persistent=False)
+        self.register_buffer("bias", torch.zeros(0), persistent=False)
+
+    @property
+    def domains(self) -> int:
+        return len(self.domain_head)
+
+    @torch.no_grad()
+    def record(self, data: Iterable[tuple[torch.Tensor, torch.Tensor]], num_classes: int, head: int) -> None:
+        """Add a domain that belongs to `head`, in one pass over its data; nothing else of the data is kept.
+
+        Parameters
+        ----------
+        data : pairs of features (batch, F) and labels int64 (batch,) in 0..num_classes-1.
+
+        Raises
+        ------
+        ValueError : there are no samples.
+        """
+        counts = sums = moment = None
+        for features, labels in data:
+            x = features.double()
+            if counts is None or sums is None or moment is None:
+                counts = torch.zeros(num_classes, dtype=torch.int64, device=x.device)
+                sums = x.new_zeros(num_classes, x.shape[1])
+                moment = x.new_zeros(x.shape[1], x.shape[1])
+            # A product with one-hot labels: on a GPU, index_add_ would add in another order each time.
+            member = one_hot(labels, num_classes)
+            counts += member.sum(dim=0)
+            sums.addmm_(member.T.double(), x)
+            moment.addmm_(x.T, x)
+        if counts is None or sums is None or moment is None:
+            raise ValueError("a domain needs at least one sample")
+        means = sums / counts.clamp(min=1)[:, None]
+        # sum (x - mu)(x - mu)' = sum x x' - sum_k n_k mu_k mu_k'; float64 leaves room for the cancellation.
+        scatter = moment - means.T @ (means * counts[:, None])
+        if self.domains == 0:
+            self.counts, self.means, self.scatter = counts[None], means.float()[None], scatter.float()
+        else:
+            self.counts = torch.cat([self.counts, counts[None]])
+            self.means = torch.cat([self.means, means.float()[None]])
+            self.scatter = (self.scatter.double() + scatter).float()
+        owner = torch.tensor([head], device=counts.device)
+        self.domain_head = torch.cat([self.domain_head.to(counts.device), owner])
+        self.solve()
+
+    @torch.no_grad()
+    def covariance(self) -> torch.Tensor:
+        """The shared covariance after shrinkage, float64 (F, F), positive definite."""
+        samples = int(self.counts.sum())
+        pooled = self.scatter.double() / samples
+        width = len(pooled)
+        level = float(pooled.diagonal().mean())
+        if self.shrinkage == "oas":
+            share = oas_share(float(pooled.square().mean()), level, samples, width)
+        else:
+            share = float(self.shrinkage)
+        # Fewer samples than features, or features that never vary, leave directions without any variance.
+        share = max(share, 1e-6)
+        identity = torch.eye(width, dtype=pooled.dtype, device=pooled.device)
+        return (1 - share) * pooled + share * (level if level > 0 else 1.0) * identity
+
+    @torch.no_grad()
+    def solve(self) -> None:
+        """Work out `weight` and `bias` from the statistics, by a float64 Cholesky factorisation."""
+        width = self.means.shape[-1]
+        present = self.counts.flatten() > 0
+        means = self.means.double().reshape(-1, width)
+        centre = means[present].mean(dim=0)
+        factor = torch.linalg.cholesky(self.covariance())
+        weight = torch.cholesky_solve((means - centre).T, factor).T
+        prior = (self.counts.double() / self.counts.sum(dim=1, keepdim=True)).log().flatten()
+        bias = prior - 0.5 * (weight * (means + centre)).sum(dim=1)
+        self.weight = torch.where(present[:, None], weight, torch.zeros_like(weight)).float()
+        self.bias = torch.where(present, bias, torch.full_like(bias, -torch.inf)).float()
+
+    def head_weights(self, scores: torch.Tensor, heads: int) -> torch.Tensor:
+        """The posterior mass of each head's domains.
+
+        Parameters
+        ----------
+        scores : (batch, D * K), what the linear layer of `weight` and `bias` gives.
+        heads : how many heads there are; one without a domain gets no mass.
+
+        Returns
+        -------
+        (batch, heads), rows sum to 1.
+        """
+        domains = (scores.unflatten(1, (self.domains, -1)).logsumexp(dim=2) / self.temperature).softmax(dim=1)
+        owner = self.domain_head[:, None] == torch.arange(heads, device=scores.device)
+        return domains @ owner.to(domains.dtype)
+
+    def joint(self, scores: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
+        """Log of sum_d P(d, k | x)^(1/T) p_h(d)(k | x), normalised over the classes k.
+
+        A product of two experts in each domain d, its Gaussians and its head h(d). A class that no domain has
+        seen gets probability 0.
+
+        Parameters
+        ----------
+        scores : (batch, D * K). log_p : log-probabilities of the heads, (batch, heads, K).
+
+        Returns
+        -------
+        (batch, K).
+        """
+        gaussian = scores.unflatten(1, (self.domains, -1)) / self.temperature
+        return (gaussian + log_p[:, self.domain_head]).logsumexp(dim=1).log_softmax(dim=1)
+
+    def statistics_bytes(self) -> int:
+        """Bytes of the statistics kept."""
+        return sum(
+            tensor.numel() * tensor.element_size()
+            for tensor in (self.counts, self.means, self.scatter, self.domain_head)
+        )
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take the number of domains, classes and features from the state, and solve again."""
+        for name in ("counts", "means", "scatter", "domain_head"):
+            stored, own = state_dict.get(prefix + name), getattr(self, name)
+            if stored is not None and stored.shape != own.shape:
+                setattr(self, name, own.new_zeros(stored.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.domains:
+            self.solve()
+
+
+def oas_share(mean_square: float, level: float, samples: int, width: int) -> float:
+    """The share of the identity by Chen et al. (2010, eq. 23), without its terms in 2 / width.
+
+    Parameters
+    ----------
+    mean_square : mean of the squared elements of the covariance, tr(S^2) / width^2.
+    level : mean of its diagonal, tr(S) / width.
+
+    Returns
+    -------
+    In 0..1; 1 where the covariance is a multiple of the identity already.
+    """
+    above = mean_square + level**2
+    below = (samples + 1) * (mean_square - level**2 / width)
+    return 1.0 if below <= 0 else min(1.0, above / below)
