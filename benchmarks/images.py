@@ -47,9 +47,7 @@ def batches(files: Sequence[str], size: int, batch: int = 64) -> Iterator[np.nda
         pending = [pool.submit(decode, file, size) for file in files[:ahead]]
         for start in range(0, len(files), batch):
             current, pending = pending[:batch], pending[batch:]
-            pending += [
-                pool.submit(decode, file, size) for file in files[start + ahead : start + ahead + batch]
-            ]
+            pending += [pool.submit(decode, file, size) for file in files[start + ahead : start + ahead + batch]]
             try:
                 yield np.stack([future.result() for future in current])
             except BaseException:
@@ -72,9 +70,7 @@ def cached(manifest: Manifest, size: int) -> np.ndarray:
         files = manifest.files()
         with atomic(path) as stream:
             shape = (len(files), size, size, 3)
-            np.lib.format.write_array_header_1_0(
-                stream, {"descr": "|u1", "fortran_order": False, "shape": shape}
-            )
+            np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
             with track("decoding images", len(files)) as advance:
                 for block in batches(files, size):
                     stream.write(block.tobytes())

@@ -38,7 +38,7 @@ class Manifest:
 
     Raises
     ------
-    InputError : on construction, if a split of an experience is empty, an image has no bytes or a label is out of range.
+    InputError : on construction, if a split of an experience is empty, a column missing or a label out of range.
     """
 
     table: pd.DataFrame
@@ -56,9 +56,7 @@ class Manifest:
             raise InputError(f"{self.name}: the manifest lacks the column {missing[0]!r}")
         wrong = self.table[(self.table.label < 0) | (self.table.label >= len(self.classes))]
         if len(wrong):
-            raise InputError(
-                f"{wrong.path.iloc[0]}: label {wrong.label.iloc[0]} is not in 0..{len(self.classes) - 1}"
-            )
+            raise InputError(f"{wrong.path.iloc[0]}: label {wrong.label.iloc[0]} is not in 0..{len(self.classes) - 1}")
         present = set(zip(self.table.experience.tolist(), self.table.split.tolist(), strict=True))
         for index, name in enumerate(self.experience_names):
             for split in SPLITS:

@@ -51,9 +51,7 @@ def tasks(protocol: str, factor: str) -> list[tuple[str, str, list[int]]]:
     """
     per_level = SEGMENTS // LEVELS
     if protocol == "factor":
-        return [
-            (f"{factor} {level_of(s)}.{(s - 1) % per_level + 1}", factor, [s]) for s in range(1, SEGMENTS + 1)
-        ]
+        return [(f"{factor} {level_of(s)}.{(s - 1) % per_level + 1}", factor, [s]) for s in range(1, SEGMENTS + 1)]
     return [
         (f"{name} {level}", name, list(range((level - 1) * per_level + 1, level * per_level + 1)))
         for name in FACTORS
@@ -110,9 +108,7 @@ def read_release(root: Path, protocol: str = "sequence", factor: str = "illumina
                     raise InputError(
                         f"{root}: object {name!r} has no {split} image of task {task_name!r}: looked in {where}"
                     )
-    table = pd.DataFrame(
-        records, columns=["path", "class_name", "experience", "split", "factor", "level", "recording"]
-    )
+    table = pd.DataFrame(records, columns=["path", "class_name", "experience", "split", "factor", "level", "recording"])
     table["label"] = table.class_name.map({name: index for index, name in enumerate(classes)})
     marker = root / SYNTHETIC_MARKER
     synthetic = marker.is_file()

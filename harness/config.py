@@ -68,7 +68,7 @@ class EvaluationConfig(Settings):
 
 
 class LatencyConfig(Settings):
-    """Forward passes at `batch` on images of the set after `warmup`, alternating with the bare backbone and one head."""
+    """Forward passes at `batch` on images of the set, after `warmup`, in alternation with the bare backbone."""
 
     calls: int = Field(100, ge=1)
     warmup: int = Field(10, ge=0)

@@ -170,13 +170,20 @@ def test_interrupt_leaves_what_is_finished_readable(suite_file, tmp_path: Path) 
     slow = {"slow": {"strategy": "naive", "training": {"epochs": 100000}}}
     suite = suite_file(strategies={"naive": None, **slow}, latency={"enabled": False})
     command = [sys.executable, "-m", "harness.cli", "run", str(suite), "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not list(out.glob("runs/*slow*/env.json")):
-        time.sleep(0.2)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ),
+        # a shell that runs the tests in the background hands down an ignored SIGINT
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not list(out.glob("runs/*slow*/env.json")):
+            time.sleep(0.2)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 1, err
     assert "interrupted" in err and "Traceback" not in err
     results = pd.read_csv(out / "results.csv").set_index("strategy")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from benchmarks import images
 from benchmarks.openloris import read_release
 from harness.errors import InputError
-from PIL import Image
-
 
 OBJECTS = ("box_01", "cup_01", "cup_02")  # those of the fixture `release`
 
@@ -82,7 +82,7 @@ def test_a_damaged_tree_gives_one_line_that_names_the_place(tree: Path, damage, 
 
 
 def test_a_folder_that_is_no_data_set_says_what_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="looked for .*segment"):
+    with pytest.raises(InputError, match=r"looked for .*segment"):
         read_release(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from harness.errors import InputError
 from harness.models import Backbone, Classifier, load_in_order, make_backbone, make_head
 

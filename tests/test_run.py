@@ -230,3 +230,11 @@ def test_resolved_suite_gives_the_same_runs(suite_file, cli, tmp_path: Path) -> 
     assert parse(SuiteConfig, resolved)
     again = cli("run", out / "suite.yaml", "--out", out, "--dry-run")
     assert again.code == 0 and again.out.count("done") == 2
+
+
+def test_the_seed_draws_the_first_weights(suite_file) -> None:
+    suite = load_suite(str(suite_file(seeds=[0, 1])))
+    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    first, second, again = (build(bench, spec, Store(bench.x, bench.y)).model for spec in (*suite.runs, suite.runs[0]))
+    assert torch.equal(first.head.weight, again.head.weight)
+    assert not torch.equal(first.head.weight, second.head.weight)
