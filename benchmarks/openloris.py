@@ -13,6 +13,7 @@ from typing import Literal
 
 import pandas as pd
 
+from benchmarks import MARKER
 from benchmarks.base import Benchmark
 from benchmarks.manifest import COLUMNS, SPLITS, Manifest
 from harness.errors import InputError
@@ -26,7 +27,6 @@ FACTORS = (
 SEGMENTS = 9
 LEVELS = 3
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-SYNTHETIC_MARKER = "openloris-sim.json"
 Factor = Literal["illumination", "occlusion", "pixel", "clutter"]
 
 
@@ -110,7 +110,7 @@ def read_release(root: Path, protocol: str = "sequence", factor: str = "illumina
                     )
     table = pd.DataFrame(records, columns=["path", "class_name", "experience", "split", "factor", "level", "recording"])
     table["label"] = table.class_name.map({name: index for index, name in enumerate(classes)})
-    marker = root / SYNTHETIC_MARKER
+    marker = root / MARKER
     synthetic = marker.is_file()
     name, source = "OpenLORIS-Object", "She et al., ICRA 2020 (arXiv 1911.06487)"
     if synthetic:

@@ -54,9 +54,7 @@ def make_stream(manifest: Manifest, store: Store) -> Any:
     from the store instead of collating single samples.
     """
     datasets = {
-        split: [
-            _dataset(store, manifest.rows(split, experience)) for experience in range(manifest.experiences)
-        ]
+        split: [_dataset(store, manifest.rows(split, experience)) for experience in range(manifest.experiences)]
         for split in SPLITS
     }
     benchmark = with_classes_timeline(with_task_labels(benchmark_from_datasets(**datasets)))

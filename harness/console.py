@@ -13,11 +13,16 @@ def say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def track(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, two plain lines elsewhere; the block calls the yielded function with increments."""
-    if not sys.stderr.isatty():
-        say(f"{label}: {total} …")
+def track(label: str, total: int, show: bool = True) -> Iterator[Callable[[int], None]]:
+    """Progress on standard error: a bar on a terminal, elsewhere a line each quarter.
+
+    The block calls what it is given with increments, which add up to `total`.
+    """
+    if not show:
         yield lambda _: None
+        return
+    if not sys.stderr.isatty():
+        yield _quarters(label, total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -26,3 +31,15 @@ def track(label: str, total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(label, total=total)
         yield lambda count: progress.advance(task, count)
+
+
+def _quarters(label: str, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        before, done = done, done + count
+        if done * 4 // total > before * 4 // total:
+            say(f"{label}: {100 * done // total} %")
+
+    return advance

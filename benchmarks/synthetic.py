@@ -1,0 +1,46 @@
+"""OpenLORIS-Sim as a benchmark: rendered once into the user's cache, then read like the real release."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from benchmarks.base import Benchmark
+from benchmarks.manifest import Manifest
+from benchmarks.openloris import Factor, read_release
+from harness.errors import InputError
+from harness.files import cache_root, digest_of
+
+
+class OpenLORISSim(Benchmark, name="openloris-sim"):
+    """Synthetic stand-in with the release's layout, factors and levels, rendered on first use (not OpenLORIS)."""
+
+    real: ClassVar[str | None] = "openloris"
+    protocol: Literal["sequence", "factor"] = "sequence"
+    factor: Factor = "illumination"
+    objects: int = Field(16, ge=2)
+    frames: int = Field(10, ge=5)
+    size: int = Field(128, ge=32)
+    render_seed: int = Field(0, ge=0)
+
+    def manifest(self) -> Manifest:
+        root = render_set(None, objects=self.objects, frames=self.frames, size=self.size, seed=self.render_seed)
+        return read_release(root, self.protocol, self.factor)
+
+
+def render_set(out: Path | None, workers: int | None = None, **settings: int) -> Path:
+    """Render a set with `SimSettings(**settings)` at `out`, or in the cache folder, unless it is there; its folder.
+
+    Raises InputError on settings that the renderer refuses and on a folder that holds something else.
+    """
+    from benchmarks.sim_render import RENDERER_VERSION, SimSettings, render
+
+    try:
+        chosen = SimSettings(**settings)  # type: ignore[arg-type]
+        key = digest_of({"version": RENDERER_VERSION, **asdict(chosen)})[:16]
+        return render(out or cache_root() / "renders" / f"openloris-sim-{key}", chosen, workers=workers)
+    except (ValueError, FileExistsError) as error:
+        raise InputError(str(error)) from error
