@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
+from pydantic import model_validator
 
 from benchmarks import MARKER
 from benchmarks.base import Benchmark
@@ -30,11 +31,26 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 Factor = Literal["illumination", "occlusion", "pixel", "clutter"]
 
 
-class OpenLORIS(Benchmark, name="openloris"):
-    """OpenLORIS-Object in its released layout, as 12 tasks (sequence) or the 9 tasks of one factor."""
+class Protocol(Benchmark):
+    """How segments become experiences: 12 tasks (sequence), or the 9 tasks of one factor (illumination if not said)."""
 
     protocol: Literal["sequence", "factor"] = "sequence"
-    factor: Factor = "illumination"
+    factor: Factor | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _match_factor(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            if values.get("protocol") == "factor":
+                return {**values, "factor": values.get("factor") or FACTORS[0]}
+            if values.get("factor") is not None:
+                raise ValueError("the key 'factor' goes with protocol: factor")
+        return values
+
+
+class OpenLORIS(Protocol, name="openloris"):
+    """OpenLORIS-Object in its released layout, as 12 tasks (sequence) or the 9 tasks of one factor."""
+
     root: str | None = None
 
     def manifest(self) -> Manifest:
@@ -43,14 +59,14 @@ class OpenLORIS(Benchmark, name="openloris"):
         return read_release(Path(self.root), self.protocol, self.factor)
 
 
-def tasks(protocol: str, factor: str) -> list[tuple[str, str, list[int]]]:
+def tasks(protocol: str, factor: str | None) -> list[tuple[str, str, list[int]]]:
     """The experiences of a protocol as (name, factor, segments).
 
     `sequence` is Benchmark 2 of the paper: each level of each factor is a task of three segments, factor by factor.
     `factor` is Benchmark 1: each segment (level x view) of one factor is a task.
     """
     per_level = SEGMENTS // LEVELS
-    if protocol == "factor":
+    if protocol == "factor" and factor is not None:
         return [(f"{factor} {level_of(s)}.{(s - 1) % per_level + 1}", factor, [s]) for s in range(1, SEGMENTS + 1)]
     return [
         (f"{name} {level}", name, list(range((level - 1) * per_level + 1, level * per_level + 1)))
@@ -64,7 +80,7 @@ def level_of(segment: int) -> int:
     return (segment - 1) // (SEGMENTS // LEVELS) + 1
 
 
-def read_release(root: Path, protocol: str = "sequence", factor: str = "illumination") -> Manifest:
+def read_release(root: Path, protocol: str = "sequence", factor: str | None = None) -> Manifest:
     """Read a tree in the released layout.
 
     Labels are positions in the sorted list of object folders. A tree rendered by OpenLORIS-Sim (known by its marker

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
-from benchmarks.base import Benchmark
 from benchmarks.manifest import Manifest
-from benchmarks.openloris import Factor, read_release
+from benchmarks.openloris import Protocol, read_release
 from harness.errors import InputError
 from harness.files import cache_root, digest_of
 
 
-class OpenLORISSim(Benchmark, name="openloris-sim"):
+class OpenLORISSim(Protocol, name="openloris-sim"):
     """Synthetic stand-in with the release's layout, factors and levels, rendered on first use (not OpenLORIS)."""
 
     real: ClassVar[str | None] = "openloris"
-    protocol: Literal["sequence", "factor"] = "sequence"
-    factor: Factor = "illumination"
     objects: int = Field(16, ge=2)
     frames: int = Field(10, ge=5)
     size: int = Field(128, ge=32)

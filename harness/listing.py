@@ -8,7 +8,8 @@ from typing import Any
 
 from harness import suites
 from harness.errors import InputError
-from harness.registry import BENCHMARKS, STRATEGIES, Entry, load_plugin, nearest
+from harness.registry import BENCHMARKS, STRATEGIES, load_plugin, nearest
+from harness.scan import Entry
 
 
 def listing(kind: str, as_json: bool, plugins: Sequence[str] = ()) -> str:

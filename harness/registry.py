@@ -6,18 +6,17 @@ them costs milliseconds although the modules themselves import torch and avalanc
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from harness.errors import InputError
+from harness.scan import Entry, scan, summary_of
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -31,17 +30,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if not names or len(names) > 20:
         return ""
     return f"; there is: {', '.join(names)}"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What is known of a component without importing it. `fields` maps a setting to (type, default) as source text."""
-
-    name: str
-    module: str
-    summary: str
-    fields: dict[str, tuple[str, str]] = field(default_factory=dict)
-    origin: str = "built-in"
 
 
 class Registry:
@@ -79,9 +67,8 @@ class Registry:
         """All components known, sorted by name: built-ins by their source, installed ones by their metadata."""
         if self._entries is None:
             found: dict[str, Entry] = {}
-            for path in sorted((_ROOT / self._package).glob("*.py")):
-                for entry in scan(path, f"{self._package}.{path.stem}"):
-                    found[entry.name] = entry
+            for entry in scan(_ROOT / self._package, self._package):
+                found[entry.name] = entry
             for point in entry_points(group=self._group):
                 if point.name in found:
                     raise InputError(
@@ -108,39 +95,6 @@ class Registry:
             if name not in self._loaded:
                 raise InputError(f"{module} defines no {self.kind} named {name!r}")
         return self._loaded[name]
-
-
-def summary_of(doc: str | None) -> str:
-    return (doc or "").strip().partition("\n")[0]
-
-
-def scan(path: Path, module: str) -> list[Entry]:
-    """The components a source file defines: classes with a `name="..."` keyword in their bases.
-
-    Raises InputError naming file and line if the file is not valid Python.
-    """
-    try:
-        tree = ast.parse(path.read_text("utf-8"), filename=str(path))
-    except SyntaxError as error:
-        raise InputError(f"{path}:{error.lineno}: {error.msg}") from error
-    found = []
-    for node in tree.body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        for keyword in node.keywords:
-            if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
-                fields = {
-                    item.target.id: (
-                        ast.unparse(item.annotation),
-                        ast.unparse(item.value) if item.value else "(required)",
-                    )
-                    for item in node.body
-                    if isinstance(item, ast.AnnAssign)
-                    and isinstance(item.target, ast.Name)
-                    and not ast.unparse(item.annotation).startswith("ClassVar")
-                }
-                found.append(Entry(str(keyword.value.value), module, summary_of(ast.get_docstring(node)), fields))
-    return found
 
 
 def load_plugin(file: str | Path) -> None:

@@ -17,7 +17,7 @@ import yaml
 from harness import metrics
 from harness.errors import InputError
 from harness.files import atomic, write_json, write_text
-from harness.suite import RunSpec, Suite
+from harness.suite import RunSpec, Suite, title_of
 
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device")
 FINISHED = ("done", "diverged")  # a diverged run would diverge again: it is deterministic
@@ -221,10 +221,9 @@ def _difference(before: Any, now: Any) -> str:
 def _row(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
     """One line of results.csv and the lines of matrix.csv of a run."""
     status = directory.status()
-    benchmark = config["benchmark"]
     row: dict[str, Any] = {
         "run_id": config["run_id"],
-        "benchmark": "-".join(str(benchmark[k]) for k in ("name", "protocol") if k in benchmark),
+        "benchmark": title_of(config["benchmark"]),
         "strategy": config["label"],
         "seed": config["seed"],
         "status": status["status"],

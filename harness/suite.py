@@ -149,6 +149,12 @@ def _find_plugin(plugin: str, base: Path | None) -> str:
     return str(beside.resolve() if not Path(plugin).is_file() and beside.is_file() else Path(plugin).resolve())
 
 
+def title_of(benchmark: Mapping[str, Any]) -> str:
+    """A benchmark's short name in run ids and results.csv, such as `openloris-sim-sequence` or `openloris-clutter`."""
+    part = benchmark.get("factor") or benchmark.get("protocol")
+    return f"{benchmark['name']}-{part}" if part else str(benchmark["name"])
+
+
 def _spec(resolved: Mapping[str, Any], label: str, seed: int) -> RunSpec:
     entry = dict(resolved["strategies"][label])
     training = entry.pop("training")
@@ -164,6 +170,5 @@ def _spec(resolved: Mapping[str, Any], label: str, seed: int) -> RunSpec:
         "seed": seed,
     }
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", label)
-    protocol = f"-{benchmark['protocol']}" if "protocol" in benchmark else ""
-    run_id = f"{benchmark['name']}{protocol}.{plain}.s{seed}.{digest_of({'label': label, **config})[:10]}"
+    run_id = f"{title_of(benchmark)}.{plain}.s{seed}.{digest_of({'label': label, **config})[:10]}"
     return RunSpec(run_id, label, seed, {"run_id": run_id, "label": label, **config})

@@ -47,6 +47,8 @@ def refused(answer, *words: str) -> None:
         ({"benchmark": {"name": "openlori", "root": "."}}, ["'openlori'", "openloris"]),
         ({"benchmark": {"protocol": "factor"}}, ["benchmark", "name"]),
         ({"benchmark": {"name": "openloris", "root": "/nonexistent/place"}}, ["/nonexistent/place"]),
+        ({"benchmark": {"name": "openloris", "root": ".", "factor": "clutter"}}, ["factor", "protocol"]),
+        ({"benchmark": {"name": "openloris", "root": ".", "protocol": "factor", "factor": "dark"}}, ["factor", "dark"]),
         ({"seeds": [0, 0]}, ["seeds"]),
         ({"device": "cuda:77"}, ["cuda:77"]),
         ({"name": "../up"}, ["name"]),
@@ -208,6 +210,10 @@ def test_ls_shows_every_setting(cli) -> None:
     listed = {entry["name"]: entry for entry in json.loads(cli("ls", "strategies", "--json").out)}
     assert {"naive", "joint", "ewc", "lwf", "dnn"} <= set(listed)
     assert set(listed["lwf"]["settings"]) == {"alpha", "temperature"}
+    assert listed["lwf"]["settings"]["temperature"]["default"] == 2
+    (synthetic,) = (e for e in json.loads(cli("ls", "benchmarks", "--json").out) if e["name"] == "openloris-sim")
+    assert synthetic["settings"]["protocol"]["default"] == "sequence", "inherited settings are listed too"
+    assert synthetic["settings"]["size"] == {"type": "int", "default": 128}
     assert "quickstart" in cli("ls", "suites").out
     refused(cli("ls", "strategy"), "did you mean 'strategies'")
 

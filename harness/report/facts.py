@@ -16,8 +16,11 @@ def collect(stored: Stored) -> Facts:
     benchmark, backbone, training = (_section(suite, key) for key in ("benchmark", "backbone", "training"))
     environment = next(iter(stored.environments.values()), {})
     return [
-        ("Benchmark", _joined(benchmark.get("name"), _rest(benchmark, "name", "protocol", "root"))),
-        ("Protocol", _joined(benchmark.get("protocol"), _sizes(stored))),
+        ("Benchmark", _joined(benchmark.get("name"), _rest(benchmark, "name", "protocol", "factor", "root"))),
+        (
+            "Protocol",
+            _joined(" ".join(filter(None, (benchmark.get("protocol"), benchmark.get("factor")))), _sizes(stored)),
+        ),
         ("Data", _data(stored)),
         ("Evaluated on", _split(stored)),
         ("Backbone", _joined(backbone.get("name"), _rest(backbone, "name", "train"))),
@@ -40,6 +43,10 @@ def is_synthetic(stored: Stored) -> bool:
 def split(stored: Stored) -> str:
     """The split that the accuracies come from: "test", "validation", or "" where it is not stored."""
     return str(_section(stored.suite, "evaluation").get("split") or "")
+
+
+def _protocol(benchmark: dict[str, Any]) -> str:
+    return " ".join(str(benchmark[key]) for key in ("protocol", "factor") if benchmark.get(key))
 
 
 def _section(content: dict[str, Any], key: str) -> dict[str, Any]:
