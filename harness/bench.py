@@ -19,7 +19,7 @@ def run_benchmarks(what: str = "") -> str:
         raise InputError(f"unknown benchmark {what!r}{nearest(what, BENCHMARKS)}")
     from harness.environment import environment
 
-    env = environment(1, "cpu")
+    env = environment(1, "cpu", "cpu")
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     machine = env["machine"]
     lines = [f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}; {env['date']}"]

@@ -11,8 +11,9 @@ from typing import Any
 PACKAGES = ("torch", "torchvision", "avalanche-lib", "timm", "numpy", "pandas", "lorisbench")
 
 
-def environment(threads: int, device: str) -> dict[str, Any]:
-    """Versions, machine (cores, memory in GB of 10^9 bytes), threads used, device and UTC date, for env.json."""
+def environment(threads: int, device: str, accelerator: str) -> dict[str, Any]:
+    """Versions, machine (cores, memory in GB of 10^9 bytes), threads used, the devices of training
+    and of the backbone, and UTC date, for env.json."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -25,11 +26,12 @@ def environment(threads: int, device: str) -> dict[str, Any]:
             "cpu": _cpu_name(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "memory_gb": round(_memory_bytes() / 1e9, 1),
-            "gpu": _gpu_name(device),
+            "gpu": _gpu_name(accelerator),
             "system": f"{platform.system()} {platform.machine()}",
         },
         "threads": threads,
         "device": device,
+        "accelerator": accelerator,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 

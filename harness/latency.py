@@ -54,7 +54,7 @@ def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Modu
         raise ValueError(f"the checkpoint does not fit the model: {wrong[0]}")
     if getattr(model, "backbone", None) is None:
         model.backbone = bench.backbone
-    return model.to(bench.device).eval()
+    return model.to(bench.accelerator).eval()
 
 
 def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
@@ -70,7 +70,7 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
         bare = Classifier(
             model.get_submodule("backbone"), make_head(bench.backbone.feature_dim, len(bench.manifest.classes))
         )
-        bare = bare.to(bench.device).eval()
+        bare = bare.to(bench.accelerator).eval()
         inputs = _inputs(bench, settings.batch)
         torch.set_num_threads(settings.threads)
         with torch.inference_mode():
@@ -79,7 +79,7 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
                 lambda call: bare(inputs[call % len(inputs)]),
                 settings.calls,
                 settings.warmup,
-                bench.device,
+                bench.accelerator,
             )
     except (OSError, ValueError, RuntimeError, AttributeError) as error:
         write_json(directory.path / "latency.json", {"error": f"{type(error).__name__}: {error}"})
@@ -92,7 +92,7 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
             "calls": settings.calls,
             "batch": settings.batch,
             "threads": settings.threads,
-            "device": str(bench.device),
+            "device": str(bench.accelerator),
             "image_size": bench.config.backbone.image_size,
             "ms": [round(value, 4) for value in ms],
             "bare_ms": [round(value, 4) for value in bare_ms],
@@ -107,4 +107,4 @@ def _inputs(bench: Workbench, batch: int, distinct: int = 16) -> list[torch.Tens
     files = bench.manifest.files()
     size = bench.config.backbone.image_size
     decoded = np.stack([images.decode(files[row], size) for row in chosen])
-    return list(to_tensor(decoded, bench.device).split(batch))
+    return list(to_tensor(decoded, bench.accelerator).split(batch))

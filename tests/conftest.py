@@ -66,6 +66,7 @@ def suite_file(tmp_path: Path, release: Path) -> Callable[..., Path]:
             "strategies": ["naive"],
             "seeds": [0],
             "latency": {"calls": 2, "warmup": 0},
+            "device": "cpu",
             **changes,
         }
         path = tmp_path / "tiny.yaml"
