@@ -35,6 +35,8 @@ class Manifest:
     classes : class names; position is the label.
     experience_names : a short name for each experience.
     source : where the data come from, one line.
+    notes : what a reader handled and a user must know, by topic (layout, duplicates, missing classes, ...).
+    val_as_replay : validation images of earlier experiences join the training data of later ones.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class Manifest:
     experience_names: Sequence[str]
     source: str = ""
     notes: dict[str, str] = field(default_factory=dict)
+    val_as_replay: bool = False
 
     def __post_init__(self) -> None:
         missing = [column for column in COLUMNS if column not in self.table.columns]
@@ -123,4 +126,5 @@ class Manifest:
             "classes": list(self.classes),
             "images": len(self.table),
             "content_hash": self.content_hash,
+            "notes": dict(self.notes),
         }

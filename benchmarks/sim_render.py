@@ -1,5 +1,5 @@
-"""Rendering of OpenLORIS-Sim to a folder in OpenLORIS-Object's release layout, in parallel and all or
-nothing.
+"""Rendering of OpenLORIS-Sim to a folder in OpenLORIS-Object's release or challenge layout, in parallel and
+all or nothing.
 
 OpenLORIS-Sim is synthetic: a stand-in for machines without the real images, which its marker file says and
 nothing may hide.
@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks import MARKER
 from benchmarks.sim_objects import OBJECTS
-from benchmarks.sim_scene import FACTORS, film, make_recording
+from benchmarks.sim_scene import BATCHES, FACTORS, MIXED, factor_number, film, make_recording
 from benchmarks.sim_shading import shade
 from harness.console import track
 
@@ -54,6 +54,7 @@ class SimSettings:
     seed : draws rooms, lights, orbits and layouts anew; the objects themselves stay.
     segments : recordings per factor, a third of them for each level.
     factors : the factors to render.
+    mixed : render the challenge's nine batches of mixed factors, in its layout, in place of factors and segments.
 
     Raises
     ------
@@ -66,6 +67,7 @@ class SimSettings:
     seed: int = 0
     segments: int = 9
     factors: tuple[str, ...] = FACTORS
+    mixed: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "factors", tuple(self.factors))
@@ -78,6 +80,8 @@ class SimSettings:
             f"factors must be some of {', '.join(FACTORS)}, each once, not {self.factors}": not self.factors
             or len(set(self.factors)) < len(self.factors)
             or not set(self.factors) <= set(FACTORS),
+            "mixed batches have neither factors nor segments of their own": self.mixed
+            and (self.factors != FACTORS or self.segments != 9),
         }
         wrong = [problem for problem, holds in problems.items() if holds]
         if wrong:
@@ -86,7 +90,14 @@ class SimSettings:
     @property
     def images(self) -> int:
         """Number of pictures in the set."""
-        return len(self.factors) * self.segments * self.objects * self.frames
+        return len(self.recordings) * self.objects * self.frames
+
+    @property
+    def recordings(self) -> list[tuple[str, int]]:
+        """(factor, segment) of each recording, or (`mixed`, batch)."""
+        if self.mixed:
+            return [(MIXED, batch) for batch in BATCHES]
+        return [(factor, segment) for factor in self.factors for segment in range(1, self.segments + 1)]
 
 
 def render(
@@ -137,15 +148,16 @@ def is_complete(out: Path, settings: SimSettings) -> bool:
         marker = json.loads((Path(out) / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    same = isinstance(marker, dict) and marker.get("settings") == _plain(settings)
+    same = isinstance(marker, dict) and marker.get("settings") == plain(settings)
     if not same or marker.get("renderer_version") != RENDERER_VERSION or not (Path(out) / SIDECAR).is_file():
         return False
     return sum(1 for _ in Path(out).rglob("*.jpg")) == settings.images
 
 
-def _plain(settings: SimSettings) -> dict[str, object]:
-    """Settings as JSON gives them back."""
-    return {**asdict(settings), "factors": list(settings.factors)}
+def plain(settings: SimSettings) -> dict[str, object]:
+    """Settings as JSON gives them back; `mixed` only where it is set, so that older sets of segments stay known."""
+    values = {**asdict(settings), "factors": list(settings.factors)}
+    return values if settings.mixed else {key: value for key, value in values.items() if key != "mixed"}
 
 
 def splits(frames: int) -> list[str]:
@@ -163,11 +175,12 @@ def _render_take(folder: Path, settings: SimSettings, take: Take) -> list[tuple[
     name = OBJECTS[number].name
     rows: list[tuple[object, ...]] = []
     # A stream of its own for the sensor: the noise then does not depend on how many layouts were tried.
-    sensor = np.random.default_rng(np.random.SeedSequence((settings.seed, FACTORS.index(factor), segment, number, 1)))
+    sensor = np.random.default_rng(np.random.SeedSequence((settings.seed, factor_number(factor), segment, number, 1)))
     views = film(recording, number, settings.frames, settings.size, settings.seed)
     for index, (frame, split) in enumerate(zip(views, splits(settings.frames), strict=True)):
         image, light = shade(recording, frame.view, settings.size, sensor)
-        path = Path(split, factor, f"segment{segment}", name, f"{index + 1:04d}.jpg")
+        place = Path(split, f"batch{segment}") if settings.mixed else Path(split, factor, f"segment{segment}")
+        path = place / name / f"{index + 1:04d}.jpg"
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         image.save(folder / path, quality=JPEG_QUALITY)
         measured = {**frame.measured, "light": light}
@@ -181,8 +194,7 @@ def _render_into(folder: Path, settings: SimSettings, workers: int, progress: bo
     """Write pictures, sidecar and, last of all, the marker."""
     takes = [
         (factor, segment, number)
-        for factor in settings.factors
-        for segment in range(1, settings.segments + 1)
+        for factor, segment in settings.recordings
         for number in range(settings.objects)
     ]
     work = partial(_render_take, folder, settings)
@@ -208,7 +220,7 @@ def _render_into(folder: Path, settings: SimSettings, workers: int, progress: bo
         "synthetic": True,
         "name": "OpenLORIS-Sim",
         "renderer_version": RENDERER_VERSION,
-        "settings": _plain(settings),
+        "settings": plain(settings),
         "images": len(rows),
         "versions": {package: version(package) for package in ("trimesh", "embreex", "numpy", "pillow")},
     }

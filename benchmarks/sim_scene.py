@@ -37,6 +37,56 @@ closer together but keep their order: level 1 fills the frame, level 3 is a few 
 NOMINAL_LIGHT = {1: 1.0, 2: 0.44, 3: 0.06}
 NOMINAL_HIDDEN = {1: 0.0, 2: 0.25, 3: 0.50}
 
+HIDDEN_TOLERANCE = 0.07  # of an image's hidden fraction, about the nominal one (so are the bounds above)
+MIXED = "mixed"
+BATCHES: dict[int, tuple[int, float, int, int]] = {
+    1: (1, 0.10, 3, 1),
+    2: (1, 0.00, 1, 3),
+    3: (2, 0.00, 1, 1),
+    4: (3, 0.00, 1, 1),
+    5: (1, 0.00, 1, 3),
+    6: (1, 0.50, 1, 1),
+    7: (1, 0.25, 1, 1),
+    8: (1, 0.00, 2, 3),
+    9: (3, 0.50, 1, 1),
+}
+"""The challenge's nine batches: level of illumination, nominal hidden fraction, level of pixel size, of clutter.
+
+IROS 2019 Lifelong Robotic Vision Challenge, first round; what its table leaves blank is at level 1 here.
+"""
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What a recording asks of its images: levels by factor, and the nominal hidden fraction."""
+
+    illumination: int
+    pixel: int
+    clutter: int
+    hidden: float
+
+    def bounds(self, factor: str) -> tuple[float, float]:
+        """Least and greatest value of the factor's measured column."""
+        if factor == "occlusion":
+            if self.hidden == 0:
+                return 0.0, 0.0
+            return self.hidden - HIDDEN_TOLERANCE, self.hidden + HIDDEN_TOLERANCE
+        return LEVELS[factor][1][getattr(self, factor)]
+
+
+def demands_of(factor: str, segment: int, segments: int) -> Demands:
+    """Of a segment of a factor (all others at level 1), or of a batch (`mixed`, number)."""
+    if factor == MIXED:
+        illumination, hidden, pixel, clutter = BATCHES[segment]
+        return Demands(illumination, pixel, clutter, hidden)
+    levels = {name: level_of(segment, segments) if name == factor else 1 for name in FACTORS}
+    return Demands(levels["illumination"], levels["pixel"], levels["clutter"], NOMINAL_HIDDEN[levels["occlusion"]])
+
+
+def factor_number(factor: str) -> int:
+    """Part of the seed of all that is drawn for a factor, or for the mixed batches."""
+    return len(FACTORS) if factor == MIXED else FACTORS.index(factor)
+
 
 def level_of(segment: int, segments: int) -> int:
     """Level (1 to 3) of a segment counted from 1, where each level has a third of the segments."""
@@ -45,11 +95,15 @@ def level_of(segment: int, segments: int) -> int:
 
 @dataclass(frozen=True)
 class Recording:
-    """Room, light and orbit that all objects of one (factor, segment) share; angles in radians."""
+    """Room, light and orbit that all objects of one (factor, segment) share; angles in radians.
+
+    A mixed batch has the factor `mixed`, the batch's number for its segment, and level 0.
+    """
 
     factor: str
     segment: int
     level: int
+    demands: Demands
     floor: Look
     wall: Look
     wall_distance: float
@@ -67,9 +121,8 @@ class Recording:
 
 def make_recording(seed: int, factor: str, segment: int, segments: int) -> Recording:
     """Draw the recording of (factor, segment); deterministic in its arguments."""
-    generator = np.random.default_rng(np.random.SeedSequence((seed, FACTORS.index(factor), segment)))
-    level = level_of(segment, segments)
-    levels = {name: level if name == factor else 1 for name in FACTORS}
+    generator = np.random.default_rng(np.random.SeedSequence((seed, factor_number(factor), segment)))
+    demands = demands_of(factor, segment, segments)
     azimuth = generator.uniform(0, 2 * np.pi)
     light_azimuth = azimuth + generator.choice([-1, 1]) * generator.uniform(0.3, 1.9)
     light_height = generator.uniform(0.6, 1.15)
@@ -80,19 +133,20 @@ def make_recording(seed: int, factor: str, segment: int, segments: int) -> Recor
     ]
     warmth = generator.uniform(-1, 1)
     colour = np.array([1 + 0.32 * warmth, 1 + 0.06 * generator.uniform(-1, 1), 1 - 0.38 * warmth])
-    gain = NOMINAL_LIGHT[levels["illumination"]] * generator.uniform(0.88, 1.12)
-    low, high = LEVELS["pixel"][1][levels["pixel"]]
-    crowded = levels["clutter"] > 1 or levels["occlusion"] > 1  # leave room beside the target
+    gain = NOMINAL_LIGHT[demands.illumination] * generator.uniform(0.88, 1.12)
+    low, high = demands.bounds("pixel")
+    crowded = demands.clutter > 1 or demands.hidden > 0  # leave room beside the target
     share = generator.uniform(0.15, 0.35) if crowded else generator.uniform(0.1, 0.4)
     return Recording(
         factor=factor,
         segment=segment,
-        level=level,
+        level=0 if factor == MIXED else level_of(segment, segments),
+        demands=demands,
         floor=_surface(generator, ("wood", "tiles", "carpet", "mottled", "planks")),
         wall=_surface(generator, ("paint", "bricks", "paper", "panels", "mottled")),
         wall_distance=generator.uniform(3.0, 6.0),
         azimuth=azimuth,
-        arc=np.radians(generator.uniform(60, 100)) * (0.7 if levels["clutter"] > 1 else 1.0),
+        arc=np.radians(generator.uniform(60, 100)) * (0.7 if demands.clutter > 1 else 1.0),
         elevation=np.radians(generator.uniform(10, 45)),
         box_fraction=low + (high - low) * share,
         light_direction=np.array(light, np.float32),
@@ -126,20 +180,20 @@ def film(recording: Recording, number: int, frames: int, size: int, seed: int) -
 
     Raises RuntimeError if no layout out of `MOST_LAYOUTS` meets the levels.
     """
-    entropy = (seed, FACTORS.index(recording.factor), recording.segment, number)
+    entropy = (seed, factor_number(recording.factor), recording.segment, number)
     generator = np.random.default_rng(np.random.SeedSequence(entropy))
     identity = OBJECTS[number]
     for _ in range(MOST_LAYOUTS):
         target = body(identity.shape, LOOKS[identity.look], 0, 0, generator.uniform(0, 2 * np.pi), (1, 1, 1))
         cameras = _orbit(recording, target, frames, generator)
         distractors = _distractors(recording, target, cameras, generator)
-        occluder = _occluder(generator) if recording.factor == "occlusion" and recording.level > 1 else None
+        occluder = _occluder(generator) if recording.demands.hidden > 0 else None
         taken: list[Frame] = []
         # The ends of the orbit are the likeliest to fail, so they are tried first.
         for index in sorted(range(frames), key=lambda k: -abs(k - (frames - 1) / 2)):
             bodies = [target, *distractors]
             if occluder is not None:
-                wished = NOMINAL_HIDDEN[recording.level] + generator.uniform(-0.04, 0.04)
+                wished = recording.demands.hidden + generator.uniform(-0.04, 0.04)
                 bodies.append(occluder.hide(target, cameras[index], wished, size))
             view = look_at(cameras[index], bodies, size)
             frame = Frame(view, measure(view, len(distractors)))
@@ -155,9 +209,9 @@ def film(recording: Recording, number: int, frames: int, size: int, seed: int) -
 
 
 def meets_levels(recording: Recording, measured: dict[str, float]) -> bool:
-    """Whether the measured columns lie within LEVELS (other factors at level 1) and the target inside the frame."""
-    for factor, (column, bounds) in LEVELS.items():
-        low, high = bounds[recording.level if factor == recording.factor else 1]
+    """Whether the measured columns lie within what the recording demands and the target inside the frame."""
+    for factor, (column, _) in LEVELS.items():
+        low, high = recording.demands.bounds(factor)
         if column in measured and not low <= measured[column] <= high:
             return False
     return measured["margin"] > 0
@@ -184,8 +238,7 @@ def _distractors(
 
     This is a guess that makes most layouts fit; `measure` decides.
     """
-    level = recording.level if recording.factor == "clutter" else 1
-    low, high = (int(bound) for bound in LEVELS["clutter"][1][level])
+    low, high = (int(bound) for bound in recording.demands.bounds("clutter"))
     wanted = int(generator.integers(low, low + 2)) if high else 0
     posts = [(camera, *camera.box(target)) for camera in (cameras[0], cameras[len(cameras) // 2], cameras[-1])]
     in_sight = np.zeros(len(posts), int)

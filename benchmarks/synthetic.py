@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
 from benchmarks.manifest import Manifest
-from benchmarks.openloris import Protocol, read_release
+from benchmarks.openloris import Protocol
 from harness.errors import InputError
 from harness.files import cache_root, digest_of
 
@@ -24,20 +23,23 @@ class OpenLORISSim(Protocol, name="openloris-sim"):
     render_seed: int = Field(0, ge=0)
 
     def manifest(self) -> Manifest:
-        root = render_set(None, objects=self.objects, frames=self.frames, size=self.size, seed=self.render_seed)
-        return read_release(root, self.protocol, self.factor)
+        mixed = self.protocol == "challenge"
+        settings = {"objects": self.objects, "frames": self.frames, "size": self.size, "seed": self.render_seed}
+        return self.read(render_set(None, mixed=mixed, **settings), "challenge" if mixed else "release")
 
 
-def render_set(out: Path | None, workers: int | None = None, **settings: int) -> Path:
+def render_set(out: Path | None, workers: int | None = None, mixed: bool = False, **settings: int) -> Path:
     """Render a set with `SimSettings(**settings)` at `out`, or in the cache folder, unless it is there; its folder.
+
+    `mixed` renders the challenge's nine batches in place of the release's segments.
 
     Raises InputError on settings that the renderer refuses and on a folder that holds something else.
     """
-    from benchmarks.sim_render import RENDERER_VERSION, SimSettings, render
+    from benchmarks.sim_render import RENDERER_VERSION, SimSettings, plain, render
 
     try:
-        chosen = SimSettings(**settings)  # type: ignore[arg-type]
-        key = digest_of({"version": RENDERER_VERSION, **asdict(chosen)})[:16]
+        chosen = SimSettings(mixed=mixed, **settings)  # type: ignore[arg-type]
+        key = digest_of({"version": RENDERER_VERSION, **plain(chosen)})[:16]
         return render(out or cache_root() / "renders" / f"openloris-sim-{key}", chosen, workers=workers)
     except (ValueError, FileExistsError) as error:
         raise InputError(str(error)) from error
