@@ -8,7 +8,9 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-PACKAGES = ("torch", "torchvision", "avalanche-lib", "timm", "numpy", "pandas", "lorisbench")
+from harness import __version__
+
+PACKAGES = ("torch", "torchvision", "avalanche-lib", "timm", "numpy", "pandas")
 
 
 def environment(threads: int, device: str, accelerator: str) -> dict[str, Any]:
@@ -20,6 +22,7 @@ def environment(threads: int, device: str, accelerator: str) -> dict[str, Any]:
             versions[package] = version(package)
         except PackageNotFoundError:
             versions[package] = "unknown"
+    versions["lorisbench"] = __version__
     return {
         "versions": versions,
         "machine": {
