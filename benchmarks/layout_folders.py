@@ -11,8 +11,18 @@ from pathlib import Path
 
 from benchmarks.manifest import SPLITS
 from benchmarks.tree import (
-    EVERY, FACTORS, Group, Reading, Row, check_file, images_in, in_order, read_lines, relative_path,
-    split_off_validation, subfolders,
+    EVERY,
+    FACTORS,
+    Group,
+    Reading,
+    Row,
+    check_file,
+    images_in,
+    in_order,
+    read_lines,
+    relative_path,
+    split_off_validation,
+    subfolders,
 )  # fmt: skip
 from harness.errors import InputError
 
@@ -109,9 +119,7 @@ class FolderLayout:
             for image in images_in(root / place / name, strict)
         ]
 
-    def _labelled(
-        self, root: Path, group: Group, classes: list[str], strict: bool, notes: dict[str, str]
-    ) -> list[Row]:
+    def _labelled(self, root: Path, group: Group, classes: list[str], strict: bool, notes: dict[str, str]) -> list[Row]:
         """Test images of a group whose labels are in label.csv: a position in the sorted class names, or a name."""
         place = self.place("test", group)
         file = root / place / LABELS

@@ -16,7 +16,17 @@ from pathlib import Path
 
 from benchmarks.manifest import SPLITS
 from benchmarks.tree import (
-    EVERY, FACTORS, Group, Reading, Row, check_file, images_in, in_order, level_of, read_lines, relative_path,
+    EVERY,
+    FACTORS,
+    Group,
+    Reading,
+    Row,
+    check_file,
+    images_in,
+    in_order,
+    level_of,
+    read_lines,
+    relative_path,
     split_off_validation,
 )  # fmt: skip
 from harness.errors import InputError

@@ -1,7 +1,7 @@
 """Which layout of OpenLORIS-Object a folder has, and everything in it as a manifest.
 
-    release     the released data set                    avalanche   file lists of Avalanche's mirror
-    benchmark1  the tree of the paper's own code         challenge   tasks or mixed batches of the IROS 2019 challenge
+release     the released data set                    avalanche   file lists of Avalanche's mirror
+benchmark1  the tree of the paper's own code         challenge   tasks or mixed batches of the IROS 2019 challenge
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Protocols: which images of a tree make which experience, in what order, and how many of them.
 
-    factor     Benchmark 1: the 9 segments or tasks (3 levels x 3 views) of one factor
-    sequence   Benchmark 2: 12 tasks, each level of each factor
-    challenge  IROS 2019: the nine batches of mixed factors, or the final's 12 tasks, whichever the tree has
+factor     Benchmark 1: the 9 segments or tasks (3 levels x 3 views) of one factor
+sequence   Benchmark 2: 12 tasks, each level of each factor
+challenge  IROS 2019: the nine batches of mixed factors, or the final's 12 tasks, whichever the tree has
 """
 
 from __future__ import annotations

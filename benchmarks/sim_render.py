@@ -192,11 +192,7 @@ def _render_take(folder: Path, settings: SimSettings, take: Take) -> list[tuple[
 
 def _render_into(folder: Path, settings: SimSettings, workers: int, progress: bool) -> None:
     """Write pictures, sidecar and, last of all, the marker."""
-    takes = [
-        (factor, segment, number)
-        for factor, segment in settings.recordings
-        for number in range(settings.objects)
-    ]
+    takes = [(factor, segment, number) for factor, segment in settings.recordings for number in range(settings.objects)]
     work = partial(_render_take, folder, settings)
     rows: list[tuple[object, ...]] = []
     with track("rendering OpenLORIS-Sim", len(takes), progress) as advance, contextlib.ExitStack() as stack:

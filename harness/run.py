@@ -23,6 +23,7 @@ from harness.engine import Diverged, Engine, Recorder, make_optimizer, seed_of
 from harness.environment import environment
 from harness.errors import InputError
 from harness.models import Backbone, Classifier, make_backbone, make_head, megabytes
+from harness.replay import ValidationReplay
 from harness.state import heads_of, replay_samples, state_bytes
 from harness.store import RunDirectory
 from harness.suite import RunSpec, make_strategy
@@ -68,7 +69,14 @@ def device_of(name: str) -> torch.device:
 
 
 def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
-    """Load the backbone, unless given, and the inputs (features or images, from the cache or made now)."""
+    """Load the backbone, unless given, and the inputs (features or images, from the cache or made now).
+
+    Raises InputError where the split that fills the accuracy matrix is also trained on.
+    """
+    if manifest.val_as_replay and config.evaluation.split == "validation":
+        raise InputError(
+            "benchmark.val_as_replay trains on validation images: evaluation.split: validation would test on them"
+        )
     accelerator = device_of(config.device)
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
@@ -163,6 +171,8 @@ def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
     strategy = build(bench, spec, store)
     recorder = Recorder()
     strategy.plugins.append(recorder)
+    if bench.manifest.val_as_replay:
+        strategy.plugins.append(ValidationReplay([e.dataset for e in stream.streams["validation"]]))
     split = bench.config.evaluation.split
     tests = list(stream.streams[split])
     rows = [bench.manifest.rows(split, e) for e in range(bench.manifest.experiences)]
