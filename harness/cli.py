@@ -172,15 +172,21 @@ def render(
 
 @data_app.command()
 def describe(
-    root: Annotated[Path, typer.Argument(help="Folder of a data set in the released layout")],
+    root: Annotated[Path, typer.Argument(help="Folder of OpenLORIS-Object in any of its layouts")],
+    layout: Annotated[str, typer.Option(help="auto, release, benchmark1, challenge or avalanche")] = "auto",
 ) -> None:
-    """What a folder holds: classes and images of each experience and split of the 12-task sequence."""
-    from benchmarks.openloris import read_release
+    """What a folder holds: its layout, classes, images of each experience and split, and published counts it misses."""
+    from benchmarks.counts import count_differences
+    from benchmarks.layouts import read_root
 
-    manifest = read_release(root)
+    manifest = read_root(root, layout)
     print(f"{manifest.name}{' (synthetic)' if manifest.synthetic else ''}: {len(manifest.table)} images, "
-          f"{len(manifest.classes)} classes, content {manifest.content_hash}")  # fmt: skip
+          f"{len(manifest.classes)} classes")  # fmt: skip
+    for topic, note in manifest.notes.items():
+        print(f"{topic}: {note}")
     print(manifest.counts().to_string(index=False))
+    for line in count_differences(manifest):
+        print(line)
 
 
 @cache_app.command("ls")

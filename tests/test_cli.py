@@ -275,4 +275,5 @@ def test_data_describe_counts_images(cli, release: Path) -> None:
     answer = cli("data", "describe", release)
     assert answer.code == 0
     assert "648 images, 3 classes" in answer.out and "clutter 3" in answer.out
+    assert "layout: release" in answer.out and "no counts are published for 3 classes" in answer.out
     refused(cli("data", "describe", release / "train"), "looked for")
