@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import InputError
-from harness.files import atomic, cache_root, digest_of
+from harness.files import atomic, cache_root, digest_of, load_array
 
 if TYPE_CHECKING:
     from benchmarks.manifest import Manifest
@@ -64,7 +64,8 @@ def cached(manifest: Manifest, size: int) -> np.ndarray:
     """
     key = digest_of({"content": manifest.content_hash, "size": size, "preprocessing": PREPROCESSING})
     path = cache_root() / "images" / f"{key}.npy"
-    if not path.is_file():
+    stored = load_array(path)
+    if stored is None:
         from harness.console import track
 
         files = manifest.files()
@@ -75,4 +76,6 @@ def cached(manifest: Manifest, size: int) -> np.ndarray:
                 for block in batches(files, size):
                     stream.write(block.tobytes())
                     advance(len(block))
-    return np.load(path, mmap_mode="c", allow_pickle=False)  # private pages: torch wants writable memory
+        stored = load_array(path)
+    assert stored is not None  # just written
+    return stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -99,7 +100,7 @@ class Manifest:
                 raise InputError(f"{file}: the image has no bytes")
             stamp.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
         memo = cache_root() / "hashes" / f"{stamp.hexdigest()}.json"
-        if memo.is_file():
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             return str(json.loads(memo.read_text("utf-8"))["content_hash"])
         with ThreadPoolExecutor() as pool:
             for digest in pool.map(digest_of_file, files, chunksize=64):

@@ -66,10 +66,10 @@ def run(
     ] = False,
 ) -> None:
     """Run a suite and write its report. Finished runs are kept; exit code 1 if a run failed."""
-    from harness.config import select
+    from harness.executors import check_executor
     from harness.suite import load_suite
 
-    select("executor", [executor], ["local", "ray"])
+    check_executor(executor)
     resolved = load_suite(
         suite,
         data_root=_existing(data_root),
@@ -121,13 +121,16 @@ def compare(
     ] = "",
 ) -> None:
     """Differences B - A per strategy, paired by seed, with 95 % intervals."""
-    from harness.compare import compare_outputs, violations
+    from harness.compare import compare_outputs, missing, violations
 
     frame = compare_outputs(before, after)
     print(frame.to_string(index=False))
+    absent = missing(before, after)
+    for line in absent:
+        print(line, file=sys.stderr)
     if fail_on:
-        found = violations(frame, fail_on)
-        for line in found:
+        found = violations(frame, fail_on) + absent
+        for line in found[: len(found) - len(absent)]:
             print(line, file=sys.stderr)
         if found:
             raise typer.Exit(1)
@@ -237,6 +240,9 @@ def main() -> None:
         app()
     except InputError as error:
         print(f"lorisbench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"lorisbench: error: {error}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as end:
         if end.code != INTERRUPTED:

@@ -12,10 +12,11 @@ import pandas as pd
 from harness.config import select
 from harness.errors import InputError
 from harness.statistics import mean_interval
+from harness.store import read_json
 
 METRICS = (
     "accuracy_last", "accuracy_seen", "square", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
-    "plasticity", "train_seconds", "latency_p50_ms", "latency_ratio", "model_mb", "state_mb",
+    "plasticity", "train_seconds", "latency_p50_ms", "latency_p95_ms", "latency_ratio", "model_mb", "state_mb",
 )  # fmt: skip
 OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 
@@ -27,7 +28,12 @@ def compare_outputs(before: Path, after: Path) -> pd.DataFrame:
     (95 % Student-t interval of the paired differences; NaN for one seed), seeds. Raises InputError if an output is
     missing or they share no finished run.
     """
-    merged = _finished(before).merge(_finished(after), on=["strategy", "seed"], suffixes=("_a", "_b"))
+    a_runs, b_runs = _finished(before), _finished(after)
+    names = set(a_runs.benchmark) | set(b_runs.benchmark)
+    hashes = {(read_json(out / "data.json") or {}).get("content_hash") for out in (before, after)}
+    if len(names) > 1 or len(hashes) > 1:
+        raise InputError(f"{before} and {after} were made from other images or benchmarks ({', '.join(sorted(names))})")
+    merged = a_runs.merge(b_runs, on=["strategy", "seed"], suffixes=("_a", "_b"))
     if merged.empty:
         raise InputError(f"{before} and {after} share no finished run (same strategy label and seed)")
     rows = []
@@ -43,6 +49,18 @@ def compare_outputs(before: Path, after: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["strategy", "metric", "a", "b", "difference", "low", "high", "seeds"])
 
 
+def missing(before: Path, after: Path) -> list[str]:
+    """Runs that A has finished and B should have: B ran them without success, or lacks their strategy altogether."""
+    a, b = _finished(before), _table(after)
+    done = set(zip(*(b[b.status == "done"][key] for key in ("strategy", "seed")), strict=True))
+    tried, strategies = set(zip(b.strategy, b.seed, strict=True)), set(b.strategy)
+    return [
+        f"{strategy} seed {seed}: finished in {before}, not in {after}"
+        for strategy, seed in zip(a.strategy, a.seed, strict=True)
+        if (strategy, seed) not in done and ((strategy, seed) in tried or strategy not in strategies)
+    ]
+
+
 def violations(frame: pd.DataFrame, expression: str) -> list[str]:
     """Strategies whose mean difference fulfils the expression `metric < number` (or <=, >, >=; commas join several).
 
@@ -54,6 +72,10 @@ def violations(frame: pd.DataFrame, expression: str) -> list[str]:
         if match is None:
             raise InputError(f"--fail-on {part.strip()!r}: expected METRIC < NUMBER, e.g. accuracy_last < -0.02")
         metric, symbol, number = match.groups()
+        try:
+            float(number)
+        except ValueError:
+            raise InputError(f"--fail-on {part.strip()!r}: {number} is not a number") from None
         select("metric", [metric], METRICS)
         chosen = frame[frame.metric == metric]
         for strategy, difference in zip(chosen.strategy, chosen.difference.astype(float), strict=True):
@@ -63,7 +85,16 @@ def violations(frame: pd.DataFrame, expression: str) -> list[str]:
 
 
 def _finished(out: Path) -> pd.DataFrame:
+    frame = _table(out)
+    return frame[frame.status == "done"]
+
+
+def _table(out: Path) -> pd.DataFrame:
     if not (out / "results.csv").is_file():
         raise InputError(f"{out} holds no results.csv; run `lorisbench run SUITE --out {out}` first")
-    frame = pd.read_csv(out / "results.csv")
-    return frame[frame.status == "done"]
+    try:
+        frame = pd.read_csv(out / "results.csv", keep_default_na=False, na_values=[""])
+        frame = frame[[*METRICS, "strategy", "seed", "status", "benchmark"]]
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{out / 'results.csv'}: not a table of lorisbench") from error
+    return frame

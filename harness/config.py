@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
 
 from harness import suites
 from harness.errors import InputError
@@ -24,7 +23,7 @@ class Settings(BaseModel):
 
 
 class BackboneConfig(Settings):
-    """The shared convolutional layers. `cache: false` runs a frozen backbone on every batch (slow; same numbers)."""
+    """The shared convolutional layers. `cache: false` runs a frozen one on each batch (slow; same up to rounding)."""
 
     name: str = "efficientnet-lite0"
     weights: Literal["imagenet", "none"] = "imagenet"
@@ -36,7 +35,7 @@ class BackboneConfig(Settings):
 class HeadConfig(Settings):
     """The classifier on top: linear, or an MLP with these hidden widths."""
 
-    hidden: list[int] = []
+    hidden: list[PositiveInt] = []
 
 
 class LaterConfig(Settings):
@@ -196,11 +195,12 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
             raise InputError(f"--set {assignment!r}: expected key=value")
         keys = dotted.split(".")
         if keys[0] not in SuiteConfig.model_fields:
-            labels = list(values.get("strategies") or {})
-            if keys[0] not in labels:
+            labels = [str(label) for label in values.get("strategies") or {}]
+            label = max((n for n in labels if dotted.startswith(f"{n}.") or dotted == n), key=len, default=None)
+            if label is None:  # labels may hold dots themselves: the longest that fits
                 known = [*SuiteConfig.model_fields, *labels]
                 raise InputError(f"--set {dotted}: unknown key {keys[0]!r}{nearest(keys[0], known)}")
-            keys.insert(0, "strategies")
+            keys = ["strategies", label, *[part for part in dotted[len(label) + 1 :].split(".") if part]]
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -221,7 +221,5 @@ def select(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
     """`wanted` in the order given, each of which must be known. Raises InputError naming the nearest."""
     for item in wanted:
         if item not in known:
-            close = difflib.get_close_matches(item, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; the suite has: {', '.join(known)}"
-            raise InputError(f"{kind} {item!r} is not in the suite{hint}")
+            raise InputError(f"{kind} {item!r} is none of those there are{nearest(item, known)}")
     return list(dict.fromkeys(wanted))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import InputError
+from harness.registry import nearest
 
 if TYPE_CHECKING:
     from harness.run import Workbench
@@ -49,10 +50,8 @@ def local(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: 
 
 def ray(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: int) -> Iterator[str]:
     """Train the runs as Ray tasks; `out`, the cache folder and the data must be on a file system all nodes share."""
-    try:
-        import ray as cluster
-    except ImportError as error:
-        raise InputError("--executor ray needs the package ray: pip install 'lorisbench[ray]'") from error
+    import ray as cluster
+
     started = not cluster.is_initialized()
     if started:
         cluster.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
@@ -86,3 +85,14 @@ def train_by_id(resolved: dict[str, Any], run_id: str, out: str) -> None:
 
 Executor = Callable[[dict[str, Any], Sequence[str], Path, int], Iterator[str]]
 EXECUTORS: dict[str, Executor] = {"local": local, "ray": ray}
+
+
+def check_executor(name: str) -> None:
+    """Raises InputError for an unknown executor, or one whose package is not installed, before anything is loaded."""
+    if name not in EXECUTORS:
+        raise InputError(f"unknown executor {name!r}{nearest(name, EXECUTORS)}")
+    if name == "ray":
+        try:
+            import ray  # noqa: F401
+        except ImportError as error:
+            raise InputError("--executor ray needs the package ray: pip install 'lorisbench[ray]'") from error

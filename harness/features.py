@@ -11,7 +11,7 @@ import torch
 from benchmarks import images
 from benchmarks.manifest import Manifest
 from harness.console import track
-from harness.files import atomic, cache_root, digest_of
+from harness.files import atomic, cache_root, digest_of, load_array
 from harness.models import Backbone
 
 BATCH = 64
@@ -35,7 +35,7 @@ def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.devi
         backbone.network.train(was_training)
 
 
-def path_of(manifest: Manifest, backbone: Backbone, size: int) -> Path:
+def path_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> Path:
     """Where the features lie: named by the images' content, the preprocessing, the weights and the dtype."""
     key = digest_of(
         {
@@ -44,6 +44,7 @@ def path_of(manifest: Manifest, backbone: Backbone, size: int) -> Path:
             "size": size,
             "weights": backbone.digest(),
             "dtype": "float32",
+            "device": device.type,  # the same images on another kind of device differ in the last bits
         }
     )
     return cache_root() / "features" / f"{key}.npy"
@@ -54,13 +55,18 @@ def cached(manifest: Manifest, backbone: Backbone, size: int, device: torch.devi
 
     Extracted with a progress bar if the cache has none; the file appears only when it is complete.
     """
-    path = path_of(manifest, backbone, size)
-    if not path.is_file():
+    path = path_of(manifest, backbone, size, device)
+    stored = load_array(path)
+    if stored is None:
         files = manifest.files()
         with atomic(path) as stream, track("extracting features", len(files)) as advance:
             header = {"descr": "<f4", "fortran_order": False, "shape": (len(files), backbone.feature_dim)}
             np.lib.format.write_array_header_1_0(stream, header)
             for block in extract(backbone, images.batches(files, size, BATCH), device):
+                if block.shape[1] != backbone.feature_dim:
+                    raise ValueError(f"{block.shape[1]} features an image where {backbone.feature_dim} were expected")
                 stream.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
                 advance(len(block))
-    return np.load(path, mmap_mode="c", allow_pickle=False)  # private pages: torch wants writable memory
+        stored = load_array(path)
+    assert stored is not None  # just written
+    return stored

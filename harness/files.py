@@ -9,7 +9,10 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @contextlib.contextmanager
@@ -63,6 +66,19 @@ def digest_of_file(path: str | Path) -> str:
     """BLAKE2b (128 bit, hex) of a file's bytes."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def load_array(path: Path) -> np.ndarray | None:
+    """A cached .npy file, memory-mapped with private pages (torch wants writable memory); None if there is none.
+
+    A file that a full disk or another program damaged counts as none, so that it is made again.
+    """
+    import numpy as np
+
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
 
 
 KINDS = ("renders", "images", "features", "hashes")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from benchmarks import images
@@ -60,7 +61,7 @@ def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Modu
 def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
     """Write latency.json of a finished run: forward passes from uint8 images to class scores.
 
-    The images are of the first classes and experiences of the evaluated split, decoded beforehand. A model that
+    The images are spread evenly over the evaluated split and decoded beforehand. A model that
     cannot be restored gets `{"error": reason}`.
     """
     settings = bench.config.latency
@@ -81,7 +82,7 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
                 settings.warmup,
                 bench.accelerator,
             )
-    except (OSError, ValueError, RuntimeError, AttributeError) as error:
+    except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         write_json(directory.path / "latency.json", {"error": f"{type(error).__name__}: {error}"})
         return
     finally:

@@ -38,19 +38,24 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
             from harness.run import device_of
 
             device_of(suite.config.device)
-            backbone = make_backbone(suite.config.backbone.name, suite.config.backbone.weights)
+            settings = suite.config.backbone
+            backbone = make_backbone(settings.name, settings.weights, settings.image_size)
         manifest = make_benchmark(suite.config.benchmark).manifest()
+        bench = None
+        if backbone is not None:
+            from harness.run import prepare
+
+            # Before the folder is written to, for an image that cannot be decoded leaves nothing behind; and in this
+            # process also for workers: the features are in the cache before any of them asks
+            bench = prepare(suite.config, manifest, backbone)
         output.prepare(suite, resolved, manifest.describe(), manifest.counts())
         output.collect()
         todo = output.unfinished(suite)
         done = len(suite.runs) - len(todo)
         say(f"{len(suite.runs)} runs, {done} finished before" if done else f"{len(suite.runs)} runs")
         try:
-            if backbone is not None:
-                from harness.run import prepare
-
-                # In this process first, also for workers: the features are in the cache before any of them asks
-                _work(suite, prepare(suite.config, manifest, backbone), output, todo, workers, executor)
+            if bench is not None:
+                _work(suite, bench, output, todo, workers, executor)
         finally:
             frame = output.collect()
         from harness.report import write_report

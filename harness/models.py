@@ -43,7 +43,7 @@ class Backbone(nn.Module):
         network: nn.Module,
         mean: Sequence[float],
         std: Sequence[float],
-        feature_dim: int,
+        feature_dim: int = 0,
         frozen: bool = False,
     ) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ def make_head(feature_dim: int, num_classes: int, hidden: Sequence[int] = ()) ->
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
 
-def make_backbone(name: str, weights: str = "imagenet", seed: int = 0) -> Backbone:
+def make_backbone(name: str, weights: str = "imagenet", image_size: int = 224, seed: int = 0) -> Backbone:
     """A backbone by name.
 
     Parameters
@@ -112,11 +112,28 @@ def make_backbone(name: str, weights: str = "imagenet", seed: int = 0) -> Backbo
     name : `efficientnet-lite0` (weights from an installed package, no network), `timm:NAME`, `torchvision:NAME`, or
         a bare NAME that timm or else torchvision knows.
     weights : `imagenet` (pretrained) or `none` (random, drawn with `seed`).
+    image_size : side of the images in pixels that it will see; `feature_dim` is measured on one of them.
 
     Raises
     ------
-    InputError : unknown name (the nearest is named), or weights that need a download where there is no network.
+    InputError : unknown name (the nearest is named), weights that need a download where there is no network, or a
+        model that cannot take images of this size or gives no feature vector.
     """
+    backbone = _make(name, weights, seed)
+    # What a model says of its width is not what it gives where there is a layer before the logits: look
+    try:
+        with torch.no_grad():
+            shape = backbone.eval()(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)).shape
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"backbone {name!r} cannot take images of {image_size} x {image_size}: {reason}") from error
+    if len(shape) != 2:
+        raise InputError(f"backbone {name!r} gives no feature vector but the shape {tuple(shape)}")
+    backbone.feature_dim = int(shape[1])
+    return backbone.train()
+
+
+def _make(name: str, weights: str, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name == OFFLINE:
@@ -173,23 +190,24 @@ def _from_timm(name: str, weights: str) -> Backbone:
 
     network = timm.create_model(name, pretrained=weights == "imagenet", num_classes=0)
     config = timm.data.resolve_model_data_config(network)
-    return Backbone(network, config["mean"], config["std"], int(network.num_features))  # type: ignore[arg-type]
+    return Backbone(network, config["mean"], config["std"])
 
 
 def _from_torchvision(name: str, weights: str) -> Backbone:
-    from torchvision.models import get_model
+    from torchvision.models import get_model, get_model_weights
 
-    network = get_model(name, weights="DEFAULT" if weights == "imagenet" else None)
+    network = get_model(name, weights=None)
+    if weights == "imagenet":
+        # by state_dict, since torchvision itself unpickles whatever the download holds
+        stored = get_model_weights(name).DEFAULT  # type: ignore[attr-defined]
+        network.load_state_dict(stored.get_state_dict(weights_only=True, check_hash=True))
     for attribute in ("fc", "classifier", "heads", "head"):
         if isinstance(getattr(network, attribute, None), nn.Module):
             setattr(network, attribute, nn.Identity() if attribute != "classifier" else nn.Flatten(1))
             break
     else:
         raise InputError(f"backbone torchvision:{name}: no classification head to remove was found")
-    with torch.no_grad():
-        network.eval()
-        width = int(network(torch.zeros(1, 3, 224, 224)).shape[1])
-    return Backbone(network, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), width)
+    return Backbone(network, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def _offline_default(weights: str) -> Backbone:
@@ -209,7 +227,7 @@ def _offline_default(weights: str) -> Backbone:
         load_in_order(network, torch.load(file, map_location="cpu", weights_only=True), str(file))
     config = timm.data.resolve_model_data_config(network)
     network.reset_classifier(0)  # type: ignore[operator]
-    return Backbone(network, config["mean"], config["std"], int(network.num_features))  # type: ignore[arg-type]
+    return Backbone(network, config["mean"], config["std"])
 
 
 def load_in_order(network: nn.Module, stored: dict[str, torch.Tensor], origin: str) -> None:

@@ -71,6 +71,8 @@ class Registry:
                 found[entry.name] = entry
             for point in entry_points(group=self._group):
                 if point.name in found:
+                    if point.value.partition(":")[0] == found[point.name].module:
+                        continue  # our own: the sources say more of it
                     raise InputError(
                         f"{self.kind} {point.name!r} of the installed package {point.value} clashes with a built-in"
                     )

@@ -81,7 +81,7 @@ def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None =
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
     settings = config.backbone
-    backbone = backbone or make_backbone(settings.name, settings.weights)
+    backbone = backbone or make_backbone(settings.name, settings.weights, settings.image_size)
     size = settings.image_size
     if settings.train == "never":
         backbone.freeze()
@@ -99,6 +99,8 @@ def _make_cuda_deterministic() -> None:
     """The same run id gives the same numbers on one GPU: no algorithm chosen by timing, none that sums in any order."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     torch.use_deterministic_algorithms(True)
 
 
@@ -119,7 +121,7 @@ def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
     def new_head() -> nn.Module:
         return make_head(width, classes, config.head.hidden)
 
-    model = Classifier(None if bench.on_features else copy.deepcopy(bench.backbone), new_head())
+    model = Classifier(None if bench.on_features else _own_backbone(bench, spec.seed), new_head())
     training = TrainingConfig.model_validate(spec.config["training"])
 
     def engine(wrapped: nn.Module, plugins: list[Any]) -> Engine:
@@ -134,6 +136,14 @@ def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
         experiences=manifest.experiences, device=bench.device, seed=spec.seed, engine=engine,
     )  # fmt: skip
     return make_strategy(spec.config["strategy"], f"strategies.{spec.label}").build(context)
+
+
+def _own_backbone(bench: Workbench, seed: int) -> Backbone:
+    """A run's own copy of the pretrained backbone; one that is trained from random weights draws them by its seed."""
+    settings = bench.config.backbone
+    if settings.weights == "none" and settings.train != "never":
+        return make_backbone(settings.name, "none", settings.image_size, seed)
+    return copy.deepcopy(bench.backbone)
 
 
 def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:

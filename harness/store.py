@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from harness.errors import InputError
 from harness.files import atomic, write_json, write_text
 from harness.suite import RunSpec, Suite, title_of
 
-FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device")
+FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
 FINISHED = ("done", "diverged")  # a diverged run would diverge again: it is deterministic
 RUN_COLUMNS = [
     "run_id", "benchmark", "strategy", "seed", "status", "reason", "experiences",
@@ -84,7 +85,7 @@ class RunDirectory:
         try:
             with np.load(self.path / "predictions.npz", allow_pickle=False) as stored:
                 predicted, label, experience = stored["predicted"], stored["label"], stored["experience"]
-        except (FileNotFoundError, ValueError, OSError, KeyError):
+        except (FileNotFoundError, ValueError, OSError, KeyError, zipfile.BadZipFile):
             return None
         n = np.bincount(experience)
         hits = predicted == label
@@ -141,7 +142,7 @@ class Output:
         try:
             before = yaml.safe_load(path.read_text("utf-8"))
             known = dict(before["strategies"])
-        except (yaml.YAMLError, KeyError, TypeError) as error:
+        except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: not a suite.yaml written by lorisbench") from error
         for key in FIXED_KEYS:
             if before.get(key) != suite.resolved[key]:
@@ -184,14 +185,29 @@ class Output:
         return [spec for spec in suite.runs if self.run(spec.run_id).status()["status"] not in FINISHED]
 
     def collect(self) -> pd.DataFrame:
-        """Write results.csv and matrix.csv from the run directories alone, and return the former."""
+        """Write results.csv and matrix.csv from the run directories, and return the former.
+
+        A run whose directory or predictions are gone keeps what the tables said of it before.
+        """
         rows, cells = [], []
+        kept = self._earlier_rows()
+        real = (read_json(self.root / "data.json") or {}).get("synthetic") is not True
         for folder in sorted((self.root / "runs").iterdir()) if (self.root / "runs").is_dir() else []:
             try:
                 config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
             except FileNotFoundError:
                 continue
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise InputError(f"{folder / 'config.yaml'}: cannot be read ({type(error).__name__})") from error
             row, matrix = _row(RunDirectory(folder), config)
+            if not real and "sim" not in row["benchmark"]:
+                row["benchmark"] += " (synthetic)"  # a rendered folder opened by --data-root
+            if row["status"] == "done" and not matrix and row["run_id"] in kept:
+                continue
+            kept.pop(row["run_id"], None)
+            rows.append(row)
+            cells += matrix
+        for row, matrix in kept.values():
             rows.append(row)
             cells += matrix
         frame = pd.DataFrame(rows, columns=RUN_COLUMNS)
@@ -202,6 +218,19 @@ class Output:
         write_text(self.root / "results.csv", frame.to_csv(index=False))
         write_text(self.root / "matrix.csv", pd.DataFrame(cells, columns=MATRIX_COLUMNS).to_csv(index=False))
         return frame
+
+    def _earlier_rows(self) -> dict[str, tuple[dict[str, Any], list[tuple[Any, ...]]]]:
+        """By run id, the row and the cells that the tables hold of finished runs."""
+        try:
+            rows = pd.read_csv(self.root / "results.csv", keep_default_na=False, na_values=[""])
+            cells = pd.read_csv(self.root / "matrix.csv")[MATRIX_COLUMNS]
+        except (FileNotFoundError, ValueError, KeyError):
+            return {}
+        if list(rows.columns) != RUN_COLUMNS:
+            return {}
+        done: list[Any] = rows[rows.status == "done"].astype(object).to_dict("records")
+        groups = {str(name): list(group.itertuples(index=False, name=None)) for name, group in cells.groupby("run_id")}
+        return {str(row["run_id"]): (row, groups.get(str(row["run_id"]), [])) for row in done}
 
     def _order(self) -> dict[str, int]:
         suite = yaml.safe_load((self.root / "suite.yaml").read_text("utf-8"))

@@ -23,8 +23,13 @@ class AvalanchePlugin(Strategy, name="avalanche"):
         return self
 
     def _make(self) -> Any:
+        from avalanche.core import BasePlugin
+
+        found = import_object(self.plugin)
+        if not (isinstance(found, type) and issubclass(found, BasePlugin)):
+            raise InputError(f"{self.plugin} is not an Avalanche plugin (a subclass of avalanche.core.BasePlugin)")
         try:
-            return import_object(self.plugin)(**self.args)
+            return found(**self.args)
         except TypeError as error:
             raise InputError(f"{self.plugin} refuses the arguments {self.args}: {error}") from error
 

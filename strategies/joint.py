@@ -1,4 +1,4 @@
-"""Joint training: the upper reference of every continual-learning table."""
+"""Joint training: the reference that sees all data so far."""
 
 from __future__ import annotations
 

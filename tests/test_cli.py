@@ -1,7 +1,9 @@
 """The command line's edges: exit codes, the one clear line for each wrong input, and that nothing is lost."""
 
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +37,8 @@ def refused(answer, *words: str) -> None:
         ({"strategies": {"a/b": {"strategy": "naive"}}}, ["a/b"]),
         ({"strategies": {}}, ["strategies"]),
         ({"strategies": {"x": {"avalanche": "avalanche.training.plugins:Nothing"}}}, ["Nothing"]),
+        ({"strategies": {"x": {"avalanche": "os:getcwd"}}}, ["os:getcwd", "not an Avalanche plugin"]),
+        ({"head": {"hidden": [-5]}}, ["head.hidden"]),
         ({"strategies": {"x": {"avalanche": "no.such.module:A"}}}, ["no"]),
         (
             {"strategies": {"x": {"avalanche": "avalanche.training.plugins:ReplayPlugin", "args": {"size": 1}}}},
@@ -254,6 +258,35 @@ def test_compare_pairs_by_seed_and_fails_on_the_expression(suite_file, cli, tmp_
     refused(cli("compare", a, b, "--fail-on", "acuracy_last < 0"), "accuracy_last")
     refused(cli("compare", a, b, "--fail-on", "accuracy_last"), "METRIC < NUMBER")
     refused(cli("compare", a, tmp_path / "none"), "none")
+    refused(cli("compare", a, b, "--fail-on", "accuracy_last < 1.2.3"), "1.2.3")
+    crashed = next((b / "runs").glob("*.s1.*")) / "status.json"
+    assert cli("run", suite_file(seeds=[2]), "--out", a).code == 0
+    crashed.write_text('{"status": "failed", "reason": "test"}')
+    cli("report", b)
+    answer = cli("compare", a, b, "--fail-on", "accuracy_last < -1")
+    assert answer.code == 1 and "naive seed 1: finished in" in answer.err, "a run that B lost is no success"
+
+
+def test_tables_keep_what_directories_have_lost(suite_file, cli, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert cli("run", suite_file(seeds=[0, 1, 2]), "--out", out).code == 0
+    before = [(out / name).read_text() for name in ("results.csv", "matrix.csv")]
+    first, second, _ = sorted((out / "runs").iterdir())
+    shutil.rmtree(first)
+    (second / "predictions.npz").write_bytes(b"PK damaged")
+    assert cli("report", out).code == 0
+    after = [pd.read_csv(out / name).sort_values("run_id", kind="stable").reset_index(drop=True)
+             for name in ("results.csv", "matrix.csv")]  # fmt: skip
+    for text, frame in zip(before, after, strict=True):
+        expected = pd.read_csv(io.StringIO(text)).sort_values("run_id", kind="stable").reset_index(drop=True)
+        pd.testing.assert_frame_equal(frame, expected)
+
+
+def test_labels_with_dots_can_be_set(suite_file, cli, tmp_path: Path) -> None:
+    suite = suite_file(strategies={"ewc-0.1": {"strategy": "ewc"}})
+    plain, changed = (cli("run", suite, "--out", tmp_path / "out", "--dry-run", *options).out
+                      for options in ([], ["--set", "ewc-0.1.ewc_lambda=3"]))  # fmt: skip
+    assert plain and changed and plain != changed
 
 
 def test_cache_lists_and_clears_what_it_holds(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

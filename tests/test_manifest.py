@@ -104,12 +104,15 @@ def test_decoding_crops_the_centre_and_keeps_the_aspect(tmp_path: Path) -> None:
 
 
 def test_image_cache_holds_what_decoding_gives_in_table_order(
-    tmp_path: Path, make_release: Callable[..., Path]
+    tmp_path: Path, cache: Path, make_release: Callable[..., Path]
 ) -> None:
     root = make_release(tmp_path / "set", per_split=1)
     manifest = read_release(root, "factor", "clutter")
     stored = images.cached(manifest, 24)
     assert stored.shape == (len(manifest.table), 24, 24, 3)
+    (cached,) = (p for p in (cache / "images").iterdir() if p.stat().st_size == stored.nbytes + 128)
+    cached.write_bytes(cached.read_bytes()[:1000])
+    stored = images.cached(manifest, 24)  # a damaged file is made again
     files = manifest.files()
     for row in (0, 37, len(files) - 1):
         assert np.array_equal(stored[row], images.decode(files[row], 24))

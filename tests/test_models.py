@@ -35,6 +35,17 @@ def test_any_timm_or_torchvision_model(name: str, width: int) -> None:
     assert backbone(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, width)
 
 
+def test_width_is_measured_and_not_believed() -> None:
+    backbone = make_backbone("timm:lcnet_050", "none", image_size=64)
+    assert backbone.feature_dim == 1280, "timm says 256, which is the width before the layer that precedes the logits"
+    assert backbone.training
+
+
+def test_a_model_that_cannot_take_the_size_is_refused() -> None:
+    with pytest.raises(InputError, match=r"vit_tiny.* 32 x 32"):
+        make_backbone("timm:vit_tiny_patch16_224", "none", image_size=32)
+
+
 def test_random_weights_depend_on_the_seed_alone() -> None:
     torch.manual_seed(1)
     first = make_backbone("timm:resnet18", "none", seed=3)
