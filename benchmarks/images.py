@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.errors import InputError
-from harness.files import atomic, cache_root, digest_of, load_array
+from harness.files import cache_root, cached_array, digest_of
 
 if TYPE_CHECKING:
     from benchmarks.manifest import Manifest
@@ -63,19 +63,8 @@ def cached(manifest: Manifest, size: int) -> np.ndarray:
     another one. Raises InputError naming the first image that cannot be decoded.
     """
     key = digest_of({"content": manifest.content_hash, "size": size, "preprocessing": PREPROCESSING})
+    files = manifest.files()
     path = cache_root() / "images" / f"{key}.npy"
-    stored = load_array(path)
-    if stored is None:
-        from harness.console import track
-
-        files = manifest.files()
-        with atomic(path) as stream:
-            shape = (len(files), size, size, 3)
-            np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            with track("decoding images", len(files)) as advance:
-                for block in batches(files, size):
-                    stream.write(block.tobytes())
-                    advance(len(block))
-        stored = load_array(path)
-    assert stored is not None  # just written
-    return stored
+    return cached_array(
+        path, "|u1", (len(files), size, size, 3), "decoding images", lambda: batches(files, size)
+    )  # fmt: skip

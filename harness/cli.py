@@ -129,10 +129,10 @@ def compare(
     for line in absent:
         print(line, file=sys.stderr)
     if fail_on:
-        found = violations(frame, fail_on) + absent
-        for line in found[: len(found) - len(absent)]:
+        broken = violations(frame, fail_on)
+        for line in broken:
             print(line, file=sys.stderr)
-        if found:
+        if broken or absent:
             raise typer.Exit(1)
 
 

@@ -10,8 +10,7 @@ import torch
 
 from benchmarks import images
 from benchmarks.manifest import Manifest
-from harness.console import track
-from harness.files import atomic, cache_root, digest_of, load_array
+from harness.files import cache_root, cached_array, digest_of
 from harness.models import Backbone
 
 BATCH = 64
@@ -55,18 +54,8 @@ def cached(manifest: Manifest, backbone: Backbone, size: int, device: torch.devi
 
     Extracted with a progress bar if the cache has none; the file appears only when it is complete.
     """
-    path = path_of(manifest, backbone, size, device)
-    stored = load_array(path)
-    if stored is None:
-        files = manifest.files()
-        with atomic(path) as stream, track("extracting features", len(files)) as advance:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (len(files), backbone.feature_dim)}
-            np.lib.format.write_array_header_1_0(stream, header)
-            for block in extract(backbone, images.batches(files, size, BATCH), device):
-                if block.shape[1] != backbone.feature_dim:
-                    raise ValueError(f"{block.shape[1]} features an image where {backbone.feature_dim} were expected")
-                stream.write(np.ascontiguousarray(block, dtype="<f4").tobytes())
-                advance(len(block))
-        stored = load_array(path)
-    assert stored is not None  # just written
-    return stored
+    files = manifest.files()
+    return cached_array(
+        path_of(manifest, backbone, size, device), "<f4", (len(files), backbone.feature_dim), "extracting features",
+        lambda: extract(backbone, images.batches(files, size, BATCH), device),
+    )  # fmt: skip

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -79,6 +79,32 @@ def load_array(path: Path) -> np.ndarray | None:
         return np.load(path, mmap_mode="c", allow_pickle=False)
     except (FileNotFoundError, ValueError, EOFError):
         return None
+
+
+def cached_array(
+    path: Path, dtype: str, shape: tuple[int, ...], label: str, blocks: Callable[[], Iterator[np.ndarray]]
+) -> np.ndarray:
+    """The array cached at `path`, made of `blocks` (rows in order) with a progress bar if it is not there.
+
+    The file appears only when it is complete. Raises ValueError if a block's rows do not have the shape of `shape`.
+    """
+    import numpy as np
+
+    from harness.console import track
+
+    stored = load_array(path)
+    if stored is None:
+        with atomic(path) as stream, track(label, shape[0]) as advance:
+            header = {"descr": dtype, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for block in blocks():
+                if block.shape[1:] != shape[1:]:
+                    raise ValueError(f"{label}: rows of the shape {block.shape[1:]} where {shape[1:]} was expected")
+                stream.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
+                advance(len(block))
+        stored = load_array(path)
+    assert stored is not None  # just written
+    return stored
 
 
 KINDS = ("renders", "images", "features", "hashes")

@@ -191,7 +191,7 @@ class Output:
         """
         rows, cells = [], []
         kept = self._earlier_rows()
-        real = (read_json(self.root / "data.json") or {}).get("synthetic") is not True
+        synthetic = (read_json(self.root / "data.json") or {}).get("synthetic") is True
         for folder in sorted((self.root / "runs").iterdir()) if (self.root / "runs").is_dir() else []:
             try:
                 config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
@@ -200,7 +200,7 @@ class Output:
             except (yaml.YAMLError, UnicodeDecodeError) as error:
                 raise InputError(f"{folder / 'config.yaml'}: cannot be read ({type(error).__name__})") from error
             row, matrix = _row(RunDirectory(folder), config)
-            if not real and "sim" not in row["benchmark"]:
+            if synthetic and "sim" not in row["benchmark"]:
                 row["benchmark"] += " (synthetic)"  # a rendered folder opened by --data-root
             if row["status"] == "done" and not matrix and row["run_id"] in kept:
                 continue
