@@ -13,24 +13,34 @@ from harness.errors import InputError
 from harness.files import cache_root, cached_array, digest_of
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from benchmarks.manifest import Manifest
 
-PREPROCESSING = "shorter side to size (bicubic), centre crop, RGB uint8, version 1"
+Source = str | np.ndarray
+
+PREPROCESSING = (
+    "upright by EXIF, 16-bit grey / 257, alpha on white, RGB uint8, shorter side to size (bicubic), centre crop, v2"
+)
 
 
-def decode(file: str, size: int) -> np.ndarray:
-    """Read one image as uint8 of shape (size, size, 3): shorter side scaled to `size`, centre crop.
+def decode(source: Source, size: int) -> np.ndarray:
+    """One image as uint8 of shape (size, size, 3): shorter side scaled to `size`, centre crop.
 
-    Raises InputError naming the file if it cannot be decoded.
+    Parameters
+    ----------
+    source : a file name, or pixels, uint8 (height, width, 3).
+
+    Raises
+    ------
+    InputError : naming the file if it cannot be decoded.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
-    try:
-        with Image.open(file) as image:
-            image.draft("RGB", (size, size))  # JPEG decodes at a reduced scale that still covers the size
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{file}: cannot be decoded as an image ({error})") from error
+    if isinstance(source, str):
+        upright = read_image(source, (size, size))
+    else:
+        upright = Image.fromarray(np.ascontiguousarray(source))
     width, height = upright.size
     scale = size / min(width, height)
     if scale != 1.0:
@@ -40,14 +50,62 @@ def decode(file: str, size: int) -> np.ndarray:
     return np.asarray(upright.crop((left, top, left + size, top + size)))
 
 
-def batches(files: Sequence[str], size: int, batch: int = 64) -> Iterator[np.ndarray]:
+def read_image(file: str, at_least: tuple[int, int] | None = None) -> Image.Image:
+    """A file's first frame, upright by its EXIF tag, in RGB.
+
+    16-bit grey is divided by 257; what is transparent shows white. `at_least` lets a JPEG decode at a reduced scale
+    that still covers so many pixels (width, height); without it every pixel is decoded.
+
+    Raises
+    ------
+    InputError : naming the file, if it cannot be read or decoded or has a mode without a meaning as a colour.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as image:
+            if at_least is not None:
+                image.draft("RGB", at_least)
+            return _rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # Pillow's readers raise all sorts (OSError, struct.error, EOFError, ...) on damage
+        raise InputError(f"{file}: {_reason(file, error)}") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"grey values from {values.min()} to {values.max()}, which are neither 8 nor 16 bit")
+        return Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels, of which nobody knows what is black and what is white")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _reason(file: str, error: Exception) -> str:
+    try:
+        if os.stat(file).st_size == 0:
+            return "the image has no bytes"
+    except OSError as missing:
+        return f"cannot be read ({missing.strerror})"
+    message = str(error).replace(repr(file), "").strip()
+    return f"cannot be decoded as an image ({message or type(error).__name__})"
+
+
+def batches(sources: Sequence[Source], size: int, batch: int = 64) -> Iterator[np.ndarray]:
     """Decoded images in order, as uint8 arrays of shape (<= batch, size, size, 3); all cores decode ahead."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         ahead = 2 * batch
-        pending = [pool.submit(decode, file, size) for file in files[:ahead]]
-        for start in range(0, len(files), batch):
+        pending = [pool.submit(decode, source, size) for source in sources[:ahead]]
+        for start in range(0, len(sources), batch):
             current, pending = pending[:batch], pending[batch:]
-            pending += [pool.submit(decode, file, size) for file in files[start + ahead : start + ahead + batch]]
+            pending += [pool.submit(decode, s, size) for s in sources[start + ahead : start + ahead + batch]]
             try:
                 yield np.stack([future.result() for future in current])
             except BaseException:
@@ -63,8 +121,7 @@ def cached(manifest: Manifest, size: int) -> np.ndarray:
     another one. Raises InputError naming the first image that cannot be decoded.
     """
     key = digest_of({"content": manifest.content_hash, "size": size, "preprocessing": PREPROCESSING})
-    files = manifest.files()
+    sources = manifest.sources()
     path = cache_root() / "images" / f"{key}.npy"
-    return cached_array(
-        path, "|u1", (len(files), size, size, 3), "decoding images", lambda: batches(files, size)
-    )  # fmt: skip
+    shape = (len(sources), size, size, 3)
+    return cached_array(path, "|u1", shape, "decoding images", lambda: batches(sources, size))

@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import InputError
-from harness.files import cache_root, digest_of_file, write_json
+from harness.files import cache_root, digest_of_file, load_array, write_json
 
 COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "level", "recording"]
+TASK = "task"  # optional column: task labels of task-incremental streams, int64; 0 everywhere without it
 SPLITS = ("train", "validation", "test")
 
 
@@ -29,7 +30,8 @@ class Manifest:
     Attributes
     ----------
     table : one row an image with the columns `COLUMNS`; `path` is relative to `root` (POSIX separators), `label` and
-        `experience` are 0-based integers, `split` is one of `SPLITS`, `level` an integer, the rest text.
+        `experience` are 0-based integers, `split` is one of `SPLITS`, `level` an integer, the rest text. May have the
+        column `TASK`: task labels, which strategies see and which are the same for all images of an experience.
     root : folder the paths are relative to.
     name : name of the data set, as shown in reports.
     synthetic : True for anything that is not a recording of the real world.
@@ -38,6 +40,8 @@ class Manifest:
     source : where the data come from, one line.
     notes : what a reader handled and a user must know, by topic (layout, duplicates, missing classes, ...).
     val_as_replay : validation images of earlier experiences join the training data of later ones.
+    pixels : a .npy file, uint8 of shape (images, height, width, 3), that holds the images in table order where they
+        are not files of their own; `path` is then only a name.
 
     Raises
     ------
@@ -53,6 +57,7 @@ class Manifest:
     source: str = ""
     notes: dict[str, str] = field(default_factory=dict)
     val_as_replay: bool = False
+    pixels: Path | None = None
 
     def __post_init__(self) -> None:
         missing = [column for column in COLUMNS if column not in self.table.columns]
@@ -76,8 +81,28 @@ class Manifest:
         return np.flatnonzero((self.table.split == split) & (self.table.experience == experience))
 
     def files(self) -> list[str]:
-        """Absolute file names in table order."""
+        """Absolute names of the files that hold the images: one an image in table order, or the one of `pixels`."""
+        if self.pixels is not None:
+            return [str(self.pixels)]
         return [os.path.join(self.root, path) for path in self.table.path]
+
+    def sources(self) -> Sequence[str | np.ndarray]:
+        """What `images.decode` takes, in table order: file names, or arrays, uint8 (height, width, 3).
+
+        Raises InputError if the file of `pixels` is gone or does not hold one array an image.
+        """
+        if self.pixels is None:
+            return self.files()
+        stored = load_array(self.pixels)
+        if stored is None or len(stored) != len(self.table) or stored.shape[3:] != (3,) or stored.dtype != np.uint8:
+            raise InputError(f"{self.pixels}: does not hold the {len(self.table)} images of {self.name}")
+        return stored  # type: ignore[return-value]
+
+    def task_labels(self) -> np.ndarray:
+        """int64 of shape (images,)."""
+        if TASK in self.table.columns:
+            return self.table[TASK].to_numpy(dtype=np.int64)
+        return np.zeros(len(self.table), dtype=np.int64)
 
     @cached_property
     def content_hash(self) -> str:
@@ -88,7 +113,8 @@ class Manifest:
         """
         files = self.files()
         table = hashlib.blake2b(digest_size=16)
-        table.update(self.table[COLUMNS].to_csv(index=False).encode("utf-8"))
+        columns = [*COLUMNS, TASK] if TASK in self.table.columns else COLUMNS
+        table.update(self.table[columns].to_csv(index=False).encode("utf-8"))
         table.update("\n".join([*self.classes, "", *self.experience_names]).encode("utf-8"))
         stamp = table.copy()
         for file in files:

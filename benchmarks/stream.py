@@ -24,11 +24,13 @@ class Store:
     x : inputs of shape (images, ...): uint8 images (images, 3, size, size) or float32 features (images, dim). May
         be replaced (images by the features of a backbone that has just been frozen); all datasets follow.
     y : int64 labels of shape (images,).
+    task : int64 task labels of shape (images,); zeros unless given.
     """
 
-    def __init__(self, x: torch.Tensor, y: torch.Tensor) -> None:
+    def __init__(self, x: torch.Tensor, y: torch.Tensor, task: torch.Tensor | None = None) -> None:
         self.x = x
         self.y = y
+        self.task = torch.zeros_like(y) if task is None else task.to(y.device)
 
 
 class Rows(Dataset):
@@ -49,9 +51,9 @@ class Rows(Dataset):
 def make_stream(manifest: Manifest, store: Store) -> Any:
     """An Avalanche benchmark of a manifest with `train_stream`, `validation_stream` and `test_stream`.
 
-    Every experience has its dataset with targets, task labels (all 0: data-incremental), `task_set` and the attribute
-    `sample_index` (row of the store); subsets and concatenations keep it, so that a loader can fetch whole batches
-    from the store instead of collating single samples.
+    Every experience has its dataset with targets, task labels (0 in data-incremental streams), `task_set` and the
+    attribute `sample_index` (row of the store); subsets and concatenations keep it, so that a loader can fetch whole
+    batches from the store instead of collating single samples.
     """
     datasets = {
         split: [_dataset(store, manifest.rows(split, experience)) for experience in range(manifest.experiences)]
@@ -68,9 +70,11 @@ def make_stream(manifest: Manifest, store: Store) -> Any:
 def _dataset(store: Store, rows: np.ndarray) -> Any:
     # The public as_taskaware_classification_dataset adds no task labels and a public TaskLabels attribute gives no
     # `task_set`, which Avalanche's own LwF needs: only the private maker gives both (AVALANCHE 1.4).
-    dataset = _make_taskaware_classification_dataset(
-        Rows(store, rows), task_labels=0, targets=store.y[torch.from_numpy(rows)].tolist()
-    )
+    chosen = torch.from_numpy(rows)
+    labels, tasks = store.y[chosen].tolist(), store.task[chosen].tolist()
+    # one number stands for all where it can: a list is a copy for each experience
+    task: Any = tasks[0] if len(set(tasks)) == 1 else tasks
+    dataset = _make_taskaware_classification_dataset(Rows(store, rows), task_labels=task, targets=labels)
     return dataset.update_data_attribute(SAMPLE_INDEX, DataAttribute(rows.tolist(), SAMPLE_INDEX))
 
 

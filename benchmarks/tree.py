@@ -104,9 +104,21 @@ def check_file(path: str | os.PathLike[str], where: str = "") -> None:
 
 def _scan(folder: Path) -> Iterable[os.DirEntry[str]]:
     try:
-        return list(os.scandir(folder))
+        entries = list(os.scandir(folder))
     except OSError as error:
         raise InputError(f"{folder}: cannot be read ({error.strerror})") from error
+    for entry in entries:
+        if not _is_text(entry.name):
+            raise InputError(f"{folder}: the name {os.fsencode(entry.name)!r} is not UTF-8 text; rename it")
+    return entries
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

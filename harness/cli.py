@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from harness import cli_data
 from harness.errors import InputError
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -19,13 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(
-    help="Look at data sets and render the synthetic one.", no_args_is_help=True, rich_markup_mode=None
-)
 cache_app = typer.Typer(
     help="Show or clear what is kept in the cache folder.", no_args_is_help=True, rich_markup_mode=None
 )
-app.add_typer(data_app, name="data")
+app.add_typer(cli_data.app, name="data")
 app.add_typer(cache_app, name="cache")
 
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with strategies or benchmarks")]
@@ -158,40 +156,6 @@ def bench(
     print(run_benchmarks(what))
 
 
-@data_app.command()
-def render(
-    out: Annotated[Path | None, typer.Option(help="Folder to make  [default: the cache folder]")] = None,
-    objects: Annotated[int, typer.Option(min=2, help="Object instances (classes)")] = 16,
-    frames: Annotated[int, typer.Option(min=5, help="Frames of each object in each segment")] = 10,
-    size: Annotated[int, typer.Option(min=32, help="Image side in pixels")] = 128,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the whole set")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes  [default: all cores]")] = None,
-) -> None:
-    """Render OpenLORIS-Sim, the synthetic stand-in, in the layout of the released data set."""
-    from benchmarks.synthetic import render_set
-
-    print(render_set(out, workers, objects=objects, frames=frames, size=size, seed=seed))
-
-
-@data_app.command()
-def describe(
-    root: Annotated[Path, typer.Argument(help="Folder of OpenLORIS-Object in any of its layouts")],
-    layout: Annotated[str, typer.Option(help="auto, release, benchmark1, challenge or avalanche")] = "auto",
-) -> None:
-    """What a folder holds: its layout, classes, images of each experience and split, and published counts it misses."""
-    from benchmarks.counts import count_differences
-    from benchmarks.layouts import read_root
-
-    manifest = read_root(root, layout)
-    print(f"{manifest.name}{' (synthetic)' if manifest.synthetic else ''}: {len(manifest.table)} images, "
-          f"{len(manifest.classes)} classes")  # fmt: skip
-    for topic, note in manifest.notes.items():
-        print(f"{topic}: {note}")
-    print(manifest.counts().to_string(index=False))
-    for line in count_differences(manifest):
-        print(line)
-
-
 @cache_app.command("ls")
 def cache_list() -> None:
     """Show what the cache folder holds, with sizes."""
@@ -204,9 +168,9 @@ def cache_list() -> None:
 
 @cache_app.command("clear")
 def cache_clear(
-    kind: Annotated[str, typer.Argument(help="renders, images, features or hashes; all if left out")] = "",
+    kind: Annotated[str, typer.Argument(help="One part, as `cache ls` names them; all if left out")] = "",
 ) -> None:
-    """Delete cached renders, images, features and hashes; they are made again when needed."""
+    """Delete what is cached, or one part of it; it is made again when needed."""
     from harness.files import clear_cache
 
     print(f"{clear_cache(kind) / 1e6:.1f} MB freed")

@@ -55,7 +55,7 @@ class TensorLoader:
             chunk = chunk.to(self.store.y.device)
             x = self.store.x[chunk].to(self.device, non_blocking=True)
             y = self.store.y[chunk].to(self.device, non_blocking=True)
-            yield [x, y, torch.zeros_like(y)]
+            yield [x, y, self.store.task[chunk].to(self.device, non_blocking=True)]
 
 
 class Engine(SupervisedTemplate):

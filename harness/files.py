@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from harness.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,28 +90,71 @@ def cached_array(
 ) -> np.ndarray:
     """The array cached at `path`, made of `blocks` (rows in order) with a progress bar if it is not there.
 
-    The file appears only when it is complete. Raises ValueError if a block's rows do not have the shape of `shape`.
+    The file appears only when it is complete; a second process that wants it waits for the first.
+
+    Raises
+    ------
+    InputError : the disk has too little room for it.
+    ValueError : a block's rows do not have the shape of `shape`.
     """
-    import numpy as np
-
-    from harness.console import track
-
     stored = load_array(path)
     if stored is None:
-        with atomic(path) as stream, track(label, shape[0]) as advance:
-            header = {"descr": dtype, "fortran_order": False, "shape": shape}
-            np.lib.format.write_array_header_1_0(stream, header)
-            for block in blocks():
-                if block.shape[1:] != shape[1:]:
-                    raise ValueError(f"{label}: rows of the shape {block.shape[1:]} where {shape[1:]} was expected")
-                stream.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
-                advance(len(block))
-        stored = load_array(path)
+        with _alone(path, label):
+            stored = load_array(path)
+            if stored is None:
+                _make_array(path, dtype, shape, label, blocks)
+                stored = load_array(path)
     assert stored is not None  # just written
     return stored
 
 
-KINDS = ("renders", "images", "features", "hashes")
+def _make_array(
+    path: Path, dtype: str, shape: tuple[int, ...], label: str, blocks: Callable[[], Iterator[np.ndarray]]
+) -> None:
+    import numpy as np
+
+    from harness.console import track
+
+    check_space(path.parent, math.prod(shape) * np.dtype(dtype).itemsize, label)
+    with atomic(path) as stream, track(label, shape[0]) as advance:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for block in blocks():
+            if block.shape[1:] != shape[1:]:
+                raise ValueError(f"{label}: rows of the shape {block.shape[1:]} where {shape[1:]} was expected")
+            stream.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
+            advance(len(block))
+
+
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Raise InputError, before anything is written, if a folder's disk has less than `needed` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise InputError(f"{folder}: {what} needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
+
+
+@contextlib.contextmanager
+def _alone(path: Path, label: str) -> Iterator[None]:
+    """Hold the lock of a cache entry; says so where another process holds it, and waits."""
+    import fcntl
+
+    from harness.console import say
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(f".{path.name}.lock")
+    with open(lock, "w", encoding="ascii") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            say(f"{label}: another process is at it; waiting")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # who waits on it finds the array; who comes later makes a new lock
+
+
+KINDS = ("renders", "images", "features", "hashes", "pixels", "datasets", "verified")
 
 
 def cache_contents() -> list[tuple[str, int, int]]:
@@ -115,15 +162,20 @@ def cache_contents() -> list[tuple[str, int, int]]:
     contents = []
     for kind in KINDS:
         folder = cache_root() / kind
-        entries = list(folder.iterdir()) if folder.is_dir() else []
-        contents.append((kind, len(entries), sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())))
+        entries = [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
+        contents.append((kind, len(entries), sum(_size(path) for path in folder.rglob("*"))))
     return contents
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size if path.is_file() else 0
+    except OSError:  # removed by another process since it was listed
+        return 0
 
 
 def clear_cache(kind: str = "") -> int:
     """Delete one part of the cache, or all of it; returns the bytes freed. Raises InputError for an unknown part."""
-    import shutil
-
     from harness.config import select
 
     kinds = select("cache", [kind], KINDS) if kind else KINDS

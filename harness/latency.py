@@ -48,7 +48,7 @@ def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Modu
     from safetensors.torch import load
 
     tensors = load((directory.path / "checkpoint" / "model.safetensors").read_bytes())
-    model = build(bench, spec, Store(bench.x, bench.y)).model
+    model = build(bench, spec, Store(bench.x, bench.y, bench.task)).model
     missing, unexpected = model.load_state_dict(tensors, strict=False)
     wrong = [key for key in missing if not key.startswith("backbone.")] + list(unexpected)
     if wrong:
@@ -105,7 +105,7 @@ def _inputs(bench: Workbench, batch: int, distinct: int = 16) -> list[torch.Tens
     """Up to `distinct` batches of decoded images, uint8 (batch, 3, size, size), channels last, on the device."""
     rows = np.flatnonzero(bench.manifest.table.split == bench.config.evaluation.split)
     chosen = np.resize(rows[np.linspace(0, len(rows) - 1, distinct * batch).astype(int)], distinct * batch)
-    files = bench.manifest.files()
+    sources = bench.manifest.sources()
     size = bench.config.backbone.image_size
-    decoded = np.stack([images.decode(files[row], size) for row in chosen])
+    decoded = np.stack([images.decode(sources[row], size) for row in chosen])
     return list(to_tensor(decoded, bench.accelerator).split(batch))

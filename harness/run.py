@@ -37,7 +37,7 @@ class Workbench:
     Attributes
     ----------
     x : inputs of all images in manifest order: float32 features if they are cached, else uint8 images (n, 3, s, s).
-    y : int64 labels.
+    y, task : int64 labels and task labels.
     backbone : the pretrained backbone; a run that trains it works on a copy.
     device : where runs train. `device: auto` trains heads on cached features on the CPU even where there is a GPU: a
         step of theirs is too small to be worth kernel launches (quickstart's LwF: 4.6 s on an H100, 1.9 s on its host).
@@ -51,6 +51,7 @@ class Workbench:
     backbone: Backbone
     x: torch.Tensor
     y: torch.Tensor
+    task: torch.Tensor
 
     @property
     def on_features(self) -> bool:
@@ -92,7 +93,8 @@ def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None =
     else:
         x = torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
-    return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device))
+    task = torch.from_numpy(manifest.task_labels())
+    return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
 
 
 def _make_cuda_deterministic() -> None:
@@ -176,7 +178,7 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
 
 
 def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
-    store = Store(bench.x, bench.y)
+    store = Store(bench.x, bench.y, bench.task)
     stream = make_stream(bench.manifest, store)
     strategy = build(bench, spec, store)
     recorder = Recorder()
@@ -224,7 +226,7 @@ def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
     )
     extracted = np.concatenate(list(features.extract(backbone, chunks, bench.device)))
     store.x = torch.from_numpy(extracted).to(bench.device)
-    store.y = store.y.to(bench.device)
+    store.y, store.task = store.y.to(bench.device), store.task.to(bench.device)
     # Features (2-D inputs) skip the backbone; it stays in the model, frozen, for the checkpoint and for latency
 
 
