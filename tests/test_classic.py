@@ -85,10 +85,22 @@ def test_avalanches_own_stream_holds_the_same(mnist: Path, name: str, args: dict
     assert turned.pixels == manifest.pixels  # one file serves every order
 
 
+def test_every_grey_value_comes_back_from_a_tensor() -> None:
+    from torchvision.transforms.functional import to_tensor
+
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for array in (values[:, :, None], np.stack([values, values.T, values[::-1]], axis=2)):
+        picture = Image.fromarray(array.squeeze())
+        assert np.array_equal(to_pixels(to_tensor(picture)), array)
+        assert np.array_equal(to_pixels(picture), array)
+    with pytest.raises(ValueError, match="no image"):
+        to_pixels(torch.zeros(2, 8, 8))
+
+
 def test_task_labels_reach_avalanches_experiences(mnist: Path) -> None:
     manifest = read(mnist, avalanche="SplitMNIST", n_experiences=5, return_task_id=True, seed=0)
     y = torch.tensor(manifest.table.label.to_numpy())
-    stream = make_stream(manifest, Store(torch.zeros(len(y), 2), y, torch.from_numpy(manifest.task_labels())))
+    stream = make_stream(manifest, Store(torch.zeros(len(y), 2), y, torch.tensor(manifest.task_labels())))
     assert [experience.task_label for experience in stream.train_stream] == [0, 1, 2, 3, 4]
     assert [experience.task_label for experience in stream.test_stream] == [0, 1, 2, 3, 4]
     assert stream.train_stream[3].dataset[0][2] == 3

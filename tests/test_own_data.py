@@ -203,6 +203,7 @@ def test_the_root_of_the_settings_goes_before_that_of_the_file(domains: Path, tm
         (CSV + "C:\\x.png,a,s1,train\n", r":2: the path"),
         ("# x\n" + CSV + "s1/cup/000.png,cup,s1,trian\n", r":3: the split 'trian'"),
         (CSV + "s1/cup/777.png,cup,s1,train\n", r":2: .*777.png: cannot be read"),
+        (CSV + "\n\ns1/cup/777.png,cup,s1,train\n", r":4: .*777.png: cannot be read"),
         (CSV + "s1/cup/000.png,cup,,train\n", r":2: the experience is empty"),
         (CSV + "s1/cup/000.png,,s1,train\n", r":2: the class_name is empty"),
         (CSV + ",cup,s1,train\n", r":2: the path is empty"),
