@@ -61,7 +61,7 @@ def read_csv(file: Path, settings: ManifestFile) -> Manifest:
     start, header = _header(lines, file)
     table = _table(lines, start, file)
     line = np.arange(start + 2, start + 2 + len(table))
-    full = (table != "").any(axis=1).to_numpy()
+    full = (table[[*REQUIRED, "class_name", "label", "split"]] != "").any(axis=1).to_numpy()
     table, line = table[full].reset_index(drop=True), line[full]
     if table.empty:
         raise InputError(f"{file}: lists no image")
