@@ -49,3 +49,51 @@ def describe(
     print(manifest.counts().to_string(index=False))
     for line in count_differences(manifest):
         print(line)
+
+
+@app.command()
+def verify(
+    root: RootArgument,
+    layout: LayoutOption = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode  [default: all cores]")] = None,
+    report: Annotated[Path | None, typer.Option(help="CSV file for all bad files: path,reason")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Decode also what an earlier check found good")] = False,
+) -> None:
+    """Decode every image of a folder, check known archives, and list what is bad; nothing there is changed.
+
+    Files found good are remembered until they change, so that an interrupted check goes on. Exit code 1 if anything is
+    bad; counts that differ from published ones are only told.
+    """
+    from benchmarks.checksums import checksum_faults, known_near
+    from benchmarks.counts import count_differences
+    from benchmarks.layouts import read_root
+    from benchmarks.verified import Verified
+    from benchmarks.verify import bad_files, check_report, print_bad, printable, unused_images, write_report
+
+    if report is not None:
+        check_report(report, root)
+    manifest = read_root(root, layout)
+    splits = ", ".join(f"{split} {count:,}" for split, count in manifest.table.split.value_counts(sort=False).items())
+    print(f"{manifest.name}{' (synthetic, not OpenLORIS-Object)' if manifest.synthetic else ''}, "
+          f"layout {manifest.notes['layout']}: {len(manifest.table):,} images ({splits})")  # fmt: skip
+    for topic, note in manifest.notes.items():
+        if topic != "layout":
+            print(f"{topic}: {note}")
+    for line in count_differences(manifest):
+        print(f"differs: {line}")
+    unused = unused_images(manifest)
+    if unused:
+        print(f"not used: {len(unused):,} more images lie there, such as {printable(unused[0])}", flush=True)
+    faults = checksum_faults(known_near(root))
+    for file, fault in faults.items():
+        print(f"{file}: {fault or 'the checksum is right'}", flush=True)
+    known = Verified(root, fresh)
+    bad = [(str(file), fault) for file, fault in faults.items() if fault]
+    bad += bad_files(manifest.files(), workers, known)
+    print(f"{len(manifest.table):,} images checked, {known.remembered:,} of them good in an earlier check")
+    if report is not None:
+        write_report(report, bad)
+        print(f"report: {report}")
+    print_bad(bad, report)
+    if bad:
+        raise typer.Exit(1)
