@@ -41,7 +41,7 @@ def known_near(root: Path) -> list[Path]:
 
 def checksum_faults(files: Sequence[Path]) -> dict[Path, str]:
     """What is wrong with each of some files of known checksums: empty text where nothing is. Shows progress."""
-    with track("checking archives", sum(max(file.stat().st_size, 1) for file in files)) as advance:
+    with track("checking archives", sum(max(file.stat().st_size, 1) for file in files), unit="bytes") as advance:
         return {file: _fault(file, advance) for file in files}
 
 

@@ -97,3 +97,25 @@ def verify(
     print_bad(bad, report)
     if bad:
         raise typer.Exit(1)
+
+
+@app.command()
+def unpack(
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Archives, or folders that hold them")],
+    into: Annotated[Path, typer.Option(help="Folder to unpack into; nothing outside it is written")],
+    skip_checksums: Annotated[
+        bool, typer.Option("--skip-checksums", help="Unpack archives of known names whatever their checksum")
+    ] = False,
+) -> None:
+    """Unpack zip, tar and tar.gz archives; what is there already is skipped, so the same command goes on.
+
+    All members are checked before anything is written: links, devices, names that lead elsewhere or overwrite each
+    other, encryption and too little room on the disk are refused.
+    """
+    from benchmarks.archives import find_archives
+    from benchmarks.unpack import unpack as unpack_all
+
+    for done in unpack_all(find_archives(sources), into, not skip_checksums):
+        places = ", ".join(done.tops[:5]) + (", ..." if len(done.tops) > 5 else "")
+        print(f"{done.archive}: {done.written:,} files unpacked, {done.skipped:,} were there already ({places})")
+    print(into)
