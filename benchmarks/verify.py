@@ -122,7 +122,8 @@ def unused_images(manifest: Manifest) -> list[str]:
 
 def check_report(file: Path, root: Path) -> None:
     """Raise InputError, before hours of work, if a report cannot be written there or would change the data set."""
-    if file.is_dir() or not os.access(_existing(file.absolute().parent), os.W_OK):
+    folder = _existing(file.absolute().parent)
+    if file.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"--report {file}: no file can be written there")
     if file.resolve().is_relative_to(root.resolve()):
         raise InputError(f"--report {file}: lies in {root}, where nothing may be changed; choose another place")
