@@ -93,7 +93,7 @@ def damage_named(file: Path, member: str = "") -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        where = f"{file}: {member!r}" if member else f"{file}"
+        where = f"{file}: member {member!r}" if member else f"{file}"
         raise InputError(
             f"{where} cannot be read; cut off or damaged ({str(error) or type(error).__name__})"
         ) from error

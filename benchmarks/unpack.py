@@ -119,7 +119,7 @@ def _write(archive: Archive, member: Member, place: Path, advance: Callable[[int
                 advance(len(block))
             os.fchmod(out.fileno(), 0o644)
         if written < member.size:
-            raise InputError(f"{archive.file}: {member.path!r} is cut off ({written} of {member.size} bytes)")
+            raise InputError(f"{archive.file}: member {member.path!r} is cut off ({written} of {member.size} bytes)")
         os.replace(name, place)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
