@@ -59,4 +59,4 @@ def _fault(file: Path, advance: Callable[[int], None]) -> str:
     expected = known_checksums()[file.name]
     if digest.hexdigest() == expected:
         return ""
-    return f"its MD5 is {digest.hexdigest()}; {expected} is known for an archive of this name"
+    return f"its MD5 is {digest.hexdigest()}; {expected} is known for a file of this name"

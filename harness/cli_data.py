@@ -88,14 +88,16 @@ def verify(
     for file, fault in faults.items():
         print(f"{file}: {fault or 'the checksum is right'}", flush=True)
     known = Verified(root, fresh)
-    bad = [(str(file), fault) for file, fault in faults.items() if fault]
-    bad += bad_files(manifest.files(), workers, known)
+    archives = [(str(file), fault) for file, fault in faults.items() if fault]
+    if archives:
+        print(f"{len(archives)} bad archives", flush=True)
+    bad = bad_files(manifest.files(), workers, known)
     print(f"{len(manifest.table):,} images checked, {known.remembered:,} of them good in an earlier check")
     if report is not None:
-        write_report(report, bad)
+        write_report(report, [*archives, *bad])
         print(f"report: {report}")
     print_bad(bad, report)
-    if bad:
+    if archives or bad:
         raise typer.Exit(1)
 
 

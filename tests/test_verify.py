@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 import benchmarks.images
-from benchmarks import checksums
+from benchmarks import MARKER, checksums
 from benchmarks.verified import Verified
 from benchmarks.verify import bad_files
 from harness.errors import InputError
@@ -91,6 +91,13 @@ def test_a_good_tree(cli: Any, tree: Path) -> None:
     assert "no bad files" in answer.out and "not used" not in answer.out and "archive" not in answer.out
     assert "decoding images: 100 %" in answer.err
     assert contents(tree) == before
+
+
+def test_synthetic_data_are_called_so(cli: Any, tree: Path) -> None:
+    (tree / MARKER).write_text(json.dumps({"synthetic": True, "name": "OpenLORIS-Sim", "renderer_version": 1}), "utf-8")
+    answer = cli("data", "verify", tree, "--workers", 1)
+    assert answer.code == 0 and "(synthetic, not OpenLORIS-Object), layout release: 216 images" in answer.out
+    assert "differs" not in answer.out
 
 
 def test_every_kind_of_damage_is_found_by_any_number_of_workers(cli: Any, tree: Path, tmp_path: Path) -> None:
@@ -278,7 +285,8 @@ def test_archives_beside_the_images_have_the_right_checksum(
     (tree.parent / "LUP.pkl").write_bytes(b"")
     report = tmp_path / "bad.csv"
     answer = cli("data", "verify", tree, "--workers", 1, "--report", report)
-    assert answer.code == 1 and answer.out.count("the checksum is right") == 1 and "2 bad files" in answer.out
+    assert answer.code == 1 and answer.out.count("the checksum is right") == 1
+    assert "2 bad archives" in answer.out and "no bad files" in answer.out
     assert f"{tree / 'test.zip'}: its MD5 is {hashlib.md5(b'test.zip, cut').hexdigest()}" in answer.out
     assert f"{known['test.zip']} is known" in answer.out
     assert f"{tree.parent / 'LUP.pkl'},the archive has no bytes" in report.read_text("utf-8")
