@@ -104,7 +104,7 @@ def _stamp(file: str) -> Stamp | str:
         return f"cannot be read ({error.strerror})"
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         return "is not a file"
-    return (status.st_size, status.st_mtime_ns) if status.st_size else "the image has no bytes"
+    return status.st_size, status.st_mtime_ns
 
 
 def unused_images(manifest: Manifest) -> list[str]:

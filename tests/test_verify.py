@@ -198,16 +198,22 @@ def test_an_interrupted_check_keeps_what_it_had(cli: Any, tree: Path, monkeypatc
     assert answer.code == 0 and "216 images checked, 96 of them good" in answer.out  # whole chunks of 32
 
 
-def test_the_state_is_also_written_now_and_then(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = 100.0
+def test_the_memory_is_also_written_now_and_then(
+    cli: Any, tree: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, real, entries = 100.0, benchmarks.images.read_image, []
+
+    def read(file: str) -> Any:
+        nonlocal clock
+        clock += 0.1
+        states = list((own_cache / "verified").glob("*.json"))
+        entries.append(len(json.loads(states[0].read_text("utf-8"))["good"]) if states else 0)
+        return real(file)
+
+    monkeypatch.setattr(benchmarks.images, "read_image", read)
     monkeypatch.setattr(time, "monotonic", lambda: clock)
-    known = Verified(tree)
-    known.add("a", (1, 1))
-    known.save(now=False)
-    assert not known.file.exists()
-    clock += 6
-    known.save(now=False)
-    assert known.file.exists()
+    assert cli("data", "verify", tree, "--workers", 1).code == 0
+    assert sorted(set(entries)) == [0, 64, 128, 192]  # every 5 s, of which a chunk of 32 takes 3.2
 
 
 def alive(group: int) -> list[str]:
