@@ -211,7 +211,7 @@ def main() -> None:
     except SystemExit as end:
         if end.code != INTERRUPTED:
             raise
-        print("lorisbench: interrupted; finished runs are kept, the same command does the rest", file=sys.stderr)
+        print("lorisbench: interrupted; what was finished is kept, the same command does the rest", file=sys.stderr)
         sys.exit(1)
 
 

@@ -13,10 +13,11 @@ def say(message: str) -> None:
 
 
 @contextlib.contextmanager
-def track(label: str, total: int, show: bool = True) -> Iterator[Callable[[int], None]]:
+def track(label: str, total: int, show: bool = True, unit: str = "") -> Iterator[Callable[[int], None]]:
     """Progress on standard error: a bar on a terminal, elsewhere a line each quarter.
 
-    The block calls what it is given with increments, which add up to `total`.
+    The block calls what it is given with increments, which add up to `total`; of the unit `bytes`, they are shown as
+    megabytes and the like.
     """
     if not show:
         yield lambda _: None
@@ -25,9 +26,17 @@ def track(label: str, total: int, show: bool = True) -> Iterator[Callable[[int],
         yield _quarters(label, total)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    done = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), done, TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(label, total=total)
         yield lambda count: progress.advance(task, count)
@@ -39,7 +48,7 @@ def _quarters(label: str, total: int) -> Callable[[int], None]:
     def advance(count: int) -> None:
         nonlocal done
         before, done = done, done + count
-        if done * 4 // total > before * 4 // total:
+        if total and done * 4 // total > before * 4 // total:
             say(f"{label}: {100 * done // total} %")
 
     return advance
