@@ -109,14 +109,17 @@ def _stamp(file: str) -> Stamp | str:
 
 def unused_images(manifest: Manifest) -> list[str]:
     """Images below the root that the manifest does not use, relative to it, sorted; no links are followed."""
-    from benchmarks.tree import IMAGE_SUFFIXES
+    from benchmarks.folder import image_suffixes
+
+    def is_image(name: str) -> bool:
+        return name.lower().endswith(image_suffixes()) and not name.startswith(".")
 
     used = set(manifest.table.path)
     unused = []
     for folder, _, names in os.walk(manifest.root):
         below = os.path.relpath(folder, manifest.root).replace(os.sep, "/") + "/"
         below = "" if below == "./" else below
-        unused += [below + name for name in names if name.lower().endswith(IMAGE_SUFFIXES) and below + name not in used]
+        unused += [f"{below}{name}" for name in names if is_image(name) and f"{below}{name}" not in used]
     return sorted(unused)
 
 

@@ -13,8 +13,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RootArgument = Annotated[Path, typer.Argument(help="Folder of OpenLORIS-Object in any of its layouts")]
-LayoutOption = Annotated[str, typer.Option(help="auto, release, benchmark1, challenge or avalanche")]
+RootArgument = Annotated[
+    Path, typer.Argument(help="Folder of OpenLORIS-Object in any layout, of own images in domains, or a CSV manifest")
+]
+LayoutOption = Annotated[str, typer.Option(help="auto, release, benchmark1, challenge, avalanche or folder")]
 
 
 @app.command()
@@ -39,9 +41,9 @@ def describe(
 ) -> None:
     """What a folder holds: its layout, classes, images of each experience and split, and published counts it misses."""
     from benchmarks.counts import count_differences
-    from benchmarks.layouts import read_root
+    from benchmarks.data import open_data
 
-    manifest = read_root(root, layout)
+    manifest = open_data(root, layout)
     print(f"{manifest.name}{' (synthetic)' if manifest.synthetic else ''}: {len(manifest.table)} images, "
           f"{len(manifest.classes)} classes")  # fmt: skip
     for topic, note in manifest.notes.items():
@@ -66,13 +68,13 @@ def verify(
     """
     from benchmarks.checksums import checksum_faults, known_near
     from benchmarks.counts import count_differences
-    from benchmarks.layouts import read_root
+    from benchmarks.data import open_data
     from benchmarks.verified import Verified
     from benchmarks.verify import bad_files, check_report, print_bad, printable, unused_images, write_report
 
     if report is not None:
         check_report(report, root)
-    manifest = read_root(root, layout)
+    manifest = open_data(root, layout)
     splits = ", ".join(f"{split} {count:,}" for split, count in manifest.table.split.value_counts(sort=False).items())
     print(f"{manifest.name}{' (synthetic, not OpenLORIS-Object)' if manifest.synthetic else ''}, "
           f"layout {manifest.notes['layout']}: {len(manifest.table):,} images ({splits})")  # fmt: skip
@@ -81,7 +83,7 @@ def verify(
             print(f"{topic}: {note}")
     for line in count_differences(manifest):
         print(f"differs: {line}")
-    unused = unused_images(manifest)
+    unused = unused_images(manifest) if root.is_dir() else []
     if unused:
         print(f"not used: {len(unused):,} more images lie there, such as {printable(unused[0])}", flush=True)
     faults = checksum_faults(known_near(root))
