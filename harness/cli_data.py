@@ -13,6 +13,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+FEW = 40  # rows of a table that are printed without being asked for
+
 RootArgument = Annotated[Path, typer.Argument(help="Folder of OpenLORIS-Object in any of its layouts")]
 LayoutOption = Annotated[str, typer.Option(help="auto, release, benchmark1, challenge or avalanche")]
 
@@ -49,3 +51,33 @@ def describe(
     print(manifest.counts().to_string(index=False))
     for line in count_differences(manifest):
         print(line)
+
+
+@app.command()
+def leaks(
+    root: RootArgument,
+    layout: LayoutOption = "auto",
+    distance: Annotated[
+        int | None, typer.Option(min=0, max=127, help="Bits of 256 in which near-duplicates may differ  [default: 40]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table of recordings as CSV")] = None,
+) -> None:
+    """Test images that are near-duplicates of training images, for each experience and recording."""
+    from benchmarks.layouts import read_root
+    from benchmarks.leaks import DISTANCE, leaks, per_experience, per_recording, summary
+    from harness.files import write_text
+
+    manifest = read_root(root, layout)
+    limit = DISTANCE if distance is None else distance
+    found = leaks(manifest, limit)
+    print(per_experience(manifest, found).to_string(index=False, formatters={"share": "{:.1%}".format}))
+    for line in summary(manifest, found, limit):
+        print(line)
+    recordings = per_recording(manifest, found)
+    if out is not None:
+        write_text(out, recordings.to_csv(index=False))
+        print(f"recordings: {out}")
+    elif len(recordings) <= FEW:
+        print(recordings.to_string(index=False))
+    else:
+        print(f"{len(recordings)} recordings with test images: --out FILE.csv writes a row for each")
