@@ -14,6 +14,7 @@ from benchmarks.manifest import SPLITS, Manifest
 from harness.errors import InputError
 
 Cell = tuple[int, int]  # experience, label
+TOPICS = ("split", "no test images", "no training images", "shared with validation")  # of the notes made here
 LISTED = 12  # classes and recordings named in a note; more are counted
 
 
@@ -35,8 +36,8 @@ def disjoint(manifest: Manifest, test_share: float = 0.2, validation_share: floa
     recording with train; test never does.
 
     The recordings of a class take turns by the seed: over the classes of an experience, each place (such as each of
-    the three views of a level) is tested about equally often. The notes of the manifest tell `split`, `no test images`
-    and `shared with validation`.
+    the three views of a level) is tested about equally often. The notes of the manifest tell `split`, `no test images`,
+    `no training images` and `shared with validation`.
 
     Parameters
     ----------
@@ -55,30 +56,63 @@ def disjoint(manifest: Manifest, test_share: float = 0.2, validation_share: floa
     table = manifest.table
     unnamed = table.path[table.recording == ""]
     if len(unnamed):
-        raise InputError(f"{unnamed.iloc[0]}: no recording is named, so nobody can tell what was filmed together with it")
+        raise InputError(
+            f"{unnamed.iloc[0]}: no recording is named, so nobody can tell what was filmed together with it"
+        )
     chosen = _assign(_cells(manifest), test_share, validation_share, seed)
     split = table.recording.map(chosen).to_numpy(dtype=object)
     borrowed = _borrow(table, split, validation_share)
-    notes = {
-        **manifest.notes,
+    notes = {topic: note for topic, note in manifest.notes.items() if topic != "validation"} | {
         "split": f"by recording (test {test_share:g}, validation {validation_share:g}, seed {seed}): no test recording "
         "is in train or validation",
     }
-    lacking = _without_test(manifest, split)
-    if lacking:
-        notes["no test images"] = _listed(lacking)
+    _check_experiences(manifest, split)
+    for part, topic in (("test", "no test images"), ("train", "no training images")):
+        if lacking := _lacking(manifest, split, part):
+            notes[topic] = _listed(lacking)
     if borrowed:
         notes["shared with validation"] = f"the last frames of training recordings are validation: {_listed(borrowed)}"
     return dataclasses.replace(
-        manifest, table=table.assign(split=split.astype(str)), name=f"{manifest.name} (disjoint recordings)", notes=notes
+        manifest,
+        table=table.assign(split=split.astype(str)),
+        name=f"{manifest.name} (disjoint recordings)",
+        notes=notes,
+    )
+
+
+def changes(before: Manifest, after: Manifest) -> pd.DataFrame:
+    """Images of each experience and split before and after, one row an experience."""
+    old, new = before.counts(), after.counts()
+    frame = old[["experience", "name"]].copy()
+    for part in SPLITS:
+        frame[f"{part} before"], frame[f"{part} after"] = old[part], new[part]
+    return frame
+
+
+def verified(before: Manifest, after: Manifest) -> str:
+    """One line that says what was checked of the split.
+
+    Raises RuntimeError if a test recording is in another split or the images are not those of before.
+    """
+    same = before.table.drop(columns="split").equals(after.table.drop(columns="split"))
+    shared = shared_recordings(after, ["train", "validation"])
+    if shared or not same:
+        raise RuntimeError(f"the split is not disjoint: {shared[0] if shared else 'images were lost or changed'}")
+    tested = after.table.recording[after.table.split == "test"].nunique()
+    return (
+        f"checked: all {len(after.table)} images are in it once, and none of the {tested} test recordings (of "
+        f"{after.table.recording.nunique()}) is in train or validation"
     )
 
 
 def _cells(manifest: Manifest) -> dict[Cell, list[str]]:
     """The recordings, sorted, of each class in each experience; cells that leave least choice come first."""
-    grouped = manifest.table.groupby(["experience", "label"]).recording.unique()
-    cells = {(int(e), int(label)): sorted(names) for (e, label), names in grouped.items()}  # type: ignore[misc]
-    return dict(sorted(cells.items(), key=lambda item: (len(item[1]), item[0])))
+    columns = manifest.table[["experience", "label", "recording"]].drop_duplicates()
+    cells: dict[Cell, list[str]] = {}
+    for experience, label, name in columns.itertuples(index=False, name=None):
+        cells.setdefault((experience, label), []).append(name)
+    order = sorted(cells, key=lambda cell: (len(cells[cell]), cell))
+    return {cell: sorted(cells[cell]) for cell in order}
 
 
 def _assign(cells: dict[Cell, list[str]], test_share: float, validation_share: float, seed: int) -> dict[str, str]:
@@ -117,18 +151,18 @@ def _borrow(table: pd.DataFrame, split: np.ndarray, share: float) -> list[str]:
     Changes `split` in place: `share` of the class's images in that experience, at least one, at most half of those of
     the recording. A class that has no test images is left to train with all it has.
     """
+    recordings, paths = (table[column].to_numpy(dtype=object) for column in ("recording", "path"))
     borrowed = []
     for _, places in sorted(table.groupby(["experience", "label"]).indices.items()):
         there = split[places]
         if "validation" in there or "test" not in there:
             continue
-        training = table.recording.to_numpy()[places[there == "train"]]
+        training = recordings[places[there == "train"]]
         if not len(training):
             continue
         names, counts = np.unique(training.astype(str), return_counts=True)
         name = str(names[counts.argmax()])
-        frames = [place for place in places if table.recording.iat[place] == name]
-        frames.sort(key=lambda place: _frame_order(table.path.iat[place]))
+        frames = sorted(places[recordings[places] == name], key=lambda place: _frame_order(str(paths[place])))
         count = min(max(1, round(len(places) * share)), len(frames) // 2)
         if count:
             split[frames[-count:]] = "validation"
@@ -142,24 +176,27 @@ def _frame_order(path: str) -> tuple[list[tuple[int, str]], str]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path
 
 
-def _without_test(manifest: Manifest, split: np.ndarray) -> list[str]:
-    """`experience: class` of those without a test image. Raises InputError for an experience that lacks a split."""
-    cells = pd.DataFrame({"e": manifest.table.experience, "label": manifest.table.label, "split": split})
-    there = set(cells.drop_duplicates().itertuples(index=False, name=None))
+def _check_experiences(manifest: Manifest, split: np.ndarray) -> None:
+    """Raise InputError for an experience that would lack a split."""
+    table = manifest.table
+    there = set(zip(table.experience, split, strict=True))
     for experience, name in enumerate(manifest.experience_names):
-        for part in SPLITS:
-            if not any((experience, label, part) in there for label in range(len(manifest.classes))):
-                most = int(manifest.table[manifest.table.experience == experience].groupby("label").recording.nunique().max())
+        for part in ("train", "test", "validation"):
+            if (experience, part) not in there:
+                most = table[table.experience == experience].groupby("label").recording.nunique().max()
                 raise InputError(
-                    f"experience {name!r} would have no {part} images: a class has at most {most} recording"
-                    f"{'s' * (most > 1)} in it, and {2 if part != 'validation' else 3} would do for most"
+                    f"experience {name!r} would have no {part} images: a class has at most {most} of the recordings "
+                    "in it, and two or more, of two frames or more, are needed"
                 )
-    present = sorted({(experience, label) for experience, label, _ in there})
-    return [
-        f"{manifest.experience_names[experience]}: {manifest.classes[label]}"
-        for experience, label in present
-        if (experience, label, "test") not in there
-    ]
+
+
+def _lacking(manifest: Manifest, split: np.ndarray, part: str) -> list[str]:
+    """`experience: class` of those that have images, but none in a split."""
+    table = manifest.table
+    cells = set(zip(table.experience, table.label, strict=True))
+    there = split == part
+    lacking = sorted(cells - set(zip(table.experience[there], table.label[there], strict=True)))
+    return [f"{manifest.experience_names[experience]}: {manifest.classes[label]}" for experience, label in lacking]
 
 
 def _shuffled(values: Iterable[int], words: str) -> list[int]:

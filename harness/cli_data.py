@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from benchmarks.manifest import Manifest
 
 app = typer.Typer(
     help="Look at data sets, check and split them, render the synthetic one.",
@@ -81,3 +86,53 @@ def leaks(
         print(recordings.to_string(index=False))
     else:
         print(f"{len(recordings)} recordings with test images: --out FILE.csv writes a row for each")
+
+
+@app.command()
+def split(
+    root: RootArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV manifest to write")],
+    disjoint: Annotated[
+        bool, typer.Option("--disjoint", help="By whole recordings: no test recording is trained on")
+    ] = False,
+    layout: LayoutOption = "auto",
+    protocol: Annotated[
+        str, typer.Option(help="sequence, factor or challenge  [default: the folder's own experiences]")
+    ] = "",
+    factor: Annotated[str, typer.Option(help="The factor of protocol factor")] = "",
+    test_share: Annotated[float, typer.Option(help="Share of a class's recordings that is for test")] = 0.2,
+    validation_share: Annotated[float, typer.Option(help="Share that is for validation")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split")] = 0,
+) -> None:
+    """Split a folder's images anew and write the result as a CSV manifest; no image is moved."""
+    from benchmarks import disjoint as splitting
+    from benchmarks.csv_manifest import write
+
+    if not disjoint:
+        raise InputError("how to split was not said: give --disjoint (the only way there is)")
+    before = _read(root, layout, protocol, factor)
+    after = splitting.disjoint(before, test_share, validation_share, seed)
+    print(splitting.changes(before, after).to_string(index=False))
+    for topic in splitting.TOPICS:
+        if topic in after.notes:
+            print(f"{topic}: {after.notes[topic]}")
+    print(splitting.verified(before, after))
+    write(after, out)
+    print(f"manifest: {out}")
+
+
+def _read(root: Path, layout: str, protocol: str, factor: str) -> Manifest:
+    """A folder under a protocol, or in its own experiences where none is named."""
+    from benchmarks.layouts import read, read_root
+    from benchmarks.protocols import Subset
+    from benchmarks.tree import FACTORS
+    from harness.config import select
+
+    if factor and protocol != "factor":
+        raise InputError("--factor goes with --protocol factor")
+    if not protocol:
+        return read_root(root, layout)
+    select("protocol", [protocol], ("sequence", "factor", "challenge"))
+    if protocol == "factor":
+        select("factor", [factor or FACTORS[0]], FACTORS)
+    return read(root, layout, protocol, (factor or FACTORS[0]) if protocol == "factor" else None, Subset())
