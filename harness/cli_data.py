@@ -43,19 +43,23 @@ def render(
 def describe(
     root: RootArgument,
     layout: LayoutOption = "auto",
+    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet: FILE.png")] = None,
+    objects: Annotated[int | None, typer.Option(min=1, help="Rows of the sheet  [default: up to 12]")] = None,
 ) -> None:
-    """What a folder holds: its layout, classes, images of each experience and split, and published counts it misses."""
-    from benchmarks.counts import count_differences
+    """What a folder holds: layout, classes, images, their sizes, published counts it misses; and a sheet of them."""
+    from benchmarks import describe as describing
     from benchmarks.layouts import read_root
 
+    if objects is not None and sheet is None:
+        raise InputError("--objects goes with --sheet FILE.png")
     manifest = read_root(root, layout)
-    print(f"{manifest.name}{' (synthetic)' if manifest.synthetic else ''}: {len(manifest.table)} images, "
-          f"{len(manifest.classes)} classes")  # fmt: skip
-    for topic, note in manifest.notes.items():
-        print(f"{topic}: {note}")
-    print(manifest.counts().to_string(index=False))
-    for line in count_differences(manifest):
+    for line in describing.describe(manifest):
         print(line)
+    if sheet is not None:
+        from benchmarks.sheet import OBJECTS, write_sheet
+
+        write_sheet(manifest, sheet, objects or OBJECTS)
+        print(f"sheet: {sheet}")
 
 
 @app.command()
@@ -105,8 +109,9 @@ def split(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split")] = 0,
 ) -> None:
     """Split a folder's images anew and write the result as a CSV manifest; no image is moved."""
-    from benchmarks import disjoint as splitting
     from benchmarks.csv_manifest import write
+
+    from benchmarks import disjoint as splitting
 
     if not disjoint:
         raise InputError("how to split was not said: give --disjoint (the only way there is)")
