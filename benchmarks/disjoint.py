@@ -135,12 +135,10 @@ def _assign(cells: dict[Cell, list[str]], test_share: float, validation_share: f
 
 
 def _wanted(count: int, test_share: float, validation_share: float) -> list[str]:
-    """A split for each of `count` recordings, the most needed first."""
+    """Splits for `count` recordings, the most needed first; more than there are, if shares are rounded up."""
     if count < 3:
         return ["train", "test"][:count]
     test, validation = (max(1, round(count * share)) for share in (test_share, validation_share))
-    while test + validation >= count:  # one is for training, however the shares are rounded
-        test, validation = (test - 1, validation) if test >= validation else (test, validation - 1)
     rest = ["test"] * (test - 1) + ["validation"] * (validation - 1)
     return ["train", "test", "validation", *rest]
 

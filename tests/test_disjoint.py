@@ -94,6 +94,28 @@ def test_the_seed_matters_and_the_order_of_the_table_does_not() -> None:
     assert tuple(before.table.path.map(told)) == splits[0]
 
 
+def test_the_seed_matters_for_a_single_class() -> None:
+    before = make({(e, "a"): [(f"{e}/{n}", 3) for n in range(3)] for e in range(4)})
+    assert len({tuple(disjoint(before, seed=seed).table.split) for seed in range(6)}) > 3
+
+
+def test_what_one_experience_needs_binds_the_others() -> None:
+    """A recording that is all there is of a class in one experience trains, though others could spare it."""
+    cells = {(0, "a"): [("p", 3), ("q", 3), ("r", 3)], (1, "a"): [("p", 3)],
+             (1, "b"): [("x", 3), ("y", 3), ("z", 3)]}  # fmt: skip
+    for seed in range(6):
+        after = disjoint(make(cells), seed=seed)
+        assert sides(after, 1, "a") == {"train": {"p"}}
+        assert sides(after, 0, "a")["train"] == {"p"} and set(sides(after, 0, "a")) == set(SPLITS)
+
+
+def test_notes_of_the_old_split_are_not_kept() -> None:
+    before = make({(0, "a"): [("x", 3), ("y", 3), ("z", 3)]})
+    before.notes.update(layout="made", validation="every 8th training frame")
+    notes = disjoint(before).notes
+    assert notes["layout"] == "made" and "validation" not in notes and "seed 0" in notes["split"]
+
+
 def test_the_views_take_turns() -> None:
     """Each of three views is tested by a third of the classes."""
     before = make({(0, f"c{c}"): [(f"view{n}/c{c}", 3) for n in range(3)] for c in range(9)})
