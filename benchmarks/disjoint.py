@@ -147,9 +147,11 @@ def _borrow(table: pd.DataFrame, split: np.ndarray, share: float) -> list[str]:
     """Turn the last frames of a training recording into validation where a tested class has none; their recordings.
 
     Changes `split` in place: `share` of the class's images in that experience, at least one, at most half of those of
-    the recording. A class that has no test images is left to train with all it has.
+    the recording. An image that is in several experiences is validation in all of them. A class that has no test images
+    is left to train with all it has.
     """
     recordings, paths = (table[column].to_numpy(dtype=object) for column in ("recording", "path"))
+    together = table.groupby("recording").indices
     borrowed = []
     for _, places in sorted(table.groupby(["experience", "label"]).indices.items()):
         there = split[places]
@@ -163,7 +165,8 @@ def _borrow(table: pd.DataFrame, split: np.ndarray, share: float) -> list[str]:
         frames = sorted(places[recordings[places] == name], key=lambda place: _frame_order(str(paths[place])))
         count = min(max(1, round(len(places) * share)), len(frames) // 2)
         if count:
-            split[frames[-count:]] = "validation"
+            same = together[name]
+            split[same[np.isin(paths[same], paths[frames[-count:]])]] = "validation"
             borrowed.append(name)
     return list(dict.fromkeys(borrowed))
 

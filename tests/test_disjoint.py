@@ -145,6 +145,16 @@ def test_of_two_recordings_one_is_tested_and_the_end_of_the_other_is_validation(
     assert after.notes["shared with validation"].endswith(f"1: {trained}")
 
 
+def test_an_image_of_two_experiences_is_in_one_split() -> None:
+    before = make({(0, "a"): [("p", 8), ("q", 8)], (1, "a"): [("p", 8), ("q", 8), ("r", 8)]})
+    table = before.table.assign(path=[f"{r}/{n}.jpg" for r, n in zip(before.table.recording,
+                                                                     before.table.groupby(["experience", "recording"])
+                                                                     .cumcount(), strict=True)])  # fmt: skip
+    after = disjoint(Manifest(table, before.root, "made", True, ["a"], ["e0", "e1"]))
+    assert (after.table.groupby("path").split.nunique() == 1).all()
+    assert set(sides(after, 0, "a")) == set(sides(after, 1, "a")) == set(SPLITS)
+
+
 def test_a_class_of_one_recording_only_trains_and_is_listed() -> None:
     cells = {(0, "a"): [("lonely", 6)], (0, "b"): [("x", 3), ("y", 3), ("z", 3)]}
     after = disjoint(make(cells))
