@@ -109,9 +109,8 @@ def split(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split")] = 0,
 ) -> None:
     """Split a folder's images anew and write the result as a CSV manifest; no image is moved."""
-    from benchmarks.csv_manifest import write
-
     from benchmarks import disjoint as splitting
+    from benchmarks.csv_manifest import write
 
     if not disjoint:
         raise InputError("how to split was not said: give --disjoint (the only way there is)")

@@ -190,6 +190,12 @@ def test_the_command_splits_the_release(cli, release: Path, tmp_path: Path) -> N
     assert len(table) == 648 and not set(table.recording[table.split == "test"]) & set(
         table.recording[table.split != "test"]
     )
+    from benchmarks.csv_manifest import ManifestFile
+
+    stored = ManifestFile(file=str(out)).manifest()
+    told = dict(zip(table.path, table.split, strict=True))
+    assert not shared_recordings(stored, ["train", "validation"]) and stored.experiences == 12
+    assert [told[path] for path in stored.table.path] == stored.table.split.tolist()
     again = cli("data", "split", release, "--disjoint", "-o", tmp_path / "again.csv", "--protocol", "sequence")
     assert again.code == 0 and (pd.read_csv(tmp_path / "again.csv", comment="#").split == table.split).all()
     other = cli("data", "split", release, "--disjoint", "-o", tmp_path / "other.csv", "--seed", 1)
