@@ -59,7 +59,7 @@ def sizes(sources: Sequence[Source]) -> list[str]:
 def _header(source: Source) -> tuple[str, str, str] | None:
     """Size, format and mode; None if the file has no header that Pillow knows."""
     if isinstance(source, np.ndarray):
-        return f"{source.shape[1]}×{source.shape[0]}", "array", "RGB"
+        return f"{source.shape[1]}×{source.shape[0]}", "array", "RGB" if source.shape[2] == 3 else "L"
     from PIL import Image
 
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.disjoint import shared_recordings
-from benchmarks.images import Source, read_image
+from benchmarks.images import Source, open_source
 from benchmarks.manifest import Manifest
 from harness.files import cache_root, cached_array, digest_of, digest_of_file
 
@@ -41,11 +41,8 @@ def hash_of(source: Source) -> np.ndarray:
     """
     from PIL import Image
 
-    if isinstance(source, str):
-        # a JPEG decoded at less than four times the miniature's size gives another hash than the whole picture
-        image = read_image(source, (4 * (SIDE + 1), 4 * SIDE))
-    else:
-        image = Image.fromarray(np.ascontiguousarray(source))
+    # a JPEG decoded at less than four times the miniature's size gives another hash than the whole picture
+    image = open_source(source, (4 * (SIDE + 1), 4 * SIDE))
     # the triangle filter overlaps its neighbours, so that a little shift or noise changes fewer bits than boxes would
     grey = image.convert("L").convert("F").resize((SIDE + 1, SIDE), Image.Resampling.BILINEAR)
     return np.packbits(np.diff(np.asarray(grey), axis=1) > EPSILON)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.describe import evenly
-from benchmarks.images import Source, read_image
+from benchmarks.images import Source, open_source
 from benchmarks.manifest import Manifest
 from benchmarks.tree import FACTORS, LEVELS
 from harness.files import write_bytes
@@ -181,9 +181,7 @@ def _fitted(pen: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, w
 def _letterboxed(source: Source) -> Image.Image:
     from PIL import Image, ImageOps
 
-    image = (
-        read_image(source, (CELL, CELL)) if isinstance(source, str) else Image.fromarray(np.ascontiguousarray(source))
-    )
+    image = open_source(source, (CELL, CELL))
     return ImageOps.pad(image, (CELL, CELL), Image.Resampling.BICUBIC, LETTERBOX)
 
 

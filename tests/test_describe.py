@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.describe import describe, evenly, sizes
+from benchmarks.leaks import leaks
 from benchmarks.manifest import COLUMNS, Manifest
 from benchmarks.sheet import CELL, CROSSED, LETTERBOX, draw
 from harness.errors import InputError
@@ -161,6 +162,15 @@ def test_an_image_that_cannot_be_drawn_is_named(cli, make_release, tmp_path: Pat
     answer = cli("data", "describe", root, "--sheet", tmp_path / "sheet.png")
     assert answer.code == 2 and str(bad) in answer.err and not (tmp_path / "sheet.png").exists()
     assert f"unreadable: 1, the first is {bad}" in answer.out
+
+
+def test_grey_pixels_are_described_and_drawn(tmp_path: Path) -> None:
+    manifest = make(tmp_path, 2, [(0, "", 0)])
+    np.save(tmp_path / "pixels.npy", np.load(tmp_path / "pixels.npy")[..., :1])
+    assert "modes: L (18)" in describe(manifest)
+    sheet, grid = draw(manifest)
+    assert at(sheet, grid.left[0], grid.top[0]) == (colour(0)[0],) * 3
+    assert leaks(manifest).plain.all()
 
 
 def test_missing_pixels_are_named(tmp_path: Path) -> None:
