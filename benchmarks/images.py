@@ -37,12 +37,7 @@ def decode(source: Source, size: int) -> np.ndarray:
     """
     from PIL import Image
 
-    if isinstance(source, str):
-        upright = read_image(source, (size, size))
-    else:
-        upright = Image.fromarray(np.ascontiguousarray(source.squeeze(2) if source.shape[2] == 1 else source)).convert(
-            "RGB"
-        )
+    upright = open_source(source, (size, size))
     width, height = upright.size
     scale = size / min(width, height)
     if scale != 1.0:
@@ -50,6 +45,15 @@ def decode(source: Source, size: int) -> np.ndarray:
         upright = upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
     left, top = (width - size) // 2, (height - size) // 2
     return np.asarray(upright.crop((left, top, left + size, top + size)))
+
+
+def open_source(source: Source, at_least: tuple[int, int]) -> Image.Image:
+    """An image in RGB, of a file or of pixels as `decode` takes them; see `read_image` for `at_least` and errors."""
+    from PIL import Image
+
+    if isinstance(source, str):
+        return read_image(source, at_least)
+    return Image.fromarray(np.ascontiguousarray(source.squeeze(2) if source.shape[2] == 1 else source)).convert("RGB")
 
 
 def read_image(file: str, at_least: tuple[int, int] | None = None) -> Image.Image:

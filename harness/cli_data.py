@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from harness.errors import InputError
+
+if TYPE_CHECKING:
+    from benchmarks.manifest import Manifest
 
 app = typer.Typer(
     help="Look at data sets, check and split them, render the synthetic one.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+FEW = 40  # rows of a table that are printed without being asked for
 
 RootArgument = Annotated[
     Path, typer.Argument(help="Folder of OpenLORIS-Object in any layout, of own images in domains, or a CSV manifest")
@@ -38,19 +45,23 @@ def render(
 def describe(
     root: RootArgument,
     layout: LayoutOption = "auto",
+    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet: FILE.png")] = None,
+    objects: Annotated[int | None, typer.Option(min=1, help="Rows of the sheet  [default: up to 12]")] = None,
 ) -> None:
-    """What a folder holds: its layout, classes, images of each experience and split, and published counts it misses."""
-    from benchmarks.counts import count_differences
+    """What a folder holds: layout, classes, images, their sizes, published counts it misses; and a sheet of them."""
+    from benchmarks import describe as describing
     from benchmarks.data import open_data
 
+    if objects is not None and sheet is None:
+        raise InputError("--objects goes with --sheet FILE.png")
     manifest = open_data(root, layout)
-    print(f"{manifest.name}{' (synthetic)' if manifest.synthetic else ''}: {len(manifest.table)} images, "
-          f"{len(manifest.classes)} classes")  # fmt: skip
-    for topic, note in manifest.notes.items():
-        print(f"{topic}: {note}")
-    print(manifest.counts().to_string(index=False))
-    for line in count_differences(manifest):
+    for line in describing.describe(manifest):
         print(line)
+    if sheet is not None:
+        from benchmarks.sheet import OBJECTS, write_sheet
+
+        write_sheet(manifest, sheet, objects or OBJECTS)
+        print(f"sheet: {sheet}")
 
 
 @app.command()
@@ -123,3 +134,84 @@ def unpack(
         places = ", ".join(done.tops[:5]) + (", ..." if len(done.tops) > 5 else "")
         print(f"{done.archive}: {done.written:,} files unpacked, {done.skipped:,} were there already ({places})")
     print(into)
+
+
+@app.command()
+def leaks(
+    root: RootArgument,
+    layout: LayoutOption = "auto",
+    distance: Annotated[
+        int | None, typer.Option(min=0, max=127, help="Bits of 256 in which near-duplicates may differ  [default: 40]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table of recordings as CSV")] = None,
+) -> None:
+    """Test images that are near-duplicates of training images, for each experience and recording."""
+    from benchmarks.data import open_data
+    from benchmarks.leaks import DISTANCE, leaks, per_experience, per_recording, summary
+    from harness.files import write_text
+
+    manifest = open_data(root, layout)
+    limit = DISTANCE if distance is None else distance
+    found = leaks(manifest, limit)
+    print(per_experience(manifest, found).to_string(index=False, formatters={"share": "{:.1%}".format}))
+    for line in summary(manifest, found, limit):
+        print(line)
+    recordings = per_recording(manifest, found)
+    if out is not None:
+        write_text(out, recordings.to_csv(index=False))
+        print(f"recordings: {out}")
+    elif len(recordings) <= FEW:
+        print(recordings.to_string(index=False))
+    else:
+        print(f"{len(recordings)} recordings with test images: --out FILE.csv writes a row for each")
+
+
+@app.command()
+def split(
+    root: RootArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV manifest to write")],
+    disjoint: Annotated[
+        bool, typer.Option("--disjoint", help="By whole recordings: no test recording is trained on")
+    ] = False,
+    layout: LayoutOption = "auto",
+    protocol: Annotated[
+        str, typer.Option(help="sequence, factor or challenge  [default: the folder's own experiences]")
+    ] = "",
+    factor: Annotated[str, typer.Option(help="The factor of protocol factor")] = "",
+    test_share: Annotated[float, typer.Option(help="Share of a class's recordings that is for test")] = 0.2,
+    validation_share: Annotated[float, typer.Option(help="Share that is for validation")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split")] = 0,
+) -> None:
+    """Split a folder's images anew and write the result as a CSV manifest; no image is moved."""
+    from benchmarks import disjoint as splitting
+    from benchmarks.csv_manifest import write
+
+    if not disjoint:
+        raise InputError("how to split was not said: give --disjoint (the only way there is)")
+    before = _read(root, layout, protocol, factor)
+    after = splitting.disjoint(before, test_share, validation_share, seed)
+    print(splitting.changes(before, after).to_string(index=False))
+    for topic in splitting.TOPICS:
+        if topic in after.notes:
+            print(f"{topic}: {after.notes[topic]}")
+    print(splitting.verified(before, after))
+    write(after, out)
+    print(f"manifest: {out}")
+
+
+def _read(root: Path, layout: str, protocol: str, factor: str) -> Manifest:
+    """A folder under a protocol, or in its own experiences where none is named."""
+    from benchmarks.data import open_data
+    from benchmarks.layouts import read
+    from benchmarks.subsets import Subset
+    from benchmarks.tree import FACTORS
+    from harness.config import select
+
+    if factor and protocol != "factor":
+        raise InputError("--factor goes with --protocol factor")
+    if not protocol:
+        return open_data(root, layout)
+    select("protocol", [protocol], ("sequence", "factor", "challenge"))
+    if protocol == "factor":
+        select("factor", [factor or FACTORS[0]], FACTORS)
+    return read(root, layout, protocol, (factor or FACTORS[0]) if protocol == "factor" else None, Subset())

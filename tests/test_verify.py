@@ -312,7 +312,7 @@ def test_the_table_of_checksums_is_avalanches() -> None:
     ("words", "told"),
     [
         (("{tmp}/none",), "no such folder"),
-        (("{tmp}",), "not an OpenLORIS-Object tree"),
+        (("{tmp}",), "no data set that is known"),
         (("{tree}", "--layout", "relase"), "release"),
         (("{tree}", "--report", "{tree}/bad.csv"), "nothing may be changed"),
         (("{tree}", "--report", "{tree}/../tree/train/bad.csv"), "nothing may be changed"),
