@@ -28,7 +28,7 @@ def backdrop(level: int, light: float, rng: np.random.Generator, size: int) -> F
     lightness = _apart_from(light ** (1 / GAMMA), rng)
     colour = tinted(lightness, rng)
     angle = rng.uniform(0, 2 * np.pi)
-    shade = 1 + np.float32(0.1) * (across(angle, size) / size)
+    shade = 1 + across(angle, size) * np.float32(0.1 / size)
     plain = colour * shade[..., None]
     if level == 1:
         return plain
@@ -46,10 +46,10 @@ def _apart_from(lightness: float, rng: np.random.Generator) -> float:
     return float(low + spot if spot < darker else high - (spot - darker))
 
 
-def tinted(lightness: float, rng: np.random.Generator, saturation: tuple[float, float] = (0.1, 0.4)) -> Floats:
+def tinted(lightness: float, rng: np.random.Generator, saturation: tuple[float, float] = (0.05, 0.3)) -> Floats:
     """Linear RGB (3,) of a lightness in [0, 1], with a random hue."""
     colour = np.array(colorsys.hls_to_rgb(rng.random(), lightness, rng.uniform(*saturation)), np.float32)
-    return colour ** np.float32(GAMMA)
+    return np.asarray(colour ** np.float32(GAMMA), np.float32)
 
 
 def across(angle: float, size: int) -> Floats:

@@ -17,7 +17,6 @@ Source = str | NDArray[np.uint8]
 THRESHOLD = 12  # grey above this is the object, below it the black around it (of 255)
 HOLE = 10  # enclosed black of fewer pixels is part of the object: a dark print, not a gap
 PAD = 1  # transparent pixels around a cutout, so that its edges stay soft when it is scaled
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # of linear RGB (Rec. 709)
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,13 @@ def to_bytes(light: Floats) -> NDArray[np.uint8]:
     return (curve * 255 + 0.5).astype(np.uint8)
 
 
+def luminance(colour: Floats) -> Floats:
+    """Of linear RGB (..., 3), by Rec. 709; without BLAS, whose rounding may depend on its threads."""
+    return (
+        np.float32(0.2126) * colour[..., 0] + np.float32(0.7152) * colour[..., 1] + np.float32(0.0722) * colour[..., 2]
+    )
+
+
 def _curve() -> Floats:
     share = np.arange(256) / 255
     return np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4).astype(np.float32)
@@ -76,7 +82,7 @@ def cutout_of(source: Source, side: int) -> Cutout:
     image = read_rgba(source, (side, side))
     image.thumbnail((side, side), Image.Resampling.BICUBIC, reducing_gap=3.0)
     pixels = np.asarray(image)
-    alpha = pixels[..., 3].astype(np.float32) / 255
+    alpha = pixels[..., 3] * np.float32(1 / 255)
     return _cut(to_linear(pixels[..., :3]), alpha)
 
 
@@ -104,7 +110,7 @@ def _fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _cut(colour: Floats, alpha: Floats) -> Cutout:
-    """Crop to the object and pad. An image without any object is one as a whole."""
+    """Crop to the object and pad. An image in which nothing is opaque is an object as a whole."""
     seen = alpha >= 0.5
     if not seen.any():
         alpha = np.ones_like(alpha)
@@ -113,7 +119,7 @@ def _cut(colour: Floats, alpha: Floats) -> Cutout:
     window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     alpha = alpha[window]
     colour = colour[window] * alpha[..., None]
-    light = float((colour @ LUMINANCE).sum() / alpha.sum())
+    light = float(luminance(colour).sum() / alpha.sum())
     margin = ((PAD, PAD), (PAD, PAD))
     grey = bool((np.ptp(colour, axis=2) == 0).all())
     return Cutout(np.pad(colour, (*margin, (0, 0))), np.pad(alpha, margin), light, grey)

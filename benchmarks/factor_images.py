@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.backdrops import across, backdrop, texture, tinted
-from benchmarks.cutouts import LUMINANCE, PAD, Cutout, Floats, to_bytes
+from benchmarks.cutouts import PAD, Cutout, Floats, luminance, to_bytes
 
 VERSION = 1  # to be raised when the same settings give other pixels
 
@@ -105,9 +105,9 @@ def apply(
     scene, hidden = occlude(scene, alpha, HIDDEN[levels.occlusion], stream(key, "occlusion"))
     lit = illuminate(scene, LIGHT[levels.illumination], stream(key, "light"))
     image = to_bytes(lit)
-    lightness = to_bytes(around) @ LUMINANCE / 255
+    lightness = luminance(to_bytes(around).astype(np.float32)) / 255
     measured = Measured(
-        light=float((lit @ LUMINANCE).mean() / (scene @ LUMINANCE).mean()),
+        light=float(luminance(lit).mean() / luminance(scene).mean()) if lit is not scene else 1.0,
         hidden=hidden,
         side=long_side(alpha) / size,
         busyness=float(lightness[alpha < 0.5].std()),
@@ -143,9 +143,7 @@ def _resized(plane: Floats, shape: tuple[int, int]) -> Floats:
     return np.asarray(Image.fromarray(plane).resize(shape, Image.Resampling.BILINEAR))
 
 
-def place(
-    cutout: Cutout, side: tuple[float, float], rng: np.random.Generator, size: int
-) -> tuple[Floats, Floats]:
+def place(cutout: Cutout, side: tuple[float, float], rng: np.random.Generator, size: int) -> tuple[Floats, Floats]:
     """The object in an empty frame near its middle, wholly inside: colour (times alpha) and alpha of the frame."""
     colour, alpha = scaled(cutout, rng.uniform(*side) * size)
     shifts = rng.uniform(-1, 1, 2)
@@ -183,9 +181,9 @@ def surroundings(
         return canvas
     free = np.flatnonzero(alpha < 0.05)
     for _ in range(rng.integers(least, most + 1)):
-        other = others[rng.integers(len(others))]
+        other = others[int(rng.integers(len(others)))]
         colour, cover = scaled(other, rng.uniform(*DISTRACTOR_SIDE[level]) * size)
-        layer = np.rot90(np.dstack([colour, cover]), rng.integers(4))
+        layer = np.rot90(np.dstack([colour, cover]), int(rng.integers(4)))
         row, column = divmod(int(rng.choice(free)) if len(free) else 0, size)
         _paste(canvas, layer, row - layer.shape[0] // 2, column - layer.shape[1] // 2)
     return canvas

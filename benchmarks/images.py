@@ -68,9 +68,7 @@ def read_rgba(file: str, at_least: tuple[int, int] | None = None) -> Image.Image
     return _read(file, at_least, _rgba)
 
 
-def _read(
-    file: str, at_least: tuple[int, int] | None, convert: Callable[[Image.Image], Image.Image]
-) -> Image.Image:
+def _read(file: str, at_least: tuple[int, int] | None, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     from PIL import Image, ImageOps
 
     try:

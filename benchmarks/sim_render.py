@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import re
 import shutil
-import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -29,6 +28,7 @@ from benchmarks.sim_objects import OBJECTS
 from benchmarks.sim_scene import BATCHES, FACTORS, MIXED, factor_number, film, make_recording
 from benchmarks.sim_shading import shade
 from harness.console import track
+from harness.workers import end_with_parent
 
 SIDECAR = "levels.csv"
 RENDERER_VERSION = 1  # raise it whenever the same settings would give other pictures
@@ -200,7 +200,7 @@ def _render_into(folder: Path, settings: SimSettings, workers: int, progress: bo
         if workers > 1:
             # Spawned, since the parent may hold torch's threads, which do not survive a fork.
             context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(min(workers, len(takes)), context, initializer=_end_with_parent)
+            pool = ProcessPoolExecutor(min(workers, len(takes)), context, initializer=end_with_parent)
             stack.callback(pool.shutdown, wait=True, cancel_futures=True)
             parts = pool.map(work, takes, chunksize=max(1, min(8, len(takes) // (4 * workers))))
         for part in parts:
@@ -224,18 +224,6 @@ def _render_into(folder: Path, settings: SimSettings, workers: int, progress: bo
         json.dump(marker, file, indent=2)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent dies, even by a signal that lets the parent end nothing itself."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _install(folder: Path, out: Path, settings: SimSettings) -> None:
