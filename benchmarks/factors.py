@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from benchmarks.factor_files import Job, pixels_of
 from benchmarks.labelled import Labelled, read_labelled
-from benchmarks.manifest import COLUMNS, SPLITS, Manifest
-from benchmarks.openloris import Protocol, Shuffle
-from benchmarks.protocols import _order as order_of
+from benchmarks.manifest import COLUMNS, POSITION, SPLITS, Manifest
+from benchmarks.openloris import Protocol
+from benchmarks.painting import Step
+from benchmarks.subsets import arrange, check_objects, choose, in_stream_order
 from benchmarks.tree import FACTORS, LEVELS
 from harness.errors import InputError
 
@@ -31,7 +33,8 @@ class Factors(Protocol, name="factors"):
 
     `train`, `validation` and `test` are images of each class in an experience (null: all there are), drawn by `seed`,
     which also seeds what is computed. With `share`, all experiences show the same pictures under different conditions;
-    without, each has its own. No picture is in two splits. `size` is the images' side in pixels.
+    without, each has its own. No picture is in two splits. `objects` is a number, or names, of classes, and `size` the
+    images' side in pixels.
     """
 
     protocol: Literal["sequence", "factor"] = "sequence"
@@ -40,47 +43,61 @@ class Factors(Protocol, name="factors"):
     validation: int | None = Field(12, ge=1)
     test: int | None = Field(20, ge=1)
     share: bool = True
+    objects: int | list[str] | None = None
     size: int = Field(64, ge=32, le=1024)
     seed: int = Field(0, ge=0)
 
+    _check_objects = field_validator("objects")(check_objects)
+
     def manifest(self) -> Manifest:
         images = read_labelled(None if self.root is None else Path(self.root))
+        classes = choose(images.classes, self.objects)
         factors = FACTORS if self.factor is None else (self.factor,)
         steps = tuple((factor, level) for factor in factors for level in range(1, LEVELS + 1))
         wanted = {"train": self.train, "validation": self.validation, "test": self.test}
-        drawn = draw(images, wanted, 1 if self.share else len(steps), self.fraction, self.seed)
+        drawn = draw(images, classes, wanted, 1 if self.share else len(steps), self.fraction, self.seed)
         jobs = [
-            Job(index, split, steps if self.share else (steps[place % len(steps)],))
-            for (split, _), indices in drawn.items()
-            for place, index in enumerate(indices)
+            Job(picture, split, steps if self.share else (steps[place % len(steps)],))
+            for (split, _), pictures in drawn.items()
+            for place, picture in enumerate(pictures)
         ]
-        order = order_of(self.order.seed if isinstance(self.order, Shuffle) else self.order, len(steps))
-        experience = {steps[old]: new for new, old in enumerate(order)}
-        label = {name: number for number, name in enumerate(images.classes)}
-        rows = [
-            (f"{split}/{factor}{level}/{class_name}/{Path(name).name}", label[class_name], class_name,
-             experience[factor, level], split, factor, level, name)
-            for index, split, own in jobs
-            for name, class_name in [images.pictures[index][:2]]
-            for factor, level in own
-        ]  # fmt: skip
         pixels = pixels_of(images, jobs, self.size, self.seed)
-        return Manifest(
-            pd.DataFrame(rows, columns=COLUMNS),
+        whole = Manifest(
+            _table(images, classes, jobs, steps),
             images.root,
             f"{images.name} with computed factors",
             True,
-            images.classes,
-            [f"{steps[old][0]} {steps[old][1]}" for old in order],
+            classes,
+            [f"{factor} {level}" for factor, level in steps],
             f"{images.source}; light, occlusion, object size and clutter computed by lorisbench (no scene is real)",
             {"levels": f"what each image's came to is in the cache folder: pixels/{pixels.stem}.csv"},
-            self.val_as_replay,
-            pixels,
+            pixels=pixels,
         )
+        return arrange(whole, replace(self.subset(), fraction=1.0))  # `fraction` of a single image cannot be had
+
+
+def _table(images: Labelled, classes: list[str], jobs: Sequence[Job], steps: Sequence[Step]) -> pd.DataFrame:
+    """A manifest's table of the images of jobs, which lie in the pixels' file in the order of the jobs."""
+    label = {name: number for number, name in enumerate(classes)}
+    experience = {step: number for number, step in enumerate(steps)}
+    rows = []
+    for job in jobs:
+        name, class_name, _ = images.pictures[job.picture]
+        for factor, level in job.steps:
+            path = f"{job.split}/{factor}{level}/{class_name}/{name.rpartition('/')[2]}"
+            step = experience[factor, level]
+            rows.append((path, label[class_name], class_name, step, job.split, factor, level, name))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return in_stream_order(table.assign(**{POSITION: range(len(table))}))
 
 
 def draw(
-    images: Labelled, wanted: Mapping[str, int | None], portions: int, fraction: float, seed: int
+    images: Labelled,
+    classes: Sequence[str],
+    wanted: Mapping[str, int | None],
+    portions: int,
+    fraction: float,
+    seed: int,
 ) -> dict[tuple[str, str], list[int]]:
     """Which pictures each split has of each class: indices by (split, class), in an order that `seed` shuffles.
 
@@ -89,7 +106,7 @@ def draw(
     wanted : pictures of a class for each portion of a split; None for all that are there, or, where other splits take
         from the same folder, for a part of them (see `PART`).
     portions : experiences among which a split's pictures are divided.
-    fraction : of the numbers wanted, so much.
+    fraction : so much of the numbers wanted.
 
     Raises
     ------
@@ -104,7 +121,7 @@ def draw(
     # The tests' pictures are drawn first: they stay the same whatever number of others is asked for
     for split in ("test", "validation", "train"):
         pool = split if split in own else "train" if "train" in own else ""
-        for name in images.classes:
+        for name in classes:
             there = left.get((pool, name), [])
             number = wanted[split]
             if number is None:
@@ -118,7 +135,7 @@ def draw(
                     "ask for fewer by the keys train, validation and test (null: all there are)"
                 )
             drawn[split, name], left[pool, name] = there[:count], there[count:]
-    return {(split, name): drawn[split, name] for split in SPLITS for name in images.classes}
+    return {(split, name): drawn[split, name] for split in SPLITS for name in classes}
 
 
 def _rank(seed: int, name: str) -> bytes:

@@ -29,7 +29,7 @@ def decode(source: Source, size: int) -> np.ndarray:
 
     Parameters
     ----------
-    source : a file name, or pixels, uint8 (height, width, 3).
+    source : a file name, or pixels, uint8 (height, width, 1 or 3).
 
     Raises
     ------
@@ -40,7 +40,9 @@ def decode(source: Source, size: int) -> np.ndarray:
     if isinstance(source, str):
         upright = read_image(source, (size, size))
     else:
-        upright = Image.fromarray(np.ascontiguousarray(source))
+        upright = Image.fromarray(np.ascontiguousarray(source.squeeze(2) if source.shape[2] == 1 else source)).convert(
+            "RGB"
+        )
     width, height = upright.size
     scale = size / min(width, height)
     if scale != 1.0:
@@ -113,7 +115,7 @@ def _reason(file: str, error: Exception) -> str:
     return f"cannot be decoded as an image ({message or type(error).__name__})"
 
 
-def batches(sources: Sequence[Source], size: int, batch: int = 64) -> Iterator[np.ndarray]:
+def batches(sources: Sequence[str] | Sequence[np.ndarray], size: int, batch: int = 64) -> Iterator[np.ndarray]:
     """Decoded images in order, as uint8 arrays of shape (<= batch, size, size, 3); all cores decode ahead."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         ahead = 2 * batch

@@ -16,14 +16,13 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.cutouts import Source
+from benchmarks.fashion_mnist import DEBIAN
+from benchmarks.folder import image_suffixes
 from benchmarks.manifest import SPLITS
+from benchmarks.marker import synthetic_name
 from benchmarks.tree import images_in, subfolders
 from harness.errors import InputError
 from harness.files import digest_of_file
-
-PACKAGE = "dataset-fashion-mnist"
-DEBIAN = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package puts Fashion-MNIST (Xiao, Rasul and Vollgraf 2017; MIT licence)."""
 
 FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 FASHION_LABELS = "372ac19362f2425103e5082d13e71e66"  # of the labels of Fashion-MNIST's 60,000 training images
@@ -86,7 +85,9 @@ class Idx(Labelled):
         super().__init__(
             root,
             "Fashion-MNIST" if fashion else root.resolve().name,
-            "Xiao, Rasul and Vollgraf 2017 (arXiv 1708.07747)" if fashion else str(root),
+            "Xiao, Rasul and Vollgraf 2017 (arXiv 1708.07747)"
+            if fashion
+            else "own files in the format of Fashion-MNIST",
             classes,
             [
                 Picture(f"{part}-{number:05d}", classes[label], split)
@@ -165,21 +166,28 @@ def read_folder(root: Path) -> Labelled:
     """
     there = [split for split in SPLITS if (root / split).is_dir()]
     splits = there if {"train", "test"} <= set(there) else [""]
-    classes = subfolders(root / splits[0])
+    classes = _visible(root / splits[0])
     if len(classes) < 2:
         raise InputError(f"{root / splits[0]}: holds {len(classes)} folders; one for each class, and two, are needed")
     pictures = []
     for split in splits:
-        for name in dict.fromkeys([*classes, *subfolders(root / split)]):
+        for name in dict.fromkeys([*classes, *_visible(root / split)]):
             folder = root / split / name
             if name not in classes or not folder.is_dir():
                 where = root / splits[0] if folder.is_dir() else root / split
                 raise InputError(f"{where}: has no folder of the class {name!r}, as others have")
-            files = images_in(folder, sizes=True)
+            files = images_in(folder, True, image_suffixes())
             if not files:
-                raise InputError(f"{folder}: holds no images (.jpg, .jpeg or .png)")
+                raise InputError(f"{folder}: holds no images")
             pictures += [Picture((Path(split) / name / file).as_posix(), name, split) for file in files]
-    return Labelled(root, root.resolve().name, str(root), classes, pictures)
+    rendered = synthetic_name(root, (picture.name for picture in pictures))
+    source = f"own folder of images{' (synthetic themselves)' if rendered else ''}"
+    return Labelled(root, rendered or root.resolve().name, source, classes, pictures)
+
+
+def _visible(folder: Path) -> list[str]:
+    """Subfolders without what systems leave behind."""
+    return [name for name in subfolders(folder) if not name.startswith((".", "__"))]
 
 
 def read_labelled(root: Path | None) -> Labelled:
@@ -190,8 +198,8 @@ def read_labelled(root: Path | None) -> Labelled:
     if root is None:
         if not DEBIAN.is_dir():
             raise InputError(
-                f"Fashion-MNIST is not at {DEBIAN}: apt-get install {PACKAGE}, or give the folder of its four "
-                "files, or of your own class folders (--data-root DIR)"
+                f"Fashion-MNIST is not at {DEBIAN}: apt-get install dataset-fashion-mnist, or give the folder of its "
+                "four files, or of your own class folders (--data-root DIR)"
             )
         return Idx(DEBIAN)
     if not root.is_dir():

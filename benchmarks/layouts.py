@@ -11,7 +11,8 @@ from pathlib import Path
 from benchmarks.layout_folders import BENCHMARK1, CHALLENGE, RELEASE, FolderLayout
 from benchmarks.layout_lists import AVALANCHE, ListLayout
 from benchmarks.manifest import Manifest
-from benchmarks.protocols import Subset, experiences_of, make_manifest
+from benchmarks.protocols import experiences_of, make_manifest
+from benchmarks.subsets import Subset
 from benchmarks.tree import FACTORS, SEGMENTS, Group
 from harness.errors import InputError
 from harness.registry import nearest

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,27 @@ from harness.files import cache_root, digest_of_file, load_array, write_json
 
 COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "level", "recording"]
 TASK = "task"  # optional column: task labels of task-incremental streams, int64; 0 everywhere without it
+POSITION = "position"  # optional column: place of the image in the file of `pixels`; without it, that of the row
 SPLITS = ("train", "validation", "test")
+
+
+class Pixels(Sequence[np.ndarray]):
+    """Some images of a memory-mapped array, read when they are asked for."""
+
+    def __init__(self, stored: np.ndarray, rows: np.ndarray) -> None:
+        self.stored, self.rows = stored, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pixels: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | Pixels:
+        if isinstance(index, slice):
+            return Pixels(self.stored, self.rows[index])
+        return self.stored[self.rows[index]]
 
 
 @dataclass(frozen=True)
@@ -40,8 +61,8 @@ class Manifest:
     source : where the data come from, one line.
     notes : what a reader handled and a user must know, by topic (layout, duplicates, missing classes, ...).
     val_as_replay : validation images of earlier experiences join the training data of later ones.
-    pixels : a .npy file, uint8 of shape (images, height, width, 3), that holds the images in table order where they
-        are not files of their own; `path` is then only a name.
+    pixels : a .npy file, uint8 of shape (images, height, width, 1 or 3), that holds the images where they are not files
+        of their own, in table order or as the column `POSITION` says; `path` is then only a name.
 
     Raises
     ------
@@ -86,17 +107,21 @@ class Manifest:
             return [str(self.pixels)]
         return [os.path.join(self.root, path) for path in self.table.path]
 
-    def sources(self) -> Sequence[str | np.ndarray]:
-        """What `images.decode` takes, in table order: file names, or arrays, uint8 (height, width, 3).
+    def sources(self) -> Sequence[str] | Pixels:
+        """What `images.decode` takes, in table order: file names, or arrays, uint8 (height, width, 1 or 3).
 
-        Raises InputError if the file of `pixels` is gone or does not hold one array an image.
+        Raises InputError if the file of `pixels` is gone or does not hold the images.
         """
         if self.pixels is None:
             return self.files()
         stored = load_array(self.pixels)
-        if stored is None or len(stored) != len(self.table) or stored.shape[3:] != (3,) or stored.dtype != np.uint8:
-            raise InputError(f"{self.pixels}: does not hold the {len(self.table)} images of {self.name}")
-        return stored  # type: ignore[return-value]
+        if stored is None or stored.dtype != np.uint8 or stored.ndim != 4 or stored.shape[3] not in (1, 3):
+            raise InputError(f"{self.pixels}: does not hold the images of {self.name}")
+        given = POSITION in self.table.columns
+        rows = self.table[POSITION].to_numpy(dtype=np.int64) if given else np.arange(len(self.table))
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(stored):
+            raise InputError(f"{self.pixels}: holds {len(stored)} images, {self.name} wants number {rows.max()}")
+        return Pixels(stored, rows)
 
     def task_labels(self) -> np.ndarray:
         """int64 of shape (images,)."""
@@ -113,7 +138,7 @@ class Manifest:
         """
         files = self.files()
         table = hashlib.blake2b(digest_size=16)
-        columns = [*COLUMNS, TASK] if TASK in self.table.columns else COLUMNS
+        columns = [*COLUMNS, *(column for column in (TASK, POSITION) if column in self.table.columns)]
         table.update(self.table[columns].to_csv(index=False).encode("utf-8"))
         table.update("\n".join([*self.classes, "", *self.experience_names]).encode("utf-8"))
         stamp = table.copy()

@@ -5,40 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from benchmarks.base import Benchmark
 from benchmarks.layouts import read
 from benchmarks.manifest import Manifest
-from benchmarks.protocols import Subset
+from benchmarks.subsets import Arranged, Subset, check_objects
 from benchmarks.tree import FACTORS
 from harness.errors import InputError
 
 Factor = Literal["illumination", "occlusion", "pixel", "clutter"]
 
 
-class Shuffle(BaseModel):
-    """`order: {seed: 3}`: the experiences shuffled, the same way for the same seed everywhere."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    seed: int = Field(ge=0)
-
-
-class Protocol(Benchmark):
+class Protocol(Arranged):
     """How images become experiences.
 
     `sequence` is 12 tasks, `factor` the 9 tasks of one factor (illumination if not said), `challenge` the nine mixed
-    batches or the final's 12 tasks, whichever there are. `order` is a permutation such as [2, 0, 1] (of 0..n-1: the
-    experience that comes first, second, ...) or {seed: 3}, a seeded shuffle. `fraction` keeps so much of each
-    recording. `val_as_replay` adds the validation images of earlier experiences to the training data of later ones,
-    as the challenge allowed.
+    batches or the final's 12 tasks, whichever there are.
     """
 
     protocol: Literal["sequence", "factor", "challenge"] = "sequence"
     factor: Factor | None = None
-    order: list[int] | Shuffle | None = None
-    fraction: float = Field(1.0, gt=0, le=1)
-    val_as_replay: bool = False
 
     @model_validator(mode="before")
     @classmethod
@@ -50,17 +36,9 @@ class Protocol(Benchmark):
                 raise ValueError("the key 'factor' goes with protocol: factor")
         return values
 
-    @field_validator("order")
-    @classmethod
-    def _check_order(cls, value: Any) -> Any:
-        if isinstance(value, list) and sorted(value) != list(range(len(value))):
-            raise ValueError("each of 0..n-1 was expected once")
-        return value
-
     def read(self, root: Path, layout: str, objects: int | list[str] | None = None) -> Manifest:
         """The manifest of a folder under these settings."""
-        order = self.order.seed if isinstance(self.order, Shuffle) else self.order
-        return read(root, layout, self.protocol, self.factor, Subset(order, objects, self.fraction, self.val_as_replay))
+        return read(root, layout, self.protocol, self.factor, self.subset(objects))
 
 
 class OpenLORIS(Protocol, name="openloris"):
@@ -70,14 +48,7 @@ class OpenLORIS(Protocol, name="openloris"):
     layout: Literal["auto", "release", "benchmark1", "challenge", "avalanche"] = "auto"
     objects: int | list[str] | None = None
 
-    @field_validator("objects")
-    @classmethod
-    def _check_objects(cls, value: Any) -> Any:
-        if isinstance(value, int) and value < 2:
-            raise ValueError("at least 2 objects are needed")
-        if isinstance(value, list) and (len(value) < 2 or len(set(value)) < len(value)):
-            raise ValueError("at least 2 different names are needed")
-        return value
+    _check_objects = field_validator("objects")(check_objects)
 
     def manifest(self) -> Manifest:
         if self.root is None:

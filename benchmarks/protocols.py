@@ -7,42 +7,19 @@ challenge  IROS 2019: the nine batches of mixed factors, or the final's 12 tasks
 
 from __future__ import annotations
 
-import difflib
-import json
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from benchmarks import MARKER
 from benchmarks.manifest import COLUMNS, SPLITS, Manifest
+from benchmarks.marker import name_in
+from benchmarks.subsets import Subset, arrange, in_stream_order
 from benchmarks.tree import FACTORS, LEVELS, SEGMENTS, TASKS, Group, Reading, Row, level_of
 from harness.errors import InputError
 
 Experience = tuple[str, list[Group]]
 BATCHES = 9
-
-
-@dataclass(frozen=True)
-class Subset:
-    """What of a protocol is used.
-
-    Attributes
-    ----------
-    order : the protocol's experiences in the order they come, a permutation of 0..n-1; or the seed of a shuffle.
-    objects : the first so many classes, or those of these names.
-    fraction : share of the images of each recording and split, evenly spaced, at least one.
-    val_as_replay : validation images of earlier experiences join the training data of later ones.
-    """
-
-    order: Sequence[int] | int | None = None
-    objects: int | Sequence[str] | None = None
-    fraction: float = 1.0
-    val_as_replay: bool = False
 
 
 def experiences_of(layout: str, available: list[Group], protocol: str, factor: str | None) -> list[Experience]:
@@ -129,24 +106,13 @@ def make_manifest(
         if strict:
             raise InputError(f"{root}: {said}")
         reading.notes["missing classes"] = said
-    order = _order(subset.order, len(experiences))
-    chosen = choose(classes, subset.objects)
-    if chosen != classes:
-        table = table[table.class_name.isin(chosen)]
-    table = table.assign(label=table.class_name.map({name: i for i, name in enumerate(chosen)}))
-    table["experience"] = table.experience.map({old: new for new, old in enumerate(order)})
-    table["split"] = pd.Categorical(table.split, SPLITS)
-    table = table.sort_values(["experience", "split"], kind="stable")
-    table["split"] = table.split.astype(str)
-    if subset.fraction < 1:
-        table = thin(table, subset.fraction)
-        reading.notes["fraction"] = f"{subset.fraction:g} of each recording"
-    names = [experiences[index][0] for index in order]
+    table["label"] = table.class_name.map(label)
+    names = [name for name, _ in experiences]
     name, source, synthetic = _identity(root)
-    return Manifest(
-        table[COLUMNS].reset_index(drop=True), root, name, synthetic, chosen, names, source, dict(reading.notes),
-        subset.val_as_replay,
-    )  # fmt: skip
+    whole = Manifest(
+        in_stream_order(table[COLUMNS]), root, name, synthetic, classes, names, source, dict(reading.notes)
+    )
+    return arrange(whole, subset)
 
 
 def _first_gap(table: pd.DataFrame, classes: list[str], experiences: int) -> tuple[str, int, str] | None:
@@ -160,57 +126,9 @@ def _first_gap(table: pd.DataFrame, classes: list[str], experiences: int) -> tup
     return None
 
 
-def _order(order: Sequence[int] | int | None, experiences: int) -> list[int]:
-    if order is None:
-        return list(range(experiences))
-    if isinstance(order, int):
-        shuffled = list(range(experiences))
-        random.Random(f"lorisbench order {order}").shuffle(shuffled)  # Python keeps this sequence across versions
-        return shuffled
-    if sorted(order) != list(range(experiences)):
-        raise InputError(
-            f"benchmark.order: a permutation of 0..{experiences - 1} was expected, one number for each experience, "
-            f"not {list(order)}"
-        )
-    return list(order)
-
-
-def choose(classes: list[str], objects: int | Sequence[str] | None) -> list[str]:
-    """The first so many classes, or those of the given names, in the order of `classes`. Raises InputError."""
-    if objects is None:
-        return classes
-    if isinstance(objects, int):
-        if objects > len(classes):
-            raise InputError(f"benchmark.objects: {objects} were asked for, the folder has {len(classes)}")
-        return classes[:objects]
-    for name in objects:
-        if name not in classes:
-            close = difflib.get_close_matches(name, classes, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(classes[:5])}, ..."
-            raise InputError(f"benchmark.objects: no object {name!r} in the folder{hint}")
-    return [name for name in classes if name in set(objects)]
-
-
-def thin(table: pd.DataFrame, fraction: float) -> pd.DataFrame:
-    """Evenly spaced rows of each recording and split: max(1, round(fraction * images)), always the same."""
-    keys = table.groupby(["experience", "split", "recording", "class_name"], sort=False)
-    place = keys.cumcount().to_numpy()
-    size = keys.path.transform("size").to_numpy()
-    kept = np.maximum(1, np.rint(size * fraction)).astype(np.int64)
-    # row p is kept if it is floor((i + 1/2) * size / kept) for some i: in integers, to be the same everywhere
-    i = (2 * place * kept) // (2 * size)
-    spots = [((2 * j + 1) * size) // (2 * kept) for j in (i, np.minimum(i + 1, kept - 1), np.maximum(i - 1, 0))]
-    return table[np.logical_or.reduce([place == spot for spot in spots])]
-
-
 def _identity(root: Path) -> tuple[str, str, bool]:
     """Name, source and whether it is synthetic."""
-    marker = root / MARKER
-    if not marker.is_file():
+    name = name_in(root)
+    if name is None:
         return "OpenLORIS-Object", "She et al., ICRA 2020 (arXiv 1911.06487)", False
-    try:
-        stored: Any = json.loads(marker.read_text("utf-8"))
-        name = str(stored["name"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{marker}: not the marker of a rendered set ({type(error).__name__})") from error
     return name, "rendered by lorisbench (synthetic: no image was taken by a camera)", True

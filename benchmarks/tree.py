@@ -81,11 +81,11 @@ def subfolders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in _scan(folder) if _is_folder(entry))
 
 
-def images_in(folder: Path, sizes: bool) -> list[str]:
+def images_in(folder: Path, sizes: bool, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
     """Names of the images in a folder, sorted. Raises InputError naming a link in a circle or (sizes) a 0-byte file."""
     found = []
     for entry in _scan(folder):
-        if entry.name.lower().endswith(IMAGE_SUFFIXES):
+        if entry.name.lower().endswith(suffixes) and not entry.name.startswith("."):
             if sizes:
                 check_file(entry.path)
             found.append(entry.name)

@@ -18,7 +18,7 @@ import yaml
 from harness import metrics
 from harness.errors import InputError
 from harness.files import atomic, write_json, write_text
-from harness.suite import RunSpec, Suite, title_of
+from harness.suite import RunSpec, Suite, title_of, without_places
 
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
 FINISHED = ("done", "diverged")  # a diverged run would diverge again: it is deterministic
@@ -145,10 +145,13 @@ class Output:
         except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: not a suite.yaml written by lorisbench") from error
         for key in FIXED_KEYS:
-            if before.get(key) != suite.resolved[key]:
+            known_value, value = before.get(key), suite.resolved[key]
+            if key == "benchmark" and isinstance(known_value, dict):  # data.json says whether the images are the same
+                known_value, value = without_places(known_value), without_places(value)
+            if known_value != value:
                 raise InputError(
                     f"--out {self.root}: holds results of another suite ({before.get('name')!r}, other {key!r}: "
-                    f"{_difference(before.get(key), suite.resolved[key])}); give another folder"
+                    f"{_difference(known_value, value)}); give another folder"
                 )
         for label, settings in suite.resolved["strategies"].items():
             if label in known and known[label] != settings:

@@ -15,6 +15,7 @@ from harness.files import digest_of
 from harness.registry import BENCHMARKS, STRATEGIES, load_plugin
 
 OWN_KEYS = ("strategy", "training")  # keys of a strategy's entry that are not settings of its class
+PLACES = ("root", "file")  # settings of a benchmark that say where its images are, not which
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def resolve(
         config.strategies = {label: config.strategies[label] for label in labels}
     if seeds:
         config.seeds = parse_seeds(seeds)
-    config.benchmark = _resolve_benchmark(config.benchmark, data_root)
+    config.benchmark = _resolve_benchmark(written_out(config.benchmark, base), data_root)
     config.strategies = {label: _resolve_strategy(label, s, config) for label, s in config.strategies.items()}
     resolved = config.model_dump(mode="json")
     runs = [_spec(resolved, label, seed) for label in config.strategies for seed in config.seeds]
@@ -106,6 +107,26 @@ def _component(registry: Any, name: Any, settings: dict[str, Any], where: str) -
     return parse(registry.get(name), settings, where)
 
 
+def written_out(settings: Mapping[str, Any], base: Path | None = None) -> dict[str, Any]:
+    """The settings of a benchmark with its shorthands written out.
+
+    `{manifest: file.csv, ...}` is `{name: manifest, file: file.csv, ...}`, the file looked for beside the suite
+    (`base`) first; `{avalanche: RotatedMNIST, n_experiences: 5}` is `{name: avalanche, classic: RotatedMNIST,
+    args: {n_experiences: 5}}`, where settings of the benchmark itself stay beside `args`.
+    """
+    settings = dict(settings)
+    if "name" in settings or not {"manifest", "avalanche"} & set(settings):
+        return settings
+    if "manifest" in settings:
+        file = str(settings.pop("manifest"))
+        beside = (base or Path.cwd()) / file
+        return {"name": "manifest", "file": str(beside) if beside.is_file() else file, **settings}
+    fields: Any = BENCHMARKS.get("avalanche")
+    own = {key: settings.pop(key) for key in list(settings) if key in fields.model_fields}
+    classic = settings.pop("avalanche")
+    return {"name": "avalanche", "classic": classic, **own, "args": {**settings, **own.pop("args", {})}}
+
+
 def _resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None) -> dict[str, Any]:
     settings = dict(settings)
     if data_root is not None:
@@ -113,13 +134,19 @@ def _resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None) -> d
         if component.real is not None:
             # the same protocol on real data: keep the settings that the real benchmark also has
             target = BENCHMARKS.get(component.real)
-            kept = {k: v for k, v in settings.items() if k in target.model_fields}  # type: ignore[attr-defined]
+            kept = {k: v for k, v in settings.items() if _same_field(type(component), target, k)}
             settings = {"name": component.real, **kept}
         elif "root" not in type(component).model_fields:
             raise InputError(f"benchmark {component.name!r} reads no folder: --data-root does not apply")
         settings["root"] = str(data_root.resolve())
     component = make_benchmark(settings)
     return {"name": component.name, **component.model_dump(mode="json")}
+
+
+def _same_field(one: Any, other: Any, key: str) -> bool:
+    """Whether a setting means the same in two components (`objects` is how many to render, or which to use)."""
+    fields = one.model_fields, other.model_fields
+    return all(key in known for known in fields) and fields[0][key].annotation == fields[1][key].annotation
 
 
 def _resolve_strategy(label: str, settings: Mapping[str, Any], config: SuiteConfig) -> dict[str, Any]:
@@ -149,16 +176,21 @@ def _find_plugin(plugin: str, base: Path | None) -> str:
     return str(beside.resolve() if not Path(plugin).is_file() and beside.is_file() else Path(plugin).resolve())
 
 
+def without_places(benchmark: Mapping[str, Any]) -> dict[str, Any]:
+    """A benchmark's settings without those that only say where its images are: moved, they are the same."""
+    return {key: value for key, value in benchmark.items() if key not in PLACES}
+
+
 def title_of(benchmark: Mapping[str, Any]) -> str:
     """A benchmark's short name in run ids and results.csv, such as `openloris-sim-sequence` or `openloris-clutter`."""
-    part = benchmark.get("factor") or benchmark.get("protocol")
+    part = benchmark.get("factor") or benchmark.get("protocol") or benchmark.get("classic")
     return f"{benchmark['name']}-{part}" if part else str(benchmark["name"])
 
 
 def _spec(resolved: Mapping[str, Any], label: str, seed: int) -> RunSpec:
     entry = dict(resolved["strategies"][label])
     training = entry.pop("training")
-    benchmark = {key: value for key, value in resolved["benchmark"].items() if key != "root"}
+    benchmark = without_places(resolved["benchmark"])
     config = {
         "benchmark": benchmark,
         "backbone": resolved["backbone"],

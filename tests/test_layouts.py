@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from benchmarks.layouts import find_layout, read, read_root
 from benchmarks.manifest import Manifest
-from benchmarks.protocols import Subset
+from benchmarks.subsets import Subset
 from benchmarks.tree import relative_path
 from harness.errors import InputError
 

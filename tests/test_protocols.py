@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from benchmarks.counts import count_differences
 from benchmarks.manifest import COLUMNS, Manifest
 from benchmarks.openloris import OpenLORIS, read_release
-from benchmarks.protocols import thin
 from benchmarks.sim_render import SimSettings, render
 from benchmarks.sim_scene import BATCHES, LEVELS
+from benchmarks.subsets import thin
 from harness.errors import InputError
 
 

@@ -22,6 +22,7 @@ def collect(stored: Stored) -> Facts:
             _joined(" ".join(filter(None, (benchmark.get("protocol"), benchmark.get("factor")))), _sizes(stored)),
         ),
         ("Data", _data(stored)),
+        ("Reading notes", _rest(_section(stored.data, "notes")) or "none"),
         ("Evaluated on", _split(stored)),
         ("Backbone", _joined(backbone.get("name"), _rest(backbone, "name", "train"))),
         ("Backbone training", _mode(backbone.get("train"))),
