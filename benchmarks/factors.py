@@ -27,7 +27,8 @@ class Factors(Protocol, name="factors"):
     """Your labelled images (or Fashion-MNIST) under OpenLORIS's four factors at three levels, computed (synthetic).
 
     `root` is a folder of class folders, with train and test folders above them or without, or of Fashion-MNIST's four
-    files; without it, Debian's package of Fashion-MNIST is read. `sequence` is 12 experiences, each level of each
+    files; without it, Debian's package of Fashion-MNIST is read. The object of a picture is what is opaque in it; where
+    nothing is transparent, as in photographs, the picture as a whole stands for the object. `sequence` is 12 experiences, each level of each
     factor; `factor` the three levels of one. The three levels 1 are the same conditions but not the same images: each
     image has a placement and a backdrop of its own, as views differ in OpenLORIS.
 
