@@ -11,6 +11,7 @@ run: install
 	$(BIN)/lorisbench run quickstart --out results/quickstart
 
 test: install
+	@.ci/data
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -205,9 +205,8 @@ def _classes(table: pd.DataFrame, line: np.ndarray, file: Path) -> tuple[pd.Data
         first = other.groupby(column).transform("first")
         at = _first((first != other).to_numpy())
         if at is not None:
-            raise InputError(
-                f"{file}:{line[at]}: the {said} {column[at]!r} goes with {other[at]!r} here and {first[at]!r} before"
-            )
+            here = f"{file}:{line[at]}: the {said} {str(column[at])!r} goes with {str(other[at])!r}"
+            raise InputError(f"{here} here and {str(first[at])!r} before")
     names = dict(zip(number, name, strict=True))
     return table.assign(class_name=name, label=number), [names[i] for i in range(len(names))]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -32,28 +33,25 @@ class OwnData(Arranged):
         A class with one undecided image in an experience trains on it, with two has no validation image.
         """
         split = table.split.to_numpy(dtype=object).copy()
+        paths, names = table.path.to_numpy(), table.class_name.to_numpy()
         made = {"test": 0, "validation": 0}
         for _, rows in table.groupby("experience", sort=True).indices.items():
             there = set(split[rows])
-            names = table.class_name.to_numpy()[rows]
-            free: dict[str, list[int]]
-            free = {str(name): [] for name in names} if UNDECIDED in there or "validation" not in there else {}
-            for row, name in zip(rows, names, strict=True):
-                if split[row] == UNDECIDED or (split[row] == "train" and "validation" not in there):
-                    free[str(name)].append(int(row))
-            for name, own in free.items():
-                own = self._arrange(own, f"{table.experience.iloc[rows[0]]}/{name}", table)
-                wanted = {
-                    "test": self.test_share if "test" not in there else 0.0,
-                    "validation": self.validation_share if "validation" not in there else 0.0,
-                }
-                left = len(own)
-                for row in own:
-                    split[row] = "train"
+            wanted = {
+                "test": self.test_share if "test" not in there and UNDECIDED in there else 0.0,
+                "validation": self.validation_share if "validation" not in there else 0.0,
+            }
+            free = UNDECIDED if UNDECIDED in there else "train"  # what is said to be for training is never tested on
+            own: dict[str, list[int]] = {}
+            for row, name in zip(rows, names[rows], strict=True):
+                if split[row] == free:
+                    own.setdefault(str(name), []).append(int(row))
+            for members in own.values() if UNDECIDED in there or any(wanted.values()) else ():
+                members, left = self._arrange(members, paths), len(members)
+                split[members] = "train"
                 for kind, share in wanted.items():
-                    count = min(max(1, round(share * len(own))), left - 1) if share else 0
-                    for row in own[left - count : left]:
-                        split[row] = kind
+                    count = min(max(1, round(share * len(members))), left - 1) if share else 0
+                    split[members[left - count : left]] = kind
                     left -= count
                     made[kind] += count
         if any(made.values()):
@@ -65,10 +63,9 @@ class OwnData(Arranged):
             notes["splits"] = f"{' and '.join(said)}, {how}, where an experience has none of its own"
         return table.assign(split=split.astype(str))
 
-    def _arrange(self, rows: list[int], place: str, table: pd.DataFrame) -> list[int]:
-        """The rows so that those to be held out come last."""
-        paths = table.path.to_numpy()
+    def _arrange(self, rows: list[int], paths: np.ndarray) -> list[int]:
+        """The rows so that those to be held out come last, the same whatever other experiences there are."""
         ordered = sorted(rows, key=lambda row: str(paths[row]))
-        if self.held_out == "random":
-            random.Random(f"lorisbench split {self.split_seed} {place}").shuffle(ordered)
+        if self.held_out == "random" and ordered:
+            random.Random(f"lorisbench split {self.split_seed} {paths[ordered[0]]}").shuffle(ordered)
         return ordered

@@ -93,7 +93,7 @@ def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None =
     else:
         x = torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
-    task = torch.from_numpy(manifest.task_labels())
+    task = torch.tensor(manifest.task_labels())
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
 
 
