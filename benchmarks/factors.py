@@ -28,14 +28,14 @@ class Factors(Protocol, name="factors"):
 
     `root` is a folder of class folders, with train and test folders above them or without, or of Fashion-MNIST's four
     files; without it, Debian's package of Fashion-MNIST is read. The object of a picture is what is opaque in it; where
-    nothing is transparent, as in photographs, the picture as a whole stands for the object. `sequence` is 12 experiences, each level of each
-    factor; `factor` the three levels of one. The three levels 1 are the same conditions but not the same images: each
-    image has a placement and a backdrop of its own, as views differ in OpenLORIS.
+    nothing is transparent, as in photographs, the picture as a whole stands for the object.
 
-    `train`, `validation` and `test` are images of each class in an experience (null: all there are), drawn by `seed`,
-    which also seeds what is computed. With `share`, all experiences show the same pictures under different conditions;
-    without, each has its own. No picture is in two splits. `objects` is a number, or names, of classes, and `size` the
-    images' side in pixels.
+    `sequence` is 12 experiences, each level of each factor; `factor` the three levels of one. The levels 1 of the four
+    factors are the same conditions but not the same images: each has a placement and a backdrop of its own, as views
+    differ in OpenLORIS. `train`, `validation` and `test` are images of each class in an experience (null: all there
+    are, or a part where splits divide one folder), drawn by `seed`, which also seeds what is computed. With `share`,
+    all experiences show the same pictures under different conditions; without, each has its own. No picture is in two
+    splits. `objects` is a number, or names, of classes, and `size` the images' side in pixels.
     """
 
     protocol: Literal["sequence", "factor"] = "sequence"
