@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -66,13 +66,22 @@ def read_image(file: str, at_least: tuple[int, int] | None = None) -> Image.Imag
     ------
     InputError : naming the file, if it cannot be read or decoded or has a mode without a meaning as a colour.
     """
+    return _read(file, at_least, _rgb)
+
+
+def read_rgba(file: str, at_least: tuple[int, int] | None = None) -> Image.Image:
+    """The same as `read_image` in RGBA: what is transparent stays so. Raises InputError likewise."""
+    return _read(file, at_least, _rgba)
+
+
+def _read(file: str, at_least: tuple[int, int] | None, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     from PIL import Image, ImageOps
 
     try:
         with Image.open(file) as image:
             if at_least is not None:
                 image.draft("RGB", at_least)
-            return _rgb(ImageOps.exif_transpose(image))
+            return convert(ImageOps.exif_transpose(image))
     except Exception as error:  # Pillow's readers raise all sorts (OSError, struct.error, EOFError, ...) on damage
         raise InputError(f"{file}: {_reason(file, error)}") from error
 
@@ -92,6 +101,12 @@ def _rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
+
+
+def _rgba(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data and not image.mode.startswith("I"):
+        return image.convert("RGBA")
+    return _rgb(image).convert("RGBA")
 
 
 def _reason(file: str, error: Exception) -> str:
