@@ -263,9 +263,9 @@ def test_classes_can_be_chosen(tiny: Path) -> None:
 
 
 def test_folders_with_and_without_splits(tmp_path: Path) -> None:
-    flat = manifest(write_classes(tmp_path / "flat"), **FEW | {"train": None, "validation": None, "test": 1})
-    counts = flat.counts().iloc[0]
-    assert dict(counts[["train", "validation", "test"]]) == {"train": 8, "validation": 2, "test": 2}
+    root = write_classes(tmp_path / "flat", images=20)
+    flat = manifest(root, train=None, validation=None, test=None, protocol="factor").counts().iloc[0]
+    assert dict(flat[["train", "validation", "test"]]) == {"train": 28, "validation": 4, "test": 8}
     for split in ("train", "test"):
         write_classes(tmp_path / "split" / split)
     split = manifest(tmp_path / "split")
