@@ -16,7 +16,7 @@ from benchmarks.manifest import COLUMNS, Manifest
 from benchmarks.marker import synthetic_name
 from benchmarks.own_splits import UNDECIDED, OwnData
 from benchmarks.subsets import arrange, check_objects, in_stream_order
-from benchmarks.tree import images_in, subfolders
+from benchmarks.tree import images_in, visible_subfolders
 from harness.errors import InputError
 from harness.registry import nearest
 
@@ -104,8 +104,8 @@ def find_places(root: Path) -> Iterator[Place]:
     """The class folders below a root. Raises InputError if the root is no folder, or mixes splits and classes."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder (looked for {LOOKED_FOR})")
-    for domain in _visible(root):
-        inner = _visible(root / domain)
+    for domain in visible_subfolders(root):
+        inner = visible_subfolders(root / domain)
         splits = [name for name in inner if name.lower() in SPLIT_FOLDERS]
         if not splits:
             yield from (Place(domain, UNDECIDED, name, root / domain / name) for name in inner)
@@ -114,7 +114,7 @@ def find_places(root: Path) -> Iterator[Place]:
         if others:
             raise InputError(f"{root / domain}: has both {splits[0]!r} and {others[0]!r}; looked for {LOOKED_FOR}")
         for split in splits:
-            for name in _visible(root / domain / split):
+            for name in visible_subfolders(root / domain / split):
                 yield Place(domain, SPLIT_FOLDERS[split.lower()], name, root / domain / split / name)
 
 
@@ -146,11 +146,6 @@ def _some(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _visible(folder: Path) -> list[str]:
-    """Subfolders without what systems leave behind (.git, .ipynb_checkpoints, __MACOSX)."""
-    return [name for name in subfolders(folder) if not name.startswith((".", "__"))]
-
-
 def _chosen(wanted: list[str], there: list[str]) -> list[str]:
     for name in wanted:
         if name not in there:
@@ -162,7 +157,7 @@ def _chosen(wanted: list[str], there: list[str]) -> list[str]:
 
 def _hint(root: Path) -> str:
     """Where the domains might be, if the folder given is one too high."""
-    inner = _visible(root)
+    inner = visible_subfolders(root)
     if len(inner) == 1 and any(os.scandir(root / inner[0])):
         return f"; did you mean {root / inner[0]}?"
     return ""

@@ -20,7 +20,7 @@ from benchmarks.fashion_mnist import DEBIAN
 from benchmarks.folder import image_suffixes
 from benchmarks.manifest import SPLITS
 from benchmarks.marker import synthetic_name
-from benchmarks.tree import images_in, subfolders
+from benchmarks.tree import images_in, visible_subfolders
 from harness.errors import InputError
 from harness.files import digest_of_file
 
@@ -166,12 +166,12 @@ def read_folder(root: Path) -> Labelled:
     """
     there = [split for split in SPLITS if (root / split).is_dir()]
     splits = there if {"train", "test"} <= set(there) else [""]
-    classes = _visible(root / splits[0])
+    classes = visible_subfolders(root / splits[0])
     if len(classes) < 2:
         raise InputError(f"{root / splits[0]}: holds {len(classes)} folders; one for each class, and two, are needed")
     pictures = []
     for split in splits:
-        for name in dict.fromkeys([*classes, *_visible(root / split)]):
+        for name in dict.fromkeys([*classes, *visible_subfolders(root / split)]):
             folder = root / split / name
             if name not in classes or not folder.is_dir():
                 where = root / splits[0] if folder.is_dir() else root / split
@@ -183,11 +183,6 @@ def read_folder(root: Path) -> Labelled:
     rendered = synthetic_name(root, (picture.name for picture in pictures))
     source = f"own folder of images{' (synthetic themselves)' if rendered else ''}"
     return Labelled(root, rendered or root.resolve().name, source, classes, pictures)
-
-
-def _visible(folder: Path) -> list[str]:
-    """Subfolders without what systems leave behind."""
-    return [name for name in subfolders(folder) if not name.startswith((".", "__"))]
 
 
 def read_labelled(root: Path | None) -> Labelled:

@@ -81,6 +81,11 @@ def subfolders(folder: Path) -> list[str]:
     return sorted(entry.name for entry in _scan(folder) if _is_folder(entry))
 
 
+def visible_subfolders(folder: Path) -> list[str]:
+    """Subfolders without what systems leave behind (.git, .ipynb_checkpoints, __MACOSX)."""
+    return [name for name in subfolders(folder) if not name.startswith((".", "__"))]
+
+
 def images_in(folder: Path, sizes: bool, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
     """Names of the images in a folder, sorted. Raises InputError naming a link in a circle or (sizes) a 0-byte file."""
     found = []
