@@ -6,6 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
+
+from harness.errors import InputError
+from harness.suite import make_benchmark, written_out
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 
@@ -52,6 +57,31 @@ def test_every_command_it_shows_is_one(text: str, cli) -> None:
     assert {"run", "report", "ls"} <= shown
     for command in shown:
         assert cli(command, "--help").code == 0, command
+
+
+def test_every_data_command_it_shows_is_one(text: str, cli) -> None:
+    shown = set(re.findall(r"lorisbench data ([a-z]+)", text))
+    assert {"describe", "verify", "leaks", "split", "unpack"} <= shown
+    for command in shown:
+        assert cli("data", command, "--help").code == 0, command
+
+
+def test_every_benchmark_it_shows_is_one(text: str) -> None:
+    shown = [yaml.safe_load(line) for line in re.findall(r"`?(benchmark: \{.*?\})[`\n]", text)]
+    assert len(shown) >= 4
+    for entry in shown:
+        make_benchmark(written_out(entry["benchmark"]))  # typed, so that a misspelt key is an error
+
+
+def test_its_csv_file_is_read(text: str, tmp_path: Path) -> None:
+    (example,) = re.findall(r"```\n(# root: .*?)```", text, re.DOTALL)
+    paths = re.findall(r"^([a-z]+/\S+?\.png),", example, re.MULTILINE)
+    for path in paths:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / path)
+    (tmp_path / "kitchen.csv").write_text(example, encoding="utf-8")
+    with pytest.raises(InputError, match="'monday' has no validation images"):  # three images are too few to train on
+        make_benchmark({"name": "manifest", "file": str(tmp_path / "kitchen.csv"), "root": str(tmp_path)}).manifest()
 
 
 def test_links_and_pictures_exist(text: str) -> None:
