@@ -94,8 +94,11 @@ class Manifest:
         if self.pixels is None:
             return self.files()
         stored = load_array(self.pixels)
-        if stored is None or len(stored) != len(self.table) or stored.shape[3:] != (3,) or stored.dtype != np.uint8:
-            raise InputError(f"{self.pixels}: does not hold the {len(self.table)} images of {self.name}")
+        wanted = f"uint8 ({len(self.table)}, height, width, 3)"
+        if stored is None:
+            raise InputError(f"{self.pixels}: not a readable .npy file; {wanted} was expected")
+        if stored.ndim != 4 or stored.shape[::3] != (len(self.table), 3) or stored.dtype != np.uint8:
+            raise InputError(f"{self.pixels}: holds {stored.dtype} {stored.shape} where {wanted} was expected")
         return stored  # type: ignore[return-value]
 
     def task_labels(self) -> np.ndarray:
@@ -129,8 +132,11 @@ class Manifest:
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             return str(json.loads(memo.read_text("utf-8"))["content_hash"])
         with ThreadPoolExecutor() as pool:
-            for digest in pool.map(digest_of_file, files, chunksize=64):
-                table.update(digest.encode("ascii"))
+            try:
+                for digest in pool.map(digest_of_file, files, chunksize=64):
+                    table.update(digest.encode("ascii"))
+            except OSError as error:
+                raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
         value = table.hexdigest()
         write_json(memo, {"root": str(self.root), "images": len(files), "content_hash": value})
         return value

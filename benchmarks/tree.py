@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -129,7 +130,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise InputError(f"{entry.path}: a symbolic link that leads in a circle") from error
+        reason = "a symbolic link that leads in a circle" if error.errno == errno.ELOOP else error.strerror
+        raise InputError(f"{entry.path}: {reason}") from error
     if os.path.realpath(os.path.dirname(entry.path)).startswith(target.rstrip(os.sep) + os.sep) or (
         target == os.path.realpath(os.path.dirname(entry.path))
     ):
