@@ -21,6 +21,7 @@ from harness.files import cache_root, digest_of_file, load_array, write_json
 COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "level", "recording"]
 TASK = "task"  # optional column: task labels of task-incremental streams, int64; 0 everywhere without it
 SPLITS = ("train", "validation", "test")
+CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,12 @@ class Manifest:
         memo = cache_root() / "hashes" / f"{stamp.hexdigest()}.json"
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             return str(json.loads(memo.read_text("utf-8"))["content_hash"])
+        # a task for many files: one for each of a million takes gigabytes before the first is done
+        chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
         with ThreadPoolExecutor() as pool:
             try:
-                for digest in pool.map(digest_of_file, files, chunksize=64):
-                    table.update(digest.encode("ascii"))
+                for digests in pool.map(lambda chunk: "".join(map(digest_of_file, chunk)), chunks):
+                    table.update(digests.encode("ascii"))
             except OSError as error:
                 raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
         value = table.hexdigest()

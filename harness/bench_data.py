@@ -87,7 +87,7 @@ def in_fresh_process(root: Path, cache: Path) -> dict[str, float]:
     code = "import sys; from harness.bench_data import measure_reading; measure_reading(sys.argv[1])"
     environment = {**os.environ, "LORISBENCH_CACHE": str(cache)}
     command = [sys.executable, "-c", code, str(root)]
-    process = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
     if process.returncode:
         raise InputError(f"reading {root} ended with exit code {process.returncode}: {process.stderr[-300:]}")
     return json.loads(process.stdout.splitlines()[-1])
