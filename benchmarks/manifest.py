@@ -98,14 +98,15 @@ class Manifest:
         wanted = f"uint8 ({len(self.table)}, height, width, 3)"
         if stored is None:
             raise InputError(f"{self.pixels}: not a readable .npy file; {wanted} was expected")
-        if stored.ndim != 4 or stored.shape[::3] != (len(self.table), 3) or stored.dtype != np.uint8:
+        fits = stored.ndim == 4 and stored.shape[::3] == (len(self.table), 3) and all(stored.shape)
+        if not fits or stored.dtype != np.uint8:
             raise InputError(f"{self.pixels}: holds {stored.dtype} {stored.shape} where {wanted} was expected")
         return stored  # type: ignore[return-value]
 
     def task_labels(self) -> np.ndarray:
         """int64 of shape (images,)."""
         if TASK in self.table.columns:
-            return self.table[TASK].to_numpy(dtype=np.int64)
+            return self.table[TASK].to_numpy(dtype=np.int64, copy=True)  # torch wants writable memory
         return np.zeros(len(self.table), dtype=np.int64)
 
     @cached_property

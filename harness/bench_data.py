@@ -113,7 +113,7 @@ def measure_reading(root: str) -> None:
     lap("import")
     manifest = read(Path(root), "auto", "sequence", None, Subset())
     lap("read")
-    labels = torch.from_numpy(manifest.table.label.to_numpy(np.int64))
+    labels = torch.from_numpy(manifest.table.label.to_numpy(np.int64, copy=True))
     store = Store(torch.zeros(len(labels), 1), labels)
     stream = make_stream(manifest, store)
     lap("stream")
