@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,10 +97,12 @@ def images_in(folder: Path, sizes: bool) -> list[str]:
 def check_file(path: str | os.PathLike[str], where: str = "") -> None:
     """Raise InputError, beginning with `where`, unless the path is a file that holds bytes."""
     try:
-        size = os.stat(path).st_size
+        found = os.stat(path)
     except OSError as error:
         raise InputError(f"{where}{os.fspath(path)}: cannot be read ({error.strerror})") from error
-    if size == 0:
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{where}{os.fspath(path)}: a folder or device, not a file")
+    if found.st_size == 0:
         raise InputError(f"{where}{os.fspath(path)}: the image has no bytes")
 
 
