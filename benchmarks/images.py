@@ -89,7 +89,7 @@ def _upright(image: Image.Image) -> Image.Image:
     image.load()  # a TIFF is turned by Pillow as it loads, a PNG may have its tags behind the pixels
     # ImageOps.exif_transpose writes all tags anew, which one damaged tag of no interest is enough to make fail
     try:
-        method = turns.get(image.getexif().get(ORIENTATION))
+        method = turns.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # as above; without legible tags the image is what its pixels are
         method = None
     return image if method is None else image.transpose(method)

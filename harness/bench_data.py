@@ -147,13 +147,12 @@ def _peak_so_far() -> float:
 def caching(count: int = 300, size: int = SIZE, rounds: int = 5) -> list[str]:
     """Seconds an image of decoding on all cores and of reading the same rows from the image cache, alternated."""
     from benchmarks import images
-    from harness.files import cached_array, load_array
+    from harness.files import load_array
 
     with tempfile.TemporaryDirectory() as folder:
         files = _photos(Path(folder), count)
-        path = Path(folder) / "cache" / "photos.npy"
-        shape = (count, size, size, 3)
-        cached_array(path, "|u1", shape, "decoding images", lambda: images.batches(files, size, BATCH))
+        path = Path(folder) / "photos.npy"
+        np.save(path, np.concatenate(list(images.batches(files, size, BATCH))))
 
         def from_cache() -> Iterator[np.ndarray]:
             stored = load_array(path)  # mapped anew in each round: the faults of the first touch belong to the cost
