@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 Source = str | np.ndarray
 
 PREPROCESSING = (
-    "upright by EXIF, 16-bit grey / 257, alpha on white, RGB uint8, shorter side to size (bicubic), centre crop, v2"
+    "upright by EXIF, 16-bit grey / 257, alpha on white, RGB uint8, shorter side to size (bicubic), centre crop, v3"
 )
+ORIENTATION = 0x0112  # the EXIF tag
+LONGEST = 16  # of the long side only the middle so many short sides are scaled: the centre crop needs one
 
 
 def decode(source: Source, size: int) -> np.ndarray:
@@ -39,7 +41,12 @@ def decode(source: Source, size: int) -> np.ndarray:
 
     upright = open_source(source, (size, size))
     width, height = upright.size
-    scale = size / min(width, height)
+    short, keep = min(width, height), LONGEST * min(width, height)
+    if max(width, height) > keep:  # one pixel by 60,000 would become gigabytes
+        across, down = max(0, width - keep) // 2, max(0, height - keep) // 2
+        upright = upright.crop((across, down, width - across, height - down))
+        width, height = upright.size
+    scale = size / short
     if scale != 1.0:
         width, height = max(size, round(width * scale)), max(size, round(height * scale))
         upright = upright.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3.0)
@@ -75,27 +82,46 @@ def read_rgba(file: str, at_least: tuple[int, int] | None = None) -> Image.Image
 
 
 def _read(file: str, at_least: tuple[int, int] | None, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     try:
         with Image.open(file) as image:
             if at_least is not None:
                 image.draft("RGB", at_least)
-            return convert(ImageOps.exif_transpose(image))
+            return convert(_upright(image))
     except Exception as error:  # Pillow's readers raise all sorts (OSError, struct.error, EOFError, ...) on damage
         raise InputError(f"{file}: {_reason(file, error)}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    turn = Image.Transpose
+    turns = {
+        2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE,
+        6: turn.ROTATE_270, 7: turn.TRANSVERSE, 8: turn.ROTATE_90,
+    }  # fmt: skip
+    image.load()  # a TIFF is turned by Pillow as it loads, a PNG may have its tags behind the pixels
+    # ImageOps.exif_transpose writes all tags anew, which one damaged tag of no interest is enough to make fail
+    try:
+        method = turns.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # as above; without legible tags the image is what its pixels are
+        method = None
+    return image if method is None else image.transpose(method)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
-    if image.mode.startswith("I"):
+    if image.mode.startswith("I;16"):
         values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"grey values from {values.min()} to {values.max()}, which are neither 8 nor 16 bit")
-        return Image.fromarray((values // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("floating-point pixels, of which nobody knows what is black and what is white")
+        grey = (values // 257).astype(np.uint8)
+        if isinstance(transparent := image.info.get("transparency"), int):
+            grey[values == transparent] = 255
+        return Image.fromarray(grey).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = "integer" if image.mode == "I" else "floating-point"
+        raise ValueError(f"32-bit {kind} pixels, of which nobody knows what is black and what is white")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -115,7 +141,9 @@ def _reason(file: str, error: Exception) -> str:
             return "the image has no bytes"
     except OSError as missing:
         return f"cannot be read ({missing.strerror})"
-    message = str(error).replace(repr(file), "").strip()
+    if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
+        return f"cannot be read ({error.strerror})"
+    message = " ".join(str(error).replace(repr(file), "").split())
     return f"cannot be decoded as an image ({message or type(error).__name__})"
 
 

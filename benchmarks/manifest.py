@@ -23,6 +23,7 @@ COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "leve
 TASK = "task"  # optional column: task labels of task-incremental streams, int64; 0 everywhere without it
 POSITION = "position"  # optional column: place of the image in the file of `pixels`; without it, that of the row
 SPLITS = ("train", "validation", "test")
+CHUNK = 256
 
 
 class Pixels(Sequence[np.ndarray]):
@@ -115,9 +116,15 @@ class Manifest:
         if self.pixels is None:
             return self.files()
         stored = load_array(self.pixels)
-        if stored is None or stored.dtype != np.uint8 or stored.ndim != 4 or stored.shape[3] not in (1, 3):
-            raise InputError(f"{self.pixels}: does not hold the images of {self.name}")
+        wanted = "uint8 (images, height, width, 1 or 3)"
+        if stored is None:
+            raise InputError(f"{self.pixels}: not a readable .npy file; {wanted} was expected")
+        fits = stored.ndim == 4 and stored.shape[3] in (1, 3) and all(stored.shape)
+        if not fits or stored.dtype != np.uint8:
+            raise InputError(f"{self.pixels}: holds {stored.dtype} {stored.shape} where {wanted} was expected")
         given = POSITION in self.table.columns
+        if not given and len(stored) != len(self.table):
+            raise InputError(f"{self.pixels}: holds {len(stored)} images where {len(self.table)} were expected")
         rows = self.table[POSITION].to_numpy(dtype=np.int64) if given else np.arange(len(self.table))
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(stored):
             raise InputError(f"{self.pixels}: holds {len(stored)} images, {self.name} wants number {rows.max()}")
@@ -126,7 +133,7 @@ class Manifest:
     def task_labels(self) -> np.ndarray:
         """int64 of shape (images,)."""
         if TASK in self.table.columns:
-            return self.table[TASK].to_numpy(dtype=np.int64)
+            return self.table[TASK].to_numpy(dtype=np.int64, copy=True)  # torch wants writable memory
         return np.zeros(len(self.table), dtype=np.int64)
 
     @cached_property
@@ -153,9 +160,14 @@ class Manifest:
         memo = cache_root() / "hashes" / f"{stamp.hexdigest()}.json"
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             return str(json.loads(memo.read_text("utf-8"))["content_hash"])
+        # a task for many files: one for each of a million takes gigabytes before the first is done
+        chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
         with ThreadPoolExecutor() as pool:
-            for digest in pool.map(digest_of_file, files, chunksize=64):
-                table.update(digest.encode("ascii"))
+            try:
+                for digests in pool.map(lambda chunk: "".join(map(digest_of_file, chunk)), chunks):
+                    table.update(digests.encode("ascii"))
+            except OSError as error:
+                raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
         value = table.hexdigest()
         write_json(memo, {"root": str(self.root), "images": len(files), "content_hash": value})
         return value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,10 +102,12 @@ def images_in(folder: Path, sizes: bool, suffixes: tuple[str, ...] = IMAGE_SUFFI
 def check_file(path: str | os.PathLike[str], where: str = "") -> None:
     """Raise InputError, beginning with `where`, unless the path is a file that holds bytes."""
     try:
-        size = os.stat(path).st_size
+        found = os.stat(path)
     except OSError as error:
         raise InputError(f"{where}{os.fspath(path)}: cannot be read ({error.strerror})") from error
-    if size == 0:
+    if not stat.S_ISREG(found.st_mode):
+        raise InputError(f"{where}{os.fspath(path)}: a folder or device, not a file")
+    if found.st_size == 0:
         raise InputError(f"{where}{os.fspath(path)}: the image has no bytes")
 
 
@@ -134,7 +138,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise InputError(f"{entry.path}: a symbolic link that leads in a circle") from error
+        reason = "a symbolic link that leads in a circle" if error.errno == errno.ELOOP else error.strerror
+        raise InputError(f"{entry.path}: {reason}") from error
     if os.path.realpath(os.path.dirname(entry.path)).startswith(target.rstrip(os.sep) + os.sep) or (
         target == os.path.realpath(os.path.dirname(entry.path))
     ):

@@ -148,7 +148,7 @@ def list_components(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="startup, engine or memory; all if left out")] = "",
+    what: Annotated[str, typer.Argument(help="startup, engine, memory or data; all if left out")] = "",
 ) -> None:
     """Measure the harness on this machine: alternated comparisons, median ratios."""
     from harness.bench import run_benchmarks
@@ -200,6 +200,8 @@ def main() -> None:
     # Of Avalanche: a solver that only GEM needs, and loggers where the harness records by itself
     warnings.filterwarnings("ignore", message="no QP solver found")
     warnings.filterwarnings("ignore", message="No loggers specified")
+    # Of Pillow: damaged EXIF tags, without the file's name, of images that are read all the same
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
     try:
         app()
     except InputError as error:

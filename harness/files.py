@@ -115,6 +115,9 @@ def _make_array(
 
     from harness.console import track
 
+    for left in path.parent.glob(f".{path.name}.*"):  # by a process that was killed at it: only one may be here
+        if left != _lock_of(path):
+            left.unlink(missing_ok=True)
     check_space(path.parent, math.prod(shape) * np.dtype(dtype).itemsize, label)
     with atomic(path) as stream, track(label, shape[0]) as advance:
         header = {"descr": dtype, "fortran_order": False, "shape": shape}
@@ -133,6 +136,10 @@ def check_space(folder: Path, needed: int, what: str) -> None:
         raise InputError(f"{folder}: {what} needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
 
 
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
 @contextlib.contextmanager
 def _alone(path: Path, label: str) -> Iterator[None]:
     """Hold the lock of a cache entry; says so where another process holds it, and waits."""
@@ -140,36 +147,50 @@ def _alone(path: Path, label: str) -> Iterator[None]:
 
     from harness.console import say
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
-    with open(lock, "w", encoding="ascii") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            say(f"{label}: another process is at it; waiting")
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)  # who waits on it finds the array; who comes later makes a new lock
+    lock = _lock_of(path)
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(lock, "w", encoding="ascii") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"{label}: another process is at it; waiting")
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            if not _is_open_at(stream.fileno(), lock):
+                continue  # who had it before removed it, and a third process may hold a new one
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_open_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 KINDS = ("renders", "images", "features", "hashes", "pixels", "datasets", "verified")
 
 
 def cache_contents() -> list[tuple[str, int, int]]:
-    """(kind, entries, bytes) of each part of the cache folder."""
+    """(kind, entries, bytes) of each part of the cache folder. Other processes may add and remove files meanwhile."""
     contents = []
     for kind in KINDS:
-        folder = cache_root() / kind
-        entries = [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
-        contents.append((kind, len(entries), sum(_size(path) for path in folder.rglob("*"))))
+        entries, size = 0, 0
+        for folder, folders, files in os.walk(cache_root() / kind):
+            if Path(folder) == cache_root() / kind:
+                entries = sum(not name.startswith(".") for name in folders + files)
+            size += sum(_size(os.path.join(folder, name)) for name in files)
+        contents.append((kind, entries, size))
     return contents
 
 
-def _size(path: Path) -> int:
+def _size(file: str) -> int:
     try:
-        return path.lstat().st_size if path.is_file() else 0
+        return os.lstat(file).st_size
     except OSError:  # removed by another process since it was listed
         return 0
 
@@ -179,7 +200,11 @@ def clear_cache(kind: str = "") -> int:
     from harness.config import select
 
     kinds = select("cache", [kind], KINDS) if kind else KINDS
-    freed = sum(size for name, _, size in cache_contents() if name in kinds)
+
+    def held() -> int:
+        return sum(size for name, _, size in cache_contents() if name in kinds)
+
+    before = held()
     for name in kinds:
         shutil.rmtree(cache_root() / name, ignore_errors=True)
-    return freed
+    return max(0, before - held())  # what could not be deleted is not freed
