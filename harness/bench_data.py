@@ -106,7 +106,7 @@ def measure_reading(root: str) -> None:
     import torch
 
     from benchmarks.layouts import read
-    from benchmarks.protocols import Subset
+    from benchmarks.subsets import Subset
     from benchmarks.stream import Store, make_stream, rows_of
     from harness.engine import TensorLoader
 

@@ -41,6 +41,8 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
             settings = suite.config.backbone
             backbone = make_backbone(settings.name, settings.weights, settings.image_size)
         manifest = make_benchmark(suite.config.benchmark).manifest()
+        data = manifest.describe()
+        output.check_images(data)
         bench = None
         if backbone is not None:
             from harness.run import prepare
@@ -48,7 +50,7 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
             # Before the folder is written to, for an image that cannot be decoded leaves nothing behind; and in this
             # process also for workers: the features are in the cache before any of them asks
             bench = prepare(suite.config, manifest, backbone)
-        output.prepare(suite, resolved, manifest.describe(), manifest.counts())
+        output.prepare(suite, resolved, data, manifest.counts())
         output.collect()
         todo = output.unfinished(suite)
         done = len(suite.runs) - len(todo)

@@ -164,14 +164,17 @@ class Output:
         merged["seeds"] = sorted({*before["seeds"], *suite.resolved["seeds"]})
         return merged
 
-    def prepare(self, suite: Suite, resolved: Mapping[str, Any], data: Mapping[str, Any], counts: pd.DataFrame) -> None:
-        """Write what all runs share. Raises InputError if the folder's results were made from other images."""
+    def check_images(self, data: Mapping[str, Any]) -> None:
+        """Raise InputError if the folder's results were made from other images than those of `Manifest.describe()`."""
         before = read_json(self.root / "data.json")
         if before is not None and before.get("content_hash") != data["content_hash"]:
             raise InputError(
                 f"--out {self.root}: its results were made from other images (content hash "
                 f"{str(before.get('content_hash'))[:12]}, now {str(data['content_hash'])[:12]}); give another folder"
             )
+
+    def prepare(self, suite: Suite, resolved: Mapping[str, Any], data: Mapping[str, Any], counts: pd.DataFrame) -> None:
+        """Write what all runs share."""
         write_text(self.root / "suite.yaml", yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True))
         write_json(self.root / "data.json", data)
         write_text(self.root / "experiences.csv", counts.to_csv(index=False))

@@ -129,7 +129,7 @@ def test_other_images_in_the_same_folder_are_refused(suite_file, cli, tmp_path: 
     first, second = make_release(tmp_path / "a", per_split=1), make_release(tmp_path / "b", ("cat_01", "dog_01"), 1)
     suite = suite_file(latency={"enabled": False})
     assert cli("run", suite, "--data-root", first, "--out", tmp_path / "out").code == 0
-    refused(cli("run", suite, "--data-root", second, "--out", tmp_path / "out"), "another suite", "root")
+    refused(cli("run", suite, "--data-root", second, "--out", tmp_path / "out"), "other images")
     resolved = yaml.safe_load((tmp_path / "out" / "suite.yaml").read_text())
     file = next((first / "test" / "clutter").rglob("*.jpg"))
     file.write_bytes(next((first / "train" / "pixel").rglob("*.jpg")).read_bytes())
