@@ -106,8 +106,8 @@ def measure_reading(root: str) -> None:
     import torch
 
     from benchmarks.layouts import read
-    from benchmarks.subsets import Subset
     from benchmarks.stream import Store, make_stream, rows_of
+    from benchmarks.subsets import Subset
     from harness.engine import TensorLoader
 
     lap("import")
