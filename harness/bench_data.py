@@ -174,7 +174,7 @@ def caching(count: int = 300, size: int = SIZE, rounds: int = 5) -> list[str]:
     ]
 
 
-def verifying(count: int = 3000, distinct: int = 300, rounds: int = 3) -> list[str]:
+def verifying(count: int = 10_000, distinct: int = 300, rounds: int = 3) -> list[str]:
     """How much faster bad files are found by a process for each core than by one, alternated."""
     from benchmarks.verify import bad_files
 
