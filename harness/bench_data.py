@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -187,7 +189,8 @@ def verifying(count: int = 10_000, distinct: int = 300, rounds: int = 3) -> list
             link(Path(photo), Path(files[-1]))
 
         def found(workers: int) -> None:
-            bad = bad_files(files, workers=workers)
+            with contextlib.redirect_stderr(io.StringIO()):  # a progress bar for each round says nothing
+                bad = bad_files(files, workers=workers)
             if bad:
                 raise InputError(f"{bad[0][0]}: {bad[0][1]}")
 
