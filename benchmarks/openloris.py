@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
+from benchmarks.disjoint import disjoint
 from benchmarks.layouts import read
 from benchmarks.manifest import Manifest
-from benchmarks.subsets import Arranged, Subset, check_objects
+from benchmarks.subsets import Arranged, Subset, arrange, check_objects
 from benchmarks.tree import FACTORS
 from harness.errors import InputError
 
@@ -36,12 +37,24 @@ class Protocol(Arranged):
                 raise ValueError("the key 'factor' goes with protocol: factor")
         return values
 
+
+class Recorded(Protocol):
+    """Frames of recordings. With `disjoint`, test recordings are trained on nowhere (see benchmarks.disjoint).
+
+    The released splits share all recordings: frames of one video are trained on and tested.
+    """
+
+    disjoint: bool = False
+
     def read(self, root: Path, layout: str, objects: int | list[str] | None = None) -> Manifest:
         """The manifest of a folder under these settings."""
-        return read(root, layout, self.protocol, self.factor, self.subset(objects))
+        if not self.disjoint:
+            return read(root, layout, self.protocol, self.factor, self.subset(objects))
+        whole = read(root, layout, self.protocol, self.factor, Subset())  # so that order changes no split
+        return arrange(disjoint(whole), self.subset(objects))
 
 
-class OpenLORIS(Protocol, name="openloris"):
+class OpenLORIS(Recorded, name="openloris"):
     """OpenLORIS-Object in any of its layouts (see benchmarks.layouts); `objects`: a number, or names, of classes."""
 
     root: str | None = None

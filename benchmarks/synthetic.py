@@ -8,12 +8,12 @@ from typing import ClassVar
 from pydantic import Field
 
 from benchmarks.manifest import Manifest
-from benchmarks.openloris import Protocol
+from benchmarks.openloris import Recorded
 from harness.errors import InputError
 from harness.files import cache_root, digest_of
 
 
-class OpenLORISSim(Protocol, name="openloris-sim"):
+class OpenLORISSim(Recorded, name="openloris-sim"):
     """Synthetic stand-in with the release's layout, factors and levels, rendered on first use (not OpenLORIS)."""
 
     real: ClassVar[str | None] = "openloris"

@@ -184,7 +184,8 @@ def without_places(benchmark: Mapping[str, Any]) -> dict[str, Any]:
 def title_of(benchmark: Mapping[str, Any]) -> str:
     """A benchmark's short name in run ids and results.csv, such as `openloris-sim-sequence` or `openloris-clutter`."""
     part = benchmark.get("factor") or benchmark.get("protocol") or benchmark.get("classic")
-    return f"{benchmark['name']}-{part}" if part else str(benchmark["name"])
+    parts = [benchmark["name"], part, "disjoint" if benchmark.get("disjoint") else ""]
+    return "-".join(str(part) for part in parts if part)
 
 
 def _spec(resolved: Mapping[str, Any], label: str, seed: int) -> RunSpec:

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from benchmarks.disjoint import disjoint, shared_recordings, verified
 from benchmarks.manifest import COLUMNS, SPLITS, Manifest
+from benchmarks.openloris import OpenLORIS
 from harness.errors import InputError
+from harness.suite import title_of
 
 
 def make(cells: dict[tuple[int, str], list[tuple[str, int]]]) -> Manifest:
@@ -219,3 +221,14 @@ def test_the_command_refuses_in_one_line(cli, release: Path, tmp_path: Path, opt
     answer = cli("data", "split", release, "-o", tmp_path / "x.csv", *options)
     assert answer.code == 2 and said in answer.err and len(answer.err.strip().splitlines()) == 1
     assert not (tmp_path / "x.csv").exists()
+
+
+def test_a_benchmark_can_be_split_by_recording(release: Path) -> None:
+    chosen = {"root": str(release), "protocol": "sequence", "disjoint": True}
+    manifest = OpenLORIS.model_validate(chosen).manifest()
+    assert shared_recordings(manifest, ["train", "validation"]) == []
+    assert len(manifest.table) == 648 and "disjoint" in manifest.name
+    turned = OpenLORIS.model_validate({**chosen, "order": list(range(12))[::-1], "objects": 2}).manifest()
+    tested = manifest.table[(manifest.table.split == "test") & (manifest.table.label < 2)]
+    assert set(turned.table.path[turned.table.split == "test"]) == set(tested.path)  # whatever the order
+    assert title_of({"name": "openloris", "protocol": "sequence", "disjoint": True}) == "openloris-sequence-disjoint"
