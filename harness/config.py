@@ -168,10 +168,28 @@ def read_suite(name_or_path: str) -> dict[str, Any]:
     return read_yaml(path)
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML takes the last of two equal keys without a word: one of two strategies would silently be missing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping. Raises InputError, in one line with the line number, if it does not."""
+    """A YAML file that holds a mapping, in which no key is twice.
+
+    Raises InputError, in one line with the line number, if it does not.
+    """
     try:
-        value = yaml.safe_load(path.read_text("utf-8"))
+        value = yaml.load(path.read_text("utf-8"), _UniqueKeys)  # safe: a SafeLoader that looks at its keys
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}" if mark else ""

@@ -148,6 +148,21 @@ def test_more_seeds_and_strategies_of_the_same_suite_may_follow(suite_file, cli,
     assert list(resolved["strategies"]) == ["naive", "joint"] and resolved["seeds"] == [0, 2]
 
 
+def test_a_key_that_is_twice_in_a_suite_is_refused(suite_file, cli, tmp_path: Path) -> None:
+    suite = suite_file(strategies={"ewc": {"ewc_lambda": 1}})
+    suite.write_text(suite.read_text() + "strategies:\n  naive:\n")
+    number = len(suite.read_text().splitlines()) - 1
+    refused(cli("run", suite, "--out", tmp_path / "out"), f"{suite}:{number}", "'strategies' is there twice")
+
+
+def test_the_number_of_objects_to_render_is_no_subset_of_the_real_ones(release: Path) -> None:
+    from harness.suite import load_suite
+
+    suite = load_suite("quickstart", data_root=release, assignments=["benchmark.objects=4", "benchmark.fraction=0.5"])
+    assert suite.config.benchmark["name"] == "openloris"
+    assert (suite.config.benchmark["objects"], suite.config.benchmark["fraction"]) == (None, 0.5)
+
+
 def test_two_processes_may_not_write_to_one_folder(suite_file, cli, tmp_path: Path) -> None:
     from harness.store import Output
 
