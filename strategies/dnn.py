@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from strategies.base import Context, Strategy
 from strategies.data import batches
-from strategies.dnn_network import ROUTED, DynamicNetwork
+from strategies.dnn_network import ROUTED, Answer, DynamicNetwork
 
 HeadInit = Literal["best", "fresh"]
 DistillHead = Literal["best", "worst", "newest"]
@@ -107,6 +107,14 @@ class DNNPlugin(SupervisedPlugin):
             loss = known_distillation(strategy.mb_output, target, strategy.mb_y, self.temperature)
             strategy.loss += self.distill_weight * loss
 
+    def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Tell the answer `oracle` which head the experience's images belong to; None for one not yet trained."""
+        index = strategy.experience.current_experience
+        _network(strategy).told = self.decisions[index]["head"] if index < len(self.decisions) else None
+
+    def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
+        _network(strategy).told = None
+
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Freeze the shared layers for good and, to choose heads later, record the domain's statistics."""
         model = _network(strategy)
@@ -185,7 +193,10 @@ class DNN(Strategy, name="dnn"):
     (our choice).
     answer: which head answers, without a task label (our choice): `prototype`, weighted by Gaussians of each
     domain's features; `agreement`, where these vote on the class as well; `confidence`, the surest head;
-    `mean` of all; `newest`.
+    `mean` of all; `newest`; `batch`, the head surest on average over the images tested together (transductive: it
+    assumes that these are of one domain); `oracle`, the head of the experience that the images are from (an upper
+    bound for choosing a head: it is told what no method is; an experience not yet trained has no head, and
+    `agreement` answers).
     shrinkage: of the Gaussians' shared covariance, `oas` or a fixed share in (0, 1] (our choice).
     router_temperature: of the choice between heads by `prototype` and `agreement`, 1 for the Gaussians' own
     posterior, more for a softer one (our choice: 5 to 10 was best on EfficientNet-Lite0 features of digits
@@ -198,7 +209,7 @@ class DNN(Strategy, name="dnn"):
     distill_head: Literal["best", "worst", "newest"] = "best"
     distill_weight: NonNegativeFloat = 1.0
     temperature: PositiveFloat = 2.0
-    answer: Literal["prototype", "agreement", "confidence", "mean", "newest"] = "prototype"
+    answer: Answer = "prototype"
     shrinkage: Annotated[float, Field(gt=0, le=1)] | Literal["oas"] = "oas"
     router_temperature: PositiveFloat = 5.0
 
@@ -208,6 +219,12 @@ class DNN(Strategy, name="dnn"):
         if value is not None and (min(value, default=1) < 1 or len(set(value)) < len(value)):
             raise ValueError("expand_at lists experiences from 1 on, each once: experience 0 trains the first head")
         return value
+
+    def remarks(self) -> list[str]:
+        return {
+            "batch": ["transductive: one head answers each test batch, whose images are of one experience"],
+            "oracle": ["an upper bound for the choice of a head: it is told which experience each test image is from"],
+        }.get(self.answer, [])
 
     def wrap(self, model: nn.Module, context: Context) -> nn.Module:
         return DynamicNetwork(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from torch.utils.data import TensorDataset
 from harness.registry import STRATEGIES
 from strategies.base import Context
 from strategies.dnn import DNN, DNNPlugin, known_distillation
-from strategies.dnn_network import DynamicNetwork
+from strategies.dnn_network import Answer, DynamicNetwork
 
 WIDTH, CLASSES, SAMPLES = 8, 3, 48
 
@@ -239,6 +240,39 @@ def test_no_statistics_are_kept_where_the_answer_needs_none():
     assert strategy.model.router_bytes() == 0
 
 
+def test_oracle_is_told_the_head_of_each_trained_experience_only():
+    seen = {}
+
+    class Told(SupervisedPlugin):
+        def before_eval_forward(self, strategy, **kwargs):
+            seen.setdefault(strategy.experience.current_experience, set()).add(strategy.model.told)
+
+    plugin, model, stream = DNNPlugin(expand_at=[1]), make_network(answer="oracle"), make_stream()
+    strategy = Naive(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        train_mb_size=16,
+        eval_mb_size=16,
+        plugins=[plugin, Told()],
+        evaluator=None,
+    )
+    for experience in stream.train_stream[:2]:
+        strategy.train(experience)
+    strategy.eval(stream.test_stream)
+    assert seen == {0: {0}, 1: {1}, 2: {None}}
+    strategy.train(stream.train_stream[2])
+    strategy.eval(stream.test_stream)
+    assert plugin.decisions[2]["verdict"] == "distill"
+    assert seen[2] == {None, plugin.decisions[2]["head"]}
+    assert model.told is None
+
+
+def test_answers_that_know_more_say_so():
+    remarks = {answer: DNN(answer=answer).remarks() for answer in get_args(Answer)}
+    assert {answer for answer, found in remarks.items() if found} == {"batch", "oracle"}
+    assert "transductive" in remarks["batch"][0] and "upper bound" in remarks["oracle"][0]
+
+
 def test_other_models_are_refused_with_a_clear_message():
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, CLASSES))
     with pytest.raises(TypeError, match=r"needs a .*DynamicNetwork, not a Sequential"):
@@ -269,7 +303,7 @@ def test_strategy_wraps_the_runs_model_and_passes_its_settings():
         {"distill_head": "oldest"},
         {"distill_weight": -1},
         {"temperature": 0},
-        {"answer": "oracle"},
+        {"answer": "loudest"},
         {"shrinkage": 0},
         {"shrinkage": "auto"},
         {"router_temperature": 0},

@@ -15,10 +15,11 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from strategies import dnn_answers
 from strategies.dnn_network import DynamicNetwork
 from strategies.dnn_router import GaussianRouter
 
-RULES = ("prototype", "agreement", "confidence", "mean", "newest")
+RULES = ("prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle")
 WIDTH, CLASSES = 5, 3
 
 
@@ -156,6 +157,7 @@ def test_answers_equal_a_loop_over_images_and_heads(rule, linear):
     assert torch.allclose(found.sum(1), torch.ones(9), atol=1e-5)
     scores = nn.functional.linear(x, model.router.weight, model.router.bias).view(9, 4, CLASSES)
     owner = [0, 1, 2, 0]
+    surest = torch.stack([head(x).softmax(1).amax(1).mean() for head in model.heads]).argmax()
     for image in range(9):
         p = torch.stack([head(x[image]).softmax(0) for head in model.heads])
         domain = (scores[image].logsumexp(1) / 2).softmax(0)
@@ -164,10 +166,28 @@ def test_answers_equal_a_loop_over_images_and_heads(rule, linear):
             "prototype": sum(domain[d] * p[owner[d]] for d in range(4)),
             "agreement": agreement / agreement.sum(),
             "confidence": p[p.amax(1).argmax()],
+            "batch": p[surest],
             "mean": p.mean(0),
             "newest": p[2],
+            "oracle": agreement / agreement.sum(),
         }[rule]
         assert torch.allclose(found[image], expected, atol=1e-5)
+
+
+def test_batch_takes_one_head_for_all_and_confidence_one_for_each():
+    p = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.05, 0.95]], [[0.5, 0.5], [0.6, 0.4]]])
+    assert torch.allclose(dnn_answers.batch(p.log()).exp(), p[:, 1])  # means of the maxima: 0.667 and 0.783
+    assert torch.allclose(dnn_answers.confidence(p.log()).exp(), torch.stack([p[0, 0], p[1, 1], p[2, 1]]))
+    assert torch.allclose(dnn_answers.mean(p.log()).exp(), p.mean(1))
+
+
+@pytest.mark.parametrize("told", [0, 2])
+def test_oracle_answers_with_the_head_it_is_told(told):
+    model, x = network("oracle", data=gaussians(3, 20, 5)), torch.randn(4, WIDTH)
+    blind = model(x)
+    model.told = told
+    assert torch.equal(model(x), model.heads[told](x).log_softmax(1))
+    assert not torch.allclose(model(x), blind)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -179,7 +199,7 @@ def test_one_head_answers_alone_whatever_the_rule(rule):
     assert torch.equal(model(x), model.heads[0](x).log_softmax(1))
 
 
-@pytest.mark.parametrize("rule", ["prototype", "agreement", "mean", "confidence"])
+@pytest.mark.parametrize("rule", ["prototype", "agreement", "mean", "confidence", "batch"])
 def test_twelve_linear_heads_are_one_matrix_product(rule):
     model = network(rule, heads=12, data=gaussians(12, 12, 0))
     x = torch.randn(2, WIDTH)
@@ -255,5 +275,5 @@ def test_only_the_active_head_trains_and_a_frozen_backbone_stays():
 
 
 def test_unknown_answer_is_refused():
-    with pytest.raises(ValueError, match="'oracle' is none of prototype"):
-        network("oracle")
+    with pytest.raises(ValueError, match="'loudest' is none of prototype"):
+        network("loudest")
