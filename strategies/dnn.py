@@ -41,8 +41,9 @@ class DNNPlugin(SupervisedPlugin):
     ----------
     decisions : one dict an experience: experience; verdict (base, expand, distill); head (index of the one
         trained); teacher (index of the head distilled, or None); gap (accuracy of the best head before
-        training, in 0..1, or None); gap_0, gap_1, … (that of each head); known (samples that the teacher, or
-        else the best head, classifies correctly); samples.
+        training, in 0..1, or None); gap_0, gap_1, … (that of each head); novelty (what the gap looks like without
+        labels: 1 - the highest mean over the new data of a head's maximal probabilities); known (samples that the
+        teacher, or else the best head, classifies correctly); samples.
     replay_samples : 0.
     """
 
@@ -78,7 +79,8 @@ class DNNPlugin(SupervisedPlugin):
         if row["experience"] == 0:
             row |= {"verdict": "base", "head": 0, "teacher": None, "gap": None, "known": 0}
         else:
-            row |= self._choose(model, head_accuracies(strategy, data), row["experience"], len(data))
+            gaps, novelty = measure_heads(strategy, data)
+            row |= self._choose(model, gaps, row["experience"], len(data)) | {"novelty": novelty}
         model.train_only(row["head"])
         self.decisions.append(row)
 
@@ -134,18 +136,25 @@ def _network(strategy: Any) -> DynamicNetwork:
 
 
 @torch.no_grad()
-def head_accuracies(strategy: Any, data: Any) -> list[float]:
-    """Accuracy in 0..1 of every head of `strategy.model` on a dataset, in one pass, in evaluation mode."""
+def measure_heads(strategy: Any, data: Any) -> tuple[list[float], float]:
+    """Accuracy in 0..1 of every head of `strategy.model` on a dataset, and its novelty in 0..1, in one pass.
+
+    The novelty, 1 - the highest mean confidence of a head, needs no label: on data of an unknown domain every head
+    becomes less sure.
+    """
     model = _network(strategy)
     training = model.training
     model.eval()
     right = torch.zeros(len(model.heads), dtype=torch.int64, device=strategy.device)
+    sure = torch.zeros(len(model.heads), dtype=torch.float64, device=strategy.device)
     count = 0
     for x, y in batches(strategy, data):
-        right += (model.all_logits(model.features(x)).argmax(dim=2) == y[:, None]).sum(dim=0)
+        logits = model.all_logits(model.features(x))
+        right += (logits.argmax(dim=2) == y[:, None]).sum(dim=0)
+        sure += logits.softmax(dim=2).amax(dim=2).double().sum(dim=0)
         count += len(y)
     model.train(training)
-    return [value / count for value in right.tolist()]
+    return [value / count for value in right.tolist()], 1 - float(sure.max()) / count
 
 
 def known_distillation(

@@ -32,7 +32,7 @@ class DynamicNetwork(nn.Module):
     new_head : makes a freshly initialised head, features -> logits (batch, classes).
     head : the first head; made by `new_head` if not given.
     answer : `prototype`: every head's probabilities, weighted for each image by how likely the Gaussians of
-        `GaussianRouter` hold that the image comes from one of the head's domains. A head gets weight once its
+        `GaussianRouter` hold that the image comes from the head's domain. A head gets weight once its
         first experience has ended. `confidence`: the head with the highest maximal probability. `mean`: the
         mean of all heads' probabilities. `newest`: the head made last. `batch`: one head for the whole batch, see
         `dnn_answers.batch`. `oracle`: head `told`, and as `agreement` where that is None.
@@ -177,7 +177,7 @@ class DynamicNetwork(nn.Module):
 
     @torch.no_grad()
     def record_domain(self, data: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Record an experience's data, pairs (x, y), as a domain of the active head (see `GaussianRouter`).
+        """Record an experience's data, pairs (x, y), in the active head's domain (see `GaussianRouter`).
 
         Raises ValueError if there are no samples.
         """

@@ -147,7 +147,7 @@ def test_decisions_tell_the_gap_of_every_head():
     model = make_network()
     stream = make_stream()
     plugin = DNNPlugin(expand_at=[1], distill_head="worst")
-    gaps = {}
+    gaps, novelties = {}, []
 
     class Measure(SupervisedPlugin):
         def before_train_dataset_adaptation(self, strategy, **kwargs):
@@ -156,8 +156,10 @@ def test_decisions_tell_the_gap_of_every_head():
             with torch.no_grad():
                 f = model.features(x)
                 right = [float((head(f).argmax(1) == y).float().mean()) for head in model.heads]
+                sure = [float(head(f).softmax(1).amax(1).mean()) for head in model.heads]
             model.train()
             gaps[strategy.clock.train_exp_counter] = right
+            novelties.append(1 - max(sure, default=0.0))
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     strategy = Naive(model=model, optimizer=optimizer, train_mb_size=16, plugins=[Measure(), plugin], evaluator=None)
@@ -170,6 +172,7 @@ def test_decisions_tell_the_gap_of_every_head():
     assert (expand["verdict"], expand["head"], expand["teacher"]) == ("expand", 1, None)
     assert [expand["gap"], expand["gap_0"]] == pytest.approx(gaps[1] * 2)
     assert expand["known"] == round(gaps[1][0] * SAMPLES)
+    assert [expand["novelty"], distill["novelty"]] == pytest.approx(novelties[1:])
     worst = gaps[2].index(min(gaps[2]))
     assert (distill["verdict"], distill["head"], distill["teacher"]) == ("distill", worst, worst)
     assert [distill["gap_0"], distill["gap_1"]] == pytest.approx(gaps[2])
@@ -204,7 +207,8 @@ def test_distillation_trains_the_chosen_head_only(choice):
         assert unchanged == (head != row["head"])
     assert all(torch.equal(teacher, spy.teachers[0]) for teacher in spy.teachers)
     assert torch.equal(spy.teachers[0], spy.states[2][f"heads.{row['head']}.weight"])
-    assert strategy.model.router.domain_head.tolist() == [0, 1, 2, row["head"]]
+    assert strategy.model.router.domain_head.tolist() == [0, 1, 2]
+    assert strategy.model.router.counts.sum(1).tolist() == [SAMPLES * (1 + (head == row["head"])) for head in range(3)]
 
 
 def test_distillation_acts_and_holds_the_head():

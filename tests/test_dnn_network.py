@@ -86,11 +86,33 @@ def test_router_scores_are_linear_discriminant_analysis(seed, domains, shrinkage
     assert torch.allclose(router.head_weights(scores, domains).double(), by_domain, atol=1e-4)
 
 
+def test_domains_of_one_head_are_one_domain():
+    data = gaussians(3, 20, 4, missing=True)  # two of three classes in the later ones
+    apart, together = GaussianRouter(0.1), GaussianRouter(0.1)
+    for (x, y), head in zip(data, (0, 1, 0), strict=True):
+        apart.record([(x, y)], CLASSES, head)
+    joined = [torch.cat(parts) for parts in zip(data[0], data[2], strict=True)]
+    for (x, y), head in ((data[1], 1), (joined, 0)):
+        together.record([(x, y)], CLASSES, head)
+    assert (apart.domain_head.tolist(), together.domain_head.tolist()) == ([0, 1], [1, 0])
+    assert torch.equal(apart.counts, together.counts.flip(0))
+    assert torch.allclose(apart.means, together.means.flip(0), atol=1e-6)
+    assert torch.allclose(apart.scatter, together.scatter, rtol=1e-5, atol=1e-4)
+
+
+def test_statistics_keep_one_half_of_the_symmetric_scatter():
+    router = GaussianRouter()
+    for head, (x, y) in enumerate(gaussians(2, 20, 0)):
+        router.record([(x, y)], CLASSES, head)
+    counts, means, scatter, owners = 2 * CLASSES * 8, 2 * CLASSES * WIDTH * 4, WIDTH * (WIDTH + 1) // 2 * 4, 2 * 8
+    assert router.statistics_bytes() == counts + means + scatter + owners
+
+
 def test_oas_covariance_is_scikit_learns():
     data = gaussians(2, 30, 0, width=12)
     router = GaussianRouter("oas")
-    for x, y in data:
-        router.record([(x, y)], CLASSES, 0)
+    for head, (x, y) in enumerate(data):
+        router.record([(x, y)], CLASSES, head)
     centred = torch.cat([x - torch.stack([x[y == k].mean(0) for k in range(CLASSES)])[y] for x, y in data])
     expected, share = oas(centred.double().numpy(), assume_centered=True)
     assert 0 < share < 1
@@ -151,19 +173,17 @@ def test_prototype_routes_where_confidence_does_not():
 def test_answers_equal_a_loop_over_images_and_heads(rule, linear):
     data = gaussians(3, 20, 5)
     model = network(rule, linear=linear, data=data, router_temperature=2.0)
-    model.router.record([data[1]], CLASSES, 0)  # a fourth domain, whose head has two
     x = torch.randn(9, WIDTH)
     found = model(x).exp()
     assert torch.allclose(found.sum(1), torch.ones(9), atol=1e-5)
-    scores = nn.functional.linear(x, model.router.weight, model.router.bias).view(9, 4, CLASSES)
-    owner = [0, 1, 2, 0]
+    scores = nn.functional.linear(x, model.router.weight, model.router.bias).view(9, 3, CLASSES)
     surest = torch.stack([head(x).softmax(1).amax(1).mean() for head in model.heads]).argmax()
     for image in range(9):
         p = torch.stack([head(x[image]).softmax(0) for head in model.heads])
         domain = (scores[image].logsumexp(1) / 2).softmax(0)
-        agreement = sum((scores[image, d] / 2).exp() * p[owner[d]] for d in range(4))
+        agreement = sum((scores[image, d] / 2).exp() * p[d] for d in range(3))
         expected = {
-            "prototype": sum(domain[d] * p[owner[d]] for d in range(4)),
+            "prototype": sum(domain[d] * p[d] for d in range(3)),
             "agreement": agreement / agreement.sum(),
             "confidence": p[p.amax(1).argmax()],
             "batch": p[surest],
