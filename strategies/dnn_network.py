@@ -33,7 +33,8 @@ class DynamicNetwork(nn.Module):
     head : the first head; made by `new_head` if not given.
     answer : `prototype`: every head's probabilities, weighted for each image by how likely the Gaussians of
         `GaussianRouter` hold that the image comes from the head's domain. A head gets weight once its
-        first experience has ended. `confidence`: the head with the highest maximal probability. `mean`: the
+        first experience has ended. `agreement`: as `prototype`, but the Gaussians also vote on the class, see
+        `GaussianRouter.joint`. `confidence`: the head with the highest maximal probability. `mean`: the
         mean of all heads' probabilities. `newest`: the head made last. `batch`: one head for the whole batch, see
         `dnn_answers.batch`. `oracle`: head `told`, and as `agreement` where that is None.
     shrinkage, router_temperature : see `GaussianRouter`.
@@ -53,9 +54,9 @@ class DynamicNetwork(nn.Module):
         backbone: nn.Module | None,
         new_head: Callable[[], nn.Module],
         head: nn.Module | None = None,
-        answer: Answer = "prototype",
+        answer: Answer = "agreement",
         shrinkage: Shrinkage = "oas",
-        router_temperature: float = 5.0,
+        router_temperature: float = 20.0,
     ) -> None:
         super().__init__()
         if answer not in get_args(Answer):

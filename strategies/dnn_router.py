@@ -47,7 +47,7 @@ class GaussianRouter(nn.Module):
     weight: torch.Tensor
     bias: torch.Tensor
 
-    def __init__(self, shrinkage: Shrinkage = "oas", temperature: float = 5.0) -> None:
+    def __init__(self, shrinkage: Shrinkage = "oas", temperature: float = 20.0) -> None:
         super().__init__()
         self.shrinkage = shrinkage
         self.temperature = temperature
