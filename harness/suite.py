@@ -14,7 +14,7 @@ from harness.errors import InputError
 from harness.files import digest_of
 from harness.registry import BENCHMARKS, STRATEGIES, load_plugin
 
-OWN_KEYS = ("strategy", "training")  # keys of a strategy's entry that are not settings of its class
+OWN_KEYS = ("strategy", "training", "remarks")  # keys of a strategy's entry that are not settings of its class
 PLACES = ("root", "file")  # settings of a benchmark that say where its images are, not which
 
 
@@ -163,10 +163,12 @@ def _resolve_strategy(label: str, settings: Mapping[str, Any], config: SuiteConf
         training[key] = {**training[key], **value} if both else value
     component = make_strategy(settings, where)
     checked = parse(TrainingConfig, training, f"{where}.training")
+    remarks = component.remarks()  # worked out anew each time; what a suite.yaml says of them is not read
     return {
         "strategy": component.name,
         **component.model_dump(mode="json"),
         "training": checked.model_dump(mode="json"),
+        **({"remarks": remarks} if remarks else {}),
     }
 
 
@@ -191,6 +193,7 @@ def title_of(benchmark: Mapping[str, Any]) -> str:
 def _spec(resolved: Mapping[str, Any], label: str, seed: int) -> RunSpec:
     entry = dict(resolved["strategies"][label])
     training = entry.pop("training")
+    entry.pop("remarks", None)  # they change no number, so no run id
     benchmark = without_places(resolved["benchmark"])
     config = {
         "benchmark": benchmark,

@@ -54,6 +54,13 @@ class Strategy(Component):
 
     registry: ClassVar = STRATEGIES
 
+    def remarks(self) -> list[str]:
+        """What a reader must know before comparing, such as "transductive: …"; a footnote in every table.
+
+        A strategy with a remark is never set in bold as the best, nor named as such.
+        """
+        return []
+
     def wrap(self, model: nn.Module, context: Context) -> nn.Module:
         """The module to train; override to add heads or other parts around `model`."""
         return model

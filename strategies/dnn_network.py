@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 from collections.abc import Callable, Iterable
 from typing import Any, Literal, cast, get_args
 
@@ -12,10 +11,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from strategies import dnn_answers
 from strategies.dnn_router import GaussianRouter, Shrinkage
 
-Answer = Literal["prototype", "agreement", "confidence", "mean", "newest"]
-ROUTED = ("prototype", "agreement")  # the answers that need statistics of the features
+Answer = Literal["prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle"]
+ROUTED = ("prototype", "agreement", "oracle")  # the answers that need statistics of the features
 
 
 class DynamicNetwork(nn.Module):
@@ -32,15 +32,18 @@ class DynamicNetwork(nn.Module):
     new_head : makes a freshly initialised head, features -> logits (batch, classes).
     head : the first head; made by `new_head` if not given.
     answer : `prototype`: every head's probabilities, weighted for each image by how likely the Gaussians of
-        `GaussianRouter` hold that the image comes from one of the head's domains. A head gets weight once its
-        first experience has ended. `confidence`: the head with the highest maximal probability. `mean`: the
-        mean of all heads' probabilities. `newest`: the head made last.
+        `GaussianRouter` hold that the image comes from the head's domain. A head gets weight once its
+        first experience has ended. `agreement`: as `prototype`, but the Gaussians also vote on the class, see
+        `GaussianRouter.joint`. `confidence`: the head with the highest maximal probability. `mean`: the
+        mean of all heads' probabilities. `newest`: the head made last. `batch`: one head for the whole batch, see
+        `dnn_answers.batch`. `oracle`: head `told`, and as `agreement` where that is None.
     shrinkage, router_temperature : see `GaussianRouter`.
 
     Attributes
     ----------
     heads : ModuleList of all heads, oldest first.
     active : index of the head in training.
+    told : index of the head that `oracle` is to use, set from outside; None if it is not known.
     last_features : what the active head saw in the last forward pass in training mode, detached, or None.
     """
 
@@ -51,9 +54,9 @@ class DynamicNetwork(nn.Module):
         backbone: nn.Module | None,
         new_head: Callable[[], nn.Module],
         head: nn.Module | None = None,
-        answer: Answer = "prototype",
+        answer: Answer = "agreement",
         shrinkage: Shrinkage = "oas",
-        router_temperature: float = 5.0,
+        router_temperature: float = 20.0,
     ) -> None:
         super().__init__()
         if answer not in get_args(Answer):
@@ -63,6 +66,7 @@ class DynamicNetwork(nn.Module):
         self.router = GaussianRouter(shrinkage, router_temperature)
         self.answer = answer
         self.active = 0
+        self.told: int | None = None
         self.last_features: torch.Tensor | None = None
         self._new_head = new_head
         self._stack: tuple[list[tuple[torch.Tensor, int]], torch.Tensor, torch.Tensor] | None = None
@@ -78,15 +82,15 @@ class DynamicNetwork(nn.Module):
             return self.heads[self.active](features)
         if len(self.heads) == 1 or self.answer == "newest":
             return self.heads[-1](features).log_softmax(dim=1)
+        if self.answer == "oracle" and self.told is not None:
+            return self.heads[self.told](features).log_softmax(dim=1)
         routed = self.answer in ROUTED and self.router.domains > 0
         logits, scores = self._logits_and_scores(features, routed)
         log_p = logits.log_softmax(dim=2)
-        if self.answer == "confidence":
-            surest = log_p.amax(dim=2).argmax(dim=1)
-            return log_p.take_along_dim(surest[:, None, None], dim=1).squeeze(1)
         if scores is None:
-            return log_p.logsumexp(dim=1) - math.log(len(self.heads))
-        if self.answer == "agreement":
+            rule = {"confidence": dnn_answers.confidence, "batch": dnn_answers.batch}
+            return rule.get(self.answer, dnn_answers.mean)(log_p)
+        if self.answer != "prototype":
             return self.router.joint(scores, log_p)
         weights = self.router.head_weights(scores, len(self.heads))
         return (weights.log()[:, :, None] + log_p).logsumexp(dim=1)
@@ -174,7 +178,7 @@ class DynamicNetwork(nn.Module):
 
     @torch.no_grad()
     def record_domain(self, data: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
-        """Record an experience's data, pairs (x, y), as a domain of the active head (see `GaussianRouter`).
+        """Record an experience's data, pairs (x, y), in the active head's domain (see `GaussianRouter`).
 
         Raises ValueError if there are no samples.
         """

@@ -15,10 +15,10 @@ Shrinkage = float | Literal["oas"]
 class GaussianRouter(nn.Module):
     """The posterior over domains of a feature vector, from statistics alone.
 
-    Every experience is a domain d. Features of its class k are taken as Gaussian with mean mu_dk and a
-    covariance shared by all classes of all domains: linear discriminant analysis with one class for each pair
-    (d, k), asked for the domain. As x' S^-1 x is common to all pairs it cancels, and what is left is one
-    linear layer,
+    The experiences that trained one head make one domain d. Features of its class k are taken as Gaussian with
+    mean mu_dk and a covariance shared by all classes of all domains: linear discriminant analysis with one class
+    for each pair (d, k), asked for the domain. As x' S^-1 x is common to all pairs it cancels, and what is left
+    is one linear layer,
 
         score_dk(x) = (S^-1 (mu_dk - m))' x - (mu_dk - m)' S^-1 (mu_dk + m) / 2 + log prior_dk,
 
@@ -27,9 +27,9 @@ class GaussianRouter(nn.Module):
     lacks never scores.
 
     Buffers (all float32 but `counts` and `domain_head`, int64), with D domains, K classes, F features:
-    counts (D, K), means (D, K, F), scatter (F, F), the sum over samples of (x - mu_dk)(x - mu_dk)', and
-    domain_head (D,), the head that answers for a domain. `weight` (D * K, F) and `bias` (D * K,) are worked
-    out from these and are not part of the state.
+    counts (D, K), means (D, K, F), scatter (F (F + 1) / 2,), the lower triangle of the sum over samples of
+    (x - mu_dk)(x - mu_dk)', and domain_head (D,), the head that answers for a domain. `weight` (D * K, F) and
+    `bias` (D * K,) are worked out from these and are not part of the state.
 
     Parameters
     ----------
@@ -47,13 +47,13 @@ class GaussianRouter(nn.Module):
     weight: torch.Tensor
     bias: torch.Tensor
 
-    def __init__(self, shrinkage: Shrinkage = "oas", temperature: float = 5.0) -> None:
+    def __init__(self, shrinkage: Shrinkage = "oas", temperature: float = 20.0) -> None:
         super().__init__()
         self.shrinkage = shrinkage
         self.temperature = temperature
         self.register_buffer("counts", torch.zeros(0, 0, dtype=torch.int64))
         self.register_buffer("means", torch.zeros(0, 0, 0))
-        self.register_buffer("scatter", torch.zeros(0, 0))
+        self.register_buffer("scatter", torch.zeros(0))
         self.register_buffer("domain_head", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("weight", torch.zeros(0, 0), persistent=False)
         self.register_buffer("bias", torch.zeros(0), persistent=False)
@@ -64,7 +64,7 @@ class GaussianRouter(nn.Module):
 
     @torch.no_grad()
     def record(self, data: Iterable[tuple[torch.Tensor, torch.Tensor]], num_classes: int, head: int) -> None:
-        """Add a domain that belongs to `head`, in one pass over its data; nothing else of the data is kept.
+        """Add data of the domain of `head`, new or known, in one pass; nothing else of the data is kept.
 
         Parameters
         ----------
@@ -91,22 +91,34 @@ class GaussianRouter(nn.Module):
         means = sums / counts.clamp(min=1)[:, None]
         # sum (x - mu)(x - mu)' = sum x x' - sum_k n_k mu_k mu_k'; float64 leaves room for the cancellation.
         scatter = moment - means.T @ (means * counts[:, None])
-        if self.domains == 0:
-            self.counts, self.means, self.scatter = counts[None], means.float()[None], scatter.float()
+        owners = self.domain_head.tolist()
+        if head in owners:
+            # Two sets of samples become one: their means join by their shares, and what lies between them is spread
+            # (Chan et al. 1979, eq. 2.1).
+            domain = owners.index(head)
+            share = counts / (self.counts[domain] + counts).clamp(min=1)
+            apart = means - self.means[domain].double()
+            scatter += apart.T @ (apart * (self.counts[domain] * share)[:, None])
+            self.means[domain] = (self.means[domain].double() + apart * share[:, None]).float()
+            self.counts[domain] += counts
         else:
-            self.counts = torch.cat([self.counts, counts[None]])
-            self.means = torch.cat([self.means, means.float()[None]])
-            self.scatter = (self.scatter.double() + scatter).float()
-        owner = torch.tensor([head], device=counts.device)
-        self.domain_head = torch.cat([self.domain_head.to(counts.device), owner])
+            added = (counts, means.float(), torch.tensor(head, device=counts.device))
+            known = (self.counts, self.means, self.domain_head) if owners else ([], [], [])
+            self.counts, self.means, self.domain_head = (
+                torch.stack([*old, new]) for old, new in zip(known, added, strict=True)
+            )
+        lower = scatter[torch.tril(torch.ones_like(scatter, dtype=torch.bool))]
+        self.scatter = (self.scatter.double() + lower).float() if owners else lower.float()
         self.solve()
 
     @torch.no_grad()
     def covariance(self) -> torch.Tensor:
         """The shared covariance after shrinkage, float64 (F, F), positive definite."""
         samples = int(self.counts.sum())
-        pooled = self.scatter.double() / samples
-        width = len(pooled)
+        width = self.means.shape[-1]
+        pooled = self.scatter.new_zeros(width, width, dtype=torch.float64)
+        pooled[torch.tril(torch.ones_like(pooled, dtype=torch.bool))] = self.scatter.double() / samples
+        pooled = pooled + pooled.tril(-1).T
         level = float(pooled.diagonal().mean())
         if self.shrinkage == "oas":
             share = oas_share(float(pooled.square().mean()), level, samples, width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from torch.utils.data import TensorDataset
 from harness.registry import STRATEGIES
 from strategies.base import Context
 from strategies.dnn import DNN, DNNPlugin, known_distillation
-from strategies.dnn_network import DynamicNetwork
+from strategies.dnn_network import Answer, DynamicNetwork
 
 WIDTH, CLASSES, SAMPLES = 8, 3, 48
 
@@ -146,7 +147,7 @@ def test_decisions_tell_the_gap_of_every_head():
     model = make_network()
     stream = make_stream()
     plugin = DNNPlugin(expand_at=[1], distill_head="worst")
-    gaps = {}
+    gaps, novelties = {}, []
 
     class Measure(SupervisedPlugin):
         def before_train_dataset_adaptation(self, strategy, **kwargs):
@@ -155,8 +156,10 @@ def test_decisions_tell_the_gap_of_every_head():
             with torch.no_grad():
                 f = model.features(x)
                 right = [float((head(f).argmax(1) == y).float().mean()) for head in model.heads]
+                sure = [float(head(f).softmax(1).amax(1).mean()) for head in model.heads]
             model.train()
             gaps[strategy.clock.train_exp_counter] = right
+            novelties.append(1 - max(sure, default=0.0))
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     strategy = Naive(model=model, optimizer=optimizer, train_mb_size=16, plugins=[Measure(), plugin], evaluator=None)
@@ -169,6 +172,7 @@ def test_decisions_tell_the_gap_of_every_head():
     assert (expand["verdict"], expand["head"], expand["teacher"]) == ("expand", 1, None)
     assert [expand["gap"], expand["gap_0"]] == pytest.approx(gaps[1] * 2)
     assert expand["known"] == round(gaps[1][0] * SAMPLES)
+    assert [expand["novelty"], distill["novelty"]] == pytest.approx(novelties[1:])
     worst = gaps[2].index(min(gaps[2]))
     assert (distill["verdict"], distill["head"], distill["teacher"]) == ("distill", worst, worst)
     assert [distill["gap_0"], distill["gap_1"]] == pytest.approx(gaps[2])
@@ -203,7 +207,8 @@ def test_distillation_trains_the_chosen_head_only(choice):
         assert unchanged == (head != row["head"])
     assert all(torch.equal(teacher, spy.teachers[0]) for teacher in spy.teachers)
     assert torch.equal(spy.teachers[0], spy.states[2][f"heads.{row['head']}.weight"])
-    assert strategy.model.router.domain_head.tolist() == [0, 1, 2, row["head"]]
+    assert strategy.model.router.domain_head.tolist() == [0, 1, 2]
+    assert strategy.model.router.counts.sum(1).tolist() == [SAMPLES * (1 + (head == row["head"])) for head in range(3)]
 
 
 def test_distillation_acts_and_holds_the_head():
@@ -239,6 +244,39 @@ def test_no_statistics_are_kept_where_the_answer_needs_none():
     assert strategy.model.router_bytes() == 0
 
 
+def test_oracle_is_told_the_head_of_each_trained_experience_only():
+    seen = {}
+
+    class Told(SupervisedPlugin):
+        def before_eval_forward(self, strategy, **kwargs):
+            seen.setdefault(strategy.experience.current_experience, set()).add(strategy.model.told)
+
+    plugin, model, stream = DNNPlugin(expand_at=[1]), make_network(answer="oracle"), make_stream()
+    strategy = Naive(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        train_mb_size=16,
+        eval_mb_size=16,
+        plugins=[plugin, Told()],
+        evaluator=None,
+    )
+    for experience in stream.train_stream[:2]:
+        strategy.train(experience)
+    strategy.eval(stream.test_stream)
+    assert seen == {0: {0}, 1: {1}, 2: {None}}
+    strategy.train(stream.train_stream[2])
+    strategy.eval(stream.test_stream)
+    assert plugin.decisions[2]["verdict"] == "distill"
+    assert seen[2] == {None, plugin.decisions[2]["head"]}
+    assert model.told is None
+
+
+def test_answers_that_know_more_say_so():
+    remarks = {answer: DNN(answer=answer).remarks() for answer in get_args(Answer)}
+    assert {answer for answer, found in remarks.items() if found} == {"batch", "oracle"}
+    assert "transductive" in remarks["batch"][0] and "upper bound" in remarks["oracle"][0]
+
+
 def test_other_models_are_refused_with_a_clear_message():
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, CLASSES))
     with pytest.raises(TypeError, match=r"needs a .*DynamicNetwork, not a Sequential"):
@@ -269,7 +307,7 @@ def test_strategy_wraps_the_runs_model_and_passes_its_settings():
         {"distill_head": "oldest"},
         {"distill_weight": -1},
         {"temperature": 0},
-        {"answer": "oracle"},
+        {"answer": "loudest"},
         {"shrinkage": 0},
         {"shrinkage": "auto"},
         {"router_temperature": 0},

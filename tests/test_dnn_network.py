@@ -15,10 +15,11 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from strategies import dnn_answers
 from strategies.dnn_network import DynamicNetwork
 from strategies.dnn_router import GaussianRouter
 
-RULES = ("prototype", "agreement", "confidence", "mean", "newest")
+RULES = ("prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle")
 WIDTH, CLASSES = 5, 3
 
 
@@ -85,11 +86,33 @@ def test_router_scores_are_linear_discriminant_analysis(seed, domains, shrinkage
     assert torch.allclose(router.head_weights(scores, domains).double(), by_domain, atol=1e-4)
 
 
+def test_domains_of_one_head_are_one_domain():
+    data = gaussians(3, 20, 4, missing=True)  # two of three classes in the later ones
+    apart, together = GaussianRouter(0.1), GaussianRouter(0.1)
+    for (x, y), head in zip(data, (0, 1, 0), strict=True):
+        apart.record([(x, y)], CLASSES, head)
+    joined = [torch.cat(parts) for parts in zip(data[0], data[2], strict=True)]
+    for (x, y), head in ((data[1], 1), (joined, 0)):
+        together.record([(x, y)], CLASSES, head)
+    assert (apart.domain_head.tolist(), together.domain_head.tolist()) == ([0, 1], [1, 0])
+    assert torch.equal(apart.counts, together.counts.flip(0))
+    assert torch.allclose(apart.means, together.means.flip(0), atol=1e-6)
+    assert torch.allclose(apart.scatter, together.scatter, rtol=1e-5, atol=1e-4)
+
+
+def test_statistics_keep_one_half_of_the_symmetric_scatter():
+    router = GaussianRouter()
+    for head, (x, y) in enumerate(gaussians(2, 20, 0)):
+        router.record([(x, y)], CLASSES, head)
+    counts, means, scatter, owners = 2 * CLASSES * 8, 2 * CLASSES * WIDTH * 4, WIDTH * (WIDTH + 1) // 2 * 4, 2 * 8
+    assert router.statistics_bytes() == counts + means + scatter + owners
+
+
 def test_oas_covariance_is_scikit_learns():
     data = gaussians(2, 30, 0, width=12)
     router = GaussianRouter("oas")
-    for x, y in data:
-        router.record([(x, y)], CLASSES, 0)
+    for head, (x, y) in enumerate(data):
+        router.record([(x, y)], CLASSES, head)
     centred = torch.cat([x - torch.stack([x[y == k].mean(0) for k in range(CLASSES)])[y] for x, y in data])
     expected, share = oas(centred.double().numpy(), assume_centered=True)
     assert 0 < share < 1
@@ -150,24 +173,41 @@ def test_prototype_routes_where_confidence_does_not():
 def test_answers_equal_a_loop_over_images_and_heads(rule, linear):
     data = gaussians(3, 20, 5)
     model = network(rule, linear=linear, data=data, router_temperature=2.0)
-    model.router.record([data[1]], CLASSES, 0)  # a fourth domain, whose head has two
     x = torch.randn(9, WIDTH)
     found = model(x).exp()
     assert torch.allclose(found.sum(1), torch.ones(9), atol=1e-5)
-    scores = nn.functional.linear(x, model.router.weight, model.router.bias).view(9, 4, CLASSES)
-    owner = [0, 1, 2, 0]
+    scores = nn.functional.linear(x, model.router.weight, model.router.bias).view(9, 3, CLASSES)
+    surest = torch.stack([head(x).softmax(1).amax(1).mean() for head in model.heads]).argmax()
     for image in range(9):
         p = torch.stack([head(x[image]).softmax(0) for head in model.heads])
         domain = (scores[image].logsumexp(1) / 2).softmax(0)
-        agreement = sum((scores[image, d] / 2).exp() * p[owner[d]] for d in range(4))
+        agreement = sum((scores[image, d] / 2).exp() * p[d] for d in range(3))
         expected = {
-            "prototype": sum(domain[d] * p[owner[d]] for d in range(4)),
+            "prototype": sum(domain[d] * p[d] for d in range(3)),
             "agreement": agreement / agreement.sum(),
             "confidence": p[p.amax(1).argmax()],
+            "batch": p[surest],
             "mean": p.mean(0),
             "newest": p[2],
+            "oracle": agreement / agreement.sum(),
         }[rule]
         assert torch.allclose(found[image], expected, atol=1e-5)
+
+
+def test_batch_takes_one_head_for_all_and_confidence_one_for_each():
+    p = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.05, 0.95]], [[0.5, 0.5], [0.6, 0.4]]])
+    assert torch.allclose(dnn_answers.batch(p.log()).exp(), p[:, 1])  # means of the maxima: 0.667 and 0.783
+    assert torch.allclose(dnn_answers.confidence(p.log()).exp(), torch.stack([p[0, 0], p[1, 1], p[2, 1]]))
+    assert torch.allclose(dnn_answers.mean(p.log()).exp(), p.mean(1))
+
+
+@pytest.mark.parametrize("told", [0, 2])
+def test_oracle_answers_with_the_head_it_is_told(told):
+    model, x = network("oracle", data=gaussians(3, 20, 5)), torch.randn(4, WIDTH)
+    blind = model(x)
+    model.told = told
+    assert torch.equal(model(x), model.heads[told](x).log_softmax(1))
+    assert not torch.allclose(model(x), blind)
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -179,7 +219,7 @@ def test_one_head_answers_alone_whatever_the_rule(rule):
     assert torch.equal(model(x), model.heads[0](x).log_softmax(1))
 
 
-@pytest.mark.parametrize("rule", ["prototype", "agreement", "mean", "confidence"])
+@pytest.mark.parametrize("rule", ["prototype", "agreement", "mean", "confidence", "batch"])
 def test_twelve_linear_heads_are_one_matrix_product(rule):
     model = network(rule, heads=12, data=gaussians(12, 12, 0))
     x = torch.randn(2, WIDTH)
@@ -255,5 +295,5 @@ def test_only_the_active_head_trains_and_a_frozen_backbone_stays():
 
 
 def test_unknown_answer_is_refused():
-    with pytest.raises(ValueError, match="'oracle' is none of prototype"):
-        network("oracle")
+    with pytest.raises(ValueError, match="'loudest' is none of prototype"):
+        network("loudest")

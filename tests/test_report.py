@@ -286,6 +286,24 @@ def test_best_is_bold_with_ties_and_the_best_without_replay(tmp_path: Path) -> N
     assert "<sup>†</sup>joint keeps 1\N{NARROW NO-BREAK SPACE}920 images of earlier experiences." in text
 
 
+def test_a_remark_is_a_footnote_and_keeps_a_strategy_out_of_the_best(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    for label, final in (("told", 0.79), ("fair", 0.6), ("poor", 0.5)):
+        for seed in (0, 1):
+            folder.run(label, seed, accuracy_matrix(3, seed, final, 0.1), "naive" if label == "poor" else "dnn")
+    folder.suite["strategies"]["told"]["remarks"] = ["an upper bound: it is told the task"]
+    write_report(folder.write())
+    table = (tmp_path / "out" / "report" / "tables" / "comparison.md").read_text()
+    rows = {line.split(" |")[0].strip("| "): line for line in table.splitlines() if line.startswith("|")}
+    assert "told<sup>a</sup>" in rows and "- <sup>a</sup>an upper bound: it is told the task." in table
+    last = {name.partition("<")[0]: line.split("|")[3] for name, line in rows.items()}
+    assert "**" not in rows["told<sup>a</sup>"].partition("|")[2].split("|")[2]
+    assert "**" not in last["told"] and "**" in last["fair"]
+    page = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert "fair has the highest accuracy" in page and "fair wins against poor" in page
+    assert "told wins" not in page
+
+
 def test_dnn_that_loses_is_said_to_lose(tmp_path: Path) -> None:
     """Label and type differ: what counts is the type. Verdicts are paired by seed."""
     folder = Folder(tmp_path / "out")

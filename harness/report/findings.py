@@ -26,6 +26,7 @@ def headlines(stored: Stored, summary: Summary) -> list[str]:
     states = stored.runs["status"]
     scores = {label: summary[label]["accuracy_last"] for label in stored.labels}
     known = {label: score for label, score in scores.items() if not np.isnan(score.mean)}
+    known = {label: score for label, score in known.items() if not stored.remarks(label)} or known
     sentences = []
     if not (states == "done").all():
         sentences.append(
@@ -97,6 +98,8 @@ def duels(stored: Stored, summary: Summary, strategy: str = "dnn") -> list[Duel]
     ours = of_type(stored, strategy)
     found = []
     for label in ours:
+        if stored.remarks(label):
+            continue  # it knows more than its rivals may
         own = by_seed(stored, label, "accuracy_last")
         for baseline in stored.labels:
             other = by_seed(stored, baseline, "accuracy_last")

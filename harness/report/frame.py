@@ -75,6 +75,10 @@ class Stored:
             return {}
         return {str(label): value if isinstance(value, dict) else {} for label, value in strategies.items()}
 
+    def remarks(self, label: str) -> list[str]:
+        """What must be known of a strategy before it is compared, as suite.yaml has it."""
+        return [str(remark) for remark in self.settings.get(label, {}).get("remarks") or []]
+
     def done(self, label: str) -> pd.DataFrame:
         """The finished runs of one strategy, by seed; the only ones that tables and plots count."""
         mine = (self.runs["strategy"] == label) & (self.runs["status"] == "done")

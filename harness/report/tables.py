@@ -228,6 +228,7 @@ def _table(
     """A table with a row a strategy: intervals, best values in bold, daggers, footnotes for what is empty."""
     labels = stored.labels
     kept = {label: replay(summary, label) for label in labels}
+    remarks = {label: stored.remarks(label) for label in labels}
     intervals = {label: [column.interval(label) for column in columns] for label in labels}
     footnotes: dict[str, str] = {}
 
@@ -238,7 +239,8 @@ def _table(
     for position, column in enumerate(columns):
         found = {label: intervals[label][position] for label in labels}
         decimals = _decimals(found.values()) if column.decimals is None else column.decimals
-        best = _best({label: round(found[label].mean, decimals) for label in labels}, column.better, kept)
+        plain = {label: round(found[label].mean, decimals) for label in labels if not remarks[label]}
+        best = _best(plain, column.better, kept)
         for label in labels:
             interval, done = found[label], len(stored.done(label))
             if np.isnan(interval.mean):
@@ -259,10 +261,13 @@ def _table(
         runs_of = stored.runs["strategy"] == label
         done, total = len(stored.done(label)), int(runs_of.sum())
         count = str(done) if done == total else f"{done} of {total}"
-        rows.append([Cell(label, mark=DAGGER if kept[label] else ""), Cell(count), *cells[label]])
+        marks = [DAGGER] * bool(kept[label]) + [mark(remark) for remark in remarks[label]]
+        rows.append([Cell(label, mark=" ".join(marks)), Cell(count), *cells[label]])
 
     keepers = [label for label in labels if kept[label]]
-    notes = [Note(INTERVAL + ("; also the best that keeps no images." if keepers else "."))]
+    also = "; also the best that keeps no images" if keepers else ""
+    aside = "; a strategy with a letter beside its name is left out of this" if any(remarks.values()) else ""
+    notes = [Note(f"{INTERVAL}{also}{aside}.")]
     notes += [
         Note(f"{label} keeps {number(kept[label], 0)} images of earlier experiences.", DAGGER) for label in keepers
     ]

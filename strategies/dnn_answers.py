@@ -1,0 +1,36 @@
+"""Rules that need no statistics of the features: which of several heads answers, from their log-probabilities."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+
+def confidence(log_p: torch.Tensor) -> torch.Tensor:
+    """For each image the head with the highest maximal probability.
+
+    log_p : log-probabilities (batch, heads, classes). Returns (batch, classes).
+    """
+    surest = log_p.amax(dim=2).argmax(dim=1)
+    return log_p.take_along_dim(surest[:, None, None], dim=1).squeeze(1)
+
+
+def batch(log_p: torch.Tensor) -> torch.Tensor:
+    """For all images of the batch the one head whose maximal probabilities have the highest mean over it.
+
+    Transductive: an image's answer depends on the images it comes with, and rests on their being of one domain. A
+    batch of one image is answered as by `confidence`.
+
+    log_p : log-probabilities (batch, heads, classes). Returns (batch, classes).
+    """
+    surest = log_p.exp().amax(dim=2).mean(dim=0).argmax()
+    return log_p.index_select(1, surest[None]).squeeze(1)
+
+
+def mean(log_p: torch.Tensor) -> torch.Tensor:
+    """The mean of all heads' probabilities.
+
+    log_p : log-probabilities (batch, heads, classes). Returns (batch, classes).
+    """
+    return log_p.logsumexp(dim=1) - math.log(log_p.shape[1])
