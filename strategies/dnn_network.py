@@ -42,6 +42,8 @@ class DynamicNetwork(nn.Module):
     heads : ModuleList of all heads, oldest first.
     active : index of the head in training.
     last_features : what the active head saw in the last forward pass in training mode, detached, or None.
+    watch : if set, called in evaluation mode wherever several heads are weighed, with their log-probabilities
+        (batch, heads, classes) and the router's scores (batch, D * K) or None.
     """
 
     _new_head: Callable[[], nn.Module]
@@ -64,6 +66,7 @@ class DynamicNetwork(nn.Module):
         self.answer = answer
         self.active = 0
         self.last_features: torch.Tensor | None = None
+        self.watch: Callable[[torch.Tensor, torch.Tensor | None], None] | None = None
         self._new_head = new_head
         self._stack: tuple[list[tuple[torch.Tensor, int]], torch.Tensor, torch.Tensor] | None = None
 
@@ -81,6 +84,8 @@ class DynamicNetwork(nn.Module):
         routed = self.answer in ROUTED and self.router.domains > 0
         logits, scores = self._logits_and_scores(features, routed)
         log_p = logits.log_softmax(dim=2)
+        if self.watch is not None:
+            self.watch(log_p, scores)
         if self.answer == "confidence":
             surest = log_p.amax(dim=2).argmax(dim=1)
             return log_p.take_along_dim(surest[:, None, None], dim=1).squeeze(1)
