@@ -26,7 +26,7 @@ WIDE, HIGH = 0.43, 0.36
 
 @dataclass(frozen=True)
 class Lane:
-    """One head: the experience it was made for, the head it was copied from (None: fresh), those it was distilled on."""
+    """A head: the experience it was made for, the head it was copied from (None: fresh), those it was distilled on."""
 
     head: int
     birth: int
@@ -60,9 +60,11 @@ def structure(decisions: pd.DataFrame, answers: pd.DataFrame | None, experiences
     if not set(needed) <= set(decisions.columns):
         return None
     table = decisions.dropna(subset=needed).sort_values("experience", kind="stable")
+    columns = experiences or len(table)
+    # At most one head is made for each experience: other indices are damage, and would make a picture of any size
+    table = table[table["experience"].between(0, columns - 1) & table["head"].between(0, columns - 1)]
     if table.empty:
         return None
-    columns = max(experiences, int(table["experience"].max()) + 1)
     heads = int(table["head"].max()) + 1
     births: dict[int, tuple[int, int | None]] = {}
     distilled: dict[int, list[int]] = {}
@@ -75,7 +77,7 @@ def structure(decisions: pd.DataFrame, answers: pd.DataFrame | None, experiences
             distilled.setdefault(head, []).append(step)
             if record.get("samples", 0) > 0:
                 known[step] = record.get("known", np.nan) / record["samples"]
-        else:
+        elif record["verdict"] in ("base", "expand"):
             source = record.get("source" if "source" in table else "teacher", np.nan)
             births.setdefault(head, (step, None if pd.isna(source) else int(source)))
     lanes = [Lane(head, *births[head], tuple(distilled.get(head, ()))) for head in sorted(births)]
@@ -120,8 +122,9 @@ def draw(stored: Stored, folder: Path) -> list[Plot]:
 def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored, folder: Path, name: str) -> Plot:
     heads, columns = timeline.gaps.shape
     cell, font = (0.62, 9.0) if columns <= 14 else (0.44, 8.0) if columns <= 26 else (0.33, 7.0)
-    lane = 0.4 if heads <= 10 else 0.3
-    width, upper, lower = cell * columns, lane * (heads + 1), lane * heads
+    cell = min(max(cell, 4 / columns), 1.2)  # few columns are no narrower than the words above them
+    lane = 0.4 if heads <= 10 else 0.28
+    width, upper, lower = cell * columns, lane * (heads + 1), 0.8 * lane * heads
     two = timeline.shares is not None
     left, bottom, between = 1.2, 1.3, 0.55
     height = bottom + upper + (lower + between if two else 0) + 0.9
@@ -131,11 +134,9 @@ def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored
     _lanes(top, timeline, font)
     top.set_title(f"{short(label, 50)}, seed {seed}", fontsize=11, loc="left", pad=26)
     _key(top)
-    norm = Normalize(0, 100)
-    tall = min(max(upper - lane, 1.3), 2.6)
-    colour_bar = axes_at(figure, left + width + 0.2, height - 0.9 - upper, 0.14, tall)
-    bar(figure, norm, colour_bar)
-    colour_bar.set_ylabel("accuracy before\ntraining (%)", fontsize=9)
+    beside = axes_at(figure, left + width + 0.2, height - 0.9 - upper, 0.14, min(upper, 2.6))
+    bar(figure, Normalize(0, 100), beside)
+    beside.set_ylabel("accuracy before\ntraining (%)", fontsize=9)
     lowest = top
     if timeline.shares is not None:
         lowest = axes_at(figure, left, bottom, width, lower)
