@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
@@ -128,25 +130,28 @@ def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored
     two = timeline.shares is not None
     left, bottom, between = 1.2, 1.3, 0.55
     height = bottom + upper + (lower + between if two else 0) + 0.9
-    figure = Figure(figsize=(left + max(width, 3.5) + 1.2, height))
+    figure = Figure(figsize=(left + max(width, 4.7) + 1.2, height))
     names = [*stored.names, *(f"experience {step}" for step in range(len(stored.names), columns))]
     top = axes_at(figure, left, height - 0.9 - upper, width, upper)
     _lanes(top, timeline, font)
     top.set_title(f"{short(label, 50)}, seed {seed}", fontsize=11, loc="left", pad=26)
-    _key(top)
-    beside = axes_at(figure, left + width + 0.2, height - 0.9 - upper, 0.14, min(upper, 2.6))
-    bar(figure, Normalize(0, 100), beside)
-    beside.set_ylabel("accuracy before\ntraining (%)", fontsize=9)
+    _key(top, _copied(timeline))
+    if np.isfinite(timeline.gaps).any():
+        tall = min(max(upper - lane, 1.2), 2.6)  # down from the first lane; below there is room
+        beside = axes_at(figure, left + max(width, 4.7) + 0.2, height - 0.9 - lane - tall, 0.14, tall)
+        bar(figure, Normalize(0, 100), beside)
+        beside.set_ylabel("accuracy before\ntraining (%)", fontsize=9)
     lowest = top
     if timeline.shares is not None:
         lowest = axes_at(figure, left, bottom, width, lower)
         _answers(lowest, timeline.shares, font)
         after = names[timeline.after] if timeline.after is not None and timeline.after < columns else "the last one"
-        lowest.set_title(f"test images answered by each head after {short(after, 26)} (%)", fontsize=10, loc="left")
+        lowest.set_title(f"test images answered by each head after {short(after, 22)} (%)", fontsize=10, loc="left")
         top.set_xticks([])
     at, shown = ticks(names, 60)
     lowest.set_xticks(at, shown, rotation=45, ha="right", rotation_mode="anchor", fontsize=9 if columns <= 14 else 8)
-    return save(figure, folder, name, _caption(two, seed, runs), _told(timeline, label, seed, names))
+    caption = _caption(timeline, seed, runs, stored.settings.get(label, {}))
+    return save(figure, folder, name, caption, _told(timeline, label, seed, names))
 
 
 def _frame(axes: Axes, heads: int, columns: int, above: int) -> None:
@@ -204,12 +209,14 @@ def _lanes(axes: Axes, timeline: Timeline, font: float) -> None:
             _text(axes, step, -1, f"{100 * share:.0f}", font, GREY)
 
 
-def _key(axes: Axes) -> None:
-    handles = [
+def _key(axes: Axes, copied: bool) -> None:
+    handles: list[Artist] = [
         Patch(facecolor="white", edgecolor=BORN, linewidth=1.8, label="new head"),
         Line2D([], [], color=BORN, linewidth=1.6, marker="o", markersize=3.6, markevery=[0], label="copied from"),
         Patch(facecolor="white", edgecolor="black", linewidth=2.2, label="trained by distillation"),
     ]
+    if not copied:
+        del handles[1]
     axes.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9,
         borderpad=0, borderaxespad=0.4, handlelength=1.5, columnspacing=1.4,
@@ -234,18 +241,25 @@ def share_colours() -> Colormap:
     return LinearSegmentedColormap.from_list("shares", ["#e3eef7", "#0072B2", "#003f66"])
 
 
-def _caption(shares: bool, seed: int, runs: int) -> str:
+def _caption(timeline: Timeline, seed: int, runs: int, settings: dict[str, Any]) -> str:
     which = f"seed {seed}" + (", the lowest of the finished ones" if runs > 1 else "")
+    below = settings.get("expand_below")
     text = (
         f"The heads of the dynamic network over the experiences, in one run ({which}). A cell's figure is the accuracy "
         "(%) of a head on the training images of the new experience before training on them, bold for the best: the "
-        "domain gap. A framed cell is where a head was trained by distillation, “new” where one was born, with a line "
-        "from the head it was copied from; “known” is the share of the images that the head distilled classified "
-        "correctly beforehand."
+        "domain gap. A framed cell is where a head was trained by distillation, “new” where one was born"
+        + (", with a line from the head it was copied from" if _copied(timeline) else "")
+        + "; “known” is the share of the images that the head distilled classified correctly beforehand."
     )
-    if shares:
-        text += " Below, the share of each experience's test images that each head answers in the end."
+    if isinstance(below, int | float) and settings.get("expand_at") is None:
+        text += f" A head is born where the best is below {100 * below:g} %."
+    if timeline.shares is not None:
+        text += " The lower part: the share of each experience's test images that each head answers in the end."
     return text
+
+
+def _copied(timeline: Timeline) -> bool:
+    return any(lane.source is not None for lane in timeline.lanes)
 
 
 def _told(timeline: Timeline, label: str, seed: int, names: list[str]) -> str:
