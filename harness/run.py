@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import os
 import random
+import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,7 +213,7 @@ def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
                 **_sizes(bench, strategy, store),
             }
         )
-        _write_decisions(strategy, directory)
+        _write_tables(strategy.plugins, directory)
     return strategy
 
 
@@ -260,20 +261,23 @@ def _write_checkpoint(bench: Workbench, model: nn.Module, directory: RunDirector
     write_bytes(directory.path / "checkpoint" / "model.safetensors", save(tensors))
 
 
-def _write_decisions(strategy: Any, directory: RunDirectory) -> None:
+def _write_tables(plugins: list[Any], directory: RunDirectory) -> None:
+    """Write <name>.csv for each of the plugins' `tables`. Raises ValueError for a name that is no plain file name."""
     import pandas as pd
 
     from harness.files import write_text
 
-    for rows in _decisions(strategy.plugins):
-        write_text(directory.path / "decisions.csv", pd.DataFrame(rows).convert_dtypes().to_csv(index=False))
-
-
-def _decisions(plugins: list[Any]) -> Iterator[list[Mapping[str, Any]]]:
+    tables: dict[str, list[Mapping[str, Any]]] = {}
     for plugin in plugins:
-        rows = getattr(plugin, "decisions", None)
-        if isinstance(rows, list) and rows:
-            yield rows
+        found = getattr(plugin, "tables", None)
+        # A plugin of Avalanche or of others may have an attribute of this name for purposes of its own
+        for name, rows in found.items() if isinstance(found, dict) else ():
+            if isinstance(rows, list) and rows:
+                tables.setdefault(str(name), []).extend(rows)
+    for name, rows in tables.items():
+        if not re.fullmatch("[a-z0-9_]+", name):
+            raise ValueError(f"a table may not be called {name!r}: only a-z, 0-9 and _")
+        write_text(directory.path / f"{name}.csv", pd.DataFrame(rows).convert_dtypes().to_csv(index=False))
 
 
 def _synchronise(device: torch.device) -> None:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from strategies.base import Context, Strategy
 from strategies.data import batches
 from strategies.dnn_network import ROUTED, Answer, DynamicNetwork
+from strategies.dnn_watch import AnswerPlugin
 
 HeadInit = Literal["best", "fresh"]
 DistillHead = Literal["best", "worst", "newest"]
@@ -40,10 +41,13 @@ class DNNPlugin(SupervisedPlugin):
     Attributes
     ----------
     decisions : one dict an experience: experience; verdict (base, expand, distill); head (index of the one
-        trained); teacher (index of the head distilled, or None); gap (accuracy of the best head before
-        training, in 0..1, or None); gap_0, gap_1, … (that of each head); novelty (what the gap looks like without
-        labels: 1 - the highest mean over the new data of a head's maximal probabilities); known (samples that the
-        teacher, or else the best head, classifies correctly); samples.
+        trained); teacher (index of the head distilled, or None); source (index of the head that a new one was
+        copied from, or None); gap (accuracy of the best head before training, in 0..1, or None); gap_0,
+        gap_1, … (that of each head); novelty (what the gap looks like without labels: 1 - the highest mean over
+        the new data of a head's maximal probabilities); known (samples that the teacher, or else the best head,
+        classifies correctly); samples; after the experience heads (how many there are), heads_mb (their parameters)
+        and router_mb (statistics kept to choose a head), 10^6 bytes.
+    tables : the decisions, for the harness to store.
     replay_samples : 0.
     """
 
@@ -67,6 +71,7 @@ class DNNPlugin(SupervisedPlugin):
         self.distill_weight = distill_weight
         self.temperature = temperature
         self.decisions: list[dict[str, Any]] = []
+        self.tables = {"decisions": self.decisions}
         self.replay_samples = 0
         self.teacher: nn.Module | None = None
 
@@ -77,7 +82,7 @@ class DNNPlugin(SupervisedPlugin):
         row: dict[str, Any] = {"experience": strategy.clock.train_exp_counter, "samples": len(data)}
         self.teacher = None
         if row["experience"] == 0:
-            row |= {"verdict": "base", "head": 0, "teacher": None, "gap": None, "known": 0}
+            row |= {"verdict": "base", "head": 0, "teacher": None, "source": None, "gap": None, "known": 0}
         else:
             gaps, novelty = measure_heads(strategy, data)
             row |= self._choose(model, gaps, row["experience"], len(data)) | {"novelty": novelty}
@@ -99,6 +104,7 @@ class DNNPlugin(SupervisedPlugin):
             "verdict": "expand" if expand else "distill",
             "head": head,
             "teacher": None if expand else source,
+            "source": source if expand and self.head_init == "best" else None,
             "known": round(gaps[source] * samples),
         }
 
@@ -125,6 +131,12 @@ class DNNPlugin(SupervisedPlugin):
         model.last_features = None
         if model.answer in ROUTED:
             model.record_domain(batches(strategy, strategy.experience.dataset.eval()))
+        size = sum(p.numel() * p.element_size() for p in model.heads.parameters())
+        self.decisions[-1] |= {
+            "heads": len(model.heads),
+            "heads_mb": size / 1e6,
+            "router_mb": model.router_bytes() / 1e6,
+        }
 
 
 def _network(strategy: Any) -> DynamicNetwork:
@@ -255,4 +267,4 @@ class DNN(Strategy, name="dnn"):
             self.distill_weight,
             self.temperature,
         )
-        return [plugin]
+        return [plugin, AnswerPlugin()]

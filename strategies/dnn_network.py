@@ -45,6 +45,8 @@ class DynamicNetwork(nn.Module):
     active : index of the head in training.
     told : index of the head that `oracle` is to use, set from outside; None if it is not known.
     last_features : what the active head saw in the last forward pass in training mode, detached, or None.
+    watch : if set, called in evaluation mode wherever several heads are weighed, with their log-probabilities
+        (batch, heads, classes) and the router's scores (batch, D * K) or None.
     """
 
     _new_head: Callable[[], nn.Module]
@@ -68,6 +70,7 @@ class DynamicNetwork(nn.Module):
         self.active = 0
         self.told: int | None = None
         self.last_features: torch.Tensor | None = None
+        self.watch: Callable[[torch.Tensor, torch.Tensor | None], None] | None = None
         self._new_head = new_head
         self._stack: tuple[list[tuple[torch.Tensor, int]], torch.Tensor, torch.Tensor] | None = None
 
@@ -87,6 +90,8 @@ class DynamicNetwork(nn.Module):
         routed = self.answer in ROUTED and self.router.domains > 0
         logits, scores = self._logits_and_scores(features, routed)
         log_p = logits.log_softmax(dim=2)
+        if self.watch is not None:
+            self.watch(log_p, scores)
         if scores is None:
             rule = {"confidence": dnn_answers.confidence, "batch": dnn_answers.batch}
             return rule.get(self.answer, dnn_answers.mean)(log_p)

@@ -119,6 +119,7 @@ def test_heads_grow_old_ones_stay_and_new_ones_train(task_aware, head_init):
     assert not torch.equal(second["heads.1.weight"], first["heads.0.weight"])
     assert spy.optimized == [True, True, True]
     assert torch.equal(spy.starts[1], first["heads.0.weight"]) == (head_init == "best")
+    assert plugin.decisions[1]["source"] == (0 if head_init == "best" else None)
     gaps = [plugin.decisions[2][f"gap_{head}"] for head in range(2)]
     best = second[f"heads.{gaps.index(max(gaps))}.weight"]
     assert torch.equal(spy.starts[2], best) == (head_init == "best")
@@ -166,15 +167,20 @@ def test_decisions_tell_the_gap_of_every_head():
     for experience in stream.train_stream:
         strategy.train(experience)
     base, expand, distill = plugin.decisions
-    assert base == {"experience": 0, "verdict": "base", "head": 0, "teacher": None, "gap": None, "known": 0} | {
-        "samples": SAMPLES
-    }
-    assert (expand["verdict"], expand["head"], expand["teacher"]) == ("expand", 1, None)
+    assert base == {"experience": 0, "samples": SAMPLES, "verdict": "base", "head": 0, "known": 0} | {
+        "teacher": None, "source": None, "gap": None, "heads": 1,
+        "heads_mb": 4 * (WIDTH + 1) * CLASSES / 1e6, "router_mb": base["router_mb"],
+    }  # fmt: skip
+    sizes = [(row["heads"], row["heads_mb"] / base["heads_mb"]) for row in plugin.decisions]
+    assert sizes == [(1, 1), (2, 2), (2, 2)]
+    assert 0 < base["router_mb"] < expand["router_mb"] < distill["router_mb"] == model.router_bytes() / 1e6
+    assert (expand["verdict"], expand["head"], expand["teacher"], expand["source"]) == ("expand", 1, None, 0)
     assert [expand["gap"], expand["gap_0"]] == pytest.approx(gaps[1] * 2)
     assert expand["known"] == round(gaps[1][0] * SAMPLES)
     assert [expand["novelty"], distill["novelty"]] == pytest.approx(novelties[1:])
     worst = gaps[2].index(min(gaps[2]))
     assert (distill["verdict"], distill["head"], distill["teacher"]) == ("distill", worst, worst)
+    assert distill["source"] is None
     assert [distill["gap_0"], distill["gap_1"]] == pytest.approx(gaps[2])
     assert distill["gap"] == pytest.approx(max(gaps[2]))
     assert distill["known"] == round(min(gaps[2]) * SAMPLES)
@@ -289,7 +295,7 @@ def test_strategy_wraps_the_runs_model_and_passes_its_settings():
     new_head = lambda: nn.Linear(WIDTH, CLASSES)  # noqa: E731
     context = Context(model, new_head, CLASSES, WIDTH, 3, torch.device("cpu"), 0, lambda *parts: parts)
     config = STRATEGIES.get("dnn")(expand_at=[1], answer="mean", distill_weight=3.0, shrinkage=0.2)
-    wrapped, (plugin,) = config.build(context)
+    wrapped, (plugin, _) = config.build(context)
     assert wrapped.heads[0] is model.head  # so its first experience is fine-tuning's
     assert (wrapped.answer, wrapped.router.shrinkage) == ("mean", 0.2)
     assert (plugin.expand_at, plugin.distill_weight) == ([1], 3.0)

@@ -188,7 +188,7 @@ def test_every_promised_file_is_there(full: Path) -> None:
         f"{name}.{ending}" for name in tables for ending in ("md", "tex", "csv")
     }
     plots = {f"matrix_{label}" for label in ("dnn", "naive", "ewc", "lwf", "joint")}
-    plots |= {"matrices", "curves", "forgetting", "latency", "decisions"}
+    plots |= {"matrices", "curves", "forgetting", "latency", "timeline_dnn"}
     assert {path.name for path in (report / "plots").iterdir()} == {
         f"{name}.{ending}" for name in plots for ending in ("png", "svg")
     }
@@ -470,8 +470,9 @@ def test_decisions_are_drawn_from_the_lowest_seed(tmp_path: Path) -> None:
             ],
         )  # fmt: skip
     page = page_of(folder.write())
-    assert "dnn, seed 2: experience 0 base head 0, experience 1 expand head 1" in page
-    assert ">20</text>" in (folder.out / "report/plots/decisions.svg").read_text()
+    told = "head 0 made for illumination 1; head 1 made for illumination 2 from head 0"
+    assert f"Timeline of dnn, seed 2: {told}" in page
+    assert ">20</text>" in (folder.out / "report/plots/timeline_dnn.svg").read_text()
 
 
 def test_column_of_a_later_version_is_computed_from_the_matrix(tmp_path: Path) -> None:

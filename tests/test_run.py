@@ -80,6 +80,9 @@ def test_a_suite_writes_everything_the_design_lists(suite_file: Callable[..., Pa
     naive = results[results.strategy == "naive"].iloc[0]
     assert naive.state_mb == 0 and naive.replay_samples == 0 and naive.heads == 1
     assert (only(out, "dnn") / "decisions.csv").is_file()
+    answers = pd.read_csv(only(out, "dnn") / "answers.csv")
+    sums = answers.groupby(["after_experience", "test_experience"]).share.sum()
+    assert len(sums) == 81 and np.allclose(sums, 1)
     for name in ("comparison.md", "comparison.tex", "comparison.csv"):
         assert (out / "report" / "tables" / name).is_file()
 

@@ -45,9 +45,9 @@ class Stored:
     """What a suite wrote to its folder, as read back.
 
     `runs`: one row a run, columns as in results.csv. `names`: the experiences in order. `matrices`: run_id
-    → accuracy matrix (T, T) in fractions, NaN where not measured. `environments`, `latencies`, `decisions`:
-    run_id → env.json, latency.json and decisions.csv, for the runs that have one. `warnings`: sentences
-    about what does not fit.
+    → accuracy matrix (T, T) in fractions, NaN where not measured. `environments`, `latencies`, `decisions`,
+    `answers`: run_id → env.json, latency.json, decisions.csv and answers.csv, for the runs that have one.
+    `warnings`: sentences about what does not fit.
     """
 
     out: Path
@@ -60,6 +60,7 @@ class Stored:
     environments: dict[str, dict[str, Any]]
     latencies: dict[str, dict[str, Any]]
     decisions: dict[str, pd.DataFrame]
+    answers: dict[str, pd.DataFrame]
     warnings: list[str]
 
     @property
@@ -117,6 +118,7 @@ def read(out: Path) -> Stored:
     folders = {run: out / "runs" / run for run in runs["run_id"] if _is_plain(run)}
     environments = {run: _json(folder / "env.json") for run, folder in folders.items()}
     decisions = {run: _csv(folder / "decisions.csv") for run, folder in folders.items()}
+    answers = {run: _csv(folder / "answers.csv") for run, folder in folders.items()}
     stored = Stored(
         out=out,
         suite=_yaml(out / "suite.yaml"),
@@ -128,6 +130,7 @@ def read(out: Path) -> Stored:
         environments={run: content for run, content in environments.items() if content},
         latencies={run: found for run, folder in folders.items() if (found := _json(folder / "latency.json"))},
         decisions={run: table for run, table in decisions.items() if not table.empty},
+        answers={run: table for run, table in answers.items() if not table.empty},
         warnings=[],
     )
     stored.warnings.extend(_warnings(stored))

@@ -1,18 +1,15 @@
-"""Accuracy matrices and the decisions of dynamic networks, as coloured cells."""
+"""Accuracy matrices as coloured cells."""
 
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from harness.report.frame import Matrix, Stored
 from harness.report.plots import ticks
@@ -21,7 +18,6 @@ from harness.report.style import GREY, Plot, save, short
 ANNOTATED = 20
 """Up to this many experiences the cells carry figures; beyond, these would be too small to read."""
 PANELS_ANNOTATED = 9
-ARROW: dict[str, Any] = {"arrowstyle": "-|>", "color": "black", "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
 HOW_TO_READ = (
     "Row: after training on that experience; column: tested on it. Left of the white step are experiences "
     "seen so far, right of it future ones"
@@ -65,11 +61,11 @@ def _single(stored: Stored, label: str, matrix: Matrix, norm: Normalize, folder:
     size = len(matrix)
     side = float(np.clip(0.44 * size, 1.6, 9))
     figure = Figure(figsize=(side + 2.4, side + 1.6))
-    axes = _axes(figure, 1.2, 1.2, side, side)
+    axes = axes_at(figure, 1.2, 1.2, side, side)
     _cells(axes, matrix, norm, font=9 if size <= 14 else 7)
     _name_axes(axes, stored.names, 9)
     axes.set_title(short(label, 60), fontsize=11, loc="left")
-    _bar(figure, norm, _axes(figure, 1.2 + side + 0.15, 1.2, 0.14, side))
+    bar(figure, norm, axes_at(figure, 1.2 + side + 0.15, 1.2, 0.14, side))
     seeds = len(stored.stack(label))
     return save(
         figure,
@@ -92,16 +88,16 @@ def _all(stored: Stored, means: dict[str, Matrix], norm: Normalize, folder: Path
     figure = Figure(figsize=(width + 2, height + 1.5))
     for position, (label, matrix) in enumerate(means.items()):
         row, column = divmod(position, across)
-        axes = _axes(figure, 1.2 + column * (side + gap), 1.2 + (down - 1 - row) * (side + top), side, side)
+        axes = axes_at(figure, 1.2 + column * (side + gap), 1.2 + (down - 1 - row) * (side + top), side, side)
         _cells(axes, matrix, norm, font=8 if annotated else 0)
         axes.set_title(short(label, 40 if annotated else 24), fontsize=10.5, loc="left", pad=4)
         lowest = position + across >= len(means)
         _name_axes(axes, stored.names, 8.5, left=column == 0, bottom=lowest, limit=26 if annotated else 13, turn=90)
     bar_height = min(height - top, 4.0)
-    _bar(
+    bar(
         figure,
         norm,
-        _axes(figure, 1.2 + width - gap + 0.2, 1.2 + height - top - bar_height, 0.15, bar_height),
+        axes_at(figure, 1.2 + width - gap + 0.2, 1.2 + height - top - bar_height, 0.15, bar_height),
     )
     return save(
         figure,
@@ -113,7 +109,7 @@ def _all(stored: Stored, means: dict[str, Matrix], norm: Normalize, folder: Path
     )
 
 
-def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Axes at a place in inches."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
@@ -177,7 +173,7 @@ def _name_axes(
         axes.set_ylabel("after training on", color=GREY)
 
 
-def _bar(figure: Figure, norm: Normalize, axes: Axes) -> None:
+def bar(figure: Figure, norm: Normalize, axes: Axes) -> None:
     bar = figure.colorbar(ScalarMappable(norm, colour_map()), cax=axes)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.set_label("accuracy (%)")
@@ -186,94 +182,3 @@ def _bar(figure: Figure, norm: Normalize, axes: Axes) -> None:
 
 def _listed(values: Matrix) -> str:
     return ", ".join("unknown" if np.isnan(value) else f"{value:.0f}" for value in values)
-
-
-def decisions(stored: Stored, folder: Path) -> Plot | None:
-    """What dynamic networks did at each experience, the lowest seed of each; None where none stored any."""
-    panels = []
-    for label in stored.labels:
-        run = next((run for run in stored.done(label)["run_id"] if run in stored.decisions), None)
-        if run is not None:
-            seed = stored.done(label).set_index("run_id").loc[run, "seed"]
-            panels.append((f"{short(label, 50)}, seed {int(seed)}", stored.decisions[run]))  # type: ignore[arg-type]
-    needed = {"experience", "verdict", "head"}
-    panels = [(title, table) for title, table in panels if needed <= set(table.columns)]
-    if not panels:
-        return None
-    heads = [int(table["head"].max()) + 1 for _, table in panels]
-    columns = max(len(stored.names), 1)
-    across, cell, above = max(0.62 * columns, 2.5), 0.44, 0.75
-    figure = Figure(figsize=(across + 2.4, sum(heads) * cell + len(panels) * (cell + above) + 1.4))
-    bottom = 1.2
-    norm = Normalize(0, 100)
-    for position in reversed(range(len(panels))):
-        title, table = panels[position]
-        height = (heads[position] + 1) * cell
-        axes = _axes(figure, 1.2, bottom, across, height)
-        _timeline(axes, table, heads[position], columns, norm)
-        axes.set_title(title, fontsize=10.5, loc="left", pad=5)
-        at, names = ticks(stored.names)
-        axes.set_xticks(
-            at, names if position == len(panels) - 1 else [], rotation=45, ha="right", rotation_mode="anchor"
-        )
-        bottom += height + above
-    _bar(figure, norm, _axes(figure, 1.2 + across + 0.25, 1.2, 0.14, min(bottom - 1.2 - above, 2.6)))
-    return save(
-        figure,
-        folder,
-        "decisions",
-        "Decisions of the dynamic network, from left to right. A cell's figure is the accuracy (%) of a head on "
-        "the new experience before training: the domain gap. A black frame marks the head that was then trained "
-        "by distillation, “new” a head born there, the arrow the head that it was taught by or copied from; the "
-        "top row is the share of the new images that the teacher already knew.",
-        "Timeline of decisions: " + "; ".join(f"{title}: {_told(table)}" for title, table in panels),
-    )
-
-
-def _timeline(axes: Axes, table: pd.DataFrame, heads: int, columns: int, norm: Normalize) -> None:
-    """Heads from top to bottom, experiences from left to right; above them the known share."""
-    colours = colour_map()
-    for record in table.to_dict("records"):
-        step, head = int(record["experience"]), int(record["head"])
-        for other in range(heads):
-            gap = record.get(f"gap_{other}", np.nan)
-            if not pd.isna(gap):
-                fill = colours(norm(100 * gap))
-                axes.add_patch(Rectangle((step - 0.5, other - 0.5), 1, 1, facecolor=fill, edgecolor="white"))
-                axes.text(step, other, f"{100 * gap:.0f}", ha="center", va="center", color=ink(fill), fontsize=9)
-        if record["verdict"] == "distill":
-            axes.add_patch(
-                Rectangle((step - 0.46, head - 0.46), 0.92, 0.92, fill=False, edgecolor="black", lw=2.2, zorder=4)
-            )
-        else:
-            axes.text(step, head, "new", ha="center", va="center", fontsize=9, weight="bold", color="#a83b00")
-            axes.add_patch(
-                Rectangle((step - 0.46, head - 0.46), 0.92, 0.92, fill=False, edgecolor="#D55E00", lw=2.2, zorder=4)
-            )
-        teacher = record.get("teacher", np.nan)
-        if not pd.isna(teacher) and int(teacher) != head:
-            towards = np.sign(head - int(teacher))
-            axes.annotate(
-                "",
-                xy=(step + 0.3, head - 0.42 * towards),
-                xytext=(step + 0.3, int(teacher) + 0.3 * towards),
-                arrowprops=ARROW,
-                zorder=5,
-            )
-        known, samples = record.get("known", np.nan), record.get("samples", np.nan)
-        if not pd.isna(known) and not pd.isna(samples) and samples > 0 and record["verdict"] == "distill":
-            share = f"{100 * known / samples:.0f} %"
-            axes.text(step, -1, share, ha="center", va="center", fontsize=9, color=GREY)
-    axes.set_xlim(-0.5, columns - 0.5)
-    axes.set_ylim(heads - 0.5, -1.5)
-    axes.set_yticks(range(-1, heads), ["known", *(f"head {head}" for head in range(heads))])
-    axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def _told(table: pd.DataFrame) -> str:
-    return ", ".join(
-        f"experience {int(record['experience'])} {record['verdict']} head {int(record['head'])}"
-        for record in table.to_dict("records")
-    )

@@ -19,6 +19,7 @@ class Plots:
     matrices: Plot | None
     single: list[Plot]
     others: list[Plot]
+    timelines: list[Plot]
     omitted: list[str]
 
 
@@ -41,7 +42,7 @@ def write(out: Path) -> Path:
 def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
     """Write all plots there is data for, and remove those of an earlier report that are no longer made."""
     # Matplotlib is slow to import, and of no use to who only wants the tables.
-    from harness.report import heatmaps, plots, style
+    from harness.report import heatmaps, plots, style, timeline
 
     with style.plain_style():
         looks = style.looks(stored.labels)
@@ -55,14 +56,14 @@ def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
             ),
             "No finished run has a latency, so that plot is left out.": plots.latency(stored, means, looks, folder),
         }
-        decisions = heatmaps.decisions(stored, folder)
-    others = [plot for plot in (*wanted.values(), decisions) if plot is not None]
+        timelines = timeline.draw(stored, folder)
+    others = [plot for plot in wanted.values() if plot is not None]
     omitted = [sentence for sentence, plot in wanted.items() if plot is None]
-    kept = {plot.name for plot in (*single, *others, *filter(None, [together]))}
+    kept = {plot.name for plot in (*single, *others, *timelines, *filter(None, [together]))}
     for path in [*folder.glob("*.png"), *folder.glob("*.svg")]:
         if path.stem not in kept:
             path.unlink()
-    return Plots(together if len(single) > 1 else None, single, others, omitted)
+    return Plots(together if len(single) > 1 else None, single, others, timelines, omitted)
 
 
 def html(stored: Stored, means: summary.Summary, built: list[tables.Table], plots: Plots) -> str:

@@ -1,0 +1,278 @@
+"""The life of a dynamic network's heads: born when, from which, trained where, answering what."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from harness.report.frame import Matrix, Stored
+from harness.report.heatmaps import axes_at, bar, colour_map, file_names, ink
+from harness.report.plots import ticks
+from harness.report.style import GREY, Plot, save, short
+
+BORN = "#D55E00"
+BORN_TEXT = "#a83b00"
+FIGURES = 260
+"""Up to this many measured cells all carry figures; beyond, the best head's and the trained ones'."""
+WIDE, HIGH = 0.43, 0.36
+"""Half a cell, in columns and lanes; branches run in the gutters between the cells."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A head: the experience it was made for, the head it was copied from (None: fresh), those it was distilled on."""
+
+    head: int
+    birth: int
+    source: int | None
+    distilled: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What is drawn of one run with H heads and T experiences.
+
+    `gaps` (H, T): accuracy of each head on an experience's training images before training on it; `known` (T,): share
+    of them that the distilled head knew; both in 0..1, NaN where not measured. `shares` (H, T): share of the test
+    images of an experience that each head answers after the experience `after`, or None where that is not stored.
+    """
+
+    lanes: list[Lane]
+    gaps: Matrix
+    known: Matrix
+    shares: Matrix | None
+    after: int | None
+
+
+def structure(decisions: pd.DataFrame, answers: pd.DataFrame | None, experiences: int) -> Timeline | None:
+    """A run's decisions.csv and answers.csv as lanes and matrices; None where the former has no usable line.
+
+    A head whose making is not recorded has no lane. Older files have no `source`; there a `teacher` of a new head
+    is taken for it.
+    """
+    needed = ["experience", "verdict", "head"]
+    if not set(needed) <= set(decisions.columns):
+        return None
+    table = decisions.dropna(subset=needed).sort_values("experience", kind="stable")
+    columns = experiences or len(table)
+    # At most one head is made for each experience: other indices are damage, and would make a picture of any size
+    table = table[table["experience"].between(0, columns - 1) & table["head"].between(0, columns - 1)]
+    if table.empty:
+        return None
+    heads = int(table["head"].max()) + 1
+    births: dict[int, tuple[int, int | None]] = {}
+    distilled: dict[int, list[int]] = {}
+    gaps, known = np.full((heads, columns), np.nan), np.full(columns, np.nan)
+    for record in table.to_dict("records"):
+        step, head = int(record["experience"]), int(record["head"])
+        for other in range(heads):
+            gaps[other, step] = record.get(f"gap_{other}", np.nan)
+        if record["verdict"] == "distill":
+            distilled.setdefault(head, []).append(step)
+            if record.get("samples", 0) > 0:
+                known[step] = record.get("known", np.nan) / record["samples"]
+        elif record["verdict"] in ("base", "expand"):
+            source = record.get("source" if "source" in table else "teacher", np.nan)
+            births.setdefault(head, (step, None if pd.isna(source) else int(source)))
+    lanes = [Lane(head, *births[head], tuple(distilled.get(head, ()))) for head in sorted(births)]
+    shares, after = _shares(answers, heads, columns)
+    return Timeline(lanes, gaps, known, shares, after)
+
+
+def _shares(answers: pd.DataFrame | None, heads: int, columns: int) -> tuple[Matrix | None, int | None]:
+    needed = ["after_experience", "test_experience", "head", "share"]
+    if answers is None or not set(needed) <= set(answers.columns):
+        return None, None
+    answers = answers.dropna(subset=needed)
+    answers = answers[answers["head"].between(0, heads - 1) & answers["test_experience"].between(0, columns - 1)]
+    if answers.empty:
+        return None, None
+    after = int(answers["after_experience"].max())
+    last = answers[answers["after_experience"] == after]
+    shares = np.zeros((heads, columns))
+    shares[last["head"].to_numpy(dtype=int), last["test_experience"].to_numpy(dtype=int)] = last["share"]
+    shares[:, shares.sum(axis=0) == 0] = np.nan  # not tested on
+    return shares, after
+
+
+def draw(stored: Stored, folder: Path) -> list[Plot]:
+    """A timeline a strategy that stored decisions, of its finished run with the lowest seed."""
+    found = []
+    for label in stored.labels:
+        runs = stored.done(label)
+        for run, seed in zip(runs["run_id"], runs["seed"], strict=True):
+            if run in stored.decisions:
+                timeline = structure(stored.decisions[run], stored.answers.get(run), len(stored.names))
+                if timeline is not None:
+                    found.append((label, int(seed), len(runs), timeline))
+                break
+    names = file_names(label for label, *_ in found)
+    return [
+        _figure(timeline, label, seed, runs, stored, folder, f"timeline_{names[label]}")
+        for label, seed, runs, timeline in found
+    ]
+
+
+def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored, folder: Path, name: str) -> Plot:
+    heads, columns = timeline.gaps.shape
+    cell, font = (0.62, 9.0) if columns <= 14 else (0.44, 8.0) if columns <= 26 else (0.33, 7.0)
+    cell = min(max(cell, 4 / columns), 1.2)  # few columns are no narrower than the words above them
+    lane = 0.4 if heads <= 10 else 0.28
+    width, upper, lower = cell * columns, lane * (heads + 1), 0.8 * lane * heads
+    two = timeline.shares is not None
+    left, bottom, between = 1.2, 1.3, 0.55
+    height = bottom + upper + (lower + between if two else 0) + 0.9
+    figure = Figure(figsize=(left + max(width, 4.7) + 1.2, height))
+    names = [*stored.names, *(f"experience {step}" for step in range(len(stored.names), columns))]
+    top = axes_at(figure, left, height - 0.9 - upper, width, upper)
+    _lanes(top, timeline, font)
+    top.set_title(f"{short(label, 50)}, seed {seed}", fontsize=11, loc="left", pad=26)
+    _key(top, _copied(timeline))
+    if np.isfinite(timeline.gaps).any():
+        tall = min(max(upper - lane, 1.2), 2.6)  # down from the first lane; below there is room
+        beside = axes_at(figure, left + max(width, 4.7) + 0.2, height - 0.9 - lane - tall, 0.14, tall)
+        bar(figure, Normalize(0, 100), beside)
+        beside.set_ylabel("accuracy before\ntraining (%)", fontsize=9)
+    lowest = top
+    if timeline.shares is not None:
+        lowest = axes_at(figure, left, bottom, width, lower)
+        _answers(lowest, timeline.shares, font)
+        after = names[timeline.after] if timeline.after is not None and timeline.after < columns else "the last one"
+        lowest.set_title(f"test images answered by each head after {short(after, 22)} (%)", fontsize=10, loc="left")
+        top.set_xticks([])
+    at, shown = ticks(names, 60)
+    lowest.set_xticks(at, shown, rotation=45, ha="right", rotation_mode="anchor", fontsize=9 if columns <= 14 else 8)
+    caption = _caption(timeline, seed, runs, stored.settings.get(label, {}))
+    return save(figure, folder, name, caption, _told(timeline, label, seed, names))
+
+
+def _frame(axes: Axes, heads: int, columns: int, above: int) -> None:
+    axes.set_xlim(-0.5, columns - 0.5)
+    axes.set_ylim(heads - 0.5, -0.5 - above)
+    names = [f"head {head}" for head in range(heads)]
+    size = 9 if heads <= 10 else 8
+    axes.set_yticks(range(-above, heads), ["known (%)", *names] if above else names, fontsize=size)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _box(axes: Axes, column: int, lane: int, fill: object, edge: str = "none", line: float = 0) -> None:
+    axes.add_patch(
+        Rectangle(
+            (column - WIDE, lane - HIGH), 2 * WIDE, 2 * HIGH, facecolor=fill, edgecolor=edge, linewidth=line, zorder=3,
+        )  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def _text(axes: Axes, column: int, lane: int, text: str, font: float, colour: str, weight: str = "normal") -> None:
+    written = axes.text(
+        column, lane, text, ha="center", va="center_baseline", fontsize=font, color=colour, weight=weight, zorder=4
+    )
+    written.set_in_layout(False)  # it lies inside the axes: measuring it costs time and changes nothing
+
+
+def _lanes(axes: Axes, timeline: Timeline, font: float) -> None:
+    """Lanes from birth on; a cell where the head was measured; how it was made and where it was trained."""
+    heads, columns = timeline.gaps.shape
+    colours, gaps = colour_map(), timeline.gaps
+    _frame(axes, heads, columns, above=1)
+    measured = np.isfinite(gaps)
+    best = [int(np.nanargmax(gaps[:, step])) if measured[:, step].any() else -1 for step in range(columns)]
+    trained = {(lane.head, step) for lane in timeline.lanes for step in lane.distilled}
+    for head, step in np.argwhere(measured).tolist():
+        fill = colours(gaps[head, step])
+        distilled = (head, step) in trained
+        _box(axes, step, head, fill, "black" if distilled else "none", 2.2 if distilled else 0)
+        if measured.sum() <= FIGURES or distilled or best[step] == head:
+            weight = "bold" if best[step] == head else "normal"
+            _text(axes, step, head, f"{100 * gaps[head, step]:.0f}", font, ink(fill), weight)
+    for lane in timeline.lanes:
+        axes.plot([lane.birth, columns - 0.5], [lane.head] * 2, color="#a9afb6", linewidth=1.6, zorder=1)
+        _box(axes, lane.birth, lane.head, "white", BORN, 1.8)
+        _text(axes, lane.birth, lane.head, "new", font, BORN_TEXT, "bold")
+        if lane.source is not None:
+            gutter = lane.birth - 0.5
+            axes.plot([gutter] * 2, [lane.source, lane.head], color=BORN, linewidth=1.6, zorder=2)
+            axes.plot([gutter, lane.birth - WIDE], [lane.head] * 2, color=BORN, linewidth=1.6, zorder=2)
+            axes.plot(gutter, lane.source, marker="o", markersize=3.6, color=BORN, zorder=5)
+    for step, share in enumerate(timeline.known):
+        if np.isfinite(share):
+            _text(axes, step, -1, f"{100 * share:.0f}", font, GREY)
+
+
+def _key(axes: Axes, copied: bool) -> None:
+    handles: list[Artist] = [
+        Patch(facecolor="white", edgecolor=BORN, linewidth=1.8, label="new head"),
+        Line2D([], [], color=BORN, linewidth=1.6, marker="o", markersize=3.6, markevery=[0], label="copied from"),
+        Patch(facecolor="white", edgecolor="black", linewidth=2.2, label="trained by distillation"),
+    ]
+    if not copied:
+        del handles[1]
+    axes.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9,
+        borderpad=0, borderaxespad=0.4, handlelength=1.5, columnspacing=1.4,
+    )  # fmt: skip
+
+
+def _answers(axes: Axes, shares: Matrix, font: float) -> None:
+    """A cell a head and test experience, the darker the more of its images the head answers."""
+    heads, columns = shares.shape
+    colours = share_colours()
+    _frame(axes, heads, columns, above=0)
+    axes.set_facecolor("#f4f5f7")
+    for head, step in np.argwhere(shares > 0).tolist():
+        fill = colours(shares[head, step])
+        _box(axes, step, head, fill)
+        if shares[head, step] >= 0.005:
+            _text(axes, step, head, f"{100 * shares[head, step]:.0f}", font, ink(fill))
+
+
+def share_colours() -> Colormap:
+    """From nearly white to dark blue, one hue, unlike the map of accuracies."""
+    return LinearSegmentedColormap.from_list("shares", ["#e3eef7", "#0072B2", "#003f66"])
+
+
+def _caption(timeline: Timeline, seed: int, runs: int, settings: dict[str, Any]) -> str:
+    which = f"seed {seed}" + (", the lowest of the finished ones" if runs > 1 else "")
+    below = settings.get("expand_below")
+    text = (
+        f"The heads of the dynamic network over the experiences, in one run ({which}). A cell's figure is the accuracy "
+        "(%) of a head on the training images of the new experience before training on them, bold for the best: the "
+        "domain gap. A framed cell is where a head was trained by distillation, “new” where one was born"
+        + (", with a line from the head it was copied from" if _copied(timeline) else "")
+        + "; “known” is the share of the images that the head distilled classified correctly beforehand."
+    )
+    if isinstance(below, int | float) and settings.get("expand_at") is None:
+        text += f" A head is born where the best is below {100 * below:g} %."
+    if timeline.shares is not None:
+        text += " The lower part: the share of each experience's test images that each head answers in the end."
+    return text
+
+
+def _copied(timeline: Timeline) -> bool:
+    return any(lane.source is not None for lane in timeline.lanes)
+
+
+def _told(timeline: Timeline, label: str, seed: int, names: list[str]) -> str:
+    """The timeline in words."""
+    parts = []
+    for lane in timeline.lanes:
+        made = f"head {lane.head} made for {names[lane.birth]}"
+        if lane.source is not None:
+            made += f" from head {lane.source}"
+        if lane.distilled:
+            made += ", distilled on " + ", ".join(names[step] for step in lane.distilled)
+        if timeline.shares is not None:
+            mostly = [names[step] for step in np.flatnonzero(timeline.shares[lane.head] > 0.5)]
+            made += ", answers " + (", ".join(mostly) or "no experience for the most part")
+        parts.append(made)
+    return f"Timeline of {label}, seed {seed}: " + "; ".join(parts)

@@ -1,0 +1,316 @@
+"""The timeline of heads: which head answers what is counted, stored, and drawn with births and gaps."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from avalanche.benchmarks import benchmark_from_datasets
+from avalanche.benchmarks.utils import as_classification_dataset
+from avalanche.core import SupervisedPlugin
+from avalanche.training import Naive
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from harness.report import frame, style, timeline, write_report
+from harness.run import _write_tables
+from harness.store import RunDirectory
+from strategies.dnn import DNNPlugin
+from strategies.dnn_network import DynamicNetwork
+from strategies.dnn_watch import AnswerPlugin
+
+RULES = ("prototype", "agreement", "confidence", "mean", "newest")
+WIDTH, CLASSES, SAMPLES, DOMAINS = 6, 3, 36, 3
+
+# ---------------------------------------------------------------- counting
+
+
+class Outputs(SupervisedPlugin):
+    """Keeps what each evaluation answered, and the model as it was."""
+
+    def __init__(self):
+        super().__init__()
+        self.answers, self.models, self.watched = [], [], []
+
+    def before_eval(self, strategy, **kwargs):
+        self.answers.append([])
+        self.models.append(copy.deepcopy(strategy.model))
+
+    def after_eval_iteration(self, strategy, **kwargs):
+        self.answers[-1].append(strategy.mb_output.clone())
+
+    def before_training(self, strategy, **kwargs):
+        self.watched.append(strategy.model.watch)
+
+
+def domains():
+    """Overlapping domains, so that each has images that another domain's head answers."""
+    generator = torch.Generator().manual_seed(3)
+    for domain in range(DOMAINS):
+        y = torch.arange(SAMPLES) % CLASSES
+        means = torch.randn(CLASSES, WIDTH, generator=generator)
+        yield means[y] + 1.2 * torch.randn(SAMPLES, WIDTH, generator=generator) + 0.4 * domain, y
+
+
+def train(rule, *plugins, evaluate_first=False):
+    sets = []
+    for x, y in domains():
+        dataset = TensorDataset(x, y)
+        dataset.targets = y.tolist()
+        sets.append(as_classification_dataset(dataset))
+    stream = benchmark_from_datasets(train=sets, test=sets)
+    torch.manual_seed(0)
+    model = DynamicNetwork(None, lambda: nn.Linear(WIDTH, CLASSES), answer=rule, router_temperature=2.0)
+    outputs = Outputs()
+    strategy = Naive(
+        model=model,
+        optimizer=torch.optim.SGD(model.parameters(), lr=0.1),
+        train_mb_size=12,
+        eval_mb_size=16,  # does not divide the number of samples
+        plugins=[DNNPlugin(expand_at=[1, 2]), outputs, *plugins],
+        evaluator=None,
+    )
+    if evaluate_first:
+        strategy.eval(stream.test_stream)
+    for experience in stream.train_stream:
+        strategy.train(experience)
+        strategy.eval(stream.test_stream)
+    return strategy, outputs
+
+
+def owners(model, rule, x):
+    """By a loop over images: a row of weights over the heads for each."""
+    rows = []
+    for image in x:
+        p = torch.stack([head(image).softmax(0) for head in model.heads])
+        weights = torch.zeros(len(p))
+        if rule == "mean":
+            weights += 1 / len(p)
+        elif rule == "newest":
+            weights[-1] = 1
+        elif rule == "confidence":
+            weights[p.amax(1).argmax()] = 1
+        else:
+            scores = (model.router.weight @ image + model.router.bias).view(model.router.domains, CLASSES)
+            mass = torch.zeros(len(p))
+            for domain, posterior in enumerate((scores.logsumexp(1) / 2).softmax(0)):
+                mass[model.router.domain_head[domain]] += posterior
+            weights[mass.argmax()] = 1
+        rows.append(weights)
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_shares_are_those_of_the_models_own_outputs(rule):
+    plugin = AnswerPlugin()
+    _, outputs = train(rule, plugin)
+    table = pd.DataFrame(plugin.tables["answers"])
+    assert table.groupby(["after_experience", "test_experience"]).share.sum().tolist() == pytest.approx([1] * 9)
+    mixed = False
+    for after, test in np.ndindex(DOMAINS, DOMAINS):
+        x = list(domains())[test][0]
+        with torch.no_grad():
+            expected = owners(outputs.models[after], rule, x).mean(0)
+        cell = table[(table.after_experience == after) & (table.test_experience == test)].set_index("head").share
+        found = cell.reindex(range(after + 1), fill_value=0)
+        assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-6)
+        mixed |= (cell > 0).sum() > 1
+    assert mixed == (rule != "newest"), "the domains are too easy for a test of shares"
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_counting_changes_no_answer_and_leaves_no_trace(rule):
+    strategy, counted = train(rule, AnswerPlugin())
+    _, plain = train(rule)
+    for with_count, without in zip(counted.answers, plain.answers, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(with_count, without, strict=True))
+    assert counted.watched == [None] * DOMAINS and strategy.model.watch is None
+    plugin = strategy.plugins[-1]
+    assert not [value for value in vars(plugin).values() if isinstance(value, torch.Tensor)], "counted as state"
+
+
+def test_another_evaluation_replaces_the_first_and_an_untrained_network_is_not_counted():
+    plugin = AnswerPlugin()
+    strategy, _ = train("prototype", plugin, evaluate_first=True)
+    before = list(plugin.tables["answers"])
+    assert {row["after_experience"] for row in before} == {0, 1, 2}
+    strategy.eval(benchmark_from_datasets(test=[strategy.experience.dataset]).streams["test"])
+    after = plugin.tables["answers"]
+    assert sum(row["share"] for row in after) == pytest.approx(9)
+    assert after != before, "experience 0 of the other stream is the last domain"
+
+
+def test_tables_are_written_by_name(tmp_path):
+    class Plugin:
+        def __init__(self, tables):
+            self.tables = tables
+
+    plugins = [Plugin({"a_1": [{"k": 1}], "none": []}), Plugin({"a_1": [{"k": 2, "m": None}]}), Plugin("of its own")]
+    directory = RunDirectory(tmp_path)
+    _write_tables([*plugins, object()], directory)
+    assert [path.name for path in tmp_path.iterdir()] == ["a_1.csv"]
+    assert (tmp_path / "a_1.csv").read_text() == "k,m\n1,\n2,\n"
+    with pytest.raises(ValueError, match=r"a table may not be called '\.\./x'"):
+        _write_tables([Plugin({"../x": [{"k": 1}]})], directory)
+    directory.start({}, {})
+    assert not (tmp_path / "a_1.csv").exists(), "what an unfinished attempt left"
+
+
+# ---------------------------------------------------------------- structure
+
+NAN = float("nan")
+DECISIONS = pd.DataFrame(
+    [
+        {"experience": 0, "verdict": "base", "head": 0, "samples": 50, "known": 0},
+        {"experience": 1, "verdict": "expand", "head": 1, "source": 0, "gap_0": 0.25, "samples": 50, "known": 12},
+        {"experience": 2, "verdict": "distill", "head": 1, "teacher": 1, "gap_0": 0.5, "gap_1": 0.96, "samples": 50,
+         "known": 48},
+        {"experience": 3, "verdict": "expand", "head": 2, "source": 1, "gap_0": 0.125, "gap_1": 0.375, "samples": 50,
+         "known": 18},
+        {"experience": 4, "verdict": "distill", "head": 0, "teacher": 0, "gap_0": 0.92, "gap_1": 0.5, "gap_2": 0.0,
+         "samples": 50, "known": 46},
+    ]
+)  # fmt: skip
+ANSWERS = pd.DataFrame(
+    [(3, 0, 2, 1.0), (4, 0, 0, 0.75), (4, 0, 1, 0.25), (4, 1, 1, 1.0), (4, 2, 1, 1.0), (4, 3, 2, 1.0), (4, 4, 0, 1.0)],
+    columns=["after_experience", "test_experience", "head", "share"],
+)
+LANES = [
+    timeline.Lane(0, 0, None, (4,)),
+    timeline.Lane(1, 1, 0, (2,)),
+    timeline.Lane(2, 3, 1, ()),
+]
+
+
+def test_lanes_births_gaps_and_shares():
+    found = timeline.structure(DECISIONS.sample(frac=1, random_state=0), ANSWERS, 5)
+    assert found is not None and found.lanes == LANES
+    expected = [[NAN, 0.25, 0.5, 0.125, 0.92], [NAN, NAN, 0.96, 0.375, 0.5], [NAN, NAN, NAN, NAN, 0.0]]
+    np.testing.assert_array_equal(found.gaps, expected)
+    np.testing.assert_array_equal(found.known, [NAN, NAN, 0.96, NAN, 0.92])
+    assert found.after == 4
+    np.testing.assert_array_equal(found.shares, [[0.75, 0, 0, 0, 1], [0.25, 1, 1, 0, 0], [0, 0, 0, 1, 0]])
+
+
+def test_older_and_damaged_tables():
+    old = DECISIONS.drop(columns=["source", "teacher"])
+    found = timeline.structure(old, None, 5)
+    assert found is not None and found.shares is None and found.after is None
+    assert [lane.source for lane in found.lanes] == [None] * 3
+    taught = timeline.structure(old.assign(teacher=[NAN, 0, 1, 1, 0]), None, 5)
+    assert taught is not None and taught.lanes == LANES
+    assert timeline.structure(DECISIONS.drop(columns="verdict"), ANSWERS, 5) is None
+    assert timeline.structure(DECISIONS.assign(experience=NAN), ANSWERS, 5) is None
+    wild = pd.concat([DECISIONS, DECISIONS.iloc[:1].assign(experience=10**9), DECISIONS.iloc[:1].assign(head=10**9)])
+    damaged = timeline.structure(wild, ANSWERS.assign(head=[9, 9, 9, 9, 9, 9, -1]), 5)
+    assert damaged is not None and damaged.lanes == LANES and damaged.shares is None
+    part = timeline.structure(DECISIONS, ANSWERS[ANSWERS.test_experience > 0], 5)
+    assert part is not None and np.isnan(part.shares[:, 0]).all() and part.shares[0, 4] == 1
+
+
+# ---------------------------------------------------------------- drawing
+
+LABEL = 'dnn <i>&"$x$'
+NAMES = ["plain", "dark <script>alert(1)</script>", "half & half", "wet", "last"]
+
+
+def write_folder(out: Path) -> Path:
+    """Two seeds of one strategy with all files, and one of another, without answers, as older versions left it."""
+    settings = {"strategy": "dnn", "expand_below": 0.9, "expand_at": None}
+    labels = {LABEL: settings, "old": {**settings, "expand_at": [1, 3]}}
+    runs = [("r4", LABEL, 4), ("r2", LABEL, 2), ("o", "old", 0)]
+    out.mkdir()
+    (out / "suite.yaml").write_text(yaml.safe_dump({"name": "heads", "strategies": labels}, sort_keys=False))
+    (out / "data.json").write_text(json.dumps({"name": "data"}))
+    pd.DataFrame({"experience": range(5), "name": NAMES}).to_csv(out / "experiences.csv", index=False)
+    pd.DataFrame(
+        [{"run_id": run, "benchmark": "b", "strategy": label, "seed": seed, "status": "done"}
+         for run, label, seed in runs]
+    ).to_csv(out / "results.csv", index=False)  # fmt: skip
+    for run, label, _ in runs:
+        folder = out / "runs" / run
+        folder.mkdir(parents=True)
+        if label == LABEL:
+            own = DECISIONS if run == "r2" else DECISIONS.iloc[:1]
+            own.to_csv(folder / "decisions.csv", index=False)
+            ANSWERS.to_csv(folder / "answers.csv", index=False)
+        else:
+            DECISIONS.drop(columns=["source", "teacher"]).to_csv(folder / "decisions.csv", index=False)
+    return out
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(write_folder(tmp_path_factory.mktemp("timeline") / "out")).parent
+
+
+def written(report: Path, name: str) -> list[str]:
+    return re.findall(r">([^<>]+)</text>", (report / "plots" / f"{name}.svg").read_text())
+
+
+def test_files_hold_the_lowest_seeds_story(report):
+    found = {path.name for path in (report / "plots").iterdir()}
+    assert found == {f"timeline_{name}.{kind}" for name in ("dnn_i_x", "old") for kind in ("png", "svg")}
+    texts = written(report, "timeline_dnn_i_x")
+    assert texts.count("new") == 3 and texts.count("25") == 2  # a gap, and a share
+    assert {"75", "96", "92", "wet", "head 2", "copied from"} <= set(texts)
+    assert "test images answered by each head after last (%)" in texts
+
+
+def test_older_outputs_are_drawn_without_shares(report):
+    texts = written(report, "timeline_old")
+    assert texts.count("new") == 3 and texts.count("25") == 1
+    assert "copied from" not in texts and not any("answered" in text for text in texts)
+
+
+def test_page_tells_it_in_words_and_escapes_names(report):
+    page = (report / "index.html").read_text()
+    assert page.count('<img src="data:image/png') == 2
+    assert "seed 2, the lowest of the finished ones" in page and page.count("best is below 90 %") == 1
+    assert (
+        "head 1 made for dark &lt;script&gt;alert(1)&lt;/script&gt; from head 0, distilled on half &amp; half" in page
+    )
+    assert "head 2 made for wet from head 1, answers wet" in page
+    assert "<script>" not in page and "<i>" not in page
+    svg = (report / "plots" / "timeline_dnn_i_x.svg").read_text()
+    assert "<script>" not in svg and "&lt;i&gt;" in svg
+
+
+def test_nothing_is_drawn_without_decisions(tmp_path):
+    out = write_folder(tmp_path / "out")
+    for path in (out / "runs").rglob("decisions.csv"):
+        path.unlink()
+    with style.plain_style():
+        assert timeline.draw(frame.read(out), tmp_path / "plots") == []
+
+
+def test_forty_experiences_and_twenty_heads_keep_their_words_apart(tmp_path, monkeypatch):
+    """Figures in cells do not touch: the cell is wider than the widest of them."""
+    rows = [{"experience": 0, "verdict": "base", "head": 0, "samples": 9, "known": 0}]
+    for step in range(1, 40):
+        heads = min((step + 1) // 2, 20) if step < 39 else 20
+        born = step % 2 == 1 and heads < 20
+        gaps = {f"gap_{head}": 1.0 for head in range(heads)}
+        verdict = {"verdict": "expand", "head": heads, "source": 0} if born else {"verdict": "distill", "head": 0}
+        rows.append({"experience": step, "samples": 9, "known": 9, **verdict, **gaps})
+    found = timeline.structure(pd.DataFrame(rows), None, 40)
+    assert found is not None and found.gaps.shape == (20, 40)
+    figures = []
+    monkeypatch.setattr(timeline, "save", lambda figure, *_: figures.append(figure))
+    stored = frame.read(write_folder(tmp_path / "out"))
+    with style.plain_style():
+        timeline._figure(found, "dnn", 0, 1, stored, tmp_path, "x")
+        axes = figures[0].axes[0]
+        column = axes.transData.transform((1, 0))[0] - axes.transData.transform((0, 0))[0]
+        boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert {"100", "new"} <= set(boxes)
+    assert max(box.width for box in boxes.values()) < 2 * timeline.WIDE * column
+    lane = axes.transData.transform((0, 0))[1] - axes.transData.transform((0, 1))[1]
+    assert max(box.height for box in boxes.values()) < 2 * timeline.HIGH * lane
