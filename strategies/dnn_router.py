@@ -103,7 +103,7 @@ class GaussianRouter(nn.Module):
             self.counts[domain] += counts
         else:
             added = (counts, means.float(), torch.tensor(head, device=counts.device))
-            known = (self.counts, self.means, self.domain_head) if owners else ([], [], [])
+            known = (list(self.counts), list(self.means), list(self.domain_head)) if owners else ([], [], [])
             self.counts, self.means, self.domain_head = (
                 torch.stack([*old, new]) for old, new in zip(known, added, strict=True)
             )
