@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -90,11 +90,7 @@ def run(
     frame = launch(resolved, target, workers, executor)
     print(headline(frame))
     print(f"report: {target / 'report' / 'index.html'}")
-    faulty = frame[frame.status != "done"]
-    for row in faulty.itertuples():
-        print(f"{row.run_id}: {row.status}: {row.reason}", file=sys.stderr)
-    if len(faulty):
-        raise typer.Exit(1)
+    _tell_faults(frame)
 
 
 @app.command()
@@ -107,6 +103,46 @@ def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]
         with Output(out).locked():
             Output(out).collect()
     print(f"report: {write_report(out)}")
+
+
+@app.command()
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="hik2019 (Ma et al.) or openloris2020 (She et al.)")],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of OpenLORIS-Object; without it synthetic data, and no value is compared"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/reproduce-<paper>]")] = None,
+    parts: Annotated[str, typer.Option(help="Only these, separated by commas, e.g. clutter,sequence")] = "",
+    seeds: Annotated[str, typer.Option(help="These seeds, separated by commas")] = "",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train runs")] = 1,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and list the runs; train nothing")
+    ] = False,
+) -> None:
+    """Make a paper's tables again, published beside measured. Finished runs are kept; exit code 1 if a run failed."""
+    from harness.reproduce import listed, plan
+    from harness.reproduce import reproduce as run_all
+
+    planned = plan(
+        paper,
+        parts=_split(parts),
+        data_root=_existing(data_root),
+        seeds=_integers(seeds),
+        assignments=assignments or [],
+    )
+    target = out or Path("results") / f"reproduce-{paper}"
+    if dry_run:
+        print("\n".join(listed(planned, target)))
+        return
+    from harness.report.reproduction_page import text
+
+    frame, tables = run_all(planned, target, workers)
+    for table in tables:
+        print(text(table))
+    print(f"page: {target / 'index.html'}")
+    _tell_faults(frame)
 
 
 @app.command()
@@ -174,6 +210,15 @@ def cache_clear(
     from harness.files import clear_cache
 
     print(f"{clear_cache(kind) / 1e6:.1f} MB freed")
+
+
+def _tell_faults(frame: Any) -> None:
+    """A line for each run (of results.csv) that is not done; exit code 1 if there is one."""
+    faulty = frame[frame.status != "done"]
+    for row in faulty.itertuples():
+        print(f"{row.run_id}: {row.status}: {row.reason}", file=sys.stderr)
+    if len(faulty):
+        raise typer.Exit(1)
 
 
 def _split(text: str) -> list[str]:

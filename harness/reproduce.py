@@ -1,0 +1,80 @@
+"""`lorisbench reproduce`: the suites behind a paper's tables, and those tables with published beside measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.config import select
+from harness.published import Published, load
+from harness.suite import Suite, load_suite, make_benchmark
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A paper's published results and the suites, by part, that stand for its experiments."""
+
+    published: Published
+    suites: dict[str, Suite]
+
+
+def plan(
+    paper: str,
+    *,
+    parts: Sequence[str] = (),
+    data_root: Path | None = None,
+    seeds: Sequence[int] = (),
+    assignments: Sequence[str] = (),
+) -> Reproduction:
+    """The suites of a paper, checked but not run: the shipped suite once for each part, under that part's protocol.
+
+    Raises InputError for an unknown paper or part, naming the nearest, and for what `load_suite` refuses.
+    """
+    published = load(paper)
+    suites = {}
+    for name in select("part", parts or list(published.parts), list(published.parts)):
+        # The part's protocol comes last: under another one there would be nothing to compare
+        own = [] if name == published.suite else [f"name={published.suite}-{name}"]
+        settings = [*assignments, *own, *published.parts[name].assignments()]
+        suites[name] = load_suite(published.suite, data_root=data_root, seeds=seeds, assignments=settings)
+    return Reproduction(published, suites)
+
+
+def listed(reproduction: Reproduction, out: Path) -> list[str]:
+    """What `--dry-run` prints: a line a run, with its folder and status. Raises InputError for a folder in use."""
+    from harness.store import Output
+
+    lines = []
+    for name, suite in reproduction.suites.items():
+        output = Output(out / name)
+        output.check(suite)
+        lines += [f"{name}/{spec.run_id}\t{output.run(spec.run_id).status()['status']}" for spec in suite.runs]
+    return lines
+
+
+def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[pd.DataFrame, list[Table]]:
+    """Run what is not finished, each part in its folder OUT/<part>, and write tables and page of all that is there.
+
+    Returns the lines of results.csv of all parts run now, and the tables. Raises InputError, before anything is
+    trained, for a folder that holds other results or data without one of the parts.
+    """
+    import pandas as pd
+
+    from harness.launch import launch
+    from harness.report.reproduction_page import write
+    from harness.store import Output
+
+    for name, suite in reproduction.suites.items():
+        Output(out / name).check(suite)
+        if len(reproduction.suites) > 1:  # a tree may lack one of them: told now, not after hours of the others
+            make_benchmark(suite.config.benchmark).manifest()
+    frames = [launch(suite, out / name, workers) for name, suite in reproduction.suites.items()]
+    shipped = load_suite(reproduction.published.suite).resolved
+    return pd.concat(frames, ignore_index=True), write(reproduction.published, shipped, out)
