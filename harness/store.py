@@ -46,7 +46,7 @@ class RunDirectory:
 
     def start(self, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
         """Make the folder ready for a run from its beginning: what an unfinished attempt left is removed."""
-        for name in ("journal.jsonl", "predictions.npz", "decisions.csv", "latency.json"):
+        for name in ("journal.jsonl", "predictions.npz", "decisions.csv", "latency.json", "model.onnx"):
             (self.path / name).unlink(missing_ok=True)
         write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
         write_json(self.path / "env.json", environment)

@@ -83,7 +83,8 @@ class DynamicNetwork(nn.Module):
         log_p = logits.log_softmax(dim=2)
         if self.answer == "confidence":
             surest = log_p.amax(dim=2).argmax(dim=1)
-            return log_p.take_along_dim(surest[:, None, None], dim=1).squeeze(1)
+            # Not take_along_dim: traced for an export, it fixes the batch size
+            return log_p.gather(1, surest[:, None, None].expand(-1, 1, log_p.shape[2])).squeeze(1)
         if scores is None:
             return log_p.logsumexp(dim=1) - math.log(len(self.heads))
         if self.answer == "agreement":
