@@ -170,6 +170,24 @@ def compare(
             raise typer.Exit(1)
 
 
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, OUT/runs/<run_id>")],
+    kind: Annotated[str, typer.Option("--format", help="onnx (needs the extra [onnx])")] = "onnx",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write  [default: RUN/model.onnx]")] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Write a run's model to one file: images in, probabilities out. Exit 1, and no file, if it is not PyTorch's."""
+    from harness.export import export_run
+
+    made = export_run(run, kind, out, plugin or [])
+    print(made.comparison)
+    if not made.comparison.passed:
+        print(f"{made.file}: not written", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"{made.file}: {made.size / 1e6:.1f} MB")
+
+
 @app.command("ls")
 def list_components(
     kind: Annotated[str, typer.Argument(help="strategies, benchmarks or suites; all if left out")] = "",

@@ -31,6 +31,11 @@ class BackboneConfig(Settings):
     image_size: int = Field(128, ge=16, le=1024)
     cache: bool = True
 
+    @property
+    def on_features(self) -> bool:
+        """Whether runs train on features that are extracted once."""
+        return self.train == "never" and self.cache
+
 
 class HeadConfig(Settings):
     """The classifier on top: linear, or an MLP with these hidden widths."""

@@ -13,6 +13,7 @@ from torch import nn
 
 from benchmarks import images
 from benchmarks.stream import Store
+from harness.checkpoint import load_checkpoint
 from harness.features import to_tensor
 from harness.files import write_json
 from harness.models import Classifier, make_head
@@ -45,17 +46,9 @@ def alternate(
 
 def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Module:
     """The trained model of a finished run with its backbone, in eval mode. Raises OSError if it has no checkpoint."""
-    from safetensors.torch import load
-
-    tensors = load((directory.path / "checkpoint" / "model.safetensors").read_bytes())
+    frozen = bench.config.backbone.train == "never"
     model = build(bench, spec, Store(bench.x, bench.y, bench.task)).model
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
-    wrong = [key for key in missing if not key.startswith("backbone.")] + list(unexpected)
-    if wrong:
-        raise ValueError(f"the checkpoint does not fit the model: {wrong[0]}")
-    if getattr(model, "backbone", None) is None:
-        model.backbone = bench.backbone
-    return model.to(bench.accelerator).eval()
+    return load_checkpoint(model, directory.path, bench.backbone, frozen).to(bench.accelerator)
 
 
 def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:

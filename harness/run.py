@@ -19,7 +19,8 @@ from benchmarks import images
 from benchmarks.manifest import Manifest
 from benchmarks.stream import Store, make_stream
 from harness import features
-from harness.config import SuiteConfig, TrainingConfig
+from harness.checkpoint import write_checkpoint
+from harness.config import BackboneConfig, HeadConfig, SuiteConfig, TrainingConfig
 from harness.engine import Diverged, Engine, Recorder, make_optimizer, seed_of
 from harness.environment import environment
 from harness.errors import InputError
@@ -56,7 +57,7 @@ class Workbench:
 
     @property
     def on_features(self) -> bool:
-        return self.config.backbone.train == "never" and self.config.backbone.cache
+        return self.config.backbone.on_features
 
 
 def device_of(name: str) -> torch.device:
@@ -87,9 +88,8 @@ def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None =
     size = settings.image_size
     if settings.train == "never":
         backbone.freeze()
-    on_features = settings.train == "never" and settings.cache
-    device = torch.device("cpu") if on_features and config.device == "auto" else accelerator
-    if on_features:
+    device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
+    if settings.on_features:
         x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator)).to(device)
     else:
         x = torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
@@ -117,36 +117,44 @@ def seed_everything(*parts: object) -> None:
 
 def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
     """The Avalanche strategy of a run, with a fresh model, optimizer and plugin list."""
-    config, manifest = bench.config, bench.manifest
+    classes, experiences = len(bench.manifest.classes), bench.manifest.experiences
+    return assemble(spec, bench.backbone, store, classes, experiences, bench.device)
+
+
+def assemble(
+    spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
+) -> Any:
+    """The same of sizes instead of a data set. A run that trains the backbone works on a copy of `pretrained`."""
     seed_everything(spec.seed, "model")
-    width, classes = bench.backbone.feature_dim, len(manifest.classes)
+    settings = BackboneConfig.model_validate(spec.config["backbone"])
+    hidden = HeadConfig.model_validate(spec.config["head"]).hidden
+    width = pretrained.feature_dim
 
     def new_head() -> nn.Module:
-        return make_head(width, classes, config.head.hidden)
+        return make_head(width, classes, hidden)
 
-    model = Classifier(None if bench.on_features else _own_backbone(bench, spec.seed), new_head())
+    model = Classifier(None if settings.on_features else _own_backbone(settings, pretrained, spec.seed), new_head())
     training = TrainingConfig.model_validate(spec.config["training"])
 
     def engine(wrapped: nn.Module, plugins: list[Any]) -> Engine:
-        wrapped.to(bench.device)
+        wrapped.to(device)
         return Engine(
             model=wrapped, optimizer=make_optimizer(wrapped, training), plugins=plugins, store=store,
-            training=training, device=bench.device, seed=spec.seed,
+            training=training, device=device, seed=spec.seed,
         )  # fmt: skip
 
     context = Context(
         model=model, new_head=new_head, num_classes=classes, feature_dim=width,
-        experiences=manifest.experiences, device=bench.device, seed=spec.seed, engine=engine,
+        experiences=experiences, device=device, seed=spec.seed, engine=engine,
     )  # fmt: skip
     return make_strategy(spec.config["strategy"], f"strategies.{spec.label}").build(context)
 
 
-def _own_backbone(bench: Workbench, seed: int) -> Backbone:
+def _own_backbone(settings: BackboneConfig, pretrained: Backbone, seed: int) -> Backbone:
     """A run's own copy of the pretrained backbone; one that is trained from random weights draws them by its seed."""
-    settings = bench.config.backbone
     if settings.weights == "none" and settings.train != "never":
         return make_backbone(settings.name, "none", settings.image_size, seed)
-    return copy.deepcopy(bench.backbone)
+    return copy.deepcopy(pretrained)
 
 
 def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
@@ -162,7 +170,7 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
     torch.set_num_threads(threads)
     try:
         strategy = _loop(bench, spec, directory)
-        _write_checkpoint(bench, strategy.model, directory)
+        write_checkpoint(strategy.model, directory.path, frozen=bench.config.backbone.train == "never")
         directory.set_status("done")
     except Diverged as error:
         directory.set_status("diverged", str(error))
@@ -244,21 +252,6 @@ def _sizes(bench: Workbench, strategy: Any, store: Store) -> dict[str, Any]:
         "replay_samples": kept,
         "heads": heads_of(model),
     }
-
-
-def _write_checkpoint(bench: Workbench, model: nn.Module, directory: RunDirectory) -> None:
-    """The model's own tensors; a pretrained backbone that was never trained is not repeated in each run."""
-    from safetensors.torch import save
-
-    from harness.files import write_bytes
-
-    frozen = bench.config.backbone.train == "never"
-    tensors = {
-        key: value.detach().cpu().contiguous().clone()
-        for key, value in model.state_dict().items()
-        if not (frozen and key.startswith("backbone."))
-    }
-    write_bytes(directory.path / "checkpoint" / "model.safetensors", save(tensors))
 
 
 def _write_tables(plugins: list[Any], directory: RunDirectory) -> None:

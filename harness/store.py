@@ -46,7 +46,7 @@ class RunDirectory:
 
     def start(self, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
         """Make the folder ready for a run from its beginning: what an unfinished attempt left is removed."""
-        for name in ("journal.jsonl", "predictions.npz", "latency.json"):
+        for name in ("journal.jsonl", "predictions.npz", "latency.json", "model.onnx"):
             (self.path / name).unlink(missing_ok=True)
         for table in self.path.glob("*.csv"):
             table.unlink()

@@ -13,7 +13,8 @@ def confidence(log_p: torch.Tensor) -> torch.Tensor:
     log_p : log-probabilities (batch, heads, classes). Returns (batch, classes).
     """
     surest = log_p.amax(dim=2).argmax(dim=1)
-    return log_p.take_along_dim(surest[:, None, None], dim=1).squeeze(1)
+    # not take_along_dim: traced for an export, it fixes the batch size
+    return log_p.gather(1, surest[:, None, None].expand(-1, 1, log_p.shape[2])).squeeze(1)
 
 
 def batch(log_p: torch.Tensor) -> torch.Tensor:
