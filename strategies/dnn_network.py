@@ -19,25 +19,25 @@ ROUTED = ("prototype", "agreement")  # the answers that need statistics of the f
 LINEAR = ("weight", "bias")
 
 
-class _Part(NamedTuple):
-    """A tensor as it was when it was stacked: where its module holds it, its version, the address of its data."""
+Part = tuple[dict[str, Any], str, torch.Tensor | None, int, int]
 
-    holder: dict[str, Any]
-    name: str
-    tensor: torch.Tensor | None
-    version: int
-    address: int
 
-    @classmethod
-    def of(cls, holder: dict[str, Any], name: str) -> _Part:
-        tensor = holder[name]
-        return cls(holder, name, tensor, *((0, 0) if tensor is None else (tensor._version, tensor.data_ptr())))
+def _part(holder: dict[str, Any], name: str) -> Part:
+    """A tensor as it is now: where its module holds it, its version, the address of its data."""
+    tensor = holder[name]
+    return (
+        (holder, name, tensor, 0, 0) if tensor is None else (holder, name, tensor, tensor._version, tensor.data_ptr())
+    )
 
-    def unchanged(self) -> bool:
-        holder, name, tensor, version, address = self
+
+def _unchanged(parts: list[Part]) -> bool:
+    # One loop without a call in it: this is asked for each batch, and a batch may be one image.
+    for holder, name, tensor, version, address in parts:
         if holder.get(name) is not tensor:
             return False
-        return tensor is None or (tensor._version == version and tensor.data_ptr() == address)
+        if tensor is not None and (tensor._version != version or tensor.data_ptr() != address):
+            return False
+    return True
 
 
 class _Stack(NamedTuple):
@@ -47,7 +47,7 @@ class _Stack(NamedTuple):
     """
 
     layers: list[nn.Linear]
-    parts: list[_Part]
+    parts: list[Part]
     weight: torch.Tensor
     bias: torch.Tensor
     owner: torch.Tensor
@@ -162,7 +162,7 @@ class DynamicNetwork(nn.Module):
         layers = cast(list[nn.Linear], [*self.heads._modules.values(), *([self.router] if routed else [])])
         keep = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
         kept = self._stack
-        if keep and kept is not None and kept.layers == layers and all(part.unchanged() for part in kept.parts):
+        if keep and kept is not None and kept.layers == layers and _unchanged(kept.parts):
             return kept
         self._stack = None
         heads = len(self.heads)
@@ -175,9 +175,9 @@ class DynamicNetwork(nn.Module):
         stack = _Stack(layers, [], weight, bias, self.router.owners(heads).to(weight.dtype))
         tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
         if keep and not any(tensor.is_inference() for tensor in tensors):  # these have no versions
-            stack.parts.extend(_Part.of(layer._parameters, name) for layer in layers[:heads] for name in LINEAR)
+            stack.parts.extend(_part(layer._parameters, name) for layer in layers[:heads] for name in LINEAR)
             if routed:
-                stack.parts.extend(_Part.of(self.router._buffers, name) for name in (*LINEAR, "domain_head"))
+                stack.parts.extend(_part(self.router._buffers, name) for name in (*LINEAR, "domain_head"))
             self._stack = stack
         return stack
 
