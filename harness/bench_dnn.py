@@ -86,7 +86,7 @@ def answering(backbone: Backbone, size: int, batch: int, calls: int, rounds: int
                 ratios.append(statistics.median(many_ms) / statistics.median(one_ms))
                 bare.append(statistics.median(one_ms))
             lines.append(
-                f"{HEADS} heads of {CLASSES} classes and as many domains, answer {answer}, {size} pixels, batch {batch}: "
+                f"{HEADS} heads of {CLASSES} classes, as many domains, answer {answer}, {size} pixels, batch {batch}: "
                 f"{_told(ratios)} x one head ({statistics.median(bare):.1f} ms)"
             )
     finally:
