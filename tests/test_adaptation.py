@@ -16,6 +16,7 @@ from harness.run import prepare
 from harness.store import Output
 from harness.suite import load_suite, make_benchmark
 
+TINY = {"name": "timm:test_efficientnet", "weights": "none", "image_size": 32}
 FROZEN = {"train": "never", "cache": True}
 ENTRIES = [
     {"experience": 0, "train_seconds": 100.0, "train_images": 5000},
@@ -57,7 +58,7 @@ def test_a_suite_stores_what_it_is_made_of(suite_file, cli, tmp_path: Path, monk
     monkeypatch.setattr(latency, "BATCH", 5)
     monkeypatch.setattr(latency, "extract", counted)
     out = tmp_path / "out"
-    suite = suite_file(strategies=["naive", "dnn"], training={"epochs": 1, "batch_size": 4})
+    suite = suite_file(seeds=[0, 1], backbone=TINY, training={"epochs": 1, "batch_size": 4})
     assert cli("run", suite, "--out", out).code == 0
     assert len(passes) == 4, "a pass to warm up and three that count, for all runs together"
     results = pd.read_csv(out / "results.csv")
@@ -99,14 +100,14 @@ def test_rows_whose_folder_is_gone_outlive_a_new_column(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"train": "always"}, {"cache": False}])
 def test_passes_are_not_measured_where_they_mean_nothing(suite_file, monkeypatch, changes) -> None:
-    suite = load_suite(str(suite_file(backbone={"name": "efficientnet-lite0", "image_size": 32, **changes})))
+    suite = load_suite(str(suite_file(backbone={**TINY, **changes})))
     bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
     monkeypatch.setattr(latency, "extract", None)
     assert latency.forward_cost(bench) == {}
 
 
 def test_images_that_are_gone_leave_it_empty(suite_file, monkeypatch) -> None:
-    suite = load_suite(str(suite_file()))
+    suite = load_suite(str(suite_file(backbone=TINY)))
     bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
 
     def gone(*_: object) -> None:
