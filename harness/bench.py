@@ -76,7 +76,7 @@ def engine() -> list[str]:
     samples, width, classes, batch = 4000, 1280, 16, 32
     # two samples more than are trained on: the stream wants a validation and a test split
     store = Store(torch.randn(samples + 2, width), torch.randint(classes, (samples + 2,)))
-    experience = _one_experience(store, samples)
+    experience = one_experience(store, samples)
     training = TrainingConfig(epochs=1, batch_size=batch)
 
     def head() -> torch.nn.Module:
@@ -110,7 +110,7 @@ def engine() -> list[str]:
     ]
 
 
-def _one_experience(store: Any, samples: int) -> Any:
+def one_experience(store: Any, samples: int) -> Any:
     """A training experience of the first `samples` rows of a store."""
     from pathlib import Path
 
@@ -163,9 +163,17 @@ def data() -> list[str]:
     return [*reading(), *caching(), *verifying()]
 
 
+def dnn() -> list[str]:
+    """Twelve heads with the router against one head, and adapting to a new domain against a pass over its images."""
+    from harness.bench_dnn import measure
+
+    return measure()
+
+
 BENCHMARKS: dict[str, Callable[[], list[str]]] = {
     "startup": startup,
     "engine": engine,
     "memory": memory,
     "data": data,
+    "dnn": dnn,
 }

@@ -202,7 +202,7 @@ def list_components(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="startup, engine, memory or data; all if left out")] = "",
+    what: Annotated[str, typer.Argument(help="startup, engine, memory, data or dnn; all if left out")] = "",
 ) -> None:
     """Measure the harness on this machine: alternated comparisons, median ratios."""
     from harness.bench import run_benchmarks

@@ -16,7 +16,8 @@ from harness.store import read_json
 
 METRICS = (
     "accuracy_last", "accuracy_seen", "square", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
-    "plasticity", "train_seconds", "latency_p50_ms", "latency_p95_ms", "latency_ratio", "model_mb", "state_mb",
+    "plasticity", "train_seconds", "latency_p50_ms", "latency_p95_ms", "latency_ratio", "adapt_ratio", "model_mb",
+    "state_mb",
 )  # fmt: skip
 OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 
@@ -94,6 +95,8 @@ def _table(out: Path) -> pd.DataFrame:
         raise InputError(f"{out} holds no results.csv; run `lorisbench run SUITE --out {out}` first")
     try:
         frame = pd.read_csv(out / "results.csv", keep_default_na=False, na_values=[""])
+        if "adapt_ratio" not in frame:  # a table of an older version
+            frame["adapt_ratio"] = np.nan
         frame = frame[[*METRICS, "strategy", "seed", "status", "benchmark"]]
     except (ValueError, KeyError) as error:
         raise InputError(f"{out / 'results.csv'}: not a table of lorisbench") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from torch import nn
 
 from benchmarks import images
 from benchmarks.stream import Store
+from harness.adaptation import on_features
 from harness.checkpoint import load_checkpoint
-from harness.features import to_tensor
+from harness.features import BATCH, extract, to_tensor
 from harness.files import write_json
 from harness.models import Classifier, make_head
 from harness.run import Workbench, build
@@ -51,11 +52,42 @@ def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Modu
     return load_checkpoint(model, directory.path, bench.backbone, frozen).to(bench.accelerator)
 
 
-def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
+def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
+    """What one image of a pass of the bare backbone costs, measured as features are extracted.
+
+    That is in batches of `features.BATCH` decoded images, on the accelerator or on all threads that torch has. The
+    cost does not depend on the weights, so that one measurement serves all runs of a suite.
+
+    Returns
+    -------
+    Keys of latency.json: forward_ms_per_image (median of `calls` passes after a first one), forward_images (a pass),
+    forward_threads. Empty where experiences are not trained on features, or the images are gone.
+    """
+    if not on_features(bench.config.backbone.model_dump()):
+        return {}
+    try:
+        block = _decoded(bench, BATCH)
+    except OSError:
+        return {}
+    taken = []
+    for call in range(-1, calls):
+        start = time.perf_counter()
+        for _ in extract(bench.backbone, iter([block]), bench.accelerator):  # ends with a copy to the host: it has run
+            pass
+        if call >= 0:
+            taken.append(1000 * (time.perf_counter() - start) / len(block))
+    return {
+        "forward_ms_per_image": round(float(np.median(taken)), 5),
+        "forward_images": len(block),
+        "forward_threads": torch.get_num_threads(),
+    }
+
+
+def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: Mapping[str, Any]) -> None:
     """Write latency.json of a finished run: forward passes from uint8 images to class scores.
 
-    The images are spread evenly over the evaluated split and decoded beforehand. A model that
-    cannot be restored gets `{"error": reason}`.
+    The images are spread evenly over the evaluated split and decoded beforehand. `forward` is what `forward_cost`
+    found. A model that cannot be restored gets `{"error": reason}`.
     """
     settings = bench.config.latency
     before = torch.get_num_threads()
@@ -90,15 +122,20 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
             "image_size": bench.config.backbone.image_size,
             "ms": [round(value, 4) for value in ms],
             "bare_ms": [round(value, 4) for value in bare_ms],
+            **forward,
         },
     )
 
 
 def _inputs(bench: Workbench, batch: int, distinct: int = 16) -> list[torch.Tensor]:
-    """Up to `distinct` batches of decoded images, uint8 (batch, 3, size, size), channels last, on the device."""
+    """`distinct` batches of decoded images, uint8 (batch, 3, size, size), channels last, on the device."""
+    return list(to_tensor(_decoded(bench, distinct * batch), bench.accelerator).split(batch))
+
+
+def _decoded(bench: Workbench, count: int) -> np.ndarray:
+    """uint8 (count, size, size, 3), spread evenly over the evaluated split; a small split is repeated."""
     rows = np.flatnonzero(bench.manifest.table.split == bench.config.evaluation.split)
-    chosen = np.resize(rows[np.linspace(0, len(rows) - 1, distinct * batch).astype(int)], distinct * batch)
+    chosen = np.resize(rows[np.linspace(0, len(rows) - 1, count).astype(int)], count)
     sources = bench.manifest.sources()
     size = bench.config.backbone.image_size
-    decoded = np.stack([images.decode(sources[row], size) for row in chosen])
-    return list(to_tensor(decoded, bench.accelerator).split(batch))
+    return np.stack([images.decode(sources[row], size) for row in chosen])

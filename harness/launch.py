@@ -80,7 +80,7 @@ def headline(frame: pd.DataFrame) -> str:
 
 
 def _work(suite: Suite, bench: Workbench, output: Output, todo: list[RunSpec], workers: int, executor: str) -> None:
-    from harness.latency import measure
+    from harness.latency import forward_cost, measure
 
     ended: Iterator[str]
     if workers == 1 and executor == "local":
@@ -96,8 +96,9 @@ def _work(suite: Suite, bench: Workbench, output: Output, todo: list[RunSpec], w
     left = _unmeasured(suite, output)
     if left:
         say(f"measuring latency of {len(left)} runs")
+        forward = forward_cost(bench)
     for spec in left:
-        measure(bench, spec, output.run(spec.run_id))
+        measure(bench, spec, output.run(spec.run_id), forward)
 
 
 def _unmeasured(suite: Suite, output: Output) -> list[RunSpec]:

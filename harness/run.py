@@ -217,6 +217,7 @@ def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
                 "experience": index,
                 "name": bench.manifest.experience_names[index],
                 "train_seconds": seconds,
+                "train_images": len(current.dataset),
                 "accuracy": hits.tolist(),
                 **_sizes(bench, strategy, store),
             }

@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from harness import metrics
+from harness.adaptation import adapt_ratio
 from harness.errors import InputError
 from harness.files import atomic, write_json, write_text
 from harness.suite import RunSpec, Suite, title_of, without_places
@@ -25,8 +26,8 @@ FINISHED = ("done", "diverged")  # a diverged run would diverge again: it is det
 RUN_COLUMNS = [
     "run_id", "benchmark", "strategy", "seed", "status", "reason", "experiences",
     "square", "accuracy_last", "accuracy_seen", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
-    "plasticity", "train_seconds", "latency_p50_ms", "latency_p95_ms", "latency_ratio", "model_mb", "state_mb",
-    "replay_samples", "heads", "undefined",
+    "plasticity", "train_seconds", "latency_p50_ms", "latency_p95_ms", "latency_ratio", "adapt_ratio", "model_mb",
+    "state_mb", "replay_samples", "heads", "undefined",
 ]  # fmt: skip
 MATRIX_COLUMNS = ["run_id", "after_experience", "test_experience", "accuracy", "n"]
 
@@ -234,7 +235,7 @@ class Output:
             cells = pd.read_csv(self.root / "matrix.csv")[MATRIX_COLUMNS]
         except (FileNotFoundError, ValueError, KeyError):
             return {}
-        if list(rows.columns) != RUN_COLUMNS:
+        if not {"run_id", "status"} <= set(rows.columns) <= set(RUN_COLUMNS):  # an older version has fewer columns
             return {}
         done: list[Any] = rows[rows.status == "done"].astype(object).to_dict("records")
         groups = {str(name): list(group.itertuples(index=False, name=None)) for name, group in cells.groupby("run_id")}
@@ -288,5 +289,10 @@ def _row(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str, 
         row["latency_p50_ms"] = float(np.median(latency["ms"]))
         row["latency_p95_ms"] = float(np.percentile(latency["ms"], 95))
         row["latency_ratio"] = float(np.median(latency["ms"]) / np.median(latency["bare_ms"]))
+    if entries:
+        try:
+            row["adapt_ratio"] = adapt_ratio(entries, latency, config.get("backbone", {}))
+        except metrics.UndefinedMetricError as reason:
+            undefined["adapt_ratio"] = str(reason)
     row["undefined"] = "; ".join(f"{name}: {reason}" for name, reason in undefined.items())
     return {k: (None if isinstance(v, float) and np.isnan(v) else v) for k, v in row.items()}, cells

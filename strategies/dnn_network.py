@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import nn
@@ -16,6 +16,41 @@ from strategies.dnn_router import GaussianRouter, Shrinkage
 
 Answer = Literal["prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle"]
 ROUTED = ("prototype", "agreement", "oracle")  # the answers that need statistics of the features
+LINEAR = ("weight", "bias")
+
+
+Part = tuple[dict[str, Any], str, torch.Tensor | None, int, int]
+
+
+def _part(holder: dict[str, Any], name: str) -> Part:
+    """A tensor as it is now: where its module holds it, its version, the address of its data."""
+    tensor = holder[name]
+    return (
+        (holder, name, tensor, 0, 0) if tensor is None else (holder, name, tensor, tensor._version, tensor.data_ptr())
+    )
+
+
+def _unchanged(parts: list[Part]) -> bool:
+    # One loop without a call in it: this is asked for each batch, and a batch may be one image.
+    for holder, name, tensor, version, address in parts:
+        if holder.get(name) is not tensor:
+            return False
+        if tensor is not None and (tensor._version != version or tensor.data_ptr() != address):
+            return False
+    return True
+
+
+class _Stack(NamedTuple):
+    """Weights (rows, F) and biases (rows,) of `layers`, one below the other, and the parts they come from.
+
+    `owner` (D, heads) tells which head answers for each domain.
+    """
+
+    layers: list[nn.Linear]
+    parts: list[Part]
+    weight: torch.Tensor
+    bias: torch.Tensor
+    owner: torch.Tensor
 
 
 class DynamicNetwork(nn.Module):
@@ -72,7 +107,7 @@ class DynamicNetwork(nn.Module):
         self.last_features: torch.Tensor | None = None
         self.watch: Callable[[torch.Tensor, torch.Tensor | None], None] | None = None
         self._new_head = new_head
-        self._stack: tuple[list[tuple[torch.Tensor, int]], torch.Tensor, torch.Tensor] | None = None
+        self._stack: _Stack | None = None
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """What the heads see: the backbone's output, or x itself if two-dimensional or without a backbone."""
@@ -88,61 +123,72 @@ class DynamicNetwork(nn.Module):
         if self.answer == "oracle" and self.told is not None:
             return self.heads[self.told](features).log_softmax(dim=1)
         routed = self.answer in ROUTED and self.router.domains > 0
-        logits, scores = self._logits_and_scores(features, routed)
-        log_p = logits.log_softmax(dim=2)
+        logits, scores, owner = self._logits_and_scores(features, routed)
         if self.watch is not None:
-            self.watch(log_p, scores)
+            self.watch(logits.log_softmax(dim=2), scores)
+        if self.answer == "prototype" and scores is not None:
+            weights = self.router.domain_weights(scores) @ owner
+            # One product in place of a sum of logarithms; what is too small for the type becomes its smallest
+            mixed = (weights.unsqueeze(1) @ logits.softmax(dim=2)).squeeze(1)
+            return mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
+        log_p = logits.log_softmax(dim=2)
         if scores is None:
             rule = {"confidence": dnn_answers.confidence, "batch": dnn_answers.batch}
             return rule.get(self.answer, dnn_answers.mean)(log_p)
-        if self.answer != "prototype":
-            return self.router.joint(scores, log_p)
-        weights = self.router.head_weights(scores, len(self.heads))
-        return (weights.log()[:, :, None] + log_p).logsumexp(dim=1)
+        return self.router.joint(scores, log_p)
 
     def all_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of every head: features (batch, feature_dim) -> (batch, heads, classes)."""
         return self._logits_and_scores(features, False)[0]
 
-    def _logits_and_scores(self, features: torch.Tensor, routed: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Logits (batch, heads, classes) and, if asked for, the router's scores (batch, D * K).
+    def _logits_and_scores(
+        self, features: torch.Tensor, routed: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """Logits (batch, heads, classes), the router's scores (batch, D * K) if asked for, owners (D, heads).
 
         Linear heads and the router are one matrix product, so that many heads cost about as much as one.
         """
-        if not all(isinstance(head, nn.Linear) for head in self.heads):
+        heads = len(self.heads)
+        stack = self._stacked(routed)
+        if stack is None:
             logits = torch.stack([head(features) for head in self.heads], dim=1)
+            owner = self.router.owners(heads).to(features.dtype)
             scores = F.linear(features, self.router.weight, self.router.bias) if routed else None
-            return logits, scores
-        output = F.linear(features, *self._stacked(routed))
-        width = output.shape[1] - (len(self.router.bias) if routed else 0)
-        return output[:, :width].unflatten(1, (len(self.heads), -1)), output[:, width:] if routed else None
+            return logits, scores, owner
+        output = F.linear(features, stack.weight, stack.bias)
+        width = heads * cast(nn.Linear, self.heads[0]).out_features
+        logits = output[:, :width].view(output.shape[0], heads, -1)
+        return logits, output[:, width:] if routed else None, stack.owner
 
-    def _stacked(self, routed: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weights and biases of all linear heads, then of the router, one below the other.
+    def _stacked(self, routed: bool) -> _Stack | None:
+        """All heads, then the router if asked for, as one layer; None where a head is more than a linear layer.
 
         Stacking costs more than the product at batch size 1, so it is kept until one of its parts changes: a
-        part is the same while it is the same tensor in the same version, which every change in place raises.
-        With gradients, or while the module is traced, nothing is kept.
+        part is the same while it is the same tensor, at the same address, in the same version, which every
+        change in place raises. Only a write through `.data` does not: call `eval()` after one. With gradients,
+        or while the module is traced, nothing is kept.
         """
-        linear = [cast(nn.Linear, head) for head in self.heads]
-        pairs: list[tuple[torch.Tensor, torch.Tensor | None]] = [(head.weight, head.bias) for head in linear]
-        if routed:
-            pairs.append((self.router.weight, self.router.bias))
-        parts = [part for pair in pairs for part in pair if part is not None]
-        keep = not (
-            torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
-            or torch.jit.is_tracing()
-            or any(part.is_inference() for part in parts)
+        layers = cast(list[nn.Linear], [*self.heads._modules.values(), *([self.router] if routed else [])])
+        keep = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
+        kept = self._stack
+        if keep and kept is not None and kept.layers == layers and _unchanged(kept.parts):
+            return kept
+        self._stack = None
+        heads = len(self.heads)
+        if any(type(head) is not nn.Linear for head in layers[:heads]):  # a subclass may compute something else
+            return None
+        weight = torch.cat([layer.weight for layer in layers])
+        bias = torch.cat(
+            [torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias for layer in layers]
         )
-        if keep and self._stack is not None and len(self._stack[0]) == len(parts):
-            known = zip(self._stack[0], parts, strict=True)
-            if all(old is new and version == new._version for (old, version), new in known):
-                return self._stack[1], self._stack[2]
-        weight = torch.cat([weight for weight, _ in pairs])
-        bias = torch.cat([torch.zeros_like(w[:, 0]) if b is None else b for w, b in pairs])
-        self._stack = ([(part, part._version) for part in parts], weight, bias) if keep else None
-        return weight, bias
+        stack = _Stack(layers, [], weight, bias, self.router.owners(heads).to(weight.dtype))
+        tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
+        if keep and not any(tensor.is_inference() for tensor in tensors):  # these have no versions
+            stack.parts.extend(_part(layer._parameters, name) for layer in layers[:heads] for name in LINEAR)
+            if routed:
+                stack.parts.extend(_part(self.router._buffers, name) for name in (*LINEAR, "domain_head"))
+            self._stack = stack
+        return stack
 
     def add_head(self, like: int | None = None) -> int:
         """Append a head, freshly initialised or a copy of head `like`, and return its index."""
@@ -204,6 +250,9 @@ class DynamicNetwork(nn.Module):
     def _apply(self, *args: Any, **kwargs: Any) -> DynamicNetwork:
         self._stack = None  # moving a parameter to another device or type does not raise its version
         return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stack": None}  # the parameters of a copy count their versions from 0 again
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Grow to the number of heads of the state before its tensors are loaded."""

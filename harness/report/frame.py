@@ -33,6 +33,7 @@ NUMBERS = (
     "latency_p50_ms",
     "latency_p95_ms",
     "latency_ratio",
+    "adapt_ratio",
     "model_mb",
     "state_mb",
     "replay_samples",

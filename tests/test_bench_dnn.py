@@ -1,0 +1,90 @@
+"""`lorisbench bench dnn` at tiny sizes; nothing is timed."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from harness import bench_dnn
+from harness.models import Backbone
+
+WIDTH = 8
+
+
+@pytest.fixture
+def backbone(monkeypatch: pytest.MonkeyPatch) -> Backbone:
+    monkeypatch.setattr(bench_dnn, "CLASSES", 3)
+    monkeypatch.setattr(bench_dnn, "HEADS", 4)
+    bench_dnn._grown.cache_clear()
+    layers = nn.Sequential(nn.Conv2d(3, WIDTH, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return Backbone(layers, (0.5,) * 3, (0.5,) * 3, WIDTH, frozen=True)
+
+
+@pytest.fixture(autouse=True)
+def threads_stay():
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before
+    bench_dnn._grown.cache_clear()
+
+
+def test_the_network_has_its_heads_domains_and_answers(backbone: Backbone) -> None:
+    model = bench_dnn.grown(backbone, WIDTH, 4)
+    assert len(model.heads) == model.router.domains == 4 and model.router.domain_head.tolist() == [0, 1, 2, 3]
+    assert model.router.weight.shape == (4 * 3, WIDTH) and not model.training
+    assert bench_dnn.grown(backbone, WIDTH, 4).heads[0] is not model.heads[0]
+
+
+def test_each_answer_is_compared_with_one_head(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = []
+
+    def alternate(first, second, calls, warmup, device):
+        pairs.append((first(0), second(0), torch.get_num_threads(), calls))
+        return [3.0, 2.0, 9.0], [2.0, 1.0, 5.0]
+
+    monkeypatch.setattr(bench_dnn, "alternate", alternate)
+    lines = bench_dnn.answering(backbone, 16, 2, 7, rounds=2)
+    assert [re.search(r"answer (\w+),", line)[1] for line in lines] == list(bench_dnn.ANSWERS)
+    assert all(line.startswith("4 heads of 3 classes") and "16 pixels, batch 2: 1.500 (1.5" in line for line in lines)
+    assert len(pairs) == 6
+    for many, one, threads, calls in pairs:
+        assert many.shape == one.shape == (2, 3) and threads == 1 and calls == 7
+    assert not torch.equal(pairs[0][0], pairs[4][0]), "the answers differ"
+
+
+def test_an_adaptation_is_what_a_run_does_for_a_domain(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    strategies, seen = [], []
+    make = bench_dnn._before_adapting
+    monkeypatch.setattr(bench_dnn, "_before_adapting", lambda *a: strategies.append(make(*a)) or strategies[-1])
+    backbone.network[0].register_forward_hook(lambda module, x, y: seen.append(len(x[0])))
+    (line,) = bench_dnn.adapting(backbone, images=70, size=16, rounds=2, heads=2)
+    assert line.startswith("adapt_ratio: from 70 images of 16 pixels to a usable head beside 2 others, 10 epochs")
+    assert seen == [64] + 2 * 2 * [64, 6], "a batch to warm up, then a pass and an adaptation a round"
+    assert len(strategies) == 2
+    for strategy, experience in strategies:
+        (row,) = strategy.plugins[0].decisions
+        assert (row["verdict"], row["head"], row["samples"]) == ("expand", 2, 70) and {"gap_0", "gap_1"} <= set(row)
+        assert strategy.model.router.domains == 3 and strategy.model.router.counts[2].sum() == 70
+        assert strategy.store.x[:70].abs().sum(1).min() > 0 and len(experience.dataset) == 70
+
+
+def test_an_adaptation_without_a_new_head_is_an_error(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_dnn, "DNNPlugin", lambda expand_at: bench_dnn_plugin(expand_at=[]))
+    with pytest.raises(RuntimeError, match="did not adapt"):
+        bench_dnn.adapting(backbone, images=6, size=16, rounds=1, heads=2)
+
+
+bench_dnn_plugin = bench_dnn.DNNPlugin
+
+
+def test_bench_dnn_measures_both(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_dnn, "make_backbone", lambda *_: nn.Identity())
+    monkeypatch.setattr(nn.Identity, "freeze", lambda self: None, raising=False)
+    monkeypatch.setattr(bench_dnn, "answering", lambda _, size, batch, calls: [f"{size} at {batch}"])
+    monkeypatch.setattr(bench_dnn, "adapting", lambda _: ["adapted"])
+    answer = cli("bench", "dnn")
+    assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[1:] == [f"dnn: {part}" for part in ("128 at 1", "128 at 32", "224 at 1", "adapted")]

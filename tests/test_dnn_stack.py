@@ -1,0 +1,202 @@
+"""The heads and the router kept as one layer: whatever changes one of its parts is seen by the next forward pass."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+from strategies.dnn_network import DynamicNetwork
+
+WIDTH, CLASSES, HEADS = 6, 3, 3
+
+
+def new_head() -> nn.Module:
+    return nn.Linear(WIDTH, CLASSES)
+
+
+def domain(seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(24, WIDTH, generator=generator) + 2 * torch.randn(WIDTH, generator=generator)
+    return [(x, torch.arange(24) % CLASSES)]
+
+
+def network() -> DynamicNetwork:
+    torch.manual_seed(0)
+    model = DynamicNetwork(None, new_head, answer="prototype", router_temperature=50.0)
+    for head in range(HEADS):
+        if head:
+            model.add_head()
+        model.train_only(head)
+        model.record_domain(domain(head))
+    return model.eval()
+
+
+X = torch.randn(8, WIDTH, generator=torch.Generator().manual_seed(9))
+
+
+@torch.no_grad()
+def answer(model: DynamicNetwork, fresh: bool = False) -> torch.Tensor:
+    if fresh:
+        model._stack = None
+    return model(X.to(model.heads[0].weight.dtype))
+
+
+def step(model: DynamicNetwork) -> None:
+    """An optimizer's step on all heads, in evaluation mode."""
+    model.requires_grad_(True)
+    optimizer = torch.optim.Adam(model.heads.parameters(), lr=0.1)
+    model(X).sum().backward()
+    with torch.no_grad():
+        model(X)  # kept while gradients are waiting
+    optimizer.step()
+
+
+def train(model: DynamicNetwork) -> None:
+    model.train()
+    step(model)
+    model.eval()
+
+
+def load(model: DynamicNetwork) -> None:
+    model.load_state_dict({k: v * 2 if v.is_floating_point() else v for k, v in model.state_dict().items()})
+
+
+def load_by_reference(model: DynamicNetwork) -> None:
+    state = {k: v * 2 if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    model.load_state_dict(state, assign=True)
+
+
+@torch.no_grad()
+def edit(model: DynamicNetwork) -> None:
+    model.heads[1].weight.mul_(3)
+
+
+@torch.no_grad()
+def edit_bias(model: DynamicNetwork) -> None:
+    model.heads[2].bias[0] += 5
+
+
+@torch.no_grad()
+def edit_router(model: DynamicNetwork) -> None:
+    model.router.bias[:CLASSES] += 100
+
+
+@torch.no_grad()
+def edit_owner(model: DynamicNetwork) -> None:
+    model.router.domain_head[0] = 2
+
+
+def new_parameter(model: DynamicNetwork) -> None:
+    model.heads[0].weight = nn.Parameter(model.heads[0].weight.detach() * 2)
+
+
+def new_data(model: DynamicNetwork) -> None:
+    model.heads[0].weight.data = model.heads[0].weight.detach() * 2  # no version tells this
+
+
+def from_vector(model: DynamicNetwork) -> None:
+    vector_to_parameters(parameters_to_vector(model.heads.parameters()) * 2, model.heads.parameters())
+
+
+def no_bias(model: DynamicNetwork) -> None:
+    model.heads[1].register_parameter("bias", None)
+
+
+def other_head(model: DynamicNetwork) -> None:
+    model.heads[1] = new_head()
+
+
+def one_more_head(model: DynamicNetwork) -> None:
+    model.add_head()
+    with torch.no_grad():
+        model.router.domain_head[0] = HEADS
+
+
+def one_more_domain(model: DynamicNetwork) -> None:
+    model.train_only(1)
+    model.record_domain(domain(7))
+
+
+def routers_domain(model: DynamicNetwork) -> None:
+    model.router.record(domain(7), CLASSES, 0)
+
+
+def written_data(model: DynamicNetwork) -> None:
+    model.heads[0].weight.data.mul_(2)
+    model.eval()  # without this nothing tells: so the docstring says
+
+
+def more_than_linear(model: DynamicNetwork) -> None:
+    class Doubled(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 2 * super().forward(x)
+
+    doubled = Doubled(WIDTH, CLASSES)
+    doubled.load_state_dict(model.heads[1].state_dict())
+    model.heads[1] = doubled
+
+
+CHANGES = (step, train, load, load_by_reference, edit, edit_bias, edit_router, edit_owner, new_parameter, new_data,
+           from_vector, no_bias, other_head, one_more_head, one_more_domain, routers_domain, written_data,
+           more_than_linear)  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_the_next_answer_knows_of(change: Callable[[DynamicNetwork], None]) -> None:
+    model = network()
+    before = answer(model)
+    assert model._stack is not None, "nothing was kept, so nothing was tested"
+    change(model)
+    after = answer(model)
+    assert not torch.equal(after, before)
+    assert torch.equal(after, answer(model, fresh=True))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_another_type_is_followed(dtype: torch.dtype) -> None:
+    model = network()
+    answer(model)
+    model.to(dtype)
+    assert answer(model).dtype == dtype
+    assert torch.equal(answer(model), answer(model, fresh=True))
+    assert model.float() and answer(model).dtype == torch.float32
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_keeps_nothing(copied: Callable[[DynamicNetwork], DynamicNetwork]) -> None:
+    model = network()
+    edit(model)
+    before = answer(model)
+    other = copied(model)
+    assert other._stack is None and model._stack is not None
+    edit(other)  # in a deep copy, now the version that the kept layer of the first was made of
+    assert not torch.equal(answer(other), before)
+    assert torch.equal(answer(model), answer(model, fresh=True))
+
+
+def test_it_is_kept_only_where_it_can_be_checked() -> None:
+    model = network()
+    kept = (answer(model), model._stack)[1]
+    assert (answer(model), model._stack)[1] is kept
+    model(X)  # with gradients
+    assert model._stack is None
+    with torch.inference_mode():
+        model(X)
+        assert model._stack is not None
+        inside = network()
+        inside(X)
+        assert inside._stack is None  # parameters made here have no versions
+
+
+def test_probabilities_too_small_for_the_type_stay_finite() -> None:
+    model = network()
+    with torch.no_grad():
+        model.heads[0].weight.mul_(1000)
+    found = answer(model)
+    assert found.isfinite().all() and torch.allclose(found.exp().sum(1), torch.ones(len(X)), atol=1e-5)
