@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from harness import suites
 from harness.errors import InputError
@@ -23,13 +33,29 @@ class Settings(BaseModel):
 
 
 class BackboneConfig(Settings):
-    """The shared convolutional layers. `cache: false` runs a frozen one on each batch (slow; same up to rounding)."""
+    """The shared convolutional layers. `cache: false` runs a frozen one on each batch (slow; same up to rounding).
+
+    `norm: group` replaces each BatchNorm by a GroupNorm with its weight and bias (Ma et al. 2019, poster and slides),
+    of up to `norm_groups` groups (our choice, see `norms.groups_of`). The running statistics of a pretrained network
+    have no place there, so it is meant for `train: first` or `always`: with `never` the features are poor.
+    """
 
     name: str = "efficientnet-lite0"
     weights: Literal["imagenet", "none"] = "imagenet"
     train: Literal["never", "first", "always"] = "never"
     image_size: int = Field(128, ge=16, le=1024)
     cache: bool = True
+    norm: Literal["batch", "group"] = "batch"
+    norm_groups: int = Field(32, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _without_what_does_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Settings of a run name it: those that came later are left out where they change nothing."""
+        values: dict[str, Any] = handler(self)
+        if self.norm == "batch":
+            for key in ("norm", "norm_groups"):
+                values.pop(key, None)
+        return values
 
 
 class HeadConfig(Settings):

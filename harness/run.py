@@ -22,7 +22,7 @@ from harness.config import SuiteConfig, TrainingConfig
 from harness.engine import Diverged, Engine, Recorder, make_optimizer, seed_of
 from harness.environment import environment
 from harness.errors import InputError
-from harness.models import Backbone, Classifier, make_backbone, make_head, megabytes
+from harness.models import Backbone, Classifier, backbone_of, make_head, megabytes
 from harness.replay import ValidationReplay
 from harness.state import heads_of, replay_samples, state_bytes
 from harness.store import RunDirectory
@@ -82,7 +82,7 @@ def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None =
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
     settings = config.backbone
-    backbone = backbone or make_backbone(settings.name, settings.weights, settings.image_size)
+    backbone = backbone or backbone_of(settings)
     size = settings.image_size
     if settings.train == "never":
         backbone.freeze()
@@ -144,7 +144,7 @@ def _own_backbone(bench: Workbench, seed: int) -> Backbone:
     """A run's own copy of the pretrained backbone; one that is trained from random weights draws them by its seed."""
     settings = bench.config.backbone
     if settings.weights == "none" and settings.train != "never":
-        return make_backbone(settings.name, "none", settings.image_size, seed)
+        return backbone_of(settings, seed)
     return copy.deepcopy(bench.backbone)
 
 
