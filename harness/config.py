@@ -4,32 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     PositiveInt,
     SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
     model_serializer,
-    model_validator,
 )
 
 from harness import suites
 from harness.errors import InputError
 from harness.registry import nearest
+from harness.training import Settings, TrainingConfig
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class Settings(BaseModel):
-    """A group of settings; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class BackboneConfig(Settings):
@@ -62,28 +55,6 @@ class HeadConfig(Settings):
     """The classifier on top: linear, or an MLP with these hidden widths."""
 
     hidden: list[PositiveInt] = []
-
-
-class LaterConfig(Settings):
-    """Training settings for experiences after the first; what is not given stays as in `training`."""
-
-    epochs: int | None = Field(None, ge=1)
-    lr: float | None = Field(None, gt=0)
-    milestones: list[int] | None = None
-
-
-class TrainingConfig(Settings):
-    """How each experience is trained. The optimizer starts anew in each; at each milestone (epoch) lr is scaled."""
-
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(32, ge=1)
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(0.003, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    milestones: list[int] = []
-    milestone_factor: float = Field(0.1, gt=0)
-    later: LaterConfig = LaterConfig()
 
 
 class EvaluationConfig(Settings):
@@ -167,9 +138,11 @@ def _one_line(model: type[BaseModel], error: ValidationError, where: str) -> str
         owner: Any = model
         for part in fault["loc"][:-1]:
             annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
-            if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]  # X | None too
+            inner = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+            if inner is None:
                 break
-            owner = annotation
+            owner = inner
         return f"unknown key {dotted!r}{nearest(str(fault['loc'][-1]), owner.model_fields)}"
     if fault["type"] == "missing":
         return f"the key {dotted!r} is missing"
@@ -235,6 +208,8 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
         for depth, key in enumerate(keys[:-1]):
             if isinstance(target, dict) and depth == 0 and key == "strategies" and isinstance(target.get(key), list):
                 target[key] = {str(item): None for item in target[key]}
+            if isinstance(target, dict) and key == "training" and isinstance(target.get(key), str):
+                target[key] = {"preset": target[key]}
             if target.get(key) is None:
                 target[key] = {}
             target = target[key]
