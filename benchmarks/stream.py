@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,20 @@ from benchmarks.manifest import SPLITS, Manifest
 SAMPLE_INDEX = "sample_index"
 
 
+class Views(Protocol):
+    """Other versions of some of a store's samples, for training only: `count` of them, numbered from 1."""
+
+    count: int
+
+    def pick(self, x: torch.Tensor, rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """`x` with the samples replaced, in place, whose version is wanted.
+
+        x : (batch, ...), the samples at `rows` (int64 on the CPU, as is `chosen`) of the store; chosen : which version
+        of each, 0 for the sample as it is. A sample without versions is left as it is too.
+        """
+        ...
+
+
 class Store:
     """The samples of a whole stream as two tensors; every dataset of the stream is a view of them.
 
@@ -25,7 +39,10 @@ class Store:
         be replaced (images by the features of a backbone that has just been frozen); all datasets follow.
     y : int64 labels of shape (images,).
     task : int64 task labels of shape (images,); zeros unless given.
+    views : augmented versions of training samples, or None. No dataset shows them; a loader that trains may.
     """
+
+    views: Views | None = None
 
     def __init__(self, x: torch.Tensor, y: torch.Tensor, task: torch.Tensor | None = None) -> None:
         self.x = x

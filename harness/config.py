@@ -4,32 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from harness import suites
 from harness.errors import InputError
 from harness.registry import nearest
+from harness.training import Settings, TrainingConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Settings(BaseModel):
-    """A group of settings; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
 class BackboneConfig(Settings):
-    """The shared convolutional layers. `cache: false` runs a frozen one on each batch (slow; same up to rounding)."""
+    """The shared convolutional layers. `cache: false` runs a frozen one on each batch (slow; same up to rounding).
+
+    `norm: group` replaces each BatchNorm by a GroupNorm with its weight and bias (Ma et al. 2019, poster and slides),
+    of up to `norm_groups` groups (our choice, see `norms.groups_of`). The running statistics of a pretrained network
+    have no place there, so it is meant for `train: first` or `always`: with `never` the features are poor.
+    """
 
     name: str = "efficientnet-lite0"
     weights: Literal["imagenet", "none"] = "imagenet"
     train: Literal["never", "first", "always"] = "never"
     image_size: int = Field(128, ge=16, le=1024)
     cache: bool = True
+    norm: Literal["batch", "group"] = "batch"
+    norm_groups: int = Field(32, ge=1)
+
+    @model_serializer(mode="wrap")
+    def _without_what_does_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Settings of a run name it: those that came later are left out where they change nothing."""
+        values: dict[str, Any] = handler(self)
+        if self.norm == "batch":
+            for key in ("norm", "norm_groups"):
+                values.pop(key, None)
+        return values
 
     @property
     def on_features(self) -> bool:
@@ -41,28 +60,6 @@ class HeadConfig(Settings):
     """The classifier on top: linear, or an MLP with these hidden widths."""
 
     hidden: list[PositiveInt] = []
-
-
-class LaterConfig(Settings):
-    """Training settings for experiences after the first; what is not given stays as in `training`."""
-
-    epochs: int | None = Field(None, ge=1)
-    lr: float | None = Field(None, gt=0)
-    milestones: list[int] | None = None
-
-
-class TrainingConfig(Settings):
-    """How each experience is trained. The optimizer starts anew in each; at each milestone (epoch) lr is scaled."""
-
-    epochs: int = Field(10, ge=1)
-    batch_size: int = Field(32, ge=1)
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: float = Field(0.003, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    milestones: list[int] = []
-    milestone_factor: float = Field(0.1, gt=0)
-    later: LaterConfig = LaterConfig()
 
 
 class EvaluationConfig(Settings):
@@ -146,9 +143,11 @@ def _one_line(model: type[BaseModel], error: ValidationError, where: str) -> str
         owner: Any = model
         for part in fault["loc"][:-1]:
             annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
-            if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]  # X | None too
+            inner = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+            if inner is None:
                 break
-            owner = annotation
+            owner = inner
         return f"unknown key {dotted!r}{nearest(str(fault['loc'][-1]), owner.model_fields)}"
     if fault["type"] == "missing":
         return f"the key {dotted!r} is missing"
@@ -232,6 +231,8 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
         for depth, key in enumerate(keys[:-1]):
             if isinstance(target, dict) and depth == 0 and key == "strategies" and isinstance(target.get(key), list):
                 target[key] = {str(item): None for item in target[key]}
+            if isinstance(target, dict) and key == "training" and isinstance(target.get(key), str):
+                target[key] = {"preset": target[key]}
             if target.get(key) is None:
                 target[key] = {}
             target = target[key]

@@ -12,7 +12,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
 from benchmarks.stream import Store, rows_of
-from harness.config import TrainingConfig
+from harness.training import TrainingConfig
 
 EVAL_BATCH = 256
 
@@ -30,7 +30,8 @@ def seed_of(*parts: object) -> int:
 class TensorLoader:
     """Minibatches [x, y, task labels] cut from a store as whole tensors on the device.
 
-    With a generator the rows are shuffled anew in each pass (on the CPU, so that every device sees one order).
+    With a generator the rows are shuffled anew in each pass (on the CPU, so that every device sees one order). With a
+    generator for views, each pass draws for each sample itself or one of the store's versions of it, equally likely.
     """
 
     def __init__(
@@ -40,9 +41,10 @@ class TensorLoader:
         batch_size: int,
         device: torch.device,
         generator: torch.Generator | None = None,
+        for_views: torch.Generator | None = None,
     ) -> None:
         self.store, self.rows, self.batch_size, self.device = store, rows, batch_size, device
-        self.generator = generator
+        self.generator, self.for_views = generator, for_views
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -51,9 +53,13 @@ class TensorLoader:
         rows = self.rows
         if self.generator is not None:
             rows = rows[torch.randperm(len(rows), generator=self.generator)]
-        for chunk in rows.split(self.batch_size):
-            chunk = chunk.to(self.store.y.device)
-            x = self.store.x[chunk].to(self.device, non_blocking=True)
+        views = None if self.for_views is None else self.store.views
+        for cpu_rows in rows.split(self.batch_size):
+            chunk = cpu_rows.to(self.store.y.device)
+            x = self.store.x[chunk]
+            if views is not None:
+                x = views.pick(x, cpu_rows, torch.randint(views.count + 1, (len(chunk),), generator=self.for_views))
+            x = x.to(self.device, non_blocking=True)
             y = self.store.y[chunk].to(self.device, non_blocking=True)
             yield [x, y, self.store.task[chunk].to(self.device, non_blocking=True)]
 
@@ -62,7 +68,8 @@ class Engine(SupervisedTemplate):
     """`SupervisedTemplate` whose loaders cut whole batches from the stream's store.
 
     Plugins written for Avalanche run unmodified: they see the same callbacks, datasets and minibatches. A dataset
-    with samples from outside the store (say, of a generator) is loaded by Avalanche's own loader.
+    with samples from outside the store (say, of a generator) is loaded by Avalanche's own loader. Only minibatches in
+    training are augmented (`training.augment`): datasets, `batches` and evaluation give the samples as they are.
     """
 
     def __init__(
@@ -90,22 +97,29 @@ class Engine(SupervisedTemplate):
         )
         self.store = store
         self.seed = seed
+        self.augment = training.augment
 
-    def _loader(self, dataset: Any, batch_size: int, generator: torch.Generator | None) -> TensorLoader | None:
+    def _loader(self, dataset: Any, batch_size: int, *generators: torch.Generator | None) -> TensorLoader | None:
         rows = rows_of(dataset)
-        return None if rows is None else TensorLoader(self.store, rows, batch_size, self.device, generator)
+        return None if rows is None else TensorLoader(self.store, rows, batch_size, self.device, *generators)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        return torch.Generator().manual_seed(seed_of(self.seed, self.clock.train_exp_counter, purpose))
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
-        # Its own generator: a strategy that draws random numbers sees the same order of samples as one that does not
-        shuffle = torch.Generator().manual_seed(seed_of(self.seed, self.clock.train_exp_counter, "order"))
-        loader = self._loader(self.adapted_dataset, self.train_mb_size, shuffle)
+        # Generators of their own: a strategy that draws random numbers sees the same order of samples as one that does
+        # not, and so does a run with augmentation
+        first = self.clock.train_exp_counter == 0
+        augmented = self.augment is not None and (first or self.augment.experiences == "all")
+        for_views = self._generator("views") if augmented else None
+        loader = self._loader(self.adapted_dataset, self.train_mb_size, self._generator("order"), for_views)
         if loader is None:
             super().make_train_dataloader(**kwargs)
         else:
             self.dataloader = loader
 
     def make_eval_dataloader(self, **kwargs: Any) -> None:
-        loader = self._loader(self.adapted_dataset, self.eval_mb_size, None)
+        loader = self._loader(self.adapted_dataset, self.eval_mb_size)
         if loader is None:
             super().make_eval_dataloader(**kwargs)
         else:

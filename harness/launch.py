@@ -34,12 +34,11 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
         backbone = None
         if output.unfinished(suite) or _unmeasured(suite, output):
             # Before the data, which may take minutes to render: a device or backbone that is not there ends it here
-            from harness.models import make_backbone
+            from harness.models import backbone_of
             from harness.run import device_of
 
             device_of(suite.config.device)
-            settings = suite.config.backbone
-            backbone = make_backbone(settings.name, settings.weights, settings.image_size)
+            backbone = backbone_of(suite.config.backbone)
         manifest = make_benchmark(suite.config.benchmark).manifest()
         data = manifest.describe()
         output.check_images(data)

@@ -16,7 +16,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from harness.config import BackboneConfig
 from harness.errors import InputError
+from harness.norms import batch_to_group
 from harness.registry import nearest
 
 OFFLINE = "efficientnet-lite0"
@@ -70,8 +72,11 @@ class Backbone(nn.Module):
         return self.network(normalised)
 
     def digest(self) -> str:
-        """BLAKE2b (128 bit, hex) of all weights and buffers: what a feature cache is keyed by."""
+        """BLAKE2b (128 bit, hex) of all weights, buffers and group norms: what a feature cache is keyed by."""
         value = hashlib.blake2b(digest_size=16)
+        for name, module in self.network.named_modules():
+            if isinstance(module, nn.GroupNorm):  # its number of groups is in no tensor
+                value.update(f"{name} {module.num_groups} {module.eps}".encode())
         for key, tensor in self.network.state_dict().items():
             value.update(key.encode("utf-8"))
             value.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -104,7 +109,15 @@ def make_head(feature_dim: int, num_classes: int, hidden: Sequence[int] = ()) ->
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
 
-def make_backbone(name: str, weights: str = "imagenet", image_size: int = 224, seed: int = 0) -> Backbone:
+def backbone_of(settings: BackboneConfig, seed: int = 0) -> Backbone:
+    """The backbone that a suite's settings describe; see `make_backbone` for `seed` and for what is raised."""
+    groups = settings.norm_groups if settings.norm == "group" else None
+    return make_backbone(settings.name, settings.weights, settings.image_size, seed, groups)
+
+
+def make_backbone(
+    name: str, weights: str = "imagenet", image_size: int = 224, seed: int = 0, norm_groups: int | None = None
+) -> Backbone:
     """A backbone by name.
 
     Parameters
@@ -113,13 +126,17 @@ def make_backbone(name: str, weights: str = "imagenet", image_size: int = 224, s
         a bare NAME that timm or else torchvision knows.
     weights : `imagenet` (pretrained) or `none` (random, drawn with `seed`).
     image_size : side of the images in pixels that it will see; `feature_dim` is measured on one of them.
+    norm_groups : GroupNorm with so many groups (see `norms.groups_of`) takes the place of each BatchNorm; None keeps
+        the BatchNorm.
 
     Raises
     ------
-    InputError : unknown name (the nearest is named), weights that need a download where there is no network, or a
-        model that cannot take images of this size or gives no feature vector.
+    InputError : unknown name (the nearest is named), weights that need a download where there is no network, a model
+        that cannot take images of this size or gives no feature vector, or one without a BatchNorm to replace.
     """
     backbone = _make(name, weights, seed)
+    if norm_groups is not None and not batch_to_group(backbone.network, norm_groups):
+        raise InputError(f"backbone {name!r} has no BatchNorm for backbone.norm: group to replace")
     # What a model says of its width is not what it gives where there is a layer before the logits: look
     try:
         with torch.no_grad():

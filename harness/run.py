@@ -17,18 +17,19 @@ from torch import nn
 
 from benchmarks import images
 from benchmarks.manifest import Manifest
-from benchmarks.stream import Store, make_stream
-from harness import features
+from benchmarks.stream import Store, Views, make_stream
+from harness import features, views
 from harness.checkpoint import write_checkpoint
-from harness.config import BackboneConfig, HeadConfig, SuiteConfig, TrainingConfig
+from harness.config import BackboneConfig, HeadConfig, SuiteConfig
 from harness.engine import Diverged, Engine, Recorder, make_optimizer, seed_of
 from harness.environment import environment
 from harness.errors import InputError
-from harness.models import Backbone, Classifier, make_backbone, make_head, megabytes
+from harness.models import Backbone, Classifier, backbone_of, make_head, megabytes
 from harness.replay import ValidationReplay
 from harness.state import heads_of, replay_samples, state_bytes
 from harness.store import RunDirectory
 from harness.suite import RunSpec, make_strategy
+from harness.training import AugmentConfig, TrainingConfig
 from strategies.base import Context
 
 
@@ -84,18 +85,29 @@ def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None =
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
     settings = config.backbone
-    backbone = backbone or make_backbone(settings.name, settings.weights, settings.image_size)
+    backbone = backbone or backbone_of(settings)
     size = settings.image_size
     if settings.train == "never":
         backbone.freeze()
     device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
     if settings.on_features:
+        for augment in views.wanted(config):  # here, where all cores are used and no other process waits for them
+            views.cached(manifest, backbone, size, accelerator, augment)
         x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator)).to(device)
     else:
         x = torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
     task = torch.tensor(manifest.task_labels())
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
+
+
+def _views(bench: Workbench, augment: AugmentConfig | None) -> Views | None:
+    if augment is None:
+        return None
+    if bench.on_features:
+        size = bench.config.backbone.image_size
+        return views.cached(bench.manifest, bench.backbone, size, bench.accelerator, augment)
+    return views.image_views(bench.manifest, augment)
 
 
 def _make_cuda_deterministic() -> None:
@@ -153,7 +165,7 @@ def assemble(
 def _own_backbone(settings: BackboneConfig, pretrained: Backbone, seed: int) -> Backbone:
     """A run's own copy of the pretrained backbone; one that is trained from random weights draws them by its seed."""
     if settings.weights == "none" and settings.train != "never":
-        return make_backbone(settings.name, "none", settings.image_size, seed)
+        return backbone_of(settings, seed)
     return copy.deepcopy(pretrained)
 
 
@@ -188,6 +200,7 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
 
 def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
     store = Store(bench.x, bench.y, bench.task)
+    store.views = _views(bench, TrainingConfig.model_validate(spec.config["training"]).augment)
     stream = make_stream(bench.manifest, store)
     strategy = build(bench, spec, store)
     recorder = Recorder()
@@ -230,6 +243,9 @@ def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
     """`backbone.train: first`: after experience 0 the backbone is frozen and its features replace the images."""
     backbone = strategy.model.backbone
     backbone.freeze()
+    if isinstance(store.views, views.ImageViews):  # before the images are gone; those of the first have had their use
+        later = store.views.settings.experiences == "all"
+        store.views = views.of_backbone(backbone, store.x, store.views, bench.device) if later else None
     chunks = (
         np.ascontiguousarray(store.x[i : i + features.BATCH].permute(0, 2, 3, 1).numpy())
         for i in range(0, len(store.x), features.BATCH)

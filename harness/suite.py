@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.component import Component
-from harness.config import SuiteConfig, TrainingConfig, override, parse, read_suite, select
+from harness.config import SuiteConfig, override, parse, read_suite, select
 from harness.errors import InputError
 from harness.files import digest_of
 from harness.registry import BENCHMARKS, STRATEGIES, load_plugin
+from harness.training import TrainingConfig, expand_preset, merged
 
 OWN_KEYS = ("strategy", "training", "remarks")  # keys of a strategy's entry that are not settings of its class
 PLACES = ("root", "file")  # settings of a benchmark that say where its images are, not which
@@ -155,14 +156,14 @@ def _resolve_strategy(label: str, settings: Mapping[str, Any], config: SuiteConf
     if "avalanche" in settings:
         settings = {"strategy": "avalanche", "plugin": settings.pop("avalanche"), **settings}
     training = config.training.model_dump()
-    own = settings.get("training") or {}
+    try:
+        own = expand_preset(settings.get("training") or {})
+    except ValueError as error:
+        raise InputError(f"{where}.training: {error}") from error
     if not isinstance(own, Mapping):
         raise InputError(f"{where}.training: a mapping was expected")
-    for key, value in own.items():
-        both = isinstance(value, Mapping) and isinstance(training.get(key), Mapping)
-        training[key] = {**training[key], **value} if both else value
     component = make_strategy(settings, where)
-    checked = parse(TrainingConfig, training, f"{where}.training")
+    checked = parse(TrainingConfig, merged(training, own), f"{where}.training")
     remarks = component.remarks()  # worked out anew each time; what a suite.yaml says of them is not read
     return {
         "strategy": component.name,

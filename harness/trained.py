@@ -93,7 +93,7 @@ def restore_run(run: TrainedRun, plugins: Sequence[Path] = ()) -> nn.Module:
 
     from benchmarks.stream import Store
     from harness.checkpoint import PLACE, load_checkpoint
-    from harness.models import make_backbone
+    from harness.models import backbone_of
     from harness.run import assemble
 
     for plugin in plugins:
@@ -105,7 +105,7 @@ def restore_run(run: TrainedRun, plugins: Sequence[Path] = ()) -> nn.Module:
     settings = run.backbone
     frozen = settings.train == "never"
     # What was trained is all in the checkpoint: no pretrained weights are loaded, or even downloaded, for nothing
-    backbone = make_backbone(settings.name, settings.weights if frozen else "none", settings.image_size)
+    backbone = backbone_of(settings if frozen else settings.model_copy(update={"weights": "none"}))
     backbone.freeze()
     empty = Store(torch.zeros(0, backbone.feature_dim), torch.zeros(0, dtype=torch.int64))
     strategy = assemble(run.spec, backbone, empty, len(run.classes), run.experiences, torch.device("cpu"))

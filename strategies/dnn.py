@@ -207,7 +207,7 @@ class DNN(Strategy, name="dnn"):
     expand_below: a new head is made where the best head's accuracy on the new training data is below this; 0
     means never, 1 unless it is perfect (our choice).
     expand_at: the experiences that make a new head, counted from 0, instead of the threshold; the slides'
-    "expand@1" is [1], an empty list never expands.
+    "expand@1" is [1], `never` (or an empty list) their "no expand".
     head_init: a new head starts as a copy of the best one, or fresh (our choice).
     distill_head: which head is trained on in a similar domain: `best` on its data (stated), `worst` (the
     slides' V2' variant) or `newest`, the one made last. distill_weight, temperature: of the distillation loss
@@ -234,6 +234,13 @@ class DNN(Strategy, name="dnn"):
     answer: Answer = "agreement"
     shrinkage: Annotated[float, Field(gt=0, le=1)] | Literal["oas"] = "oas"
     router_temperature: PositiveFloat = 20.0
+
+    @field_validator("expand_at", mode="before")
+    @classmethod
+    def _never(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "never":
+            raise ValueError("a list of experiences was expected, or never")
+        return [] if value == "never" else value
 
     @field_validator("expand_at")
     @classmethod

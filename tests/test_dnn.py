@@ -18,6 +18,8 @@ from pydantic import ValidationError
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from harness.config import parse
+from harness.errors import InputError
 from harness.registry import STRATEGIES
 from strategies.base import Context
 from strategies.dnn import DNN, DNNPlugin, known_distillation
@@ -309,6 +311,7 @@ def test_strategy_wraps_the_runs_model_and_passes_its_settings():
         {"expand_below": -0.1},
         {"expand_at": [0]},
         {"expand_at": [1, 1]},
+        {"expand_at": "always"},
         {"head_init": "random"},
         {"distill_head": "oldest"},
         {"distill_weight": -1},
@@ -322,6 +325,14 @@ def test_strategy_wraps_the_runs_model_and_passes_its_settings():
 def test_bad_settings_are_refused_by_name(bad):
     with pytest.raises(ValidationError, match=next(iter(bad))):
         DNN(**bad)
+
+
+def test_never_expands_by_that_word():
+    config = DNN(expand_at="never", expand_below=1.0)
+    assert config.expand_at == [] and config == DNN(expand_at=[], expand_below=1.0)
+    with pytest.raises(InputError, match=r"dnn\.expand_at: a list of experiences .* or never \(got 'nevr'\)") as error:
+        parse(DNN, {"expand_at": "nevr"}, "dnn")
+    assert "\n" not in str(error.value)
 
 
 def test_plugin_refuses_unknown_words():
