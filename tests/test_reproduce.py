@@ -27,6 +27,8 @@ REAL = Ground("OpenLORIS-Object", False, [])
 SIM = Ground("OpenLORIS-Sim", True, [])
 OTHER = Ground("OpenLORIS-Object", False, ["69 objects, not 51"])
 QUICK = ("--set", "training.epochs=1", "--set", "training.later.epochs=1", "--set", "backbone.image_size=32")
+LABELS = ("no-expand", "expand@1", "no-expand+lr", "expand@1+lr", "v2-worst-expand@1+3")
+NO_ROUTER = tuple(word for label in LABELS for word in ("--set", f"{label}.answer=newest"))  # a second less a run
 
 
 # ---- the rule
@@ -252,7 +254,7 @@ def batches(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_hik2019_from_end_to_end_and_again(cli: Callable[..., Any], batches: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ("reproduce", "hik2019", "--data-root", batches, "--out", out, "--seeds", "0", *QUICK)
+    words = ("reproduce", "hik2019", "--data-root", batches, "--out", out, "--seeds", "0", *QUICK, *NO_ROUTER)
     first = cli(*words)
     assert first.code == 0, first.err
     assert "6 runs" in first.err
