@@ -195,9 +195,11 @@ def test_answers_equal_a_loop_over_images_and_heads(rule, linear):
 
 
 def test_batch_takes_one_head_for_all_and_confidence_one_for_each():
-    p = torch.tensor([[[0.9, 0.1], [0.2, 0.8]], [[0.6, 0.4], [0.05, 0.95]], [[0.5, 0.5], [0.6, 0.4]]])
-    assert torch.allclose(dnn_answers.batch(p.log()).exp(), p[:, 1])  # means of the maxima: 0.667 and 0.783
-    assert torch.allclose(dnn_answers.confidence(p.log()).exp(), torch.stack([p[0, 0], p[1, 1], p[2, 1]]))
+    surest = torch.tensor([[0.99, 0.75, 0.999], [0.72, 0.74, 0.5], [0.55, 0.74, 0.5]])  # (images, heads)
+    p = torch.stack([surest, 1 - surest], dim=2)
+    # means 0.753, 0.743, 0.666; head 2 has the largest single value, head 1 the highest mean logarithm
+    assert torch.allclose(dnn_answers.batch(p.log()).exp(), p[:, 0])
+    assert torch.allclose(dnn_answers.confidence(p.log()).exp(), torch.stack([p[0, 2], p[1, 1], p[2, 1]]))
     assert torch.allclose(dnn_answers.mean(p.log()).exp(), p.mean(1))
 
 
