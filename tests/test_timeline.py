@@ -22,6 +22,7 @@ from torch.utils.data import TensorDataset
 
 from harness.report import frame, style, timeline, write_report
 from harness.run import _write_tables
+from harness.state import _tensors
 from harness.store import RunDirectory
 from strategies.dnn import DNNPlugin
 from strategies.dnn_network import DynamicNetwork
@@ -137,7 +138,7 @@ def test_counting_changes_no_answer_and_leaves_no_trace(rule):
     for with_count, without in zip(counted.answers, plain.answers, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(with_count, without, strict=True))
     assert counted.watched == [None] * DOMAINS and strategy.model.watch is None
-    assert not [value for value in vars(plugin).values() if isinstance(value, torch.Tensor)], "counted as state"
+    assert not list(_tensors(plugin, set())), "they would count as state of the method"
 
 
 def test_another_evaluation_replaces_the_first_and_an_untrained_network_is_not_counted():
@@ -210,6 +211,9 @@ def test_lanes_births_gaps_and_shares():
     expected = [[NAN, 0.29, 0.5, 0.125, 0.92], [NAN, NAN, 0.96, 0.375, 0.5], [NAN, NAN, NAN, NAN, 0.0]]
     np.testing.assert_array_equal(found.gaps, expected)
     np.testing.assert_array_equal(found.known, [NAN, NAN, 0.96, NAN, 0.92])
+    verdicts = ["base", *["distill"] * 4]
+    one = timeline.structure(DECISIONS.assign(verdict=verdicts, head=0).iloc[::-1], None, 5)
+    assert one is not None and one.lanes == [timeline.Lane(0, 0, None, (1, 2, 3, 4))]
     assert found.after == 4
     np.testing.assert_array_equal(found.shares, [[0.71, 0, 0, 0, 1], [0.29, 1, 1, 0, 0], [0, 0, 0, 1, 0]])
 
