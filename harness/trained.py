@@ -138,13 +138,14 @@ def _check_answers(run: TrainedRun, strategy: Any) -> None:
     from avalanche.training.plugins.clock import Clock
 
     from harness.engine import Engine
+    from strategies.dnn_watch import AnswerPlugin
 
     name = f"{run.spec.run_id}: strategy {run.spec.label!r}"
     if getattr(type(strategy), "forward", None) is not Engine.forward:
         raise InputError(f"{name} predicts by code of its own ({type(strategy).__name__}), not by its model alone")
     if isinstance(strategy.model, MultiTaskModule):
         raise InputError(f"{name} needs task labels to answer, which an image does not bring")
-    onlookers = (EvaluationPlugin, LRSchedulerPlugin, Clock)  # they have such hooks, and change no answer
+    onlookers = (EvaluationPlugin, LRSchedulerPlugin, Clock, AnswerPlugin)  # they have such hooks, and change no answer
     for plugin in strategy.plugins:
         for hook in ANSWERING_HOOKS:
             own = getattr(type(plugin), hook, None)
