@@ -102,11 +102,12 @@ class GaussianRouter(nn.Module):
             self.means[domain] = (self.means[domain].double() + apart * share[:, None]).float()
             self.counts[domain] += counts
         else:
-            added = (counts, means.float(), torch.tensor(head, device=counts.device))
-            known = (list(self.counts), list(self.means), list(self.domain_head)) if owners else ([], [], [])
-            self.counts, self.means, self.domain_head = (
-                torch.stack([*old, new]) for old, new in zip(known, added, strict=True)
-            )
+            if not owners:
+                self.counts, self.means = counts.new_zeros(0, num_classes), means.new_zeros(0, *means.shape).float()
+            self.counts = torch.cat([self.counts, counts[None]])
+            self.means = torch.cat([self.means, means.float()[None]])
+            owner = torch.tensor([head], device=counts.device)
+            self.domain_head = torch.cat([self.domain_head.to(counts.device), owner])
         lower = scatter[torch.tril(torch.ones_like(scatter, dtype=torch.bool))]
         self.scatter = (self.scatter.double() + lower).float() if owners else lower.float()
         self.solve()
