@@ -55,6 +55,14 @@ def test_derived_metrics_are_those_of_the_printed_matrices(name: str, method: st
         assert round(100 * measure(printed(matrix), metric), 2) == pytest.approx(number.value, abs=1e-9), metric
 
 
+@pytest.mark.parametrize(
+    ("name", "means", "stds"), [("matrix_finetune", 4169.07, 33.26), ("matrix_v2", 4360.59, 21.35)]
+)
+def test_no_cell_was_mistyped_since_it_was_read(name: str, means: float, stds: float) -> None:
+    cells = [cell for row in load("hik2019").matrices[name].cells for cell in row]
+    assert np.sum(cells, axis=0) == pytest.approx([means, stds], abs=1e-6)
+
+
 def test_printed_averages_lie_within_their_uncertainty_of_the_rows_mean() -> None:
     for matrix in load("hik2019").matrices.values():
         for i, row in enumerate(matrix.cells):
