@@ -171,6 +171,7 @@ def test_a_wrong_graph_is_found_and_not_left_behind(
     file.parent.mkdir()
     file.write_text("of before")
     assert cli("export", trained("naive"), "-o", file).code == 1 and file.read_text() == "of before"
+    assert not export.Comparison(images=43, largest=float("nan"), equal=1.0).passed
 
 
 def test_unusable_runs_give_one_line(trained, cli, tmp_path: Path, monkeypatch) -> None:
