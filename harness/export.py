@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 
 FORMATS = ("onnx",)
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
-ANSWERS = ("prototype", "agreement", "confidence", "mean", "newest")  # what DNN can do image by image, without a label
+ANSWERS = (
+    "prototype",
+    "agreement",
+    "confidence",
+    "mean",
+    "newest",
+    "gaussians",
+)  # what DNN can do image by image, without a label
 BATCHES = (1, 2, 7, 33)
 LARGEST_DIFFERENCE = 1e-3
 EQUAL_SHARE = 0.999

@@ -217,7 +217,7 @@ class DNN(Strategy, name="dnn"):
     `mean` of all; `newest`; `batch`, the head surest on average over the images tested together (transductive: it
     assumes that these are of one domain); `oracle`, the head of the experience that the images are from (an upper
     bound for choosing a head: it is told what no method is; an experience not yet trained has no head, and
-    `agreement` answers).
+    `agreement` answers); `gaussians`, these alone without any head (a control: what the heads add).
     shrinkage: of the Gaussians' shared covariance, `oas` or a fixed share in (0, 1] (our choice).
     router_temperature: of the Gaussians in `prototype` and `agreement`, 1 for their own posterior, more for a
     softer one (our choice, as `agreement` is, on the validation splits of OpenLORIS-Sim; 10 to 50 differ by less

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 from strategies import dnn_answers
 from strategies.dnn_router import GaussianRouter, Shrinkage
 
-Answer = Literal["prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle"]
-ROUTED = ("prototype", "agreement", "oracle")  # the answers that need statistics of the features
+Answer = Literal["prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle", "gaussians"]
+ROUTED = ("prototype", "agreement", "oracle", "gaussians")  # the answers that need statistics of the features
 LINEAR = ("weight", "bias")
 
 
@@ -71,7 +71,8 @@ class DynamicNetwork(nn.Module):
         first experience has ended. `agreement`: as `prototype`, but the Gaussians also vote on the class, see
         `GaussianRouter.joint`. `confidence`: the head with the highest maximal probability. `mean`: the
         mean of all heads' probabilities. `newest`: the head made last. `batch`: one head for the whole batch, see
-        `dnn_answers.batch`. `oracle`: head `told`, and as `agreement` where that is None.
+        `dnn_answers.batch`. `oracle`: head `told`, and as `agreement` where that is None. `gaussians`: as
+        `agreement` without any head.
     shrinkage, router_temperature : see `GaussianRouter`.
 
     Attributes
@@ -135,7 +136,7 @@ class DynamicNetwork(nn.Module):
         if scores is None:
             rule = {"confidence": dnn_answers.confidence, "batch": dnn_answers.batch}
             return rule.get(self.answer, dnn_answers.mean)(log_p)
-        return self.router.joint(scores, log_p)
+        return self.router.joint(scores, torch.zeros_like(log_p) if self.answer == "gaussians" else log_p)
 
     def all_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of every head: features (batch, feature_dim) -> (batch, heads, classes)."""

@@ -19,7 +19,7 @@ from strategies import dnn_answers
 from strategies.dnn_network import DynamicNetwork
 from strategies.dnn_router import GaussianRouter
 
-RULES = ("prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle")
+RULES = ("prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle", "gaussians")
 WIDTH, CLASSES = 5, 3
 
 
@@ -182,6 +182,7 @@ def test_answers_equal_a_loop_over_images_and_heads(rule, linear):
         p = torch.stack([head(x[image]).softmax(0) for head in model.heads])
         domain = (scores[image].logsumexp(1) / 2).softmax(0)
         agreement = sum((scores[image, d] / 2).exp() * p[d] for d in range(3))
+        alone = (scores[image] / 2).exp().sum(0)
         expected = {
             "prototype": sum(domain[d] * p[d] for d in range(3)),
             "agreement": agreement / agreement.sum(),
@@ -190,6 +191,7 @@ def test_answers_equal_a_loop_over_images_and_heads(rule, linear):
             "mean": p.mean(0),
             "newest": p[2],
             "oracle": agreement / agreement.sum(),
+            "gaussians": alone / alone.sum(),
         }[rule]
         assert torch.allclose(found[image], expected, atol=1e-5)
 
