@@ -1,10 +1,11 @@
-"""Copy what a finished output says into results/reference/ and the README.
+"""Copy what finished outputs say into results/reference/ and the README.
 
     lorisbench run quickstart --out results/quickstart
     python results/make_reference.py results/quickstart
 
-Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables and the PNG plots, and one run's
-env.json; writes the comparison, with machine and versions beside it, between the README's two marker lines.
+Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables and one run's env.json, and, of the
+suites in `PLOTS`, the PNG plots. Where the README has a line `<!-- reference NAME -->`, the comparison with machine and
+versions beside it is written between that line and `<!-- end NAME -->`.
 """
 
 import json
@@ -16,7 +17,6 @@ import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
-START, END = "<!-- reference results: written by results/make_reference.py -->", "<!-- end of reference results -->"
 COLUMNS = {
     "accuracy_last": "last row, %",
     "accuracy_seen": "seen, %",
@@ -25,56 +25,66 @@ COLUMNS = {
     "latency_ratio": "latency ratio",
     "state_mb": "state, MB",
 }
+PLOTS = {"quickstart": ("curves", "forgetting", "latency", "matrices")}
 
 
 def copy(out: Path) -> Path:
     """Copy the committed part of an output folder; returns where it went."""
     target = HERE / "reference" / out.name
     shutil.rmtree(target, ignore_errors=True)
-    (target / "plots").mkdir(parents=True)
+    target.mkdir(parents=True)
     for name in ("suite.yaml", "results.csv", "matrix.csv", "data.json", "experiences.csv"):
         shutil.copy(out / name, target)
-    shutil.copytree(out / "report" / "tables", target / "tables")
-    for plot in ("curves", "forgetting", "latency", "matrices"):
+    (target / "tables").mkdir()
+    for table in sorted((out / "report" / "tables").iterdir()):
+        if out.name in PLOTS or table.stem == "comparison":
+            shutil.copy(table, target / "tables")
+    for plot in PLOTS.get(out.name, ()):
+        (target / "plots").mkdir(exist_ok=True)
         shutil.copy(out / "report" / "plots" / f"{plot}.png", target / "plots")
     shutil.copy(sorted((out / "runs").glob("*/env.json"))[0], target / "env.json")
     return target
 
 
 def block(target: Path) -> str:
-    """The README's table: mean ± half-width of the 95 % interval over seeds."""
+    """The README's table: mean ± half-width of the 95 % interval over seeds; columns that no run has are left out."""
     table = pd.read_csv(target / "tables" / "comparison.csv")
     data = json.loads((target / "data.json").read_text("utf-8"))
     env = json.loads((target / "env.json").read_text("utf-8"))
-    rows = ["| strategy | " + " | ".join(COLUMNS.values()) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    suite = (target / "suite.yaml").read_text("utf-8")
+    columns = {key: title for key, title in COLUMNS.items() if table[f"{key}_mean"].notna().any()}
+    rows = ["| strategy | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
     for row in table.to_dict("records"):
-        cells = [f"{row[f'{key}_mean']:.2f} ± {row[f'{key}_ci95']:.2f}" for key in COLUMNS]
+        cells = [f"{row[f'{key}_mean']:.2f} ± {row[f'{key}_ci95']:.2f}" for key in columns]
         rows.append(f"| {row['strategy']} | " + " | ".join(cells) + " |")
     seeds = int(table.accuracy_last_n.max())
     machine = f"{env['machine']['cpu']}, {env['machine']['cores']} cores"
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     kind = "synthetic data, not OpenLORIS" if data["synthetic"] else "real data"
+    split = "validation splits; " if "split: validation" in suite else ""
     folder = target.relative_to(README.parent).as_posix()
-    return "\n".join(
-        [
-            f"What `{target.name}` gives ({data['name']}, {kind}; mean ± 95 % interval over {seeds} seeds; {machine}; "
-            f"{versions}; {env['date'][:10]}):",
-            "",
-            *rows,
-            "",
-            f"![Accuracy after each task]({folder}/plots/curves.png)",
-            "",
-            f"![Accuracy matrices]({folder}/plots/matrices.png)",
-        ]
-    )
+    lines = [
+        f"What `{target.name}` gives ({data['name']}, {kind}; {split}mean ± 95 % interval over {seeds} seeds; {machine}; "
+        f"{versions}; {env['date'][:10]}):",
+        "",
+        *rows,
+    ]
+    if target.name in PLOTS:
+        for plot, title in (("curves", "Accuracy after each task"), ("matrices", "Accuracy matrices")):
+            lines += ["", f"![{title}]({folder}/plots/{plot}.png)"]
+    return "\n".join(lines)
 
 
 def main() -> None:
-    target = copy(Path(sys.argv[1]).resolve())
-    before, rest = README.read_text("utf-8").split(START)
-    after = rest.split(END)[1]
-    README.write_text(f"{before}{START}\n\n{block(target)}\n\n{END}{after}", encoding="utf-8")
-    print(target)
+    for name in sys.argv[1:]:
+        target = copy(Path(name).resolve())
+        start, end = f"<!-- reference {target.name} -->", f"<!-- end {target.name} -->"
+        text = README.read_text("utf-8")
+        if start in text:
+            before, rest = text.split(start)
+            after = rest.split(end)[1]
+            README.write_text(f"{before}{start}\n\n{block(target)}\n\n{end}{after}", encoding="utf-8")
+        print(target)
 
 
 if __name__ == "__main__":
