@@ -64,8 +64,8 @@ def block(target: Path) -> str:
     split = "validation splits; " if "split: validation" in suite else ""
     folder = target.relative_to(README.parent).as_posix()
     lines = [
-        f"What `{target.name}` gives ({data['name']}, {kind}; {split}mean ± 95 % interval over {seeds} seeds; {machine}; "
-        f"{versions}; {env['date'][:10]}):",
+        f"What `{target.name}` gives ({data['name']}, {kind}; {split}mean ± 95 % interval over {seeds} seeds; "
+        f"{machine}; {versions}; {env['date'][:10]}):",
         "",
         *rows,
     ]
