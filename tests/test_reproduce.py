@@ -239,9 +239,15 @@ def test_the_order_is_ranked_and_its_steps_are_held_against_the_seeds() -> None:
         "other way, beyond the spread",
     ]  # fmt: skip
     assert rows.measured_step.tolist()[1:] == pytest.approx([10, -0.5, 19.5, -9.5])
-    assert "Kendall's τ of published and measured order 0.60, 5 methods" in render.markdown(table)
+    assert "Kendall's tau of published and measured order 0.60, 5 methods" in render.markdown(table)
     one = folder({label: [np.full((9, 9), pair[0])] for label, pair in squares.items()})
     assert "spread unknown" in made(one)["order"].values.step_verdict[1]
+
+
+def test_latex_sets_every_character() -> None:
+    for ground in ({}, {"data": {}}):
+        for table in made(published_runs(**ground)).values():
+            assert render.latex(table).isascii(), set(filter(lambda c: not c.isascii(), render.latex(table)))
 
 
 # ---- the command

@@ -26,7 +26,7 @@ MARKS = {REPRODUCED: "r", DIFFERS: "d", ELSEWHERE: "s", UNKNOWN: "u", INCOMPARAB
 RULE = (
     "Reproduced where |measured − published| ≤ tolerance, else differs. Tolerance: uncertainty of the published number "
     "+ 2 × its standard deviation where one is printed + 2 × standard error of our mean (standard deviation over seeds "
-    "/ √seeds; 0 with one seed, which has none)."
+    "by the root of their number; 0 with one seed, which has none)."
 )
 ROUNDING = 1e-9  # of binary fractions: 95.76 − 95.75 is a little more than 0.01
 

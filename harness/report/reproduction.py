@@ -161,7 +161,7 @@ def order(published: Published, found: Mapping[str, Stored]) -> Table:
         heads_of_ground.append(ground.head)
         tau = _kendall([value.value for _, value, _ in ranked], [over_seeds(by.values()).mean for *_, by in ranked])
         said = "undefined (fewer than two methods, or all equal)" if np.isnan(tau) else number(tau, 2)
-        notes.append(Note(f"{part}: Kendall's τ of published and measured order {said}, {len(ranked)} methods."))
+        notes.append(Note(f"{part}: Kendall's tau of published and measured order {said}, {len(ranked)} methods."))
         ranks = pd.Series([over_seeds(by.values()).mean for *_, by in ranked]).rank(method="min", ascending=False)
         above: tuple[float, dict[int, float]] | None = None
         for place, (method, value, by) in enumerate(ranked):
