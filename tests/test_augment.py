@@ -196,8 +196,8 @@ def test_only_minibatches_in_training_are_augmented(suite_file: Callable, experi
     stream = make_stream(bench.manifest, store)
     for experience in stream.train_stream[:2]:
         strategy.train(experience, reset_optimizer_state=True)
-        strategy.eval(list(stream.test_stream)[:2])
-    assert len(watcher.evaluated) == 4 and not any(watcher.evaluated)
+        strategy.eval([*list(stream.test_stream)[:2], stream.train_stream[0]])  # training images are originals too
+    assert len(watcher.evaluated) == 6 and not any(watcher.evaluated)
     first, *later = watcher.trained
     assert any(first)
     assert all(any(batches) == (experiences == "all") for batches in later)
