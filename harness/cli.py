@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness import cli_data
+from harness.console import hide_warnings
 from harness.errors import InputError
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -258,13 +259,7 @@ def _existing(folder: Path | None) -> Path | None:
 
 def main() -> None:
     """Entry point: an InputError is one line and exit code 2, an interrupt one line and exit code 1."""
-    import warnings
-
-    # Of Avalanche: a solver that only GEM needs, and loggers where the harness records by itself
-    warnings.filterwarnings("ignore", message="no QP solver found")
-    warnings.filterwarnings("ignore", message="No loggers specified")
-    # Of Pillow: damaged EXIF tags, without the file's name, of images that are read all the same
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
+    hide_warnings()
     try:
         app()
     except InputError as error:

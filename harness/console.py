@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 
 
 def say(message: str) -> None:
     """One plain line on standard error (progress and notices; results go to standard output)."""
     print(message, file=sys.stderr, flush=True)
+
+
+def hide_warnings() -> None:
+    """Leave out warnings of libraries that say nothing to who runs a suite; for the command and its processes."""
+    # Of Avalanche: a solver that only GEM needs, and loggers where the harness records by itself
+    warnings.filterwarnings("ignore", message="no QP solver found")
+    warnings.filterwarnings("ignore", message="No loggers specified")
+    # Of Pillow: damaged EXIF tags, without the file's name, of images that are read all the same
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 @contextlib.contextmanager

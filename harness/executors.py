@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.console import hide_warnings
 from harness.errors import InputError
+from harness.processes import answers_of
 from harness.registry import nearest
 
 if TYPE_CHECKING:
@@ -32,20 +34,13 @@ def local(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: 
     """Train the runs in `workers` fresh processes; yields each run's id when it has ended.
 
     Numbers do not depend on the number of workers: a run draws nothing from outside itself and the worker has the
-    thread count that the run would have in this process. On an interrupt the workers are stopped.
+    thread count that the run would have in this process. On an interrupt the workers are stopped. Raises InputError if
+    one is killed.
     """
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        futures = {pool.submit(train_by_id, resolved, run_id, str(out)): run_id for run_id in run_ids}
-        for future in as_completed(futures):
-            future.result()
-            yield futures[future]
-    except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    work = functools.partial(train_by_id, resolved, out=str(out))
+    with contextlib.closing(answers_of(work, run_ids, workers)) as ended:
+        for run_id, _ in ended:
+            yield run_id
 
 
 def ray(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: int) -> Iterator[str]:
@@ -75,6 +70,7 @@ def train_by_id(resolved: dict[str, Any], run_id: str, out: str) -> None:
     from harness.store import Output
     from harness.suite import make_benchmark, resolve
 
+    hide_warnings()
     suite = resolve(parse(SuiteConfig, resolved))
     key = digest_of(resolved)
     if key not in _benches:
