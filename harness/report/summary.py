@@ -54,6 +54,7 @@ COLUMNS = (
     _accuracy("plasticity", "Plasticity", "mean of the diagonal R[j, j]: accuracy just after training."),
     Column("latency_p50_ms", "Latency p50, ms", "Time", "lower", "median time of one prediction call."),
     Column("latency_ratio", "Latency ratio", "Time", "lower", "to the bare backbone with one head, same machine."),
+    Column("train_seconds", "Training, s", "Time", "lower", "wall-clock time of training on all experiences."),
     Column(
         "adapt_ratio",
         "Adapt ratio",
@@ -62,7 +63,6 @@ COLUMNS = (
         "features and training of a new experience over its features alone: (training time of the experiences after "
         "the first + one forward pass over their images) / that pass; images decoded beforehand.",
     ),
-    Column("train_seconds", "Training, s", "Time", "lower", "wall-clock time of training on all experiences."),
     Column("state_mb", "State, MB", "Size", "lower", "what the strategy keeps between experiences."),
     Column("model_mb", "Model, MB", "Size", "lower", "parameters and buffers of the final model."),
     Column("replay_samples", "Replay, images", "Size", "", "images of earlier experiences that are kept."),
