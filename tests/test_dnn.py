@@ -175,7 +175,8 @@ def test_decisions_tell_the_gap_of_every_head():
     }  # fmt: skip
     sizes = [(row["heads"], row["heads_mb"] / base["heads_mb"]) for row in plugin.decisions]
     assert sizes == [(1, 1), (2, 2), (2, 2)]
-    assert 0 < base["router_mb"] < expand["router_mb"] < distill["router_mb"] == model.router_bytes() / 1e6
+    # a head that is trained on keeps one domain
+    assert 0 < base["router_mb"] < expand["router_mb"] == distill["router_mb"] == model.router_bytes() / 1e6
     assert (expand["verdict"], expand["head"], expand["teacher"], expand["source"]) == ("expand", 1, None, 0)
     assert [expand["gap"], expand["gap_0"]] == pytest.approx(gaps[1] * 2)
     assert expand["known"] == round(gaps[1][0] * SAMPLES)

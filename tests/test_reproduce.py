@@ -121,6 +121,7 @@ def folder(matrices: dict[str, list[np.ndarray]], protocol: str = "challenge", *
         "environments": {},
         "latencies": {},
         "decisions": {},
+        "answers": {},
         "warnings": [],
     }
     return Stored(**(fields | changes))
