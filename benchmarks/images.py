@@ -153,12 +153,22 @@ def _reason(file: str, error: Exception) -> str:
 
 def batches(sources: Sequence[str] | Sequence[np.ndarray], size: int, batch: int = 64) -> Iterator[np.ndarray]:
     """Decoded images in order, as uint8 arrays of shape (<= batch, size, size, 3); all cores decode ahead."""
+    return of_each(lambda source: decode(source, size), sources, batch)
+
+
+def of_each(
+    work: Callable[[Source], np.ndarray], sources: Sequence[str] | Sequence[np.ndarray], batch: int = 64
+) -> Iterator[np.ndarray]:
+    """The arrays that `work` makes of images, in order, stacked in batches (the last may be smaller).
+
+    All cores work ahead, by two batches. Raises what `work` raises.
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         ahead = 2 * batch
-        pending = [pool.submit(decode, source, size) for source in sources[:ahead]]
+        pending = [pool.submit(work, source) for source in sources[:ahead]]
         for start in range(0, len(sources), batch):
             current, pending = pending[:batch], pending[batch:]
-            pending += [pool.submit(decode, s, size) for s in sources[start + ahead : start + ahead + batch]]
+            pending += [pool.submit(work, source) for source in sources[start + ahead : start + ahead + batch]]
             try:
                 yield np.stack([future.result() for future in current])
             except BaseException:

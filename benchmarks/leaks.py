@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.disjoint import shared_recordings
-from benchmarks.images import Source, open_source
+from benchmarks.images import Source, of_each, open_source
 from benchmarks.manifest import Manifest
 from harness.files import cache_root, cached_array, digest_of, digest_of_file
 
@@ -56,19 +55,7 @@ def hashes(manifest: Manifest) -> np.ndarray:
     sources = manifest.sources()
     key = digest_of({"content": manifest.content_hash, "hash": HASHING})
     path = cache_root() / "hashes" / f"{key}.npy"
-    return cached_array(path, "|u1", (len(sources), BITS // 8), "hashing images", lambda: _blocks(sources))
-
-
-def _blocks(sources: Sequence[Source], block: int = 512) -> Iterator[np.ndarray]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(sources), block):
-            pending = [pool.submit(hash_of, source) for source in sources[start : start + block]]
-            try:
-                yield np.stack([future.result() for future in pending])
-            except BaseException:
-                for future in pending:
-                    future.cancel()
-                raise
+    return cached_array(path, "|u1", (len(sources), BITS // 8), "hashing images", lambda: of_each(hash_of, sources))
 
 
 def nearest(

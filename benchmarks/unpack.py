@@ -15,7 +15,7 @@ from benchmarks.archives import BLOCK, Archive, Member, Names, damage_named, ope
 from benchmarks.checksums import checksum_faults, known_among
 from harness.console import track
 from harness.errors import InputError
-from harness.files import check_space
+from harness.files import check_space, existing_folder
 
 CLUSTER = 4096  # a file takes whole blocks of the disk, which matters for a million small ones
 
@@ -70,7 +70,7 @@ def unpack(files: Sequence[Path], into: Path, checksums: bool = True) -> list[Un
                     raise InputError(f"{archive.file}: member {member.path!r} would overwrite an archive; refused")
                 if there != member.size:
                     needed += -(-member.size // CLUSTER) * CLUSTER
-        check_space(_existing(into), needed, "unpacking")
+        check_space(existing_folder(into), needed, "unpacking")
         into.mkdir(parents=True, exist_ok=True)
         total = sum(member.size for members in wanted for member in members)
         with track("unpacking", total, unit="bytes") as advance:
@@ -185,9 +185,3 @@ class _Target:
 
 def _kind(mode: int) -> str:
     return "a symbolic link" if stat.S_ISLNK(mode) else "a folder" if stat.S_ISDIR(mode) else "a file"
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    folder = folder.absolute()
-    return folder if folder.exists() else _existing(folder.parent)

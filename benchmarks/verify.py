@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from harness.console import track
 from harness.errors import InputError
-from harness.files import write_bytes
+from harness.files import existing_folder, write_bytes
 from harness.processes import answers_of
 
 if TYPE_CHECKING:  # not needed by the processes that decode, which have to start fast
@@ -125,15 +125,11 @@ def unused_images(manifest: Manifest) -> list[str]:
 
 def check_report(file: Path, root: Path) -> None:
     """Raise InputError, before hours of work, if a report cannot be written there or would change the data set."""
-    folder = _existing(file.absolute().parent)
+    folder = existing_folder(file.parent)
     if file.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"--report {file}: no file can be written there")
     if file.resolve().is_relative_to(root.resolve()):
         raise InputError(f"--report {file}: lies in {root}, where nothing may be changed; choose another place")
-
-
-def _existing(folder: Path) -> Path:
-    return folder if folder.exists() else _existing(folder.parent)
 
 
 def write_report(file: Path, bad: Sequence[tuple[str, str]]) -> None:

@@ -129,6 +129,12 @@ def _make_array(
             advance(len(block))
 
 
+def existing_folder(path: Path) -> Path:
+    """The path, or the nearest one above it that is there."""
+    path = path.absolute()
+    return path if path.exists() else existing_folder(path.parent)
+
+
 def check_space(folder: Path, needed: int, what: str) -> None:
     """Raise InputError, before anything is written, if a folder's disk has less than `needed` bytes free."""
     free = shutil.disk_usage(folder).free

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.layouts import read, read_root
-from benchmarks.protocols import Subset
+from benchmarks.subsets import Subset
 from harness.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -31,14 +31,7 @@ PROTOCOLS = {
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """One tree of each layout; tests that change one take a copy."""
-    folder = tmp_path_factory.mktemp("layouts")
-    return SimpleNamespace(
-        release=trees.release(folder / "release"),
-        benchmark1=trees.benchmark1(folder / "benchmark1"),
-        challenge=trees.challenge(folder / "challenge"),
-        batches=trees.challenge(folder / "batches", "batch", 9),
-        avalanche=trees.lists(folder / "avalanche"),
-    )
+    return trees.every(tmp_path_factory.mktemp("layouts"))
 
 
 @pytest.fixture

@@ -29,14 +29,9 @@ ALL = Subset()
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """One tree of each layout; tests that change one take a copy."""
-    folder = tmp_path_factory.mktemp("layouts")
-    return SimpleNamespace(
-        release=trees.release(folder / "release"),
-        benchmark1=trees.benchmark1(folder / "benchmark1"),
-        challenge=trees.challenge(folder / "challenge"),
-        batches=trees.challenge(folder / "batches", "batch", 9),
-        avalanche=trees.for_avalanche(trees.lists(folder / "avalanche")),
-    )
+    made = trees.every(tmp_path_factory.mktemp("layouts"))
+    trees.for_avalanche(made.avalanche)
+    return made
 
 
 @pytest.fixture

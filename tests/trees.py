@@ -6,6 +6,7 @@ import io
 import itertools
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -84,6 +85,17 @@ def lists(root: Path, objects: tuple[str, ...] = OBJECTS) -> Path:
         write(domain / "iros" / f"train_batch_{number:02d}.txt", paths)
     write(domain / "iros" / "test.txt", sorted((root / "test").rglob("*.jpg")))
     return root
+
+
+def every(folder: Path) -> SimpleNamespace:
+    """One tree of each layout, and one of the challenge's batches."""
+    return SimpleNamespace(
+        release=release(folder / "release"),
+        benchmark1=benchmark1(folder / "benchmark1"),
+        challenge=challenge(folder / "challenge"),
+        batches=challenge(folder / "batches", "batch", 9),
+        avalanche=lists(folder / "avalanche"),
+    )
 
 
 def for_avalanche(root: Path) -> Path:

@@ -4,8 +4,6 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from harness.files import write_text
 from harness.report import facts, findings, frame, render, summary, tables
 from harness.report.frame import Stored
@@ -29,10 +27,7 @@ def write(out: Path) -> Path:
     means = summary.summarise(stored)
     built = tables.build(stored, means)
     report = out / "report"
-    for table in built:
-        write_text(report / "tables" / f"{table.name}.md", render.markdown(table))
-        write_text(report / "tables" / f"{table.name}.tex", render.latex(table))
-        write_text(report / "tables" / f"{table.name}.csv", render.csv(table))
+    render.write_tables(built, report / "tables")
     plots = draw(stored, means, report / "plots")
     page = report / "index.html"
     write_text(page, html(stored, means, built, plots))
@@ -68,15 +63,8 @@ def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
 
 def html(stored: Stored, means: summary.Summary, built: list[tables.Table], plots: Plots) -> str:
     """The page's text. Every name is escaped by the template engine; nothing is loaded from elsewhere."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     failed = stored.runs["status"].isin(["failed", "diverged"])
-    return environment.get_template("page.html").render(
+    return render.template("page.html").render(
         title=str(stored.suite.get("name") or stored.out.resolve().name),
         description=str(stored.suite.get("description") or ""),
         synthetic=facts.is_synthetic(stored),

@@ -1,7 +1,12 @@
-"""Tables as Markdown, LaTeX (booktabs) and CSV text."""
+"""Tables as Markdown, LaTeX (booktabs) and CSV text, and the templates of pages."""
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+
+from harness.files import write_text
 from harness.report.summary import DASH, MINUS
 from harness.report.tables import Cell, Head, Table
 
@@ -138,3 +143,23 @@ def csv(table: Table) -> str:
 
 def _title(head: Head) -> str:
     return f"{head.text} (%)" if head.group.endswith("(%)") else head.text
+
+
+def write_tables(tables: Iterable[Table], folder: Path) -> None:
+    """Write each table as Markdown, LaTeX and CSV, named by its name."""
+    for table in tables:
+        write_text(folder / f"{table.name}.md", markdown(table))
+        write_text(folder / f"{table.name}.tex", latex(table))
+        write_text(folder / f"{table.name}.csv", csv(table))
+
+
+def template(name: str) -> Template:
+    """A page's template of this folder. What it is given is escaped, and what it is not given is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template(name)

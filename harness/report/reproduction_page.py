@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from harness.files import write_text
 from harness.published import Published
 from harness.report import render
@@ -29,22 +27,12 @@ def write(published: Published, suite: Mapping[str, Any], out: Path) -> list[Tab
     """
     found = {part: read(out / part) for part in published.parts if (out / part / "results.csv").is_file()}
     tables = build(published, found)
-    for table in tables:
-        write_text(out / "tables" / f"{table.name}.md", render.markdown(table))
-        write_text(out / "tables" / f"{table.name}.tex", render.latex(table))
-        write_text(out / "tables" / f"{table.name}.csv", render.csv(table))
+    render.write_tables(tables, out / "tables")
     write_text(out / "index.html", _html(published, suite, found, tables))
     return tables
 
 
 def _html(published: Published, suite: Mapping[str, Any], found: Mapping[str, Stored], tables: list[Table]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
     grounds = {part: ground_of(stored, published.parts[part]) for part, stored in found.items()}
     changed = [line for stored in found.values() for line in changes(suite, stored.suite, SETTINGS)]
     changed = list(dict.fromkeys(changed))
@@ -55,7 +43,7 @@ def _html(published: Published, suite: Mapping[str, Any], found: Mapping[str, St
         state = f"runs: {count_states(found[name].runs['status'])}" if name in found else "not run"
         link = f"{name}/report/index.html" if name in found else ""
         parts.append({"title": part.title, "state": state, "link": link})
-    return environment.get_template("reproduction.html").render(
+    return render.template("reproduction.html").render(
         title=f"Reproducing: {published.title}",
         differences=published.differences,
         heads=list(dict.fromkeys(ground.head for ground in grounds.values() if ground.head)),
