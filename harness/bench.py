@@ -6,15 +6,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from harness.errors import InputError
 from harness.registry import nearest
 
 
-def run_benchmarks(what: str = "") -> str:
-    """Run one benchmark, or all; returns lines of text with the machine's description first."""
+def run_benchmarks(what: str = "") -> Iterator[str]:
+    """Run one benchmark, or all; the machine's description, then each line of text as soon as it is measured."""
     if what and what not in BENCHMARKS:
         raise InputError(f"unknown benchmark {what!r}{nearest(what, BENCHMARKS)}")
     from harness.environment import environment
@@ -22,10 +22,10 @@ def run_benchmarks(what: str = "") -> str:
     env = environment(1, "cpu", "cpu")
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     machine = env["machine"]
-    lines = [f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}; {env['date']}"]
+    yield f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}; {env['date']}"
     for name in [what] if what else BENCHMARKS:
-        lines += [f"{name}: {line}" for line in BENCHMARKS[name]()]
-    return "\n".join(lines)
+        for line in BENCHMARKS[name]():
+            yield f"{name}: {line}"
 
 
 def alternated(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
@@ -156,21 +156,22 @@ def _peak(command: Sequence[str]) -> float:
     return kilobytes * 1024 / 1e9
 
 
-def data() -> list[str]:
+def data() -> Iterator[str]:
     """Reading a set as large as OpenLORIS-Object, the image cache against decoding, and looking for bad files."""
     from harness.bench_data import caching, reading, verifying
 
-    return [*reading(), *caching(), *verifying()]
+    for part in (reading, caching, verifying):
+        yield from part()
 
 
-def dnn() -> list[str]:
+def dnn() -> Iterator[str]:
     """Twelve heads with the router against one head, and adapting to a new domain against a pass over its images."""
     from harness.bench_dnn import measure
 
-    return measure()
+    yield from measure()
 
 
-BENCHMARKS: dict[str, Callable[[], list[str]]] = {
+BENCHMARKS: dict[str, Callable[[], Iterable[str]]] = {
     "startup": startup,
     "engine": engine,
     "memory": memory,

@@ -208,7 +208,8 @@ def bench(
     """Measure the harness on this machine: alternated comparisons, median ratios."""
     from harness.bench import run_benchmarks
 
-    print(run_benchmarks(what))
+    for line in run_benchmarks(what):
+        print(line, flush=True)
 
 
 @cache_app.command("ls")

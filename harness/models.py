@@ -95,8 +95,12 @@ class Classifier(nn.Module):
         self.backbone = backbone
         self.head = head
 
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """What the head sees, float32 (batch, feature_dim), of images or of features (returned as they are)."""
+        return x if x.ndim == 2 or self.backbone is None else self.backbone(x)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(x if x.ndim == 2 or self.backbone is None else self.backbone(x))
+        return self.head(self.features(x))
 
 
 def make_head(feature_dim: int, num_classes: int, hidden: Sequence[int] = ()) -> nn.Module:

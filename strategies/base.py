@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from harness.component import Component
 from harness.registry import STRATEGIES
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     import torch
     from torch import nn
+
+
+Growth = Literal["constant", "experiences", "samples"]
 
 
 @dataclass
@@ -55,6 +58,14 @@ class Strategy(Component):
     """
 
     registry: ClassVar = STRATEGIES
+    needs_task_labels: ClassVar[bool] = False
+    """Whether it needs task labels while training or testing; refused on a stream that has only one."""
+    state_growth: ClassVar[Growth] = "constant"
+    """What state and model may grow with after the second experience: nothing, experiences, or samples."""
+
+    def replay_limit(self) -> int | None:
+        """The most samples of earlier experiences that it ever keeps, in whatever form; None: all of them."""
+        return 0
 
     def remarks(self) -> list[str]:
         """What a reader must know before comparing, such as "transductive: …"; a footnote in every table.

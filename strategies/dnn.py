@@ -225,6 +225,8 @@ class DNN(Strategy, name="dnn"):
     they are at most 0.9 points below it there, and 0.7 above on its challenge stream.
     """
 
+    state_growth = "experiences"
+
     expand_below: Annotated[float, Field(ge=0, le=1)] = 0.9
     expand_at: list[int] | None = None
     head_init: Literal["best", "fresh"] = "best"

@@ -69,5 +69,10 @@ class Joint(Strategy, name="joint"):
     the harness does; in a bare Avalanche script pass `reset_optimizer_state=True` to `train`.
     """
 
+    state_growth = "samples"
+
+    def replay_limit(self) -> None:
+        return None
+
     def plugins(self, context: Context) -> list[Any]:
         return [JointPlugin()]
