@@ -25,7 +25,7 @@ from strategies.dnn_network import Answer, DynamicNetwork
 
 CPU = torch.device("cpu")
 HEADS, CLASSES = 12, 40  # as many as a stream of OpenLORIS-Object has domains and categories
-ANSWERS: tuple[Answer, ...] = ("prototype", "agreement", "confidence")
+ANSWERS: tuple[Answer, ...] = ("open", "prototype", "agreement", "confidence")
 BACKBONE = "efficientnet-lite0"
 SAMPLES_PER_CLASS = 2  # for the router's statistics, whose size does not depend on it
 
@@ -39,17 +39,17 @@ def measure() -> Iterator[str]:
     yield from adapting(frozen)
 
 
-def grown(backbone: Backbone | None, width: int, heads: int = HEADS) -> DynamicNetwork:
+def grown(backbone: Backbone | None, width: int, heads: int = HEADS, answer: Answer = ANSWERS[0]) -> DynamicNetwork:
     """A DynamicNetwork in evaluation mode with so many heads, each of which has a domain of random features."""
-    network = copy.deepcopy(_grown(width, heads))
+    network = copy.deepcopy(_grown(width, heads, answer))
     network.backbone = backbone
     return network.eval()
 
 
 @functools.cache
-def _grown(width: int, heads: int) -> DynamicNetwork:
+def _grown(width: int, heads: int, answer: Answer) -> DynamicNetwork:
     generator = torch.Generator().manual_seed(0)
-    network = DynamicNetwork(None, lambda: nn.Linear(width, CLASSES))
+    network = DynamicNetwork(None, lambda: nn.Linear(width, CLASSES), answer=answer)
     labels = torch.arange(CLASSES).repeat(SAMPLES_PER_CLASS)
     for head in range(heads):
         if head:
@@ -68,19 +68,18 @@ def answering(backbone: Backbone, size: int, batch: int, calls: int, rounds: int
     """
     before = torch.get_num_threads()
     backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    network = grown(backbone, backbone.feature_dim)
     one = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES)).eval()
     images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
     x = features.to_tensor(images.numpy(), CPU)
     torch.set_num_threads(1)
     try:
         for answer in ANSWERS:
-            network.answer = answer
+            network = grown(backbone, backbone.feature_dim, answer=answer)
             ratios, bare = [], []
             for _ in range(rounds):
                 with torch.inference_mode():
                     many_ms, one_ms = alternate(
-                        lambda call: network(x), lambda call: one(x), calls, max(1, calls // 10), CPU
+                        lambda call, network=network: network(x), lambda call: one(x), calls, max(1, calls // 10), CPU
                     )
                 ratios.append(statistics.median(many_ms) / statistics.median(one_ms))
                 bare.append(statistics.median(one_ms))

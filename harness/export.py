@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FORMATS = ("onnx",)
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
 ANSWERS = (
+    "open",
     "prototype",
     "agreement",
     "confidence",

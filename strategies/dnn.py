@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from strategies.base import Context, Strategy
 from strategies.data import batches
 from strategies.dnn_network import ROUTED, Answer, DynamicNetwork
+from strategies.dnn_open import OpenRouter
 from strategies.dnn_watch import AnswerPlugin
 
 HeadInit = Literal["best", "fresh"]
@@ -44,9 +45,10 @@ class DNNPlugin(SupervisedPlugin):
         trained); teacher (index of the head distilled, or None); source (index of the head that a new one was
         copied from, or None); gap (accuracy of the best head before training, in 0..1, or None); gap_0,
         gap_1, … (that of each head); novelty (what the gap looks like without labels: 1 - the highest mean over
-        the new data of a head's maximal probabilities); known (samples that the teacher, or else the best head,
-        classifies correctly); samples; after the experience heads (how many there are), heads_mb (their parameters)
-        and router_mb (statistics kept to choose a head), 10^6 bytes.
+        the new data of a head's maximal probabilities); unknown (under the answer `open`: the mean probability over
+        the new data, before training, that an image is of a new domain; needs no label either); known (samples that
+        the teacher, or else the best head, classifies correctly); samples; after the experience heads (how many there
+        are), heads_mb (their parameters) and router_mb (statistics kept to choose a head), 10^6 bytes.
     tables : the decisions, for the harness to store.
     replay_samples : 0.
     """
@@ -84,8 +86,8 @@ class DNNPlugin(SupervisedPlugin):
         if row["experience"] == 0:
             row |= {"verdict": "base", "head": 0, "teacher": None, "source": None, "gap": None, "known": 0}
         else:
-            gaps, novelty = measure_heads(strategy, data)
-            row |= self._choose(model, gaps, row["experience"], len(data)) | {"novelty": novelty}
+            gaps, without_labels = measure_heads(strategy, data)
+            row |= self._choose(model, gaps, row["experience"], len(data)) | without_labels
         model.train_only(row["head"])
         self.decisions.append(row)
 
@@ -148,25 +150,32 @@ def _network(strategy: Any) -> DynamicNetwork:
 
 
 @torch.no_grad()
-def measure_heads(strategy: Any, data: Any) -> tuple[list[float], float]:
-    """Accuracy in 0..1 of every head of `strategy.model` on a dataset, and its novelty in 0..1, in one pass.
+def measure_heads(strategy: Any, data: Any) -> tuple[list[float], dict[str, float]]:
+    """Accuracy in 0..1 of every head of `strategy.model` on a dataset, and what tells of its domain without labels.
 
-    The novelty, 1 - the highest mean confidence of a head, needs no label: on data of an unknown domain every head
-    becomes less sure.
+    One pass. The latter are `novelty`, 1 - the highest mean confidence of a head (on data of an unknown domain every
+    head becomes less sure), and, where the router can tell, `unknown`, the mean probability of a new domain.
     """
     model = _network(strategy)
     training = model.training
     model.eval()
     right = torch.zeros(len(model.heads), dtype=torch.int64, device=strategy.device)
     sure = torch.zeros(len(model.heads), dtype=torch.float64, device=strategy.device)
+    unknown = torch.zeros((), dtype=torch.float64, device=strategy.device)
     count = 0
     for x, y in batches(strategy, data):
-        logits = model.all_logits(model.features(x))
+        features = model.features(x)
+        logits = model.all_logits(features)
         right += (logits.argmax(dim=2) == y[:, None]).sum(dim=0)
         sure += logits.softmax(dim=2).amax(dim=2).double().sum(dim=0)
+        if isinstance(model.router, OpenRouter):
+            unknown += model.router.unknown(F.linear(features, model.router.weight, model.router.bias)).double().sum()
         count += len(y)
     model.train(training)
-    return [value / count for value in right.tolist()], 1 - float(sure.max()) / count
+    without_labels = {"novelty": 1 - float(sure.max()) / count}
+    if isinstance(model.router, OpenRouter):
+        without_labels["unknown"] = float(unknown) / count
+    return [value / count for value in right.tolist()], without_labels
 
 
 def known_distillation(
@@ -212,17 +221,20 @@ class DNN(Strategy, name="dnn"):
     distill_head: which head is trained on in a similar domain: `best` on its data (stated), `worst` (the
     slides' V2' variant) or `newest`, the one made last. distill_weight, temperature: of the distillation loss
     (our choice).
-    answer: which head answers, without a task label (our choice): `prototype`, weighted by Gaussians of each
-    domain's features; `agreement`, where these vote on the class as well; `confidence`, the surest head;
-    `mean` of all; `newest`; `batch`, the head surest on average over the images tested together (transductive: it
-    assumes that these are of one domain); `oracle`, the head of the experience that the images are from (an upper
-    bound for choosing a head: it is told what no method is; an experience not yet trained has no head, and
-    `agreement` answers); `gaussians`, these alone without any head (a control: what the heads add).
+    answer: which head answers, without a task label (our choice): `open`, as `agreement` where an image looks like
+    those of a domain that was trained on, else the class statistics over all domains, without a head (see
+    `strategies.dnn_open`); `agreement`, where Gaussians of each domain's features weigh the heads and vote on the class
+    as well; `prototype`, where they weigh the heads only; `confidence`, the surest head; `mean` of all; `newest`;
+    `batch`, the head surest on average over the images tested together (transductive: it assumes that these are of
+    one domain); `oracle`, the head of the experience that the images are from (an upper bound for choosing a head: it
+    is told what no method is; an experience not yet trained has no head, and `agreement` answers); `gaussians`, as
+    `agreement` without any head (a control: what the heads add).
     shrinkage: of the Gaussians' shared covariance, `oas` or a fixed share in (0, 1] (our choice).
-    router_temperature: of the Gaussians in `prototype` and `agreement`, 1 for their own posterior, more for a
-    softer one (our choice, as `agreement` is, on the validation splits of OpenLORIS-Sim; 10 to 50 differ by less
-    than 0.6 points there). Under `agreement` the Gaussians are a classifier themselves: alone, without any head,
-    they are at most 0.9 points below it there, and 0.7 above on its challenge stream.
+    router_temperature: of the Gaussians in `open`, `prototype` and `agreement`, 1 for their own posterior, more for a
+    softer one (our choice).
+    The choice of `open` rests on validation splits of OpenLORIS-Sim of both kinds: those that share their recordings
+    with the training images, as the released ones do, and those that do not (`lorisbench run dnn-answers`, with
+    `--set benchmark.disjoint=true` for the latter).
     """
 
     state_growth = "experiences"
@@ -233,7 +245,7 @@ class DNN(Strategy, name="dnn"):
     distill_head: Literal["best", "worst", "newest"] = "best"
     distill_weight: NonNegativeFloat = 1.0
     temperature: PositiveFloat = 2.0
-    answer: Answer = "agreement"
+    answer: Answer = "open"
     shrinkage: Annotated[float, Field(gt=0, le=1)] | Literal["oas"] = "oas"
     router_temperature: PositiveFloat = 20.0
 

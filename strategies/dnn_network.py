@@ -12,10 +12,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from strategies import dnn_answers
+from strategies.dnn_open import OpenRouter
 from strategies.dnn_router import GaussianRouter, Shrinkage
 
-Answer = Literal["prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle", "gaussians"]
-ROUTED = ("prototype", "agreement", "oracle", "gaussians")  # the answers that need statistics of the features
+Answer = Literal["open", "prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle", "gaussians"]
+ROUTED = ("open", "prototype", "agreement", "oracle", "gaussians")  # the answers that need statistics of the features
 LINEAR = ("weight", "bias")
 
 
@@ -69,10 +70,11 @@ class DynamicNetwork(nn.Module):
     answer : `prototype`: every head's probabilities, weighted for each image by how likely the Gaussians of
         `GaussianRouter` hold that the image comes from the head's domain. A head gets weight once its
         first experience has ended. `agreement`: as `prototype`, but the Gaussians also vote on the class, see
-        `GaussianRouter.joint`. `confidence`: the head with the highest maximal probability. `mean`: the
-        mean of all heads' probabilities. `newest`: the head made last. `batch`: one head for the whole batch, see
-        `dnn_answers.batch`. `oracle`: head `told`, and as `agreement` where that is None. `gaussians`: as
-        `agreement` without any head.
+        `GaussianRouter.joint`. `open`: as `agreement` where an image looks like one of a domain that was seen, else
+        what the classes have in common over all domains, see `OpenRouter`. `confidence`: the head with the highest
+        maximal probability. `mean`: the mean of all heads' probabilities. `newest`: the head made last. `batch`: one
+        head for the whole batch, see `dnn_answers.batch`. `oracle`: head `told`, and as `agreement` where that is
+        None. `gaussians`: as `agreement` without any head.
     shrinkage, router_temperature : see `GaussianRouter`.
 
     Attributes
@@ -92,7 +94,7 @@ class DynamicNetwork(nn.Module):
         backbone: nn.Module | None,
         new_head: Callable[[], nn.Module],
         head: nn.Module | None = None,
-        answer: Answer = "agreement",
+        answer: Answer = "open",
         shrinkage: Shrinkage = "oas",
         router_temperature: float = 20.0,
     ) -> None:
@@ -101,7 +103,8 @@ class DynamicNetwork(nn.Module):
             raise ValueError(f"answer {answer!r} is none of {', '.join(get_args(Answer))}")
         self.backbone = backbone
         self.heads = nn.ModuleList([new_head() if head is None else head])
-        self.router = GaussianRouter(shrinkage, router_temperature)
+        router = OpenRouter if answer == "open" else GaussianRouter
+        self.router = router(shrinkage, router_temperature)
         self.answer = answer
         self.active = 0
         self.told: int | None = None

@@ -115,20 +115,28 @@ class GaussianRouter(nn.Module):
     @torch.no_grad()
     def covariance(self) -> torch.Tensor:
         """The shared covariance after shrinkage, float64 (F, F), positive definite."""
-        samples = int(self.counts.sum())
+        return self.shrunk(self.pooled(), int(self.counts.sum()))
+
+    @torch.no_grad()
+    def pooled(self) -> torch.Tensor:
+        """The covariance of all samples about the means of their domain and class, float64 (F, F)."""
         width = self.means.shape[-1]
         pooled = self.scatter.new_zeros(width, width, dtype=torch.float64)
-        pooled[torch.tril(torch.ones_like(pooled, dtype=torch.bool))] = self.scatter.double() / samples
-        pooled = pooled + pooled.tril(-1).T
-        level = float(pooled.diagonal().mean())
+        pooled[torch.tril(torch.ones_like(pooled, dtype=torch.bool))] = self.scatter.double() / self.counts.sum()
+        return pooled + pooled.tril(-1).T
+
+    def shrunk(self, covariance: torch.Tensor, samples: int) -> torch.Tensor:
+        """A covariance (F, F) of so many independent samples, moved towards a multiple of the identity."""
+        width = len(covariance)
+        level = float(covariance.diagonal().mean())
         if self.shrinkage == "oas":
-            share = oas_share(float(pooled.square().mean()), level, samples, width)
+            share = oas_share(float(covariance.square().mean()), level, samples, width)
         else:
             share = float(self.shrinkage)
         # Fewer samples than features, or features that never vary, leave directions without any variance.
         share = max(share, 1e-6)
-        identity = torch.eye(width, dtype=pooled.dtype, device=pooled.device)
-        return (1 - share) * pooled + share * (level if level > 0 else 1.0) * identity
+        identity = torch.eye(width, dtype=covariance.dtype, device=covariance.device)
+        return (1 - share) * covariance + share * (level if level > 0 else 1.0) * identity
 
     @torch.no_grad()
     def solve(self) -> None:

@@ -8,6 +8,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 
 from strategies.dnn_network import DynamicNetwork
+from strategies.dnn_open import OpenRouter
 
 
 class AnswerPlugin(SupervisedPlugin):
@@ -20,7 +21,8 @@ class AnswerPlugin(SupervisedPlugin):
     Attributes
     ----------
     tables : `answers`, one dict for each head with a share: after_experience (the last one trained),
-        test_experience, head, share (in 0..1; they sum to 1 over the heads). A later evaluation of the same pair
+        test_experience, head (-1: none, the images held to be of a new domain under the answer `open`), share (in
+        0..1; they sum to 1). A later evaluation of the same pair
         of experiences replaces the earlier one.
     """
 
@@ -50,9 +52,9 @@ class AnswerPlugin(SupervisedPlugin):
         counts, self._watched = self._watched, None
         if counts is None:  # one head answered without being weighed: the only one, the newest, or the one told
             model: DynamicNetwork = strategy.model
-            counts = torch.zeros(len(model.heads), device=strategy.device)
+            counts = torch.zeros(len(model.heads) + 1, device=strategy.device)
             told = model.told if model.answer == "oracle" and len(model.heads) > 1 else None
-            counts[-1 if told is None else told] = len(strategy.mb_y)
+            counts[len(model.heads) - 1 if told is None else told] = len(strategy.mb_y)
         test = int(strategy.experience.current_experience)
         self._counts[test] = counts if test not in self._counts else self._counts[test] + counts
 
@@ -66,9 +68,9 @@ class AnswerPlugin(SupervisedPlugin):
         rows[:] = [row for row in rows if (row["after_experience"], row["test_experience"]) not in new]
         for test, row in zip(counts, torch.stack(list(counts.values())).tolist(), strict=True):
             rows += [
-                {"after_experience": self._after, "test_experience": test, "head": head, "share": count / sum(row)}
-                for head, count in enumerate(row)
-                if count > 0
+                {"after_experience": self._after, "test_experience": test, "head": head, "share": row[head] / sum(row)}
+                for head in range(-1, len(row) - 1)  # -1 is the last column as well
+                if row[head] > 0
             ]
 
 
@@ -76,7 +78,8 @@ def head_shares(model: DynamicNetwork, log_p: torch.Tensor, scores: torch.Tensor
     """How much of the answer to each image is each head's, by the network's rule.
 
     Under `confidence` the surest head has all of it, under `batch` the one that is surest of the batch; under a rule
-    that asks the router, the head with the largest posterior mass; under `mean`, all heads have equal parts.
+    that asks the router, the head with the largest posterior mass; under `open`, no head where a new domain is likelier
+    than all that were seen; under `mean`, all heads have equal parts.
 
     Parameters
     ----------
@@ -84,7 +87,7 @@ def head_shares(model: DynamicNetwork, log_p: torch.Tensor, scores: torch.Tensor
 
     Returns
     -------
-    float32 (batch, heads), rows sum to 1.
+    float32 (batch, heads + 1), rows sum to 1; the last column is that of no head.
     """
     heads = log_p.shape[1]
     if model.answer == "confidence":
@@ -93,6 +96,9 @@ def head_shares(model: DynamicNetwork, log_p: torch.Tensor, scores: torch.Tensor
         winner = log_p.exp().amax(dim=2).mean(dim=0).argmax().expand(len(log_p))
     elif scores is not None:
         winner = model.router.head_weights(scores, heads).argmax(dim=1)
+        if isinstance(model.router, OpenRouter):
+            winner = torch.where(model.router.unknown(scores) > 0.5, heads, winner)
     else:
-        return torch.full(log_p.shape[:2], 1 / heads, device=log_p.device)
-    return (winner[:, None] == torch.arange(heads, device=log_p.device)).float()
+        equal = torch.full(log_p.shape[:2], 1 / heads, device=log_p.device)
+        return torch.cat([equal, torch.zeros_like(equal[:, :1])], dim=1)
+    return (winner[:, None] == torch.arange(heads + 1, device=log_p.device)).float()

@@ -32,10 +32,10 @@ def threads_stay():
 
 
 def test_the_network_has_its_heads_domains_and_answers(backbone: Backbone) -> None:
-    model = bench_dnn.grown(backbone, WIDTH, 4)
+    model = bench_dnn.grown(backbone, WIDTH, 4, "agreement")
     assert len(model.heads) == model.router.domains == 4 and model.router.domain_head.tolist() == [0, 1, 2, 3]
     assert model.router.weight.shape == (4 * 3, WIDTH) and not model.training
-    assert bench_dnn.grown(backbone, WIDTH, 4).heads[0] is not model.heads[0]
+    assert bench_dnn.grown(backbone, WIDTH, 4, "agreement").heads[0] is not model.heads[0]
 
 
 def test_each_answer_is_compared_with_one_head(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_each_answer_is_compared_with_one_head(backbone: Backbone, monkeypatch: 
     lines = list(bench_dnn.answering(backbone, 16, 2, 7, rounds=2))
     assert [re.search(r"answer (\w+),", line)[1] for line in lines] == list(bench_dnn.ANSWERS)
     assert all(line.startswith("4 heads of 3 classes") and "16 pixels, batch 2: 1.500 (1.5" in line for line in lines)
-    assert len(pairs) == 6
+    assert len(pairs) == 2 * len(bench_dnn.ANSWERS)
     for many, one, threads, calls in pairs:
         assert many.shape == one.shape == (2, 3) and threads == 1 and calls == 7
     assert not torch.equal(pairs[0][0], pairs[4][0]), "the answers differ"

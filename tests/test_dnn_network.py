@@ -299,5 +299,5 @@ def test_only_the_active_head_trains_and_a_frozen_backbone_stays():
 
 
 def test_unknown_answer_is_refused():
-    with pytest.raises(ValueError, match="'loudest' is none of prototype"):
+    with pytest.raises(ValueError, match="'loudest' is none of open"):
         network("loudest")

@@ -28,7 +28,7 @@ from strategies.dnn import DNNPlugin
 from strategies.dnn_network import DynamicNetwork
 from strategies.dnn_watch import AnswerPlugin
 
-RULES = ("prototype", "agreement", "confidence", "mean", "newest")
+RULES = ("open", "prototype", "agreement", "confidence", "mean", "newest")
 WIDTH, CLASSES, SAMPLES, DOMAINS = 6, 3, 24, 3
 
 # ---------------------------------------------------------------- counting
@@ -104,6 +104,13 @@ def owners(model, rule, x):
             weights[-1] = 1
         elif rule == "confidence":
             weights[p.amax(1).argmax()] = 1
+        elif len(p) == 1:
+            weights[0] = 1
+        elif rule == "open":  # the densities themselves: tests/test_dnn_open.py
+            pairs, _, gate = model.router.read((model.router.weight @ image + model.router.bias)[None])
+            if gate > 0:
+                by_domain = pairs.view(model.router.domains, CLASSES).logsumexp(1)
+                weights[model.router.domain_head[by_domain.argmax()]] = 1
         else:
             scores = (model.router.weight @ image + model.router.bias).view(model.router.domains, CLASSES)
             mass = torch.zeros(len(p))
@@ -228,7 +235,7 @@ def test_older_and_damaged_tables():
     assert timeline.structure(DECISIONS.drop(columns="verdict"), ANSWERS, 5) is None
     assert timeline.structure(DECISIONS.assign(experience=NAN), ANSWERS, 5) is None
     wild = pd.concat([DECISIONS, DECISIONS.iloc[:1].assign(experience=10**9), DECISIONS.iloc[:1].assign(head=10**9)])
-    damaged = timeline.structure(wild, ANSWERS.assign(head=[9, 9, 9, 9, 9, 9, -1]), 5)
+    damaged = timeline.structure(wild, ANSWERS.assign(head=[9, 9, 9, 9, 9, 9, -2]), 5)
     assert damaged is not None and damaged.lanes == LANES and damaged.shares is None
     part = timeline.structure(DECISIONS, ANSWERS[ANSWERS.test_experience > 0], 5)
     assert part is not None and np.isnan(part.shares[:, 0]).all() and part.shares[0, 4] == 1

@@ -42,7 +42,8 @@ class Timeline:
 
     `gaps` (H, T): accuracy of each head on an experience's training images before training on it; `known` (T,): share
     of them that the distilled head knew; both in 0..1, NaN where not measured. `shares` (H, T): share of the test
-    images of an experience that each head answers after the experience `after`, or None where that is not stored.
+    images of an experience that each head answers after the experience `after`, or None where that is not stored; one
+    row more, the last, where some are answered by no head.
     """
 
     lanes: list[Lane]
@@ -92,12 +93,12 @@ def _shares(answers: pd.DataFrame | None, heads: int, columns: int) -> tuple[Mat
     if answers is None or not set(needed) <= set(answers.columns):
         return None, None
     answers = answers.dropna(subset=needed)
-    answers = answers[answers["head"].between(0, heads - 1) & answers["test_experience"].between(0, columns - 1)]
+    answers = answers[answers["head"].between(-1, heads - 1) & answers["test_experience"].between(0, columns - 1)]
     if answers.empty:
         return None, None
     after = int(answers["after_experience"].max())
     last = answers[answers["after_experience"] == after]
-    shares = np.zeros((heads, columns))
+    shares = np.zeros((heads + int((last["head"] < 0).any()), columns))  # -1 is the last row as well
     shares[last["head"].to_numpy(dtype=int), last["test_experience"].to_numpy(dtype=int)] = last["share"]
     shares[:, shares.sum(axis=0) == 0] = np.nan  # not tested on
     return shares, after
@@ -126,8 +127,9 @@ def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored
     cell, font = (0.62, 9.0) if columns <= 14 else (0.44, 8.0) if columns <= 26 else (0.33, 7.0)
     cell = min(max(cell, 4 / columns), 1.2)  # few columns are no narrower than the words above them
     lane = 0.4 if heads <= 10 else 0.28
-    width, upper, lower = cell * columns, lane * (heads + 1), 0.8 * lane * heads
     two = timeline.shares is not None
+    width, upper = cell * columns, lane * (heads + 1)
+    lower = 0.8 * lane * (heads if timeline.shares is None else len(timeline.shares))
     left, bottom, between = 1.2, 1.3, 0.55
     height = bottom + upper + (lower + between if two else 0) + 0.9
     figure = Figure(figsize=(left + max(width, 4.7) + 1.2, height))
@@ -144,7 +146,7 @@ def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored
     lowest = top
     if timeline.shares is not None:
         lowest = axes_at(figure, left, bottom, width, lower)
-        _answers(lowest, timeline.shares, font)
+        _answers(lowest, timeline.shares, heads, font)
         after = names[timeline.after] if timeline.after is not None and timeline.after < columns else "the last one"
         lowest.set_title(f"test images answered by each head after {short(after, 22)} (%)", fontsize=10, loc="left")
         top.set_xticks([])
@@ -223,11 +225,13 @@ def _key(axes: Axes, copied: bool) -> None:
     )  # fmt: skip
 
 
-def _answers(axes: Axes, shares: Matrix, font: float) -> None:
-    """A cell a head and test experience, the darker the more of its images the head answers."""
-    heads, columns = shares.shape
+def _answers(axes: Axes, shares: Matrix, heads: int, font: float) -> None:
+    """A cell a head and test experience, the darker the more of its images the head answers; below, no head."""
+    rows, columns = shares.shape
     colours = share_colours()
-    _frame(axes, heads, columns, above=0)
+    _frame(axes, rows, columns, above=0)
+    if rows > heads:
+        axes.set_yticks(range(rows), [*(f"head {head}" for head in range(heads)), "no head"])
     axes.set_facecolor("#f4f5f7")
     for head, step in np.argwhere(shares > 0).tolist():
         fill = colours(shares[head, step])
@@ -255,6 +259,8 @@ def _caption(timeline: Timeline, seed: int, runs: int, settings: dict[str, Any])
         text += f" A head is born where the best is below {100 * below:g} %."
     if timeline.shares is not None:
         text += " The lower part: the share of each experience's test images that each head answers in the end."
+        if len(timeline.shares) > len(timeline.gaps):
+            text += " “No head”: images held to be of a new domain, answered by the statistics of the classes."
     return text
 
 
