@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from strategies import ewc
+from strategies import gradients
 from strategies.ewc import EWCPlugin, fisher_diagonal
 
 
@@ -58,7 +58,7 @@ def test_exact_fisher_of_a_linear_head_is_the_closed_form(seed, batch, samples, 
 @pytest.mark.parametrize("last_only", [False, True])
 @pytest.mark.parametrize("chunk_bytes", [1, 2**20])
 def test_fisher_equals_a_loop_over_samples(kind, last_only, chunk_bytes, monkeypatch):
-    monkeypatch.setattr(ewc, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(gradients, "_CHUNK_BYTES", chunk_bytes)
     model = make_model().eval()
     if last_only:
         model[:2].requires_grad_(False)
