@@ -31,10 +31,8 @@ class SpringPlugin(SupervisedPlugin):
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Let go of parameters that have been frozen or removed since they were consolidated."""
-        live = trainable(strategy.model)
-        for store in (self.importance, self.centre):
-            for name in [name for name in store if name not in live or store[name].shape != live[name].shape]:
-                del store[name]
+        self.importance = still_there(self.importance, strategy.model)
+        self.centre = still_there(self.centre, strategy.model)
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if self.importance:
@@ -49,6 +47,12 @@ class SpringPlugin(SupervisedPlugin):
             if name in live
         ]
         return 0.5 * torch.stack(terms).sum() if terms else torch.zeros(())
+
+
+def still_there(values: Tensors, model: nn.Module) -> Tensors:
+    """The values whose parameter is trainable still, and of their shape."""
+    live = trainable(model)
+    return {name: value for name, value in values.items() if name in live and value.shape == live[name].shape}
 
 
 def weights_now(model: nn.Module) -> Tensors:
