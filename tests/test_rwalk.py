@@ -15,7 +15,7 @@ from strategies.rwalk import RWalk, RWalkPlugin, scaled
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny_stream import Spy, head, mlp, movement, train, weights
 
-ALPHA, INTERVAL, EPS = 0.7, 4, 1e-2  # 6 updates an experience: the second interval is cut short
+ALPHA, INTERVAL, EPS = 0.7, 3, 1e-2  # 4 updates an experience: the second interval is cut short
 
 
 def recorded(steps):
@@ -51,7 +51,7 @@ def test_importance_is_scaled_fisher_plus_scaled_score():
 
     spy = Spy(before_training_exp=lambda s: steps.append([]), before_forward=task_gradient, after_update=stepped)
     strategy = train([spy, plugin])
-    assert [len(experience) for experience in steps] == [6, 6, 6]
+    assert [len(experience) for experience in steps] == [4, 4, 4]
     fisher, score = recorded(steps)
     assert torch.allclose(flat(plugin.fisher), fisher, rtol=1e-3, atol=1e-7)
     assert torch.allclose(flat(plugin.score), score, rtol=1e-3, atol=1e-5)

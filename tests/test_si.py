@@ -21,7 +21,7 @@ def test_the_path_integral_is_the_decrease_of_the_task_loss_to_first_order(penal
     """Full batch, plain gradient descent: the ratio tends to 1 as the learning rate does to 0, springs or not."""
     x, y = samples(1)
     errors = []
-    for lr in (0.1, 0.01, 0.001):
+    for lr in (0.05, 0.005, 0.0005):
         plugin, model, found = SIPlugin(0.5 if penalised else 0.0, 0.1), mlp(), {}
 
         def begin(s, plugin=plugin, model=model, found=found):
@@ -34,7 +34,7 @@ def test_the_path_integral_is_the_decrease_of_the_task_loss_to_first_order(penal
                 found["ratio"] = sum(value.sum().item() for value in plugin.path.values()) / drop
 
         spy = Spy(before_training_exp=begin, after_training_epoch=end)
-        train([spy, plugin], model, lr=lr, momentum=0.0, batch_size=40, epochs=10, experiences=2)
+        train([spy, plugin], model, lr=lr, momentum=0.0, batch_size=40, epochs=4, experiences=2)
         errors.append(abs(found["ratio"] - 1))
     assert errors[1] < 0.2 * errors[0] and errors[2] < 0.2 * errors[1]
     assert errors[2] < 1e-3
@@ -97,8 +97,8 @@ def test_lambda_zero_is_naive_bit_for_bit_and_a_positive_one_is_not():
 
 def test_a_large_lambda_stops_the_weights():
     # learning rate x 2 lambda x largest importance (about 15) stays below 2: the springs are stiff, the steps stable
-    free, held = (movement(lambda c=c: [SIPlugin(c, 1e-3)], model=head(), lr=1e-3, epochs=20) for c in (0.0, 30.0))
-    assert held < 0.2 * free
+    free, held = (movement(lambda c=c: [SIPlugin(c, 1e-3)], model=head(), lr=1e-3, epochs=20) for c in (0.0, 60.0))
+    assert held < 0.25 * free
 
 
 def test_frozen_layers_have_no_importance_and_what_it_keeps_is_two_copies_of_what_trains():

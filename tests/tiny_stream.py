@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 WIDTH, CLASSES = 6, 3
 
 
-def samples(experience: int, count: int = 40) -> tuple[torch.Tensor, torch.Tensor]:
+def samples(experience: int, count: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
     """x float32 (count, 6), y int64 (count,) of one experience; each shifts the inputs further."""
     generator = torch.Generator().manual_seed(experience)
     y = torch.arange(count) % CLASSES
@@ -25,7 +25,7 @@ def samples(experience: int, count: int = 40) -> tuple[torch.Tensor, torch.Tenso
     return x, y
 
 
-def stream(experiences: int = 3, count: int = 40) -> Any:
+def stream(experiences: int = 3, count: int = 24) -> Any:
     """Their training stream, with the task labels and `task_set` that Avalanche's LwF asks for."""
     sets = []
     for experience in range(experiences):
