@@ -81,4 +81,6 @@ def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
     elif isinstance(value, (BaseTemplate, CLExperience, torch.utils.data.Dataset)):
         return
     elif isinstance(value, BasePlugin) or type(value).__module__.startswith(("strategies", "avalanche", "lorisbench")):
-        yield from _tensors(dict(vars(value)) if hasattr(value, "__dict__") else {}, seen)
+        # not as a dict made here: freed, its id may be the next one's, which would count as seen
+        for item in list(vars(value).values()) if hasattr(value, "__dict__") else ():
+            yield from _tensors(item, seen)

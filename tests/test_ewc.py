@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import copy
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 
-from strategies import ewc
-from strategies.ewc import EWCPlugin, fisher_diagonal
+from strategies import gradients
+from strategies.ewc import EWC, EWCPlugin, fisher_diagonal
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny_stream import head, movement, train, weights
 
 
 def make_model():
@@ -58,7 +64,7 @@ def test_exact_fisher_of_a_linear_head_is_the_closed_form(seed, batch, samples, 
 @pytest.mark.parametrize("last_only", [False, True])
 @pytest.mark.parametrize("chunk_bytes", [1, 2**20])
 def test_fisher_equals_a_loop_over_samples(kind, last_only, chunk_bytes, monkeypatch):
-    monkeypatch.setattr(ewc, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(gradients, "_CHUNK_BYTES", chunk_bytes)
     model = make_model().eval()
     if last_only:
         model[:2].requires_grad_(False)
@@ -82,8 +88,28 @@ def test_fisher_moves_no_statistics_and_restores_each_mode():
 
 
 def test_fisher_without_samples_is_refused():
-    with pytest.raises(ValueError, match="at least one sample"):
-        fisher_diagonal(make_model(), iter([]), "exact")
+    for kind in ("exact", "batch"):
+        with pytest.raises(ValueError, match="at least one sample"):
+            fisher_diagonal(make_model(), iter([]), kind)
+
+
+def test_batch_fisher_is_the_mean_square_of_the_gradients_of_batch_means():
+    model = make_model().train()
+    before = copy.deepcopy(model.state_dict())
+    x, y = torch.randn(11, 6), torch.randint(3, (11,))
+    found = fisher_diagonal(model, data_of(x, y, 4), "batch")
+    assert model.training and all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    model.eval()
+    for name, parameter in model.named_parameters():
+        squares = []
+        for some_x, some_y in data_of(x, y, 4):
+            loss = nn.functional.cross_entropy(model(some_x), some_y)
+            squares.append(torch.autograd.grad(loss, parameter)[0] ** 2)
+        assert len(squares) == 3
+        assert torch.allclose(found[name], sum(squares) / 3, rtol=1e-4, atol=1e-8), name
+    one_each = fisher_diagonal(model, data_of(x, y, 1), "batch")
+    empirical = fisher_diagonal(model, data_of(x, y, 4), "empirical")
+    assert all(torch.allclose(one_each[name], empirical[name], rtol=1e-4, atol=1e-7) for name in empirical)
 
 
 @settings(max_examples=20, deadline=None)
@@ -102,3 +128,66 @@ def test_merged_penalty_has_the_gradient_of_separate_ones(seed, experiences):
     for name, parameter in model.named_parameters():
         separate = sum(fisher[name] * (parameter.detach() - anchor[name]) for fisher, anchor in past)
         assert torch.allclose(parameter.grad, separate, rtol=1e-9, atol=1e-12)
+
+
+# ---------------------------------------------------------------- online
+
+
+def test_online_with_one_experience_behind_it_is_separate_and_with_two_is_not():
+    separate, online = (
+        [weights(train([EWCPlugin(5.0, gamma=gamma)], experiences=count)) for count in (2, 3)] for gamma in (None, 0.5)
+    )
+    assert torch.equal(separate[0], online[0])
+    assert not torch.allclose(separate[1], online[1], atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 6), st.floats(0, 1))
+def test_online_importance_decays_and_is_anchored_at_the_last_weights(seed, experiences, gamma):
+    torch.manual_seed(seed)
+    plugin, past = EWCPlugin(1.0, gamma=gamma), []
+    for _ in range(experiences):
+        past.append((torch.rand(5), torch.randn(5)))
+        plugin._merge("w", *past[-1])
+    expected = sum(gamma**age * fisher for age, (fisher, _) in enumerate(reversed(past)))
+    assert torch.allclose(plugin.importance["w"], expected, rtol=1e-5)
+    assert torch.equal(plugin.centre["w"], past[-1][1])
+
+
+@pytest.mark.parametrize(("mode", "gamma"), [("separate", None), ("online", None), ("online", 0.3)])
+def test_modes_reach_the_plugin(mode, gamma):
+    expected = {"separate": None, "online": 1.0 if gamma is None else gamma}[mode]
+    assert EWC(mode=mode, gamma=gamma).plugins(None)[0].gamma == expected
+
+
+def test_the_batch_size_of_the_estimate_is_the_training_one_unless_given(monkeypatch):
+    sizes = []
+
+    def spy(model, data, kind):
+        sizes.append([len(x) for x, _ in data])
+        return {n: torch.zeros_like(p) for n, p in model.named_parameters()}
+
+    monkeypatch.setattr("strategies.ewc.fisher_diagonal", spy)
+    for size in (None, 20):
+        train(EWC(fisher="batch", fisher_batch_size=size).plugins(None), experiences=1, epochs=1, batch_size=16)
+    assert sizes == [[16, 8], [20, 4]]
+
+
+def test_online_ewc_with_lambda_zero_is_naive_and_with_a_large_one_stops_the_weights():
+    assert torch.equal(weights(train([EWCPlugin(0.0, gamma=0.9)])), weights(train([])))
+    free, held = (
+        movement(lambda c=c: [EWCPlugin(c, gamma=0.9)], model=head(), lr=1e-3, epochs=10) for c in (0.0, 1000.0)
+    )
+    assert held < 0.1 * free
+
+
+@pytest.mark.parametrize("bad", [{"gamma": 0.9}, {"mode": "online", "gamma": 1.1}, {"fisher_batch_size": 8}])
+def test_settings_that_would_do_nothing_are_refused(bad):
+    with pytest.raises(ValidationError, match=list(bad)[-1]):
+        EWC(**bad)
+
+
+def test_settings_that_are_newer_than_a_run_leave_its_name_alone():
+    assert EWC().model_dump(mode="json") == {"ewc_lambda": 100.0, "fisher": "exact", "fisher_samples": None}
+    online = EWC(mode="online", gamma=0.5).model_dump(mode="json")
+    assert online["mode"] == "online" and online["gamma"] == 0.5 and EWC(**online) == EWC(mode="online", gamma=0.5)

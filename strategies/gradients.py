@@ -1,0 +1,114 @@
+"""Means over samples of what each sample's own gradient is: the pass over the data that EWC and MAS share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+
+Tensors = dict[str, torch.Tensor]
+Data = Iterable[tuple[torch.Tensor, torch.Tensor]]
+
+_CHUNK_BYTES = 64 * 2**20
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that require gradients, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode meanwhile, so that no batch-norm statistics move and no dropout acts; then each module's own."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def mean_over_samples(
+    model: nn.Module,
+    data: Data,
+    of_last_layer: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    of_model: Callable[[nn.Module, torch.Tensor, torch.Tensor], Tensors],
+) -> Tensors:
+    """Means over samples, one tensor a trainable parameter, of its shape, dtype and device; the model in eval mode.
+
+    Parameters
+    ----------
+    model : logits (batch, classes) from a batch of inputs.
+    data : pairs x (batch, ...), y int64 (batch,). How they are cut into batches makes no difference.
+    of_last_layer : the sums over a batch where only the linear layer that makes the logits trains, in closed form:
+        its inputs (batch, features), the logits and y -> sums for weight (classes, features) and bias (classes,).
+    of_model : the sums over a batch for any model, by name, from model, x and y.
+
+    Raises
+    ------
+    ValueError : there are no samples.
+    """
+    total: Tensors = {name: torch.zeros_like(parameter) for name, parameter in trainable(model).items()}
+    count = 0
+    with evaluating(model):
+        for x, y in data:
+            sums = _last_layer_sums(model, x, y, of_last_layer)
+            for name, value in (of_model(model, x, y) if sums is None else sums).items():
+                total[name] += value
+            count += len(x)
+    if count == 0:
+        raise ValueError("importance needs at least one sample")
+    return {name: value / count for name, value in total.items()}
+
+
+@torch.no_grad()
+def _last_layer_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor, of_last_layer: Callable) -> Tensors | None:
+    """The sums in closed form, or None where more than the linear layer that makes the logits trains."""
+    names = list(trainable(model))
+    owners = {name.rpartition(".")[0] for name in names}
+    layer = model.get_submodule(owners.pop()) if len(owners) == 1 else None
+    if not isinstance(layer, nn.Linear):
+        return None
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    hook = layer.register_forward_hook(lambda module, inputs, output: seen.append((inputs[0], output)))
+    try:
+        logits = model(x)
+    finally:
+        hook.remove()
+    if len(seen) != 1 or seen[0][1] is not logits or logits.ndim != 2:
+        return None
+    sums = dict(zip(("weight", "bias"), of_last_layer(seen[0][0], logits, y), strict=True))
+    return {name: sums[name.rpartition(".")[2]] for name in names}
+
+
+def sample_gradients(
+    model: nn.Module,
+    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    y: torch.Tensor,
+) -> Iterator[tuple[Tensors, torch.Tensor]]:
+    """Gradients of an objective for each sample by itself, chunk by chunk of a batch to bound the memory.
+
+    Parameters
+    ----------
+    objective : logits (classes,) and y () of one sample -> a scalar.
+
+    Yields
+    ------
+    By name (chunk, *shape of the parameter), trainable parameters only; and the logits (chunk, classes).
+    """
+    parameters: Tensors = {name: parameter.detach() for name, parameter in trainable(model).items()}
+
+    def of_sample(values: Tensors, sample: torch.Tensor, label: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = functional_call(model, values, (sample[None],))[0]
+        return objective(logits, label), logits.detach()
+
+    gradients = vmap(grad(of_sample, has_aux=True), in_dims=(None, 0, 0))
+    size = sum(value.numel() * value.element_size() for value in parameters.values())
+    chunk = max(1, _CHUNK_BYTES // max(1, size))
+    for some_x, some_y in zip(x.split(chunk), y.split(chunk), strict=True):
+        yield gradients(parameters, some_x, some_y)
