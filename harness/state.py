@@ -34,6 +34,11 @@ def replay_samples(plugins: list[Any]) -> int:
     return total
 
 
+def referred_samples(plugins: list[Any]) -> int:
+    """Those of `replay_samples` that are parts of the stream's data, not tensors of a plugin that `owns_samples`."""
+    return replay_samples([plugin for plugin in plugins if not getattr(plugin, "owns_samples", False)])
+
+
 def state_bytes(strategy: Any, model: nn.Module) -> tuple[int, int]:
     """Bytes beyond the model kept by plugins (importances, teachers), and bytes of router buffers in the model."""
     own = {_storage(t) for t in (*model.parameters(), *model.buffers())}
