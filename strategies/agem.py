@@ -44,7 +44,7 @@ class AGEMPlugin(MemoryPlugin):
 
 
 class AGEM(Strategy, name="agem"):
-    """Averaged GEM (Chaudhry et al. 2019, arXiv 1812.00420, eq. 11).
+    """Averaged GEM (Chaudhry et al. 2019, arXiv 1812.00420, section 4).
 
     It is the gradient that is projected, so what an optimizer such as Adam or one with momentum makes of it may still
     turn against the memory.

@@ -118,7 +118,8 @@ class DGR(Strategy, name="dgr"):
 
     The generator is a variational autoencoder of what the head sees; the paper's is a GAN of images. No sample is kept.
     For the features to be the same from experience to experience the backbone, where it is trained at all, is frozen
-    after the first: it is not replayed.
+    after the first: it is not replayed. The paper's ratio between new and replayed data weighs all experiences alike
+    (our choice).
 
     distill: `hard`, replayed features get the class that the previous solver gives them, as in the paper; `soft`, its
     softened outputs are matched (the variant "DGR + distillation" in She et al. 2020, Fig. 7). temperature: of `soft`,

@@ -19,10 +19,10 @@ from strategies.memory import Memory, remember
 def project(gradient: torch.Tensor, references: torch.Tensor, strength: float = 0.0) -> torch.Tensor:
     """The vector nearest to `gradient` whose dot product with no row of `references` is negative.
 
-    It is g + G^T v, where v >= 0 minimises |G^T v + g|^2 (the dual, Lopez-Paz & Ranzato 2017, eq. 11), a problem of
-    non-negative least squares; it is solved from the k x k matrix G G^T alone, by way of
-    its square root. `strength` bounds v from below instead of 0, and so favours what helps the memories. A gradient
-    that no row opposes is returned as it is.
+    It is g + G^T v, where v >= 0 minimises |G^T v + g|^2 (the dual, Lopez-Paz & Ranzato 2017, section 3), a problem of
+    non-negative least squares; it is solved from the k x k matrix G G^T alone, by way of its square root. `strength`
+    bounds v from below instead of 0, and so favours what helps the memories. A gradient that no row opposes is returned
+    as it is.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class GEMPlugin(SupervisedPlugin):
 
 
 class GEM(Strategy, name="gem"):
-    """Gradient Episodic Memory (Lopez-Paz & Ranzato 2017, arXiv 1706.08840, eq. 8-11).
+    """Gradient Episodic Memory (Lopez-Paz & Ranzato 2017, arXiv 1706.08840, section 3).
 
     It is the gradient that is projected, so what an optimizer such as Adam or one with momentum makes of it may still
     turn against a memory.
