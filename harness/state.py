@@ -86,4 +86,4 @@ def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
     elif isinstance(value, (BaseTemplate, CLExperience, torch.utils.data.Dataset)):
         return
     elif isinstance(value, BasePlugin) or type(value).__module__.startswith(("strategies", "avalanche", "lorisbench")):
-        yield from _tensors(dict(vars(value)) if hasattr(value, "__dict__") else {}, seen)
+        yield from _tensors(vars(value) if hasattr(value, "__dict__") else {}, seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from benchmarks.stream import Store, make_stream
 from harness.run import _freeze_backbone, _sizes, build, prepare
+from harness.state import state_bytes
 from harness.suite import load_suite, make_benchmark
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -89,13 +91,16 @@ def test_images_in_memory_become_features_where_the_stream_does(suite_file: Call
 
 def test_samples_count_once_whoever_holds_them(suite_file: Callable) -> None:
     bytes_of = {}
-    for label, mode in [("replay", "never"), ("gdumb", "never"), ("replay", "always"), ("latent-replay", "always")]:
+    for label, mode in [
+        ("replay", "never"), ("gem", "never"), ("gdumb", "never"), ("replay", "always"), ("latent-replay", "always"),
+    ]:  # fmt: skip
         bench, _, _, sizes = run(suite_file, label, mode)
         bytes_of[label, mode] = 1e6 * sizes[-1]["state_mb"]
         width = bench.backbone.feature_dim
     features, image = 4 * width, 3 * 32 * 32
     # a sample's own bytes, and 8 for each of its label, task label and key
     assert bytes_of["replay", "never"] == pytest.approx(7 * (features + 24))
+    assert bytes_of["gem", "never"] == pytest.approx(6 * (features + 24))  # in three memories
     initial = 4 * 3 * (width + 1)  # of the head, to train from scratch again
     assert bytes_of["gdumb", "never"] == pytest.approx(7 * (features + 8) + initial)
     assert bytes_of["replay", "always"] == pytest.approx(7 * (image + 24))
@@ -106,3 +111,13 @@ def test_a_generator_keeps_no_sample_and_does_not_grow(suite_file: Callable) -> 
     _, _, _, sizes = run(suite_file, "dgr", "never")
     assert sizes[0]["state_mb"] == sizes[1]["state_mb"] == sizes[2]["state_mb"] > 0
     assert [size["replay_samples"] for size in sizes] == [0, 0, 0]
+
+
+def test_every_one_of_many_parts_counts() -> None:
+    part = type("Part", (), {"__module__": "strategies.some"})
+    plugin = type("Plugin", (), {"__module__": "strategies.some"})()
+    plugin.parts = [part() for _ in range(50)]
+    for number, item in enumerate(plugin.parts):
+        item.first, item.second = torch.zeros(1), [torch.zeros(2), number]
+    for _ in range(2):  # as after each experience
+        assert state_bytes(SimpleNamespace(plugins=[plugin]), torch.nn.Linear(1, 1)) == (50 * 12, 0)
