@@ -79,7 +79,11 @@ def answering(backbone: Backbone, size: int, batch: int, calls: int, rounds: int
             for _ in range(rounds):
                 with torch.inference_mode():
                     many_ms, one_ms = alternate(
-                        lambda call, network=network: network(x), lambda call: one(x), calls, max(1, calls // 10), CPU
+                        functools.partial(_answer, network, x),
+                        functools.partial(_answer, one, x),
+                        calls,
+                        max(1, calls // 10),
+                        CPU,
                     )
                 ratios.append(statistics.median(many_ms) / statistics.median(one_ms))
                 bare.append(statistics.median(one_ms))
@@ -89,6 +93,10 @@ def answering(backbone: Backbone, size: int, batch: int, calls: int, rounds: int
             )
     finally:
         torch.set_num_threads(before)
+
+
+def _answer(model: nn.Module, x: torch.Tensor, call: int) -> torch.Tensor:
+    return model(x)
 
 
 def adapting(

@@ -26,7 +26,7 @@ from harness.environment import environment
 from harness.errors import InputError
 from harness.models import Backbone, Classifier, backbone_of, make_head, megabytes
 from harness.replay import ValidationReplay
-from harness.state import heads_of, replay_samples, state_bytes
+from harness.state import heads_of, referred_samples, replay_samples, state_bytes
 from harness.store import RunDirectory
 from harness.suite import RunSpec, make_strategy
 from harness.training import AugmentConfig, TrainingConfig
@@ -260,13 +260,12 @@ def _sizes(bench: Workbench, strategy: Any, store: Store) -> dict[str, Any]:
     model = strategy.model
     attached = getattr(model, "backbone", None) is not None
     parameters = megabytes(model) + (0.0 if attached else megabytes(bench.backbone))
-    kept = replay_samples(strategy.plugins)
     extra, router = state_bytes(strategy, model)
     sample = store.x[0].numel() * store.x.element_size()
     return {
         "model_mb": parameters - router / 1e6,
-        "state_mb": (extra + router + kept * sample) / 1e6,
-        "replay_samples": kept,
+        "state_mb": (extra + router + referred_samples(strategy.plugins) * sample) / 1e6,
+        "replay_samples": replay_samples(strategy.plugins),
         "heads": heads_of(model),
     }
 

@@ -34,6 +34,11 @@ def replay_samples(plugins: list[Any]) -> int:
     return total
 
 
+def referred_samples(plugins: list[Any]) -> int:
+    """Those of `replay_samples` that are parts of the stream's data, not tensors of a plugin that `owns_samples`."""
+    return replay_samples([plugin for plugin in plugins if not getattr(plugin, "owns_samples", False)])
+
+
 def state_bytes(strategy: Any, model: nn.Module) -> tuple[int, int]:
     """Bytes beyond the model kept by plugins (importances, teachers), and bytes of router buffers in the model."""
     own = {_storage(t) for t in (*model.parameters(), *model.buffers())}
@@ -81,6 +86,4 @@ def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
     elif isinstance(value, (BaseTemplate, CLExperience, torch.utils.data.Dataset)):
         return
     elif isinstance(value, BasePlugin) or type(value).__module__.startswith(("strategies", "avalanche", "lorisbench")):
-        # not as a dict made here: freed, its id may be the next one's, which would count as seen
-        for item in list(vars(value).values()) if hasattr(value, "__dict__") else ():
-            yield from _tensors(item, seen)
+        yield from _tensors(vars(value) if hasattr(value, "__dict__") else {}, seen)

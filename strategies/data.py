@@ -1,11 +1,13 @@
-"""Whole batches of a dataset, for plugins that look over an experience's data once."""
+"""For plugins that look over data: whole batches of a dataset, and a model that looking leaves as it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 
@@ -37,3 +39,15 @@ def batches(strategy: Any, dataset: Any, batch_size: int = 1024) -> Iterator[tup
     )
     for batch in loader:
         yield batch[0].to(strategy.device), batch[1].to(strategy.device)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode, so that no statistics move and no dropout acts; then each module in its own."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -17,8 +17,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
 from strategies.base import Context, Strategy
-from strategies.data import batches
-from strategies.gradients import Data, Tensors, evaluating, mean_over_samples, sample_gradients, trainable
+from strategies.data import batches, evaluating
+from strategies.gradients import Data, Tensors, mean_over_samples, sample_gradients, trainable
 from strategies.springs import SpringPlugin
 
 Fisher = Literal["exact", "empirical", "batch"]

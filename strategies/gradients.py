@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.func import functional_call, grad, vmap
+
+from strategies.data import evaluating
 
 Tensors = dict[str, torch.Tensor]
 Data = Iterable[tuple[torch.Tensor, torch.Tensor]]
@@ -18,18 +19,6 @@ _CHUNK_BYTES = 64 * 2**20
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that require gradients, by name."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode meanwhile, so that no batch-norm statistics move and no dropout acts; then each module's own."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def mean_over_samples(
