@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from harness.check import check, entry_of
 from harness.conformance.checks import CHECKS, MODES, collect, judge
@@ -15,13 +14,21 @@ from harness.registry import STRATEGIES, load_plugin
 from harness.suite import make_strategy
 
 BROKEN = Path(__file__).with_name("broken_strategies.py")
-BUILT_IN = [name for name, entry in STRATEGIES.entries().items() if entry.origin == "built-in" and name != "avalanche"]
+# without required settings: a stack of strategies is what it is stacked from
+BUILT_IN = [
+    name
+    for name, entry in STRATEGIES.entries().items()
+    if entry.origin == "built-in" and not any(f.is_required() for f in STRATEGIES.get(name).model_fields.values())
+]
+# Faults of Avalanche's own methods, which are there to be compared with (AVALANCHE 0.1 and 0.7)
+KNOWN = {"si-avalanche": ["acts"], "lwf-avalanche": ["frozen"]}
+SMALLER = {"ranpac": ["projection=100"]}  # by default it is made for wide features, and takes minutes
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_a_built_in_strategy_conforms(name: str) -> None:
-    report = check(entry_of(name))
-    assert report.failed == [], report.rows
+    report = check(entry_of(name, assignments=SMALLER.get(name, [])))
+    assert report.failed == KNOWN.get(name, []), report.rows
     assert [row.check for row in report.rows] == list(CHECKS)
 
 
@@ -68,7 +75,6 @@ def test_the_modes_are_all_that_a_suite_may_ask_for() -> None:
     assert set(MODES) == {"features", "frozen", "images", "first"}
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there the weights are copied, and it acts")
 def test_avalanches_synaptic_intelligence_does_nothing_on_a_cpu(cli: Callable) -> None:
     name = "avalanche.training.plugins:SynapticIntelligencePlugin"
     answer = cli("check", name, "--set", "si_lambda=1000.0", "--json")

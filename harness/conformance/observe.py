@@ -39,7 +39,7 @@ class Observation:
     sizes : bytes of model, state and declared samples.
     drift, teachers, lost, eval_changes : names of what changed that may not, or of new parameters not trained; lists of
         the whole run.
-    grown : new parameters that require gradients, over the run. trained : whether any parameter did.
+    grown : new parameters that require gradients, over the run. trained : whether one moved while it was trained.
     losses : mean loss of each epoch.
     label_influence, batch_influence : largest change of a probability when the labels of the test samples are
         permuted and when they come in small batches.
@@ -94,12 +94,12 @@ class Probe(SupervisedPlugin):
             return
         named = dict(strategy.model.named_parameters())
         live = {name: p for name, p in named.items() if p.requires_grad}
-        self.seen.trained |= bool(live)
         optimized = {id(p) for group in strategy.optimizer.param_groups for p in group["params"]}
         new = {name: p for name, p in live.items() if self.known_parameters and id(p) not in self.known}
         self.seen.lost += [f"{name} (not in the optimizer)" for name, p in new.items() if id(p) not in optimized]
         self.seen.grown += len(new)
         self.start = {
+            "live": [(p, p.detach().clone()) for p in live.values()],
             "frozen": frozen_state(strategy.model) if live else {},
             "new": {name: (p, p.detach().clone()) for name, p in new.items() if id(p) in optimized},
             "teachers": teacher_states(strategy, optimized),
@@ -112,6 +112,7 @@ class Probe(SupervisedPlugin):
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         self.seen.losses[-1].append(self.total / max(1, self.batches))
         if self.start is not None:
+            self.seen.trained |= any(not torch.equal(p, before) for p, before in self.start["live"])
             self.seen.drift += changed(self.start["frozen"], frozen_state(strategy.model, self.start["frozen"]))
             for path, (module, before) in self.start["teachers"].items():
                 self.seen.teachers += [f"{path}.{name}" for name in changed(before, copy_state(module))]
