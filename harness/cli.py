@@ -212,6 +212,25 @@ def bench(
         print(line, flush=True)
 
 
+@app.command()
+def check(
+    strategy: Annotated[str, typer.Argument(help="A name, or package.module:ClassName of a plugin for Avalanche")],
+    plugin: PluginOption = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, a setting of the strategy")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable")] = False,
+) -> None:
+    """Check in seconds, on a toy stream, that a strategy does what it says. Exit code 1 if a check failed."""
+    from harness import check as kit
+
+    report = kit.check(kit.entry_of(strategy, plugin or [], assignments or []))
+    if as_json:
+        print(kit.as_json(report))
+    else:
+        kit.show(report)
+    if report.failed:
+        raise typer.Exit(1)
+
+
 @cache_app.command("ls")
 def cache_list() -> None:
     """Show what the cache folder holds, with sizes."""

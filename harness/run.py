@@ -137,6 +137,14 @@ def assemble(
     spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
 ) -> Any:
     """The same of sizes instead of a data set. A run that trains the backbone works on a copy of `pretrained`."""
+    strategy = make_strategy(spec.config["strategy"], f"strategies.{spec.label}")
+    return strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
+
+
+def context_of(
+    spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
+) -> Context:
+    """What a strategy is built from: a fresh model drawn by the run's seed, and the engine for it."""
     seed_everything(spec.seed, "model")
     settings = BackboneConfig.model_validate(spec.config["backbone"])
     hidden = HeadConfig.model_validate(spec.config["head"]).hidden
@@ -155,11 +163,10 @@ def assemble(
             training=training, device=device, seed=spec.seed,
         )  # fmt: skip
 
-    context = Context(
+    return Context(
         model=model, new_head=new_head, num_classes=classes, feature_dim=width,
         experiences=experiences, device=device, seed=spec.seed, engine=engine,
     )  # fmt: skip
-    return make_strategy(spec.config["strategy"], f"strategies.{spec.label}").build(context)
 
 
 def _own_backbone(settings: BackboneConfig, pretrained: Backbone, seed: int) -> Backbone:
