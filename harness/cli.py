@@ -203,7 +203,7 @@ def list_components(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="startup, engine, memory, data or dnn; all if left out")] = "",
+    what: Annotated[str, typer.Argument(help="startup, engine, memory, data, dnn or slda; all if left out")] = "",
 ) -> None:
     """Measure the harness on this machine: alternated comparisons, median ratios."""
     from harness.bench import run_benchmarks

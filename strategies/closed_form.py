@@ -14,7 +14,8 @@ from torch.nn.functional import one_hot
 from strategies.base import Context
 from strategies.data import batches
 
-BATCH = 256  # samples a pass takes at a time; their pairs are compared, so more is slower
+BATCH = 128  # samples a pass takes at a time; their pairs are compared, so more is slower
+BLOCK = 160  # columns of a block of a Gram matrix: smaller ones waste less on what symmetry gives, and multiply slower
 
 
 class Statistics(Protocol):
@@ -162,7 +163,7 @@ def scoring(counts: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> t
 
 
 class SymmetricSum:
-    """A sum of symmetric matrices (F, F), float64, of which only the lower triangle is kept once it is packed.
+    """A sum of symmetric matrices (F, F), float64: only the lower triangle is worked out and, once packed, kept.
 
     Attributes
     ----------
@@ -171,37 +172,43 @@ class SymmetricSum:
 
     def __init__(self) -> None:
         self.packed = torch.zeros(0, dtype=torch.float64)
-        self._full: torch.Tensor | None = None
+        self._lower: torch.Tensor | None = None  # right in the lower triangle only
         self._width = 0
-
-    def matrix(self) -> torch.Tensor:
-        """The sum, (F, F)."""
-        if self._full is None:
-            self._full = self.packed.new_zeros(self._width, self._width)
-            self._full[_lower(self._full)] = self.packed
-            self._full += self._full.tril(-1).T
-            self.packed = self.packed[:0]
-        return self._full
 
     def add(self, a: torch.Tensor, b: torch.Tensor) -> None:
         """Add a' b, for a and b (batch, F) whose product is symmetric."""
         if not self._width:
             self._width = a.shape[1]
-            self._full = a.new_zeros(self._width, self._width)
-        self.matrix().addmm_(a.T, b)
+            self._lower = a.new_zeros(self._width, self._width)
+        lower = self._unpacked()
+        for start in range(0, self._width, BLOCK):  # row by row of blocks, up to the diagonal: half the products
+            end = start + BLOCK
+            lower[start:end, :end].addmm_(a[:, start:end].T, b[:, :end])
 
     def merge(self, other: SymmetricSum) -> None:
         """Add another sum."""
         if not self._width:
-            self._width, self._full = other._width, other.matrix().clone()
+            self._width, self._lower = other._width, other._unpacked().clone()
         else:
-            self.matrix().add_(other.matrix())
+            self._unpacked().add_(other._unpacked())
+
+    def matrix(self) -> torch.Tensor:
+        """The sum, (F, F)."""
+        lower = self._unpacked()
+        return lower.tril() + lower.tril(-1).T
 
     def pack(self) -> None:
-        """Keep the lower triangle alone: half the memory."""
-        if self._full is not None:
-            self.packed, self._full = self._full[_lower(self._full)], None
+        """Keep the triangle alone: half the memory."""
+        if self._lower is not None:
+            self.packed, self._lower = self._lower[_triangle(self._lower)], None
+
+    def _unpacked(self) -> torch.Tensor:
+        if self._lower is None:
+            self._lower = self.packed.new_zeros(self._width, self._width)
+            self._lower[_triangle(self._lower)] = self.packed
+            self.packed = self.packed[:0].clone()
+        return self._lower
 
 
-def _lower(matrix: torch.Tensor) -> torch.Tensor:
+def _triangle(matrix: torch.Tensor) -> torch.Tensor:
     return torch.ones_like(matrix, dtype=torch.bool).tril()

@@ -57,7 +57,7 @@ class Sums:
 
     def solve(self, ridge: float) -> torch.Tensor:
         """(G + ridge I)^-1 C, (M, classes). Raises LinAlgError where the ridge is too small for that in float64."""
-        gram = self.gram.matrix().clone()
+        gram = self.gram.matrix()
         gram.diagonal().add_(ridge)
         return torch.cholesky_solve(self.cross, torch.linalg.cholesky(gram))
 
