@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from harness.component import Component
 from harness.registry import STRATEGIES
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 Growth = Literal["constant", "experiences", "samples"]
+GROWTHS: tuple[Growth, ...] = get_args(Growth)  # from the least to the most
 
 
 @dataclass
