@@ -24,8 +24,10 @@ app = typer.Typer(
 cache_app = typer.Typer(
     help="Show or clear what is kept in the cache folder.", no_args_is_help=True, rich_markup_mode=None
 )
+new_app = typer.Typer(help="Start something of your own.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cache_app, name="cache")
+app.add_typer(new_app, name="new")
 
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with strategies or benchmarks")]
 
@@ -199,6 +201,18 @@ def list_components(
     from harness.listing import listing
 
     print(listing(kind, as_json, [str(path) for path in plugin or []]))
+
+
+@new_app.command("strategy")
+def new_strategy(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _, such as my_method")],
+    out: Annotated[Path, typer.Option(help="Folder to write to")] = Path("."),
+) -> None:
+    """Write NAME.py, a strategy to start from, and its test test_NAME.py; nothing that is there is overwritten."""
+    from harness.scaffold import write_strategy
+
+    for file in write_strategy(name, out):
+        print(file)
 
 
 @app.command()
