@@ -97,6 +97,34 @@ def run(
 
 
 @app.command()
+def tune(
+    suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
+    out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/tune-<suite>]")] = None,
+    strategies: Annotated[str, typer.Option(help="Only these, separated by commas")] = "",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each strategy")] = 20,
+    experiences: Annotated[int, typer.Option(min=1, help="Use the first so many experiences only")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search and of its runs; none of the suite's")] = 100,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each works on a strategy")] = 1,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Choose settings on validation splits of the first experiences, and write the suite with them. Resumable."""
+    from harness.suite import load_suite
+    from harness.tune import tune as tune_suite
+
+    resolved = load_suite(
+        suite,
+        data_root=_existing(data_root),
+        strategies=_split(strategies),
+        assignments=assignments or [],
+        plugins=[str(path) for path in plugin or []],
+    )
+    target = out or Path("results") / f"tune-{resolved.config.name}"
+    print(f"suite: {tune_suite(resolved, trials, experiences, seed, target, workers)}")
+
+
+@app.command()
 def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]) -> None:
     """Write the report of an output folder again, from its files alone."""
     from harness.report import write_report

@@ -203,6 +203,8 @@ class EWC(Strategy, name="ewc"):
     setting where a backbone trains: there an exact estimate costs a backward pass for each sample and class.
     """
 
+    tuned = {"ewc_lambda": ("log", 1.0, 1e4)}
+
     ewc_lambda: NonNegativeFloat = 100.0
     fisher: Literal["exact", "empirical"] = "exact"
     fisher_samples: PositiveInt | None = None

@@ -51,6 +51,8 @@ class NCM(Strategy, name="ncm"):
     scaled to length 1, as in iCaRL.
     """
 
+    tuned = {"metric": ("choice", ["euclidean", "cosine"])}
+
     metric: Literal["euclidean", "cosine"] = "euclidean"
 
     def wrap(self, model: nn.Module, context: Context) -> nn.Module:
