@@ -100,7 +100,7 @@ def run(
 def tune(
     suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/tune-<suite>]")] = None,
-    strategies: Annotated[str, typer.Option(help="Only these, separated by commas")] = "",
+    strategies: Annotated[str, typer.Option(help="Tune only these, separated by commas")] = "",
     trials: Annotated[int, typer.Option(min=1, help="Trials of each strategy")] = 20,
     experiences: Annotated[int, typer.Option(min=1, help="Use the first so many experiences only")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of the search and of its runs; none of the suite's")] = 100,
@@ -116,12 +116,11 @@ def tune(
     resolved = load_suite(
         suite,
         data_root=_existing(data_root),
-        strategies=_split(strategies),
         assignments=assignments or [],
         plugins=[str(path) for path in plugin or []],
     )
     target = out or Path("results") / f"tune-{resolved.config.name}"
-    print(f"suite: {tune_suite(resolved, trials, experiences, seed, target, workers)}")
+    print(f"suite: {tune_suite(resolved, trials, experiences, seed, target, workers, _split(strategies))}")
 
 
 @app.command()

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from harness.config import SuiteConfig, parse
+from harness.config import SuiteConfig, parse, select
 from harness.console import hide_warnings, say
 from harness.errors import InputError
 from harness.files import digest_of, write_json, write_text
@@ -48,19 +48,29 @@ class Plan:
     out: Path
 
 
-def tune(suite: Suite, trials: int, experiences: int, seed: int, out: Path, workers: int = 1) -> Path:
+def tune(
+    suite: Suite,
+    trials: int,
+    experiences: int,
+    seed: int,
+    out: Path,
+    workers: int = 1,
+    strategies: Sequence[str] = (),
+) -> Path:
     """Tune the strategies of a suite that declare what to tune; the path of the suite with the values found.
 
-    Writes OUT/tuned.yaml and OUT/trials.csv. More trials of the same study may follow.
+    With `strategies`, labels of the suite, only these are tuned; the others stay in it as they are. Writes
+    OUT/tuned.yaml and OUT/trials.csv. More trials of the same study may follow.
 
     Raises InputError if no strategy can be tuned, one declares a search space that is none, OUT holds the study of
     something else, Optuna is not installed, or none of a strategy's trials has finished.
     """
     _check_installed()
     spaces = {label: make_strategy(entry).tuned for label, entry in suite.config.strategies.items()}
-    labels = tuple(label for label, space in spaces.items() if space)
+    wanted = select("strategy", strategies, list(spaces)) if strategies else list(spaces)
+    labels = tuple(label for label in wanted if spaces[label])
     if not labels:
-        raise InputError(f"no strategy of {suite.config.name} says what to tune (`tuned` of its class)")
+        raise InputError(f"{', '.join(wanted)}: none says what there is to tune (`tuned` of its class)")
     for label in labels:
         _check_space(label, type(make_strategy(suite.config.strategies[label])))
     plan = Plan(suite.resolved, labels, trials, experiences, seed, out)
@@ -139,7 +149,7 @@ def study(plan: Plan, label: str) -> list[dict[str, Any]]:
         row = _run(plan, label, bench, values)
         trial.set_user_attr("row", row)
         made.tell(trial, row[METRIC] if row["status"] == "done" else 0.0)
-        say(f"{label}, trial {number + 1} of {plan.trials}: {_told(values)}: {row['status']}, {row[METRIC]}")
+        say(f"{label}, trial {number + 1} of {plan.trials}: {_told(values)}: {_result(row)}")
     trials = _finished(made)[: plan.trials]
     return [{"trial": number, **ended.user_attrs["row"]} for number, ended in enumerate(trials)]
 
@@ -219,8 +229,9 @@ def _text(plan: Plan, frame: pd.DataFrame, best: Mapping[str, Any], spaces: Mapp
         f"chosen {_told(values)}, {frame[frame.strategy == label].train_seconds.sum():.0f} s of training"
         for label, values in best.items()
     )
-    left = [label for label in spaces if label not in best]
-    rest = f" Not tuned, as they declare nothing to tune: {', '.join(left)}." if left else ""
+    left = [f"{label} ({'not asked for' if space else 'nothing to tune'})" for label, space in spaces.items()
+            if label not in best]  # fmt: skip
+    rest = f" Not tuned: {', '.join(left)}." if left else ""
     return (
         f"By `lorisbench tune`: {plan.trials} trials for each strategy, the first with its values before if these are "
         f"in the range, the others drawn by Optuna {optuna.__version__} (TPE); the highest mean {METRIC} on the "
@@ -233,6 +244,10 @@ def _range(key: str, kind: str, *where: Any) -> str:
     if kind == "choice":
         return f"{key} one of {', '.join(map(str, *where))}"
     return f"{key} {where[0]:g} to {where[1]:g}" + (" (logarithmic)" if kind == "log" else "")
+
+
+def _result(row: Mapping[str, Any]) -> str:
+    return f"{100 * row[METRIC]:.1f} %" if row["status"] == "done" else f"{row['status']}, {row['reason']}"
 
 
 def _told(values: Mapping[str, Any]) -> str:

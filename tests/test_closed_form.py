@@ -403,3 +403,21 @@ def test_runs_on_features_and_on_images(suite_file, cli, tmp_path, mode, labels)
         pytest.importorskip("onnxruntime")
         answer = cli("export", next((out / "runs").glob("*ranpac*")))
         assert answer.code == 0 and "100.00 % equal" in answer.out, answer
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+@pytest.mark.parametrize("mode", ["never", "first"])
+def test_runs_on_the_gpu(suite_file, cli, tmp_path, mode):
+    backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode}
+    training = {"epochs": 1, "batch_size": 6}
+    predicted = {}
+    for name, device in (("one", "cuda"), ("two", "cuda"), ("cpu", "cpu")):
+        suite = suite_file(backbone=backbone, strategies=STRATEGIES, device=device, training=training)
+        assert cli("run", suite, "--out", tmp_path / name).code == 0
+        for folder in (tmp_path / name / "runs").iterdir():
+            label = folder.name.split(".")[1]
+            predicted[name, label] = dict(np.load(folder / "predictions.npz"))["predicted"]
+    for label in STRATEGIES:
+        assert np.array_equal(predicted["one", label], predicted["two", label]), label
+        if mode == "never":  # statistics alone: no training lets rounding grow
+            assert (predicted["one", label] == predicted["cpu", label]).mean() > 0.97, label

@@ -62,7 +62,14 @@ def test_every_strategy_gets_its_trials_and_the_best_values_are_written(suite: P
     for key in ("benchmark", "training", "seeds", "evaluation", "name"):
         assert tuned.resolved[key] == before.resolved[key], key
     text = tuned.config.tuning
-    for words in ("4 trials", "first 2 experiences", "validation", "seed 100", "alpha 0.001 to 10 (log", "tune: naive"):
+    for words in (
+        "4 trials",
+        "first 2 experiences",
+        "validation",
+        "seed 100",
+        "alpha 0.001 to 10 (log",
+        "naive (nothing to",
+    ):
         assert words in text, text
     assert cli("run", out / "tuned.yaml", "--strategies", "slda", "--seeds", "0", "--out", tmp_path / "run").code == 0
     assert dict(collect(read(tmp_path / "run")))["Hyper-parameters"] == text
@@ -76,6 +83,8 @@ def test_a_trial_is_the_run_of_the_whole_stream_up_to_there(suite: Path, cli, tm
     matrix = pd.read_csv(tmp_path / "whole" / "matrix.csv").pivot(
         index="after_experience", columns="test_experience", values="accuracy"
     )
+    tuned = load_suite(str(out / "tuned.yaml")).config
+    assert list(tuned.strategies) == list(STRATEGIES_OF_SUITE) and "slda (not asked for)" in tuned.tuning
     assert table(out).accuracy_last[0] == pytest.approx(np.mean(matrix.to_numpy()[2, :3]), abs=1e-9)
 
 
@@ -133,20 +142,18 @@ def test_a_diverged_trial_is_no_best_one(suite: Path, cli, tmp_path: Path, monke
 
 def test_wrong_input_is_refused(suite: Path, cli, tmp_path: Path) -> None:
     options = ["--trials", 1, "--strategies", "slda"]
-    refused(cli("tune", suite, "--strategies", "naive", "--out", tmp_path / "a"), "what to tune")
+    refused(cli("tune", suite, "--strategies", "naive", "--out", tmp_path / "a"), "naive", "to tune")
+    refused(cli("tune", suite, "--strategies", "sldaa", "--out", tmp_path / "a"), "'sldaa'", "'slda'")
     refused(cli("tune", suite, *options, "--experiences", 10, "--out", tmp_path / "b"), "10 experiences", "9")
     assert cli("tune", suite, *options, "--experiences", 1, "--out", tmp_path / "c").code == 0
     refused(cli("tune", suite, *options, "--experiences", 2, "--out", tmp_path / "c"), "another experiences")
     changed = ["--set", "training.epochs=9"]
     refused(cli("tune", suite, *options, *changed, "--experiences", 1, "--out", tmp_path / "c"), "another suite")
     for number, (space, word) in enumerate(((("int", 1, 5), "'int'"), (("log", 1), "'log'"))):
-        (tmp_path / f"searched{number}.py").write_text(
-            PLUGIN.format(name=f"searched{number}", space={"strength": space})
-        )
-        mine = ["--plugin", tmp_path / f"searched{number}.py", "--set", f"strategies.searched{number}.strength=2"]
-        refused(
-            cli("tune", suite, *mine, "--strategies", f"searched{number}", "--out", tmp_path / "d"), "strength", word
-        )
+        name = f"searched{number}"
+        (tmp_path / f"{name}.py").write_text(PLUGIN.format(name=name, space={"strength": space}))
+        mine = ["--plugin", tmp_path / f"{name}.py", "--set", f"strategies.{name}.strength=2"]
+        refused(cli("tune", suite, *mine, "--strategies", name, "--out", tmp_path / "d"), "strength", word)
     (tmp_path / "searched.py").write_text(PLUGIN.format(name="searched", space={"strenght": ("log", 1, 5)}))
     mine = ["--plugin", tmp_path / "searched.py", "--set", "strategies.searched.strength=2", "--strategies", "searched"]
     refused(cli("tune", suite, *mine, "--out", tmp_path / "d"), "'strenght'", "'strength'")
