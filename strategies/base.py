@@ -63,6 +63,7 @@ class Strategy(Component):
     """
 
     registry: ClassVar = STRATEGIES
+    # The two below are read from an instance: a stack's depend on what is in it
     needs_task_labels: ClassVar[bool] = False
     """Whether it needs task labels while training or testing; refused on a stream that has only one."""
     state_growth: ClassVar[Growth] = "constant"

@@ -132,8 +132,8 @@ class RanPAC(Strategy, name="ranpac"):
     in the first experience only, by gradients, through the projection, and is frozen then (see `ClosedFormPlugin`);
     the paper's adaptation of its transformers in the first experience trains added parameters instead.
 
-    projection: M, the width of h, 10,000 in the paper; its Gram matrix then takes 400 MB, and an experience a minute or
-    so on one core. 2,000, with 16 MB, is our choice.
+    projection: M, the width of h, 10,000 in the paper, where what is kept of G takes 400 MB and each experience one
+    factorisation of it, the first one 17 more to choose the ridge. 2,000, with 16 MB, is our choice.
     ridge: its weight, or `held-out` (our choice): of 10^-8 to 10^8 that with the least squared error on every fifth
     sample of each class of the first experience. Neighbouring frames of a video are alike: this favours small ones.
     """
