@@ -75,12 +75,17 @@ def device_of(name: str) -> torch.device:
 def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or made now).
 
-    Raises InputError where the split that fills the accuracy matrix is also trained on.
+    Raises InputError where the split that fills the accuracy matrix is also trained on, or a strategy needs task labels
+    where all images have the same.
     """
     if manifest.val_as_replay and config.evaluation.split == "validation":
         raise InputError(
             "benchmark.val_as_replay trains on validation images: evaluation.split: validation would test on them"
         )
+    if len(np.unique(manifest.task_labels())) < 2:
+        for label, entry in config.strategies.items():
+            if make_strategy(entry, f"strategies.{label}").needs_task_labels:
+                raise InputError(f"strategies.{label}: {entry['strategy']} needs task labels; this stream has only one")
     accelerator = device_of(config.device)
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
