@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import torch
@@ -12,7 +10,7 @@ from torch import nn
 from torch.nn.functional import one_hot
 
 from strategies.base import Context
-from strategies.data import batches
+from strategies.data import batches, evaluating
 
 BATCH = 128  # samples a pass takes at a time; their pairs are compared, so more is slower
 BLOCK = 160  # columns of a block of a Gram matrix: smaller ones waste less on what symmetry gives, and multiply slower
@@ -88,18 +86,6 @@ def _parts(head: nn.Module) -> tuple[nn.Module, nn.Linear]:
     if not isinstance(last, nn.Linear):
         raise TypeError(f"the head must end in a linear layer, not in a {type(last).__name__}")
     return before, last
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """All modules in evaluation mode meanwhile, so that no batch-norm statistics move; then each as it was."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def with_linear_head(model: nn.Module, context: Context) -> nn.Module:
