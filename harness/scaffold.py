@@ -33,7 +33,7 @@ def write_strategy(name: str, folder: Path) -> list[Path]:
         if file.exists():
             raise InputError(f"{file} is there already; nothing was written")
     if importlib.util.find_spec(name) is not None:
-        raise InputError(f"{name!r} is an installed package, which {name}.py could hide; choose another name")
+        raise InputError(f"{name!r} is an installed module, which {name}.py could hide; choose another name")
     folder.mkdir(parents=True, exist_ok=True)
     for file, template in files.items():
         text = (TEMPLATES / template).read_text("utf-8")

@@ -83,6 +83,7 @@ def test_a_trial_is_the_run_of_the_whole_stream_up_to_there(suite: Path, cli, tm
     matrix = pd.read_csv(tmp_path / "whole" / "matrix.csv").pivot(
         index="after_experience", columns="test_experience", values="accuracy"
     )
+    assert [".lwf.s100." in folder.name for folder in (out / "trials").iterdir()] == [True]
     tuned = load_suite(str(out / "tuned.yaml")).config
     assert list(tuned.strategies) == list(STRATEGIES_OF_SUITE) and "slda (not asked for)" in tuned.tuning
     assert table(out).accuracy_last[0] == pytest.approx(np.mean(matrix.to_numpy()[2, :3]), abs=1e-9)
