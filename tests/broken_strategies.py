@@ -30,7 +30,7 @@ class Distils(Strategy):
 class DetachedPenalty(EWCPlugin):
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if self.importance:
-            strategy.loss += self.ewc_lambda * self.penalty(strategy.model).detach()
+            strategy.loss += self.strength * self.penalty(strategy.model).detach()
 
 
 class NoOp(Strategy, name="broken-noop"):
