@@ -28,7 +28,7 @@ def collect(stored: Stored) -> Facts:
         ("Backbone training", _mode(backbone.get("train"))),
         ("Head", _hidden(_section(suite, "head").get("hidden"))),
         ("Training", _rest(training) or "not stored"),
-        ("Hyper-parameters", str(suite.get("tuning") or "how they were chosen is not stated in the suite")),
+        ("Hyper-parameters", str(suite.get("tuning") or "untuned, as far as the suite says")),
         ("Seeds", ", ".join(map(str, _seeds(stored))) or "not stored"),
         ("Versions", _rest(_section(environment, "versions")) or "not stored"),
         ("Machine", _machine(environment)),
