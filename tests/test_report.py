@@ -494,7 +494,7 @@ def test_facts_say_what_is_not_stored(tmp_path: Path) -> None:
         (folder.out / name).unlink()
     page = page_of(folder.out)
     assert "not stored" in page and "where the images come from is not known" in page
-    assert "how they were chosen is not stated" in page
+    assert "untuned, as far as the suite says" in page
     assert float(row_of(folder.out, "comparison", "naive")["accuracy_last_mean"]) == pytest.approx(40)
 
 
