@@ -16,14 +16,14 @@ REPLAY = {"avalanche": "avalanche.training.plugins:ReplayPlugin", "args": {"mem_
 OUTSIDE = '''
 from strategies import Strategy
 
-class Needy(Strategy, name="needy"):
+class Needy(Strategy, name="needy-part"):
     """Declares."""
     needs_task_labels = True
     state_growth = "experiences"
     def replay_limit(self): return 7
     def remarks(self): return ["told the task"]
 
-class Own(Strategy, name="own"):
+class Own(Strategy, name="own-part"):
     """Builds."""
     def build(self, context): return None
 '''
@@ -72,7 +72,7 @@ def test_settings_of_an_item_are_part_of_the_run_id(suite_file) -> None:
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The strategies `needy` and `own`."""
+    """The strategies `needy-part` and `own-part`."""
     file = tmp_path_factory.mktemp("plugin") / "outside_of_stack.py"
     file.write_text(OUTSIDE)
     load_plugin(file)
@@ -82,11 +82,11 @@ def test_what_the_parts_declare_is_joined(outside: None) -> None:
     def stack(*items: object):
         return make_strategy({"strategy": "stack", "stack": list(items)})
 
-    plain, joined = stack("ewc", "lwf"), stack("ewc", "needy", "needy", {"dnn": {"answer": "batch"}})
+    plain, joined = stack("ewc", "lwf"), stack("ewc", "needy-part", "needy-part", {"dnn": {"answer": "batch"}})
     assert (plain.needs_task_labels, plain.state_growth, plain.replay_limit()) == (False, "constant", 0)
     assert (joined.needs_task_labels, joined.state_growth, joined.replay_limit()) == (True, "experiences", 14)
     assert [remark.partition(":")[0] for remark in joined.remarks()] == ["told the task", "transductive"]
-    everything = stack("needy", "joint")
+    everything = stack("needy-part", "joint")
     assert (everything.state_growth, everything.replay_limit()) == ("samples", None)
 
 
@@ -98,7 +98,7 @@ def test_what_the_parts_declare_is_joined(outside: None) -> None:
         ([{"strategy": "ewc", "ewc_lambda": -1}], ["strategies.both.stack.0.ewc_lambda"]),
         (["dnn", "ewc", "slda"], ["dnn and slda", "wrap"]),
         (["ewc", {"stack": ["lwf"]}], ["stack in a stack"]),
-        (["ewc", "own"], ["own", "build"]),
+        (["ewc", "own-part"], ["own-part", "build"]),
         ([], ["strategies.both.stack", "at least 1"]),
         ("ewc", ["strategies.both.stack", "list"]),
         ([3], ["strategies.both.stack.0", "name"]),
