@@ -4,7 +4,8 @@
     python results/make_reference.py results/quickstart
 
 Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables and one run's env.json, and, of the
-suites in `PLOTS`, the PNG plots. Where the README has a line `<!-- reference NAME -->`, the comparison with machine and
+suites in `PLOTS`, the PNG plots. Of an output of `lorisbench reproduce`, its tables as Markdown and CSV, and of each part
+suite.yaml, results.csv and one env.json. Where the README has a line `<!-- reference NAME -->`, the comparison with machine and
 versions beside it is written between that line and `<!-- end NAME -->`.
 """
 
@@ -33,6 +34,8 @@ def copy(out: Path) -> Path:
     target = HERE / "reference" / out.name
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
+    if not (out / "suite.yaml").is_file():
+        return _copy_reproduction(out, target)
     for name in ("suite.yaml", "results.csv", "matrix.csv", "data.json", "experiences.csv"):
         shutil.copy(out / name, target)
     (target / "tables").mkdir()
@@ -43,6 +46,19 @@ def copy(out: Path) -> Path:
         (target / "plots").mkdir(exist_ok=True)
         shutil.copy(out / "report" / "plots" / f"{plot}.png", target / "plots")
     shutil.copy(sorted((out / "runs").glob("*/env.json"))[0], target / "env.json")
+    return target
+
+
+def _copy_reproduction(out: Path, target: Path) -> Path:
+    (target / "tables").mkdir()
+    for table in sorted((out / "tables").iterdir()):
+        if table.suffix in (".md", ".csv"):
+            shutil.copy(table, target / "tables")
+    for part in sorted(file.parent for file in out.glob("*/results.csv")):
+        (target / part.name).mkdir()
+        for name in ("suite.yaml", "results.csv"):
+            shutil.copy(part / name, target / part.name)
+        shutil.copy(sorted((part / "runs").glob("*/env.json"))[0], target / part.name / "env.json")
     return target
 
 
