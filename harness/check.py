@@ -28,6 +28,13 @@ class Row:
     status: str
     hint: str
 
+    @property
+    def found(self) -> str:
+        """What was found, in words: what is asked where it holds, with what is to be added, else why it does not."""
+        if self.status == "pass":
+            return f"{self.asks} ({self.hint})" if self.hint else self.asks
+        return self.hint or self.asks
+
 
 @dataclass(frozen=True)
 class Report:
@@ -102,7 +109,7 @@ def show(report: Report) -> None:
     title = f"{report.settings['strategy']}: {summary}, {report.seconds:.1f} s"
     if not sys.stdout.isatty():
         for row in report.rows:
-            print(row.check, row.status, row.hint or row.asks, sep="\t")
+            print(row.check, row.status, row.found, sep="\t")
         print(title)
         return
     from rich.console import Console
@@ -114,5 +121,5 @@ def show(report: Report) -> None:
         table.add_column(column)
     colours = {"pass": "green", "fail": "bold red", "not applicable": "dim"}
     for row in report.rows:
-        table.add_row(row.check, Text(row.status, colours[row.status]), Text(row.hint or row.asks))
+        table.add_row(row.check, Text(row.status, colours[row.status]), Text(row.found))
     Console().print(table)

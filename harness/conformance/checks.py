@@ -235,7 +235,7 @@ def _steps(sizes: list[int]) -> list[int]:
 
 
 def batches(evidence: Evidence) -> Verdict:
-    """Every mode, batches of one, of a whole experience and with a last one of one, and a GPU, run through."""
+    """Every mode, batches of one, of a whole experience and with a last one of one, and a GPU if any, run through."""
     broken = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "failed"]
     refused = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "refused"]
     if len(refused) == len(evidence.observations):
@@ -243,7 +243,10 @@ def batches(evidence: Evidence) -> Verdict:
     broken += [fault for mode, seen in evidence.runs.items() if mode in PLAIN for fault in batch_faults(seen.toy)]
     if broken:
         return Verdict("fail", "; ".join(broken))
-    return Verdict("pass", f"refused on purpose: {'; '.join(refused)}" if refused else "")
+    notes = [f"refused on purpose: {'; '.join(refused)}"] if refused else []
+    if not torch.cuda.is_available():
+        notes.append("no GPU here to try it on")
+    return Verdict("pass", "; ".join(notes))
 
 
 def losses(evidence: Evidence) -> Verdict:
