@@ -5,8 +5,8 @@
 
 Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables and one run's env.json, and, of the
 suites in `PLOTS`, the PNG plots. Of an output of `lorisbench reproduce`, its tables as Markdown and CSV, and of each
-part suite.yaml, results.csv and one env.json. Where the README has a line `<!-- reference NAME -->`, the comparison with
-machine and versions beside it is written between that line and `<!-- end NAME -->`.
+part suite.yaml, results.csv and one env.json. Where the README has a line `<!-- reference NAME -->`, the comparison
+with machine and versions beside it is written between that line and `<!-- end NAME -->`.
 """
 
 import json
