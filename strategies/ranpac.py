@@ -12,7 +12,7 @@ from torch.nn.functional import one_hot
 from strategies.base import Context, Strategy
 from strategies.closed_form import ClosedFormPlugin, SymmetricSum, earlier, scoring
 
-RIDGES = tuple(10.0**power for power in range(-8, 9, 2))
+RIDGES = tuple(10.0**power for power in range(-8, 9))
 HELD_OUT = 5  # of the first experience every fifth sample of a class
 
 
@@ -72,7 +72,7 @@ class Ridge:
     Parameters
     ----------
     classes : how many.
-    ridge : its weight; None: of 10^-8, 10^-6, ... 10^8 that with the least squared error on the samples held out,
+    ridge : its weight; None: of 10^-8, 10^-7, ... 10^8 that with the least squared error on the samples held out,
         the larger of two equals. They are then counted as the others are. Where G grows too large to be inverted with
         a ridge in float64, the ridge grows tenfold.
     """
@@ -133,8 +133,8 @@ class RanPAC(Strategy, name="ranpac"):
     the paper's adaptation of its transformers in the first experience trains added parameters instead.
 
     projection: M, the width of h, 10,000 in the paper, where what is kept of G takes 400 MB and each experience one
-    factorisation of it, the first one nine more to choose the ridge. 2,000, with 16 MB, is our choice.
-    ridge: its weight, or `held-out` (our choice): of 10^-8, 10^-6, ... 10^8 that with the least squared error on
+    factorisation of it, the first one 17 more to choose the ridge. 2,000, with 16 MB, is our choice.
+    ridge: its weight, or `held-out` (our choice): of 10^-8, 10^-7, ... 10^8 that with the least squared error on
     every fifth sample of each class of the first experience. Neighbouring frames of a video are alike: this favours
     small ones.
     """
