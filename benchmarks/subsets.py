@@ -108,6 +108,17 @@ def arrange(manifest: Manifest, subset: Subset) -> Manifest:
     )  # fmt: skip
 
 
+def first_experiences(manifest: Manifest, count: int) -> Manifest:
+    """The stream cut off after its first experiences. Raises InputError if it has fewer, or none is wanted."""
+    if not 1 <= count <= manifest.experiences:
+        raise InputError(f"the first {count} experiences: {manifest.name} has {manifest.experiences}")
+    table = manifest.table
+    if manifest.pixels is not None and POSITION not in table:
+        table = table.assign(**{POSITION: np.arange(len(table))})
+    table = table[table.experience < count].reset_index(drop=True)
+    return replace(manifest, table=table, experience_names=list(manifest.experience_names[:count]))
+
+
 def order_of(order: Sequence[int] | int | None, experiences: int) -> list[int]:
     if order is None:
         return list(range(experiences))

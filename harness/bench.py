@@ -171,10 +171,18 @@ def dnn() -> Iterator[str]:
     yield from measure()
 
 
+def slda() -> Iterator[str]:
+    """Streaming LDA over features in whole batches against Avalanche's, sample by sample."""
+    from harness.bench_slda import measure
+
+    yield from measure()
+
+
 BENCHMARKS: dict[str, Callable[[], Iterable[str]]] = {
     "startup": startup,
     "engine": engine,
     "memory": memory,
     "data": data,
     "dnn": dnn,
+    "slda": slda,
 }

@@ -24,8 +24,10 @@ app = typer.Typer(
 cache_app = typer.Typer(
     help="Show or clear what is kept in the cache folder.", no_args_is_help=True, rich_markup_mode=None
 )
+new_app = typer.Typer(help="Start something of your own.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cache_app, name="cache")
+app.add_typer(new_app, name="new")
 
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with strategies or benchmarks")]
 
@@ -92,6 +94,33 @@ def run(
     print(headline(frame))
     print(f"report: {target / 'report' / 'index.html'}")
     _tell_faults(frame)
+
+
+@app.command()
+def tune(
+    suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
+    out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/tune-<suite>]")] = None,
+    strategies: Annotated[str, typer.Option(help="Tune only these, separated by commas")] = "",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each strategy")] = 20,
+    experiences: Annotated[int, typer.Option(min=1, help="Use the first so many experiences only")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search and of its runs; none of the suite's")] = 100,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each works on a strategy")] = 1,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Choose settings on validation splits of the first experiences, and write the suite with them. Resumable."""
+    from harness.suite import load_suite
+    from harness.tune import tune as tune_suite
+
+    resolved = load_suite(
+        suite,
+        data_root=_existing(data_root),
+        assignments=assignments or [],
+        plugins=[str(path) for path in plugin or []],
+    )
+    target = out or Path("results") / f"tune-{resolved.config.name}"
+    print(f"suite: {tune_suite(resolved, trials, experiences, seed, target, workers, _split(strategies))}")
 
 
 @app.command()
@@ -217,15 +246,46 @@ def list_components(
     print(listing(kind, as_json, [str(path) for path in plugin or []]))
 
 
+@new_app.command("strategy")
+def new_strategy(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _, such as my_method")],
+    out: Annotated[Path, typer.Option(help="Folder to write to")] = Path("."),
+) -> None:
+    """Write NAME.py, a strategy to start from, and its test test_NAME.py; nothing that is there is overwritten."""
+    from harness.scaffold import write_strategy
+
+    for file in write_strategy(name, out):
+        print(file)
+
+
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="startup, engine, memory, data or dnn; all if left out")] = "",
+    what: Annotated[str, typer.Argument(help="startup, engine, memory, data, dnn or slda; all if left out")] = "",
 ) -> None:
     """Measure the harness on this machine: alternated comparisons, median ratios."""
     from harness.bench import run_benchmarks
 
     for line in run_benchmarks(what):
         print(line, flush=True)
+
+
+@app.command()
+def check(
+    strategy: Annotated[str, typer.Argument(help="A name, or package.module:ClassName of a plugin for Avalanche")],
+    plugin: PluginOption = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, a setting of the strategy")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable")] = False,
+) -> None:
+    """Check in seconds, on a toy stream, that a strategy does what it says. Exit code 1 if a check failed."""
+    from harness import check as kit
+
+    report = kit.check(kit.entry_of(strategy, plugin or [], assignments or []))
+    if as_json:
+        print(kit.as_json(report))
+    else:
+        kit.show(report)
+    if report.failed:
+        raise typer.Exit(1)
 
 
 @cache_app.command("ls")

@@ -98,7 +98,10 @@ class SuiteConfig(Settings):
     @field_validator("strategies", mode="before")
     @classmethod
     def _fill_strategies(cls, value: Any) -> Any:
-        """`[ewc, lwf]` and `{ewc: }` are short for `{ewc: {strategy: ewc}}`; the key is the label in reports."""
+        """`[ewc, lwf]` and `{ewc: }` are short for `{ewc: {strategy: ewc}}`; the key is the label in reports.
+
+        `{strategy: {stack: [...]}}` is `{stack: [...]}`, see `strategies.stack`.
+        """
         if isinstance(value, Sequence) and not isinstance(value, str):
             value = {str(item): None for item in value}
         if not isinstance(value, Mapping):
@@ -106,8 +109,11 @@ class SuiteConfig(Settings):
         filled = {}
         for label, settings in value.items():
             settings = dict(settings or {}) if isinstance(settings, Mapping) or settings is None else settings
-            if isinstance(settings, dict) and "avalanche" not in settings:
-                settings = {"strategy": label, **settings}
+            if isinstance(settings, dict):
+                if isinstance(settings.get("strategy"), Mapping):  # strategy: {stack: [...]}
+                    settings = {**settings.pop("strategy"), **settings}
+                if not {"strategy", "avalanche", "stack"} & set(settings):
+                    settings = {"strategy": label, **settings}
             filled[str(label)] = settings
         return filled
 
@@ -130,7 +136,7 @@ class SuiteConfig(Settings):
 def parse(model: type[Model], values: Any, where: str = "") -> Model:
     """Validate `values`; the first fault becomes an InputError of one line that names the key (and the nearest)."""
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, context={"where": where})  # for components that hold others (stack)
     except ValidationError as error:
         raise InputError(_one_line(model, error, where)) from error
 
@@ -208,7 +214,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
     """Apply `--set key.sub=value` (value read as YAML) in place.
 
-    A first part that is no key of a suite but a label of its strategies is short for `strategies.<label>`.
+    A first part that is no key of a suite but a label of its strategies is short for `strategies.<label>`. In a list
+    the key is an item's number from 0, and an item that is a name stands for its strategy: `both.stack.0.ewc_lambda`.
     Raises InputError for a malformed assignment or a path through something that is not a mapping.
     """
     for assignment in assignments:
@@ -233,10 +240,16 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
                 target[key] = {str(item): None for item in target[key]}
             if isinstance(target, dict) and key == "training" and isinstance(target.get(key), str):
                 target[key] = {"preset": target[key]}
-            if target.get(key) is None:
-                target[key] = {}
-            target = target[key]
-            if not isinstance(target, dict):
+            if isinstance(target, list) and key.isdecimal() and int(key) < len(target):
+                if isinstance(target[int(key)], str):
+                    target[int(key)] = {"strategy": target[int(key)]}
+                target = target[int(key)]
+            elif isinstance(target, dict):
+                if target.get(key) is None:
+                    target[key] = {}
+                target = target[key]
+            last = depth == len(keys) - 2
+            if not isinstance(target, dict if last else (dict, list)):
                 raise InputError(f"--set {dotted}: {'.'.join(keys[: depth + 1])} holds no keys")
         target[keys[-1]] = value
 

@@ -71,10 +71,12 @@ class Registry:
                 found[entry.name] = entry
             for point in entry_points(group=self._group):
                 if point.name in found:
-                    if point.value.partition(":")[0] == found[point.name].module:
+                    other = found[point.name]
+                    if point.value.partition(":")[0] == other.module.partition(":")[0]:
                         continue  # our own: the sources say more of it
+                    kind = "a built-in" if other.origin == "built-in" else f"the one of {other.module}"
                     raise InputError(
-                        f"{self.kind} {point.name!r} of the installed package {point.value} clashes with a built-in"
+                        f"{self.kind} {point.name!r} of the installed package {point.value} clashes with {kind}"
                     )
                 found[point.name] = Entry(point.name, point.value, "(installed package)", origin="entry point")
             self._entries = found
@@ -92,8 +94,11 @@ class Registry:
             module = entry.module.partition(":")[0]
             try:
                 importlib.import_module(module)
-            except ImportError as error:
-                raise InputError(f"{self.kind} {name!r} ({module}) cannot be imported: {error}") from error
+            except InputError:
+                raise
+            except Exception as error:  # of an outside module's own code, whatever it is
+                reason = f"{type(error).__name__}: {error}"
+                raise InputError(f"{self.kind} {name!r} ({module}) cannot be imported: {reason}") from error
             if name not in self._loaded:
                 raise InputError(f"{module} defines no {self.kind} named {name!r}")
         return self._loaded[name]

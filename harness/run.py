@@ -75,12 +75,17 @@ def device_of(name: str) -> torch.device:
 def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or made now).
 
-    Raises InputError where the split that fills the accuracy matrix is also trained on.
+    Raises InputError where the split that fills the accuracy matrix is also trained on, or a strategy needs task labels
+    where all images have the same.
     """
     if manifest.val_as_replay and config.evaluation.split == "validation":
         raise InputError(
             "benchmark.val_as_replay trains on validation images: evaluation.split: validation would test on them"
         )
+    if len(np.unique(manifest.task_labels())) < 2:
+        for label, entry in config.strategies.items():
+            if make_strategy(entry, f"strategies.{label}").needs_task_labels:
+                raise InputError(f"strategies.{label}: {entry['strategy']} needs task labels; this stream has only one")
     accelerator = device_of(config.device)
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
@@ -137,6 +142,14 @@ def assemble(
     spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
 ) -> Any:
     """The same of sizes instead of a data set. A run that trains the backbone works on a copy of `pretrained`."""
+    strategy = make_strategy(spec.config["strategy"], f"strategies.{spec.label}")
+    return strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
+
+
+def context_of(
+    spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
+) -> Context:
+    """What a strategy is built from: a fresh model drawn by the run's seed, and the engine for it."""
     seed_everything(spec.seed, "model")
     settings = BackboneConfig.model_validate(spec.config["backbone"])
     hidden = HeadConfig.model_validate(spec.config["head"]).hidden
@@ -155,11 +168,10 @@ def assemble(
             training=training, device=device, seed=spec.seed,
         )  # fmt: skip
 
-    context = Context(
+    return Context(
         model=model, new_head=new_head, num_classes=classes, feature_dim=width,
         experiences=experiences, device=device, seed=spec.seed, engine=engine,
     )  # fmt: skip
-    return make_strategy(spec.config["strategy"], f"strategies.{spec.label}").build(context)
 
 
 def _own_backbone(settings: BackboneConfig, pretrained: Backbone, seed: int) -> Backbone:

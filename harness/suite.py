@@ -100,6 +100,16 @@ def make_strategy(settings: Mapping[str, Any], where: str = "strategy") -> Any:
     return _component(STRATEGIES, settings.get("strategy"), fields, where)
 
 
+def entry_of(settings: Any) -> Any:
+    """An entry with its shorthand written out: `{avalanche: PLUGIN}` and `{stack: [...]}` say their strategy too."""
+    if not isinstance(settings, Mapping) or "strategy" in settings:
+        return settings
+    if "avalanche" in settings:
+        others = {key: value for key, value in settings.items() if key != "avalanche"}
+        return {"strategy": "avalanche", "plugin": settings["avalanche"], **others}
+    return {"strategy": "stack", **settings} if "stack" in settings else settings
+
+
 def _component(registry: Any, name: Any, settings: dict[str, Any], where: str) -> Component:
     if not isinstance(name, str):
         raise InputError(
@@ -151,10 +161,8 @@ def _same_field(one: Any, other: Any, key: str) -> bool:
 
 
 def _resolve_strategy(label: str, settings: Mapping[str, Any], config: SuiteConfig) -> dict[str, Any]:
-    settings = dict(settings)
+    settings = entry_of(settings)
     where = f"strategies.{label}"
-    if "avalanche" in settings:
-        settings = {"strategy": "avalanche", "plugin": settings.pop("avalanche"), **settings}
     training = config.training.model_dump()
     try:
         own = expand_preset(settings.get("training") or {})

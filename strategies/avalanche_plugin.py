@@ -33,5 +33,10 @@ class AvalanchePlugin(Strategy, name="avalanche"):
         except TypeError as error:
             raise InputError(f"{self.plugin} refuses the arguments {self.args}: {error}") from error
 
+    def replay_limit(self) -> int | None:
+        """The size of the plugin's storage policy; 0 if it has none."""
+        policy = getattr(self._make(), "storage_policy", None)
+        return 0 if policy is None else policy.max_size
+
     def plugins(self, context: Context) -> list[Any]:
         return [self._make()]

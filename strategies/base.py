@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from harness.component import Component
 from harness.registry import STRATEGIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import torch
     from torch import nn
 
 
+Range = (
+    tuple[Literal["log"], float, float] | tuple[Literal["linear"], float, float] | tuple[Literal["choice"], list[Any]]
+)
+"""Where `lorisbench tune` looks: from the first to the last number, evenly or evenly in the logarithm, or these."""
 Growth = Literal["constant", "experiences", "samples"]
+GROWTHS: tuple[Growth, ...] = get_args(Growth)  # from the least to the most
 
 
 @dataclass
@@ -59,10 +64,13 @@ class Strategy(Component):
     """
 
     registry: ClassVar = STRATEGIES
+    # The two below are read from an instance: a stack's depend on what is in it
     needs_task_labels: ClassVar[bool] = False
     """Whether it needs task labels while training or testing; refused on a stream that has only one."""
     state_growth: ClassVar[Growth] = "constant"
     """What state and model may grow with after the second experience: nothing, experiences, or samples."""
+    tuned: ClassVar[Mapping[str, Range]] = {}
+    """The settings that `lorisbench tune` chooses, and from what; without any it is left as the suite has it."""
 
     def replay_limit(self) -> int | None:
         """The most samples of earlier experiences that it ever keeps, in whatever form; None: all of them."""

@@ -50,6 +50,7 @@ class DERPlusPlus(Strategy, name="der++"):
     """
 
     state_growth = "samples"
+    tuned = {"alpha": ("log", 0.01, 1.0), "beta": ("log", 0.05, 5.0)}
 
     alpha: NonNegativeFloat = 0.1
     beta: NonNegativeFloat = 0.5

@@ -238,6 +238,8 @@ class DNN(Strategy, name="dnn"):
     """
 
     state_growth = "experiences"
+    # Not up to 1, where every experience grows a head and nothing is distilled
+    tuned = {"expand_below": ("linear", 0.5, 0.95), "distill_weight": ("log", 0.01, 10.0)}
 
     expand_below: Annotated[float, Field(ge=0, le=1)] = 0.9
     expand_at: list[int] | None = None

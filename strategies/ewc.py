@@ -180,6 +180,8 @@ class EWC(Strategy, name="ewc"):
     fisher_batch_size: of `batch`; none given: the one of training, as in Avalanche.
     """
 
+    tuned = {"ewc_lambda": ("log", 1.0, 1e4)}
+
     ewc_lambda: NonNegativeFloat = 100.0
     mode: Literal["separate", "online"] = "separate"
     gamma: Annotated[float, Field(ge=0, le=1)] | None = None

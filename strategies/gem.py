@@ -101,6 +101,7 @@ class GEM(Strategy, name="gem"):
     """
 
     state_growth = "experiences"
+    tuned = {"strength": ("linear", 0.0, 1.0)}
 
     memory: PositiveInt = 200
     strength: NonNegativeFloat = 0.5

@@ -52,6 +52,8 @@ class L2SP(Strategy, name="l2sp"):
     100-102).
     """
 
+    tuned = {"alpha": ("log", 0.01, 10.0)}
+
     alpha: NonNegativeFloat = 0.3
     anchor: Literal["initial", "previous"] = "previous"
 

@@ -50,6 +50,8 @@ class LwF(Strategy, name="lwf"):
     3).
     """
 
+    tuned = {"alpha": ("log", 1e-3, 10.0)}
+
     alpha: NonNegativeFloat = 1.0
     temperature: PositiveFloat = 2.0
 

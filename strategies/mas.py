@@ -78,6 +78,8 @@ class MAS(Strategy, name="mas"):
     100-102).
     """
 
+    tuned = {"mas_lambda": ("log", 1e-5, 1.0)}
+
     mas_lambda: NonNegativeFloat = 0.003
 
     def plugins(self, context: Context) -> list[Any]:

@@ -102,6 +102,8 @@ class RWalk(Strategy, name="rwalk"):
     value alone, which leaves 0 at 0.
     """
 
+    tuned = {"rwalk_lambda": ("log", 0.01, 100.0)}
+
     rwalk_lambda: NonNegativeFloat = 1.0
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.9
     interval: PositiveInt = 10

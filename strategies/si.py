@@ -48,6 +48,8 @@ class SI(Strategy, name="si"):
     its result files; 0.001 for split CIFAR-10).
     """
 
+    tuned = {"si_lambda": ("log", 0.1, 1e3)}
+
     si_lambda: NonNegativeFloat = 10.0
     xi: PositiveFloat = 0.1
 

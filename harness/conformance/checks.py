@@ -1,0 +1,282 @@
+"""The checks: each a function of what was observed, which says pass, fail or not applicable, and why."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from harness.conformance.observe import Observation, difference, observe
+from harness.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy, one_thread
+from harness.conformance.trials import argument_faults, batch_faults, replay, resume_faults
+
+Status = Literal["pass", "fail", "not applicable"]
+
+MODES: tuple[Mode, ...] = ("features", "frozen", "images", "first")
+PLAIN: tuple[Mode, ...] = ("features", "images")  # the others add nothing where runs are compared with each other
+LEARNT = 0.6  # accuracy on four classes, where chance is 0.25; fine-tuning reaches 1
+ACTS = 1e-6  # a smaller change of every probability is no effect
+SPREAD = 1e-3  # what rounding may do to a probability when batches are cut differently
+PER_SAMPLE = 64 + 8 * CLASSES  # bytes that may be kept beside a replayed sample: label, logits, index
+
+
+class Verdict(NamedTuple):
+    """The outcome of a check; `hint` says what was found, and for a failure where to look."""
+
+    status: Status
+    hint: str = ""
+
+
+@dataclass
+class Evidence:
+    """A strategy's settings object and the runs that were watched, those without an error by mode."""
+
+    strategy: dict[str, Any]
+    component: Any
+    observations: list[Observation]
+
+    @property
+    def runs(self) -> dict[str, Observation]:
+        return {seen.toy.mode: seen for seen in self.observations if not seen.error}
+
+    def failing(self, faults: Callable[[Observation], str]) -> str:
+        """The faults of all runs, each after its mode, or an empty string."""
+        found = [(mode, faults(seen)) for mode, seen in self.runs.items()]
+        return "; ".join(f"{mode}: {fault}" for mode, fault in found if fault)
+
+    @functools.cached_property
+    def unrepeatable(self) -> str:
+        """What differs between two runs with one seed, or does not between two with different seeds."""
+
+        def fault(seen: Observation) -> str:
+            if seen.toy.mode not in PLAIN:
+                return ""
+            if not _equal(seen.answers, replay(seen.toy)):
+                return "two runs with one seed differ"
+            if seen.trained and _equal(seen.answers, replay(seen.toy.but(seed=1))):
+                return "two seeds give the same run"
+            return ""
+
+        return self.failing(fault)
+
+
+@one_thread()
+def collect(strategy: dict[str, Any], component: Any, modes: Sequence[Mode] = MODES) -> Evidence:
+    """Watch a run in each mode."""
+    return Evidence(strategy, component, [observe(Toy(strategy, mode)) for mode in modes])
+
+
+@functools.cache
+def _naive(mode: Mode) -> list[torch.Tensor]:
+    return replay(Toy({"strategy": "naive"}, mode))
+
+
+def _few(names: list[str], most: int = 3) -> str:
+    unique = list(dict.fromkeys(names))
+    return ", ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
+
+
+def _verdict(fault: str, advice: str = "") -> Verdict:
+    return Verdict("fail", f"{fault}. {advice}".strip(". ")) if fault else Verdict("pass")
+
+
+def learns(evidence: Evidence) -> Verdict:
+    """Accuracy on experience 0 after training on it is well above chance."""
+
+    def fault(seen: Observation) -> str:
+        count = len(seen.labels) // EXPERIENCES
+        right = (seen.answers[0][:count].argmax(dim=1) == seen.labels[:count]).float().mean().item()
+        return "" if right >= LEARNT else f"accuracy {right:.2f} after training on experience 0, chance is 0.25"
+
+    return _verdict(evidence.failing(fault), "Is the loss used, and the head in the optimizer?")
+
+
+def acts(evidence: Evidence) -> Verdict:
+    """From experience 1 on its answers are not those of fine-tuning."""
+    if evidence.strategy["strategy"] == "naive":
+        return Verdict("not applicable", "it is fine-tuning")
+
+    def fault(seen: Observation) -> str:
+        if seen.toy.mode not in PLAIN:
+            return ""
+        plain = _naive(seen.toy.mode)
+        largest = max(difference(*pair) for pair in zip(seen.answers[1:], plain[1:], strict=True))
+        return "" if largest > ACTS else "answers are those of fine-tuning after every experience"
+
+    return _verdict(evidence.failing(fault), "Is the penalty zero, detached, or added to nothing?")
+
+
+def past_data(evidence: Evidence) -> Verdict:
+    """No more samples of earlier experiences are read or held than the strategy declares."""
+    limit = evidence.component.replay_limit()
+    if limit is None:
+        return Verdict("pass", "it declares that it keeps all samples")
+
+    def fault(seen: Observation) -> str:
+        if max(seen.past) > limit:
+            return f"{max(seen.past)} samples of earlier experiences are read, replay_limit() says {limit}"
+        if max(seen.held) > limit:
+            return f"{max(seen.held)} samples are held in {seen.held_in}, replay_limit() says {limit}"
+        if max(seen.declared) > limit:
+            return f"replay_samples is {max(seen.declared)}, replay_limit() says {limit}"
+        for held, declared in zip(seen.held, seen.declared, strict=True):
+            if held > declared:
+                return f"{held} samples are held, replay_samples says {declared}"
+        return ""
+
+    return _verdict(evidence.failing(fault), "Declare replay_limit() and replay_samples, or let go of the samples")
+
+
+def future_data(evidence: Evidence) -> Verdict:
+    """No later experience, validation or test set is read in training; test labels and batches change no answer."""
+    transductive = any(remark.startswith("transductive") for remark in evidence.component.remarks())
+
+    def fault(seen: Observation) -> str:
+        if seen.outside:
+            return f"reads {_few(seen.outside, 2)}"
+        if seen.label_influence > ACTS:
+            return f"permuted test labels change a probability by {seen.label_influence:.2g}"
+        if seen.batch_influence > SPREAD and not transductive:
+            return (
+                f"test batches of 5 change a probability by {seen.batch_influence:.2g}; remarks() may say transductive"
+            )
+        return ""
+
+    return _verdict(evidence.failing(fault))
+
+
+def frozen(evidence: Evidence) -> Verdict:
+    """What is frozen stays bit for bit: parameters, BatchNorm statistics, and teachers within an experience."""
+
+    def fault(seen: Observation) -> str:
+        parts = [f"{_few(seen.drift)} of the model"] if seen.drift else []
+        parts += [f"{_few(seen.teachers)} of a plugin"] if seen.teachers else []
+        return f"{', '.join(parts)} changed" if parts else ""
+
+    advice = "Put frozen modules and teachers into evaluation mode, without gradients, and keep model.train() off them"
+    return _verdict(evidence.failing(fault), advice)
+
+
+def new_parameters(evidence: Evidence) -> Verdict:
+    """Parameters that are added later are in the optimizer and move."""
+    if not any(seen.grown for seen in evidence.runs.values()):
+        return Verdict("not applicable", "no parameter is added")
+    advice = "Add heads in after_train_dataset_adaptation: the optimizer is made before before_training_exp"
+    return _verdict(evidence.failing(lambda seen: _few(seen.lost)), advice)
+
+
+def evaluation(evidence: Evidence) -> Verdict:
+    """Evaluation changes nothing: model, modes, the method's tensors, optimizer, random number generators."""
+    return _verdict(evidence.failing(lambda seen: f"{_few(seen.eval_changes)} changed" if seen.eval_changes else ""))
+
+
+def repeats(evidence: Evidence) -> Verdict:
+    """Two runs with one seed agree bit for bit, and the seed has an effect where anything is trained."""
+    if evidence.unrepeatable:
+        advice = "Draw from a torch.Generator seeded from context.seed, and keep no state in modules or classes"
+        return _verdict(evidence.unrepeatable, advice)
+    untrained = not any(seen.trained for seen in evidence.runs.values())
+    return Verdict("pass", "nothing is trained by gradients: the seed may have no effect" if untrained else "")
+
+
+def _equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
+    return len(one) == len(other) and all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+
+
+def resumes(evidence: Evidence) -> Verdict:
+    """Going on from a copy made after an experience is, bit for bit, going on."""
+    if evidence.unrepeatable:
+        return Verdict("not applicable", "two runs with one seed differ anyway")
+    fault = evidence.failing(lambda seen: resume_faults(seen.toy) if seen.toy.mode in PLAIN else "")
+    return _verdict(fault, "Keep what a run needs in its plugins and model, not in modules, classes or closures")
+
+
+def arguments(evidence: Evidence) -> Verdict:
+    """Settings and data sets stay as they are, and two strategies that are built share nothing."""
+    return _verdict(evidence.failing(lambda seen: argument_faults(seen.toy) if seen.toy.mode == "features" else ""))
+
+
+def growth(evidence: Evidence) -> Verdict:
+    """Bytes of model, state and samples grow with what `state_growth` says."""
+    declared = evidence.component.state_growth
+    if evidence.strategy["strategy"] == "avalanche":
+        return Verdict("not applicable", "a plugin of Avalanche declares nothing")
+    if declared == "samples":
+        return Verdict("pass", "it declares growth with the samples")
+    limit = evidence.component.replay_limit() or 0
+
+    def fault(seen: Observation) -> str:
+        sizes = seen.sizes
+        if declared == "constant":
+            sample = 16 * 4 if seen.toy.mode == "features" else 3 * 8 * 8
+            room = max(0, limit - seen.declared[1]) * (sample + PER_SAMPLE)
+            grown = max(sizes[2:]) - sizes[1]
+            return f"{sizes[1]} bytes after experience 1, {max(sizes)} later, not constant" if grown > room else ""
+        if seen.toy.mode != "features":
+            return ""
+        more = observe(seen.toy.but(samples=3 * seen.toy.samples))
+        if more.error or limit:
+            return ""
+        little, much = _steps(sizes), _steps(more.sizes)
+        with_samples = max(much) > 2 * max(*little, sizes[0]) or 0 < 1.9 * max(little) < min(much)
+        return f"{max(little)} bytes an experience, {max(much)} with three times the samples" if with_samples else ""
+
+    return _verdict(evidence.failing(fault), f"state_growth says {declared!r}")
+
+
+def _steps(sizes: list[int]) -> list[int]:
+    """What each experience adds, from experience 2 on."""
+    return [after - before for before, after in itertools.pairwise(sizes[1:])]
+
+
+def batches(evidence: Evidence) -> Verdict:
+    """Every mode, batches of one, of a whole experience and with a last one of one, and a GPU, run through."""
+    broken = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "failed"]
+    refused = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "refused"]
+    if len(refused) == len(evidence.observations):
+        return Verdict("fail", f"refuses every mode; {refused[0]}")
+    broken += [fault for mode, seen in evidence.runs.items() if mode in PLAIN for fault in batch_faults(seen.toy)]
+    if broken:
+        return Verdict("fail", "; ".join(broken))
+    return Verdict("pass", f"refused on purpose: {'; '.join(refused)}" if refused else "")
+
+
+def losses(evidence: Evidence) -> Verdict:
+    """Losses and answers stay finite, and no loss grows tenfold within an experience."""
+    diverged = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "diverged"]
+    if diverged:
+        return Verdict("fail", "; ".join(diverged))
+
+    def fault(seen: Observation) -> str:
+        for index, epochs in enumerate(seen.losses):
+            if any(not math.isfinite(loss) for loss in epochs):
+                return f"the loss is not finite in experience {index}"
+            if epochs and epochs[-1] > 10 * max(1.0, epochs[0]):
+                return f"the loss grows from {epochs[0]:.2g} to {epochs[-1]:.2g} in experience {index}"
+        return "" if all(answer.isfinite().all() for answer in seen.answers) else "an answer is not finite"
+
+    return _verdict(evidence.failing(fault), "A step of lr x strength x importance above 2 is unstable")
+
+
+CHECKS: dict[str, Callable[[Evidence], Verdict]] = {
+    check.__name__.replace("_", " "): check
+    for check in (
+        learns, acts, past_data, future_data, frozen, new_parameters, evaluation, repeats, resumes, arguments, growth,
+        batches, losses,
+    )
+}  # fmt: skip
+
+
+@one_thread()
+def judge(evidence: Evidence) -> dict[str, Verdict]:
+    """The verdict of every check by name. Where every run broke off, only `batches` and `losses` have one."""
+    alone = (batches, losses)
+    return {
+        name: check(evidence) if evidence.runs or check in alone else Verdict("not applicable", "no run went through")
+        for name, check in CHECKS.items()
+    }

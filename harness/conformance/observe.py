@@ -1,0 +1,305 @@
+"""One run on the toy stream, watched: what the checks of a strategy are worked out from."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from harness.conformance.guarded import Guarded, held_samples, state_of
+from harness.conformance.toy import CLASSES, EXPERIENCES, Running, Toy
+from harness.engine import Diverged
+from harness.errors import InputError
+from harness.models import megabytes
+from harness.state import replay_samples, state_bytes
+
+State = dict[str, torch.Tensor]
+
+
+@dataclass
+class Observation:
+    """What one run did; lists have an entry an experience unless said otherwise.
+
+    Attributes
+    ----------
+    toy : settings of the run. error : what stopped it; kind : `refused` (an InputError: the method says that it cannot
+        do this), `diverged`, `failed` or empty.
+    answers : outputs on all test samples, (samples, classes). labels : of these samples, int64.
+    past : samples of earlier experiences read. outside : what else was read, in words, not an entry an experience.
+    held, declared : samples of experiences so far that are held, counted and as the method says; held_in : where.
+    sizes : bytes of model, state and declared samples.
+    drift, teachers, lost, eval_changes : names of what changed that may not, or of new parameters not trained; lists of
+        the whole run.
+    grown : new parameters that require gradients, over the run. trained : whether one moved while it was trained.
+    losses : mean loss of each epoch.
+    label_influence, batch_influence : largest change of a probability when the labels of the test samples are
+        permuted and when they come in small batches.
+    """
+
+    toy: Toy
+    error: str = ""
+    kind: str = ""
+    answers: list[torch.Tensor] = field(default_factory=list)
+    labels: torch.Tensor = field(default_factory=lambda: torch.empty(0))
+    past: list[int] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    held: list[int] = field(default_factory=list)
+    held_in: str = ""
+    declared: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+    drift: list[str] = field(default_factory=list)
+    teachers: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    eval_changes: list[str] = field(default_factory=list)
+    grown: int = 0
+    trained: bool = False
+    losses: list[list[float]] = field(default_factory=list)
+    label_influence: float = 0.0
+    batch_influence: float = 0.0
+
+
+class Probe(SupervisedPlugin):
+    """Looks on from the end of the plugin list: outputs in evaluation, losses and what may not move in training."""
+
+    def __init__(self, seen: Observation) -> None:
+        super().__init__()
+        self.seen = seen
+        self.outputs: list[torch.Tensor] = []
+        self.known: set[int] = set()
+        self.known_parameters: list[nn.Parameter] = []  # kept, so that no new one has the id of an old one
+        self.start: dict[str, Any] | None = None
+
+    def before_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.outputs = []
+
+    def after_eval_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.outputs.append(strategy.mb_output.detach().cpu().clone())
+
+    def before_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.start = None
+        self.seen.losses.append([])
+
+    def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.total, self.batches = 0.0, 0
+        if self.start is not None:
+            return
+        named = dict(strategy.model.named_parameters())
+        live = {name: p for name, p in named.items() if p.requires_grad}
+        optimized = {id(p) for group in strategy.optimizer.param_groups for p in group["params"]}
+        new = {name: p for name, p in live.items() if self.known_parameters and id(p) not in self.known}
+        self.seen.lost += [f"{name} (not in the optimizer)" for name, p in new.items() if id(p) not in optimized]
+        self.seen.grown += len(new)
+        self.start = {
+            "live": [(p, p.detach().clone()) for p in live.values()],
+            "frozen": frozen_state(strategy.model) if live else {},
+            "new": {name: (p, p.detach().clone()) for name, p in new.items() if id(p) in optimized},
+            "teachers": teacher_states(strategy, optimized),
+        }
+
+    def after_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.total += float(torch.as_tensor(strategy.loss).detach().sum())
+        self.batches += 1
+
+    def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.seen.losses[-1].append(self.total / max(1, self.batches))
+        if self.start is not None:
+            self.seen.trained |= any(not torch.equal(p, before) for p, before in self.start["live"])
+            self.seen.drift += changed(self.start["frozen"], frozen_state(strategy.model, self.start["frozen"]))
+            for path, (module, before) in self.start["teachers"].items():
+                self.seen.teachers += [f"{path}.{name}" for name in changed(before, copy_state(module))]
+
+    def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        new = self.start["new"] if self.start is not None else {}
+        if new and all(torch.equal(p, before) for p, before in new.values()):
+            self.seen.lost += [f"{name} (does not move)" for name in new]
+        self.known_parameters = list(strategy.model.parameters())
+        self.known = {id(p) for p in self.known_parameters}
+
+
+def copy_state(module: nn.Module) -> State:
+    """Parameters and buffers of a module, copied; scalars that count batches included."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def frozen_state(model: nn.Module, like: State | None = None) -> State:
+    """What is frozen: parameters without gradients and statistics of BatchNorm beside them; with `like`, those names.
+
+    A BatchNorm without weights of its own is frozen if all parameters of the module around it are.
+    """
+    state = copy_state(model)
+    if like is not None:
+        return {name: value for name, value in state.items() if name in like}
+    names = {name for name, p in model.named_parameters() if not p.requires_grad}
+    for prefix, module in model.named_modules():
+        parent = model.get_submodule(prefix.rpartition(".")[0])
+        around = list(module.parameters()) or list(parent.parameters())
+        if isinstance(module, _BatchNorm) and around and not any(p.requires_grad for p in around):
+            names |= {f"{prefix}.{name}" for name, _ in module.named_buffers()}
+    return {name: value for name, value in state.items() if name in names}
+
+
+def teacher_states(strategy: Any, optimized: set[int]) -> dict[str, tuple[nn.Module, State]]:
+    """Modules that plugins hold outside the model and that are not trained themselves, with copies of their state."""
+    return {
+        path: (module, copy_state(module))
+        for path, module in state_of(strategy)
+        if isinstance(module, nn.Module) and not any(id(p) in optimized for p in module.parameters())
+    }
+
+
+def changed(before: State, after: State) -> list[str]:
+    """Names of tensors that are not bit for bit what they were, gone or new."""
+    both = before.keys() & after.keys()
+    return sorted((before.keys() ^ after.keys()) | {name for name in both if not same(before[name], after[name])})
+
+
+def same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors have the same shape and values; NaN equals NaN."""
+    return one.shape == other.shape and torch.equal(torch.nan_to_num(one), torch.nan_to_num(other.to(one.device)))
+
+
+def whole_state(strategy: Any) -> State:
+    """All that evaluation may not change: model, modes, the method's tensors, optimizer, random number generators."""
+    state = {f"model {name}": value for name, value in copy_state(strategy.model).items()}
+    for name, module in strategy.model.named_modules():
+        state[f"mode of {name or 'the model'}"] = torch.tensor(module.training)
+    for name, parameter in strategy.model.named_parameters():
+        state[f"requires_grad of {name}"] = torch.tensor(parameter.requires_grad)
+    for path, value in state_of(strategy):
+        if isinstance(value, torch.Tensor):
+            state[path] = value.detach().clone()
+    optimizer = getattr(strategy, "optimizer", None)
+    values = optimizer.state.values() if optimizer is not None else ()
+    for index, entry in enumerate(values):
+        state |= {f"optimizer {index} {k}": v.clone() for k, v in entry.items() if isinstance(v, torch.Tensor)}
+    state["torch's random state"] = torch.get_rng_state()
+    numbers = np.random.get_state(legacy=False)["state"]
+    state["numpy's random state"] = torch.tensor([*numbers["key"].tolist(), numbers["pos"]])
+    state["random's state"] = torch.tensor(random.getstate()[1])
+    return state
+
+
+def fork(running: Running) -> Running:
+    """A copy of a run as it is now, which shares only the stream; what plugins hold is copied."""
+    twin = copy.copy(running)
+    twin.strategy = copy.deepcopy(running.strategy, {id(running.store): running.store})
+    return twin
+
+
+def evaluate(running: Running) -> torch.Tensor:
+    """Outputs on all test samples, (samples, classes), float32 on the CPU."""
+    probe = next((plugin for plugin in running.strategy.plugins if isinstance(plugin, Probe)), None)
+    if probe is None:
+        probe = Probe(Observation(running.toy))
+        running.strategy.plugins.append(probe)
+    running.strategy.eval(running.tests)
+    return torch.cat(probe.outputs).float()
+
+
+def difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest difference of a probability between two outputs, logits or logarithms of probabilities."""
+    return float((one.softmax(dim=1) - other.softmax(dim=1)).abs().max()) if one.shape == other.shape else 1.0
+
+
+def observe(toy: Toy) -> Observation:
+    """Run a strategy over the toy stream with every sample guarded; never raises what the strategy raises."""
+    seen = Observation(toy)
+    try:
+        _watched(Running(toy), seen)
+    except InputError as error:
+        seen.error, seen.kind = str(error), "refused"
+    except Diverged as error:
+        seen.error, seen.kind = str(error), "diverged"
+    except Exception as error:
+        seen.error, seen.kind = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", "failed"
+    return seen
+
+
+def _watched(running: Running, seen: Observation) -> None:
+    strategy, store = running.strategy, running.store
+    strategy.plugins.append(Probe(seen))
+    seen.labels = torch.cat([store.y[sorted(running.rows("test", e))].cpu() for e in range(EXPERIENCES)])
+    limit = running.component.replay_limit()
+    for index in range(EXPERIENCES):
+        backbone = getattr(strategy.model, "backbone", None)
+        if backbone is not None and any(p.requires_grad for p in backbone.parameters()):
+            backbone = None  # it may move
+        before = {} if backbone is None else copy_state(backbone)
+        with _guards(running, seen, index, training=True):
+            running.learn(index)
+        running.settle(index)
+        if backbone is not None:
+            seen.drift += [f"backbone.{name}" for name in changed(before, copy_state(backbone))]
+        x = store.x
+        so_far = set().union(*(running.rows("train", e) for e in range(index + 1)))
+        held, where = held_samples(strategy, x, so_far)
+        seen.held.append(held)
+        seen.held_in = seen.held_in or (where if limit is not None and held > limit else "")
+        kept = replay_samples(strategy.plugins)
+        seen.declared.append(kept)
+        state = whole_state(strategy)
+        with _guards(running, seen, index, training=False):
+            seen.answers.append(evaluate(running))
+        seen.eval_changes += changed(state, whole_state(strategy))
+        extra, _ = state_bytes(strategy, strategy.model)
+        size = round(megabytes(strategy.model) * 1e6) + extra + kept * x[0].numel() * x.element_size()
+        seen.sizes.append(size)
+    _influences(running, seen)
+
+
+@contextmanager
+def _guards(running: Running, seen: Observation, index: int, training: bool) -> Iterator[None]:
+    """Note which samples are read in a block: samples of other experiences, and of splits that are not its own."""
+    log: set[int] = set()
+    store = running.store
+    x, y = store.x, store.y
+    store.x, store.y = Guarded(x, log), Guarded(y, log)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        store.x, store.y = x, y
+    when = f"in training on experience {index}" if training else f"in evaluation after experience {index}"
+    past = set().union(*(running.rows("train", e) for e in range(index if training else index + 1)))
+    seen.past.append(len(log & past))
+    for split in ("train", "validation", "test"):
+        for other in range(EXPERIENCES):
+            its_own = (other == index if training else False) if split == "train" else split == "test" and not training
+            rows = (log & running.rows(split, other)) - past
+            if rows and not its_own:
+                seen.outside.append(f"{len(rows)} {split} samples of experience {other} {when}")
+
+
+def _influences(running: Running, seen: Observation) -> None:
+    """Evaluate copies of the trained strategy: as it is, twice, with permuted labels, and in batches of 5."""
+    try:
+        copies = [fork(running) for _ in range(4)]
+    except Exception:  # whether it can be copied is a check of its own
+        return
+    plain, again, permuted, small = copies
+    answers = _seeded(plain)
+    if not torch.equal(answers, _seeded(again)):
+        return  # its answers differ by themselves: another check tells
+    store, y = running.store, running.store.y
+    tests = torch.tensor(sorted(set().union(*(running.rows("test", e) for e in range(EXPERIENCES)))))
+    store.y = y.clone()
+    store.y[tests] = (y[tests] + 1) % CLASSES
+    try:
+        seen.label_influence = difference(answers, _seeded(permuted))
+    finally:
+        store.y = y
+    small.strategy.eval_mb_size = 5
+    seen.batch_influence = difference(answers, _seeded(small))
+
+
+def _seeded(running: Running) -> torch.Tensor:
+    running.seed("evaluation")
+    return evaluate(running)

@@ -1,0 +1,187 @@
+"""The toy stream of the conformance kit: generated samples, and strategies built and trained on them as a run does."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from benchmarks.manifest import COLUMNS, SPLITS, Manifest
+from benchmarks.stream import Store, make_stream
+from harness.models import Backbone
+from harness.run import context_of, seed_everything
+from harness.suite import RunSpec, make_strategy
+from strategies.base import Context
+
+Mode = Literal["features", "frozen", "images", "first"]
+
+CLASSES, EXPERIENCES, WIDTH, SIZE = 4, 4, 16, 8
+SETTINGS: dict[str, dict[str, Any]] = {
+    "features": {"train": "never"},
+    "frozen": {"train": "never", "cache": False},
+    "images": {"train": "always"},
+    "first": {"train": "first"},
+}
+
+
+@dataclass(frozen=True)
+class Toy:
+    """Settings of one run on the toy stream.
+
+    Attributes
+    ----------
+    strategy : a strategy's entry as a suite holds it, `{"strategy": name, **settings}`.
+    mode : `features` (float32), or uint8 images whose backbone is `frozen`, trained always (`images`) or frozen after
+        experience 0 (`first`), when features replace the images.
+    samples : training samples an experience. epochs : of the first experience and of each later one.
+    """
+
+    strategy: dict[str, Any]
+    mode: Mode = "features"
+    seed: int = 0
+    samples: int = 61
+    batch_size: int = 16
+    epochs: tuple[int, int] = (8, 3)
+    device: str = "cpu"
+
+    def but(self, **changes: Any) -> Toy:
+        return replace(self, **changes)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Nothing is gained by more on tensors this small, and sums then never depend on the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Running:
+    """A strategy built for a toy stream, and the stream.
+
+    Attributes
+    ----------
+    store, manifest : of the stream. component : the strategy's settings object. strategy : what it built.
+    train, tests : the training and test experiences.
+    """
+
+    def __init__(self, toy: Toy) -> None:
+        self.toy = toy
+        self.component = make_strategy(toy.strategy)
+        self.manifest = _manifest(toy.samples)
+        device = torch.device(toy.device)
+        x, y = _samples(self.manifest, images=toy.mode != "features")
+        task = torch.from_numpy(self.manifest.table.experience.to_numpy(dtype=np.int64))
+        on_features = toy.mode == "features"
+        place = device if on_features else torch.device("cpu")
+        self.store = Store(x.to(place), y.to(place), task if self.component.needs_task_labels else None)
+        stream = make_stream(self.manifest, self.store)
+        self.train = list(stream.train_stream)
+        self.tests = list(stream.test_stream)
+        self.strategy = self.component.build(self.context())
+
+    def context(self) -> Context:
+        """What a strategy for the stream is built from, made as a run makes it."""
+        toy = self.toy
+        epochs, later = toy.epochs
+        config = {
+            "backbone": {"name": "toy", "image_size": 16, **SETTINGS[toy.mode]},
+            "head": {},
+            "training": {"epochs": epochs, "later": {"epochs": later}, "batch_size": toy.batch_size, "lr": 0.01},
+            "strategy": toy.strategy,
+        }
+        spec = RunSpec("toy", str(toy.strategy["strategy"]), toy.seed, config)
+        backbone = _backbone()
+        if toy.mode == "frozen":
+            backbone.freeze()
+        return context_of(spec, backbone, self.store, CLASSES, EXPERIENCES, torch.device(toy.device))
+
+    def seed(self, *parts: object) -> None:
+        """Seed what is random, as a run does before each experience."""
+        seed_everything(self.toy.seed, *parts)
+
+    def learn(self, index: int) -> None:
+        """Train on experience `index`."""
+        self.seed(index)
+        self.strategy.train(self.train[index], reset_optimizer_state=True)
+
+    def settle(self, index: int) -> None:
+        """Freeze the backbone after experience 0 where the mode is `first`; its features replace the images."""
+        if self.toy.mode == "first" and index == 0:
+            backbone = self.strategy.model.backbone
+            backbone.freeze()
+            device = torch.device(self.toy.device)
+            with torch.no_grad():
+                self.store.x = backbone(self.store.x.to(device))
+            self.store.y, self.store.task = self.store.y.to(device), self.store.task.to(device)
+
+    def rows(self, split: str, experience: int) -> set[int]:
+        """Rows of the store of one split of one experience."""
+        return _rows(self.toy.samples)[split, experience]
+
+
+@functools.cache
+def _rows(samples: int) -> dict[tuple[str, int], set[int]]:
+    manifest = _manifest(samples)
+    return {
+        (split, experience): set(manifest.rows(split, experience).tolist())
+        for split in SPLITS
+        for experience in range(EXPERIENCES)
+    }
+
+
+@functools.cache
+def _manifest(samples: int) -> Manifest:
+    rows = [
+        (f"{experience}-{split}-{index}", index % CLASSES, "", experience, split, "", 1, "")
+        for experience in range(EXPERIENCES)
+        for split, count in (("train", samples), ("validation", CLASSES), ("test", 6 * CLASSES))
+        for index in range(count)
+    ]
+    names = [str(index) for index in range(EXPERIENCES)]
+    classes = [str(label) for label in range(CLASSES)]
+    return Manifest(pd.DataFrame(rows, columns=COLUMNS), Path(), "toy", True, classes, names)
+
+
+def _samples(manifest: Manifest, images: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inputs and int64 labels in table order: the classes are apart, and look different in each experience.
+
+    Experience 2 has nothing in common with those before; 1 and 3 are near to their predecessors.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, 2, 2) if images else (WIDTH,)
+    centres = torch.randn(2, CLASSES, *shape, generator=generator)
+    shifts = 0.4 * torch.randn(EXPERIENCES, CLASSES, *shape, generator=generator)
+    y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
+    experience = torch.tensor(manifest.table.experience.to_numpy(dtype=np.int64))
+    x = centres[experience // 2, y] + shifts[experience, y]
+    if not images:
+        return x + 0.4 * torch.randn(x.shape, generator=generator), y
+    x = x.repeat_interleave(SIZE // 2, dim=2).repeat_interleave(SIZE // 2, dim=3)
+    x = x + 0.4 * torch.randn(x.shape, generator=generator)
+    return (128 + 40 * x).clamp(0, 255).to(torch.uint8), y
+
+
+def _backbone() -> Backbone:
+    """A small convolution with BatchNorm, uint8 (batch, 3, 8, 8) -> float32 (batch, 16); always the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Conv2d(3, WIDTH // 4, 3, padding=1),
+            nn.BatchNorm2d(WIDTH // 4),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+        )
+    return Backbone(network, (0.5, 0.5, 0.5), (0.15, 0.15, 0.15), feature_dim=WIDTH)

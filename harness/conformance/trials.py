@@ -1,0 +1,111 @@
+"""Runs on the toy stream beside the watched one: repeated, copied midway, built twice, in other batches."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from benchmarks.stream import rows_of
+from harness.conformance.guarded import methods_plugins, state_of
+from harness.conformance.observe import changed, copy_state, evaluate, fork
+from harness.conformance.toy import EXPERIENCES, Running, Toy
+
+
+def replay(toy: Toy) -> list[torch.Tensor]:
+    """Outputs on all test samples after each experience of a run that nobody watches, (samples, classes) each."""
+    running = Running(toy)
+    answers = []
+    for index in range(EXPERIENCES):
+        running.learn(index)
+        running.settle(index)
+        answers.append(evaluate(running))
+    return answers
+
+
+def resume_faults(toy: Toy) -> str:
+    """What differs between going on after an experience and going on from a copy made there, or nothing.
+
+    The original goes on first: state that lies outside of the strategy is then ahead when the copy needs it.
+    """
+    running = Running(toy)
+    evaluate(running)
+    for index in range(EXPERIENCES):
+        try:
+            twin = fork(running)
+        except Exception as error:
+            return f"cannot be copied before experience {index} ({type(error).__name__}: {error})"
+        sides = []
+        for side in (running, twin):
+            side.learn(index)
+            sides.append(copy_state(side.strategy.model) | {"the answers": evaluate(side)})
+        different = changed(*sides)
+        if different:
+            return f"{different[0]} differs after experience {index} if trained from a copy"
+    return ""
+
+
+def argument_faults(toy: Toy) -> str:
+    """What a run changed that is the caller's, or what two strategies built from the same settings share."""
+    given = copy.deepcopy(toy.strategy)
+    running = Running(toy)
+    settings = running.component.model_dump()
+    stream = _fingerprint(running)
+    for index in range(2):
+        running.learn(index)
+    if toy.strategy != given or running.component.model_dump() != settings:
+        return "a run changes the settings"
+    if [name for name, value in _fingerprint(running).items() if not torch.equal(value, stream[name])]:
+        return "a run changes the data of the stream"
+    again = running.component.build(running.context())
+    other = running.component.build(running.context())
+    if len(again.plugins) != len(other.plugins):
+        return f"it is built with {len(again.plugins)} plugins, then with {len(other.plugins)}"
+    plugins = [{id(plugin) for plugin in methods_plugins(strategy)} for strategy in (again, other)]
+    if plugins[0] & plugins[1]:
+        return "two strategies share a plugin"
+    tensors = [_storages(strategy) for strategy in (again, other)]
+    shared = sorted(tensors[0][key] for key in tensors[0].keys() & tensors[1].keys())
+    return f"two strategies share the tensor {shared[0]}" if shared else ""
+
+
+def _fingerprint(running: Running) -> dict[str, torch.Tensor]:
+    """Copies of inputs and labels, and what the data sets hold."""
+    found = {"x": running.store.x.clone(), "y": running.store.y.clone(), "task": running.store.task.clone()}
+    for kind, experiences in (("train", running.train), ("test", running.tests)):
+        for index, experience in enumerate(experiences):
+            rows = rows_of(experience.dataset)
+            found[f"{kind} {index}"] = torch.empty(0) if rows is None else rows
+            found[f"{kind} labels {index}"] = torch.tensor(list(experience.dataset.targets))
+    return found
+
+
+def _storages(strategy: Any) -> dict[int, str]:
+    """Paths of all tensors of model and method by the address of their data, those without data left out."""
+    named = {f"model.{name}": value for name, value in strategy.model.state_dict(keep_vars=True).items()}
+    named |= {path: value for path, value in state_of(strategy) if isinstance(value, torch.Tensor)}
+    return {value.untyped_storage().data_ptr(): path for path, value in named.items() if value.numel()}
+
+
+def batch_faults(toy: Toy) -> list[str]:
+    """What goes wrong on two experiences in other batches, and on a GPU if there is one."""
+    few = toy.but(samples=13, epochs=(1, 1))
+    sizes = {"the whole experience at once": 13, "batches of 1": 1, "a last batch of 1": 12}
+    trials = {name: few.but(batch_size=size) for name, size in sizes.items()}
+    if torch.cuda.is_available():
+        trials["on a GPU"] = few.but(device="cuda")
+    found = []
+    for name, trial in trials.items():
+        try:
+            running = Running(trial)
+            for index in range(2):
+                running.learn(index)
+                running.settle(index)
+            answers = evaluate(running)
+        except Exception as error:
+            found.append(f"{toy.mode}, {name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        else:
+            if not answers.isfinite().all():
+                found.append(f"{toy.mode}, {name}: an answer is not finite")
+    return found

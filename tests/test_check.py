@@ -1,0 +1,119 @@
+"""`lorisbench check`: what conforms passes, and what breaks a rule fails the check of that rule and no other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.check import check, entry_of
+from harness.conformance.checks import CHECKS, MODES, collect, judge
+from harness.registry import STRATEGIES, load_plugin
+from harness.suite import make_strategy
+
+BROKEN = Path(__file__).with_name("broken_strategies.py")
+# without required settings: a stack of strategies is what it is stacked from
+BUILT_IN = [
+    name
+    for name, entry in STRATEGIES.entries().items()
+    if entry.origin == "built-in" and not any(f.is_required() for f in STRATEGIES.get(name).model_fields.values())
+]
+# Faults of Avalanche's own methods, which are there to be compared with (AVALANCHE 0.1 and 0.7)
+KNOWN = {"si-avalanche": ["acts"], "lwf-avalanche": ["frozen"]}
+SMALLER = {"ranpac": ["projection=100"]}  # by default it is made for wide features, and takes minutes
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_built_in_strategy_conforms(name: str) -> None:
+    report = check(entry_of(name, assignments=SMALLER.get(name, [])))
+    assert report.failed == KNOWN.get(name, []), report.rows
+    assert [row.check for row in report.rows] == list(CHECKS)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "failing"),
+    [
+        ("sound-head", "features", []),
+        ("sound-grows", "features", []),
+        ("broken-noop", "features", ["acts"]),
+        ("broken-learns-nothing", "features", ["learns"]),
+        ("broken-test-set", "features", ["future data"]),
+        ("broken-future", "features", ["future data"]),
+        ("broken-test-labels", "features", ["future data"]),
+        ("broken-test-batch", "features", ["future data"]),
+        ("broken-leak", "features", ["past data"]),
+        ("broken-secret-replay", "features", ["past data"]),
+        ("broken-teacher", "images", ["frozen"]),
+        ("broken-norm", "frozen", ["frozen"]),
+        ("broken-frozen-moves", "first", ["frozen"]),
+        ("broken-late-head", "features", ["new parameters"]),
+        ("broken-eval-state", "features", ["evaluation"]),
+        ("broken-eval-random", "features", ["evaluation"]),
+        ("broken-module-state", "features", ["repeats"]),
+        ("broken-unseeded", "features", ["repeats"]),
+        ("broken-module-state-of-a-run", "features", ["resumes"]),
+        ("broken-shared-list", "features", ["repeats", "arguments"]),
+        ("broken-settings", "features", ["arguments"]),
+        ("broken-grows", "features", ["growth"]),
+        ("broken-grows-with-samples", "features", ["growth"]),
+        ("broken-small-batch", "features", ["batches"]),
+        ("broken-crash", "features", ["batches"]),
+        ("broken-diverges", "features", ["losses"]),
+    ],
+)
+def test_what_breaks_a_rule_fails_its_check_alone(name: str, mode: str, failing: list[str]) -> None:
+    load_plugin(BROKEN)
+    entry = {"strategy": name}
+    verdicts = judge(collect(entry, make_strategy(entry), [mode]))
+    assert [check for check, verdict in verdicts.items() if verdict.status == "fail"] == failing, verdicts
+    assert all(verdict.hint for verdict in verdicts.values() if verdict.status != "pass")
+
+
+def test_the_modes_are_all_that_a_suite_may_ask_for() -> None:
+    assert set(MODES) == {"features", "frozen", "images", "first"}
+
+
+def test_avalanches_synaptic_intelligence_does_nothing_on_a_cpu(cli: Callable) -> None:
+    name = "avalanche.training.plugins:SynapticIntelligencePlugin"
+    answer = cli("check", name, "--set", "si_lambda=1000.0", "--json")
+    assert answer.code == 1
+    report = json.loads(answer.out)
+    assert report["settings"]["args"] == {"si_lambda": 1000.0}
+    assert report["failed"] == ["acts"]
+
+
+def test_the_command_tells_what_failed(cli: Callable) -> None:
+    answer = cli("check", "broken-noop", "--plugin", BROKEN)
+    assert answer.code == 1
+    *rows, summary = answer.out.splitlines()
+    columns = [row.split("\t") for row in rows]
+    assert [name for name, *_ in columns] == list(CHECKS)
+    assert [name for name, status, _ in columns if status == "fail"] == ["acts"]
+    assert summary.startswith("broken-noop: ") and "1 fail" in summary
+
+
+def test_the_command_passes_settings_on(cli: Callable) -> None:
+    answer = cli("check", "lwf", "--set", "alpha=0", "--json")  # without distillation it is fine-tuning
+    assert answer.code == 1
+    assert json.loads(answer.out)["failed"] == ["acts"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lwff"], "did you mean 'lwf'"),
+        (["lwf", "--set", "alfa=1"], "alfa"),
+        (["lwf", "--set", "alpha"], "key=value"),
+        (["lwf", "--set", "alpha=[1"], "YAML"),
+        (["lwf", "--plugin", "nothing.py"], "no such file"),
+        (["avalanche.training.plugins:Nothing"], "Nothing"),
+        (["os:getcwd"], "not an Avalanche plugin"),
+        (["avalanche.training.plugins:SynapticIntelligencePlugin"], "si_lambda"),
+    ],
+)
+def test_wrong_words_are_an_error_of_one_line(cli: Callable, words: list[str], message: str) -> None:
+    answer = cli("check", *words)
+    assert answer.code == 2 and message in answer.err
+    assert len(answer.err.strip().splitlines()) == 1 and not answer.out

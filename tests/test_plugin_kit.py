@@ -1,0 +1,184 @@
+"""Strategies from outside: the template, installed packages by their entry points, and what each fault says."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from benchmarks.manifest import Manifest
+from harness.registry import STRATEGIES
+
+PLUGIN = '''
+from strategies import Strategy
+
+class Outside(Strategy, name="{name}"):
+    """An outside strategy."""
+    strength: float = 2.0
+    needs_task_labels = {needs}
+'''
+
+
+@pytest.fixture(autouse=True)
+def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is forgotten after it; built-ins, whose modules are imported once, are not."""
+    for name, entry in STRATEGIES.entries().items():
+        if entry.origin == "built-in":
+            STRATEGIES.get(name)
+    monkeypatch.setattr(STRATEGIES, "_loaded", dict(STRATEGIES._loaded))
+    monkeypatch.setattr(STRATEGIES, "_entries", None)
+    for name in [name for name in sys.modules if name.startswith("lorisbench_plugin_")]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def refused(answer, *words: str) -> None:
+    assert answer.code == 2, answer
+    assert len(answer.err.strip().splitlines()) == 1 and "Traceback" not in answer.err, answer.err
+    assert all(word in answer.err for word in words), answer.err
+
+
+# ---------------------------------------------------------------- lorisbench new strategy
+
+
+def checks_of(file: Path) -> list[Callable[[], None]]:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None
+    module: ModuleType = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return [value for name, value in vars(module).items() if name.startswith("test_")]
+
+
+def test_a_new_strategy_passes_its_test_and_runs_in_a_suite(cli, suite_file, tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "mine"
+    answer = cli("new", "strategy", "my_method", "--out", folder)
+    assert answer.code == 0, answer.err
+    assert answer.out.split() == [str(folder / "my_method.py"), str(folder / "test_my_method.py")]
+    tests = checks_of(folder / "test_my_method.py")
+    assert len(tests) == 3
+    for test in tests:
+        test()
+    listed = cli("ls", "strategies", "--plugin", folder / "my_method.py").out
+    assert "my_method" in listed
+    strategies = {"naive": None, "my_method": {"strength": 5}, "weak": {"strategy": "my_method", "strength": 0}}
+    suite = suite_file(strategies=strategies, latency={"enabled": False}, plugins=[str(folder / "my_method.py")])
+    assert cli("run", suite, "--out", tmp_path / "out").code == 0
+    heads = {f.name.split(".")[1]: load_file(f / "checkpoint" / "model.safetensors")["head.weight"]
+             for f in (tmp_path / "out" / "runs").iterdir()}  # fmt: skip
+    assert np.array_equal(heads["naive"], heads["weak"]) and not np.array_equal(heads["naive"], heads["my_method"])
+
+
+def test_the_new_test_fails_when_the_method_is_broken(cli, tmp_path: Path) -> None:
+    assert cli("new", "strategy", "broken", "--out", tmp_path).code == 0
+    plugin = tmp_path / "broken.py"
+    plugin.write_text(plugin.read_text().replace("0.5 * self.strength", "0 * self.strength"))
+    test = {test.__name__: test for test in checks_of(tmp_path / "test_broken.py")}
+    with pytest.raises(AssertionError):
+        test["test_it_holds_the_weights_from_the_second_experience_on"]()
+
+
+@pytest.mark.parametrize("name", ["ewc", "My", "my-method", "1st", "class", "any", "context", "supervised", "torch",
+                                  "../up", "", "strategy"])  # fmt: skip
+def test_names_that_cannot_be_are_refused(cli, tmp_path: Path, name: str) -> None:
+    refused(cli("new", "strategy", name, "--out", tmp_path / "new"), repr(name))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("file", ["mine.py", "test_mine.py"])
+def test_nothing_is_overwritten(cli, tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_text("years of work")
+    refused(cli("new", "strategy", "mine", "--out", tmp_path), str(tmp_path / file))
+    assert [path.name for path in tmp_path.iterdir()] == [file]
+    assert (tmp_path / file).read_text() == "years of work"
+
+
+# ---------------------------------------------------------------- installed packages
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Installs a package of one module with an entry point: `install(text, name="outside", module="its_module")`."""
+
+    def make(text: str, name: str = "outside", module: str = "outside_module", distribution: str = "outsider") -> Path:
+        site = tmp_path / "site"
+        info = site / f"{distribution}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[lorisbench.strategies]\n{name} = {module}:Outside\n")
+        (site / f"{module}.py").write_text(text)
+        monkeypatch.syspath_prepend(str(site))
+        importlib.invalidate_caches()
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        return site
+
+    return make
+
+
+def test_an_installed_strategy_is_listed_and_run(install, suite_file, cli, tmp_path: Path) -> None:
+    site = install(PLUGIN.format(name="outside", needs=False))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "harness.cli", "ls", "strategies"]
+    listed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    assert "outside" in listed
+    suite = suite_file(strategies={"outside": {"strength": 3}}, latency={"enabled": False})
+    answer = cli("run", suite, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    assert "strength: 3" in (tmp_path / "out" / "suite.yaml").read_text()
+    refused(cli("run", suite_file(strategies={"outside": {"strenght": 3}}), "--dry-run"), "'strength'")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("import no_such_module_at_all\n", ["'outside'", "outside_module", "no_such_module_at_all"]),
+        ("1 / 0\n", ["'outside'", "outside_module", "ZeroDivisionError"]),
+        ("def broken(:\n", ["'outside'", "outside_module", "SyntaxError"]),
+        ("x = 1\n", ["outside_module", "'outside'", "no strategy"]),
+        (PLUGIN.format(name="ewc", needs=False), ["'ewc'", "outside_module", "clashes", "strategies.ewc"]),
+    ],
+)
+def test_a_faulty_installed_package_gives_one_line(install, suite_file, cli, text: str, words: list[str]) -> None:
+    install(text)
+    assert cli("ls", "strategies").code == 0, "what is not used does not matter"
+    assert cli("run", suite_file(), "--dry-run").code == 0
+    refused(cli("run", suite_file(strategies=["outside"]), "--dry-run"), *words)
+
+
+def test_names_that_are_taken_are_refused(install, suite_file, cli) -> None:
+    site = install("", name="ewc")
+    refused(cli("ls", "strategies"), "'ewc'", "outside_module:Outside", "built-in")
+    (site / "outsider-1.0.dist-info" / "entry_points.txt").write_text("[lorisbench.strategies]\nmine = one:Outside\n")
+    other = site / "another-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: another\nVersion: 1.0\n")
+    (other / "entry_points.txt").write_text("[lorisbench.strategies]\nmine = two:Outside\n")
+    importlib.invalidate_caches()
+    refused(cli("ls", "strategies"), "'mine'", "one:Outside", "two:Outside")
+    (other / "entry_points.txt").write_text("[lorisbench.strategies]\nmine = one:Outside\n")
+    importlib.invalidate_caches()
+    assert "mine" in cli("ls", "strategies").out, "the same twice is no clash"
+
+
+# ---------------------------------------------------------------- task labels
+
+
+def test_a_strategy_that_needs_task_labels_is_refused_where_there_is_one(
+    suite_file, cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needy.py").write_text(PLUGIN.format(name="needy", needs=True))
+    strategies = {"naive": None, "mine": {"strategy": "needy"}, "both": {"stack": ["ewc", "needy"]}}
+    options = ["--plugin", tmp_path / "needy.py", "--out", tmp_path / "out"]
+    suite = suite_file(strategies=strategies, latency={"enabled": False})
+    refused(cli("run", suite, *options), "strategies.mine", "needy", "task labels")
+    refused(cli("run", suite, *options, "--strategies", "both"), "strategies.both", "stack", "task labels")
+    assert not (tmp_path / "out" / "runs").exists(), "nothing has been trained"
+    monkeypatch.setattr(Manifest, "task_labels", lambda self: np.arange(len(self.table)) % 2)
+    assert cli("run", suite, *options).code == 0

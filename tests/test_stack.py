@@ -1,0 +1,121 @@
+"""Stacked strategies: the plugins of all in order, what they declare joined, and what cannot be stacked refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from harness.registry import load_plugin
+from harness.suite import load_suite, make_strategy
+
+REPLAY = {"avalanche": "avalanche.training.plugins:ReplayPlugin", "args": {"mem_size": 6}}
+OUTSIDE = '''
+from strategies import Strategy
+
+class Needy(Strategy, name="needy"):
+    """Declares."""
+    needs_task_labels = True
+    state_growth = "experiences"
+    def replay_limit(self): return 7
+    def remarks(self): return ["told the task"]
+
+class Own(Strategy, name="own"):
+    """Builds."""
+    def build(self, context): return None
+'''
+
+
+def test_the_plugins_of_all_act_in_order(suite_file, cli, tmp_path: Path) -> None:
+    strategies = {
+        "ewc": {"ewc_lambda": 20},
+        "lwf": {"alpha": 2},
+        "ewc-alone": {"stack": ["ewc"]},
+        "both": {"stack": [{"strategy": "ewc", "ewc_lambda": 20}, {"lwf": {"alpha": 2}}]},
+        "nothing": {"strategy": {"stack": [{"ewc": {"ewc_lambda": 0}}, {"lwf": {"alpha": 0}}]}},
+        "naive": None,
+        "kept": {"stack": [REPLAY, "ewc"], "training": {"epochs": 1}},
+    }
+    suite = suite_file(strategies=strategies, latency={"enabled": False}, training={"epochs": 4, "batch_size": 2})
+    out = tmp_path / "out"
+    answer = cli("run", suite, "--out", out, "--set", "ewc-alone.stack.0.ewc_lambda=20")
+    assert answer.code == 0, answer.err
+    weights = {}
+    for folder in (out / "runs").iterdir():
+        from safetensors.numpy import load_file
+
+        weights[folder.name.split(".")[1]] = load_file(folder / "checkpoint" / "model.safetensors")["head.weight"]
+    assert np.array_equal(weights["ewc-alone"], weights["ewc"])
+    assert np.array_equal(weights["nothing"], weights["naive"])
+    assert all(not np.allclose(weights["both"], weights[label]) for label in ("ewc", "lwf", "naive"))
+    results = pd.read_csv(out / "results.csv").set_index("strategy")
+    assert results.replay_samples["kept"] == 6 and results.replay_samples["both"] == 0
+    assert results.state_mb["both"] == pytest.approx(results.state_mb["ewc"] + results.state_mb["lwf"])
+    entry = yaml.safe_load((out / "suite.yaml").read_text())["strategies"]["both"]
+    assert entry["stack"][0] == {"strategy": "ewc", "ewc_lambda": 20.0, "fisher": "exact", "fisher_samples": None}
+    assert cli("run", out / "suite.yaml", "--out", out).code == 0, "what was resolved is the same suite"
+
+
+def test_settings_of_an_item_are_part_of_the_run_id(suite_file) -> None:
+    def run_id(item: object, *assignments: str) -> str:
+        suite = load_suite(str(suite_file(strategies={"both": {"stack": [item, "lwf"]}})), assignments=assignments)
+        return suite.runs[0].run_id
+
+    plain, changed = run_id("ewc"), run_id({"strategy": "ewc", "ewc_lambda": 3})
+    assert plain != changed
+    assert plain == run_id({"ewc": None}) == run_id({"ewc": {"ewc_lambda": 100}})
+    assert changed == run_id("ewc", "both.stack.0.ewc_lambda=3") == run_id({"ewc": {}}, "both.stack.0.ewc.ewc_lambda=3")
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The strategies `needy` and `own`."""
+    file = tmp_path_factory.mktemp("plugin") / "outside_of_stack.py"
+    file.write_text(OUTSIDE)
+    load_plugin(file)
+
+
+def test_what_the_parts_declare_is_joined(outside: None) -> None:
+    def stack(*items: object):
+        return make_strategy({"strategy": "stack", "stack": list(items)})
+
+    plain, joined = stack("ewc", "lwf"), stack("ewc", "needy", "needy", {"dnn": {"answer": "batch"}})
+    assert (plain.needs_task_labels, plain.state_growth, plain.replay_limit()) == (False, "constant", 0)
+    assert (joined.needs_task_labels, joined.state_growth, joined.replay_limit()) == (True, "experiences", 14)
+    assert [remark.partition(":")[0] for remark in joined.remarks()] == ["told the task", "transductive"]
+    everything = stack("needy", "joint")
+    assert (everything.state_growth, everything.replay_limit()) == ("samples", None)
+
+
+@pytest.mark.parametrize(
+    ("stack", "words"),
+    [
+        (["ewc", "naiv"], ["unknown strategy 'naiv'", "'naive'"]),
+        (["ewc", {"lwf": {"alpa": 1}}], ["strategies.both.stack.1.alpa", "'alpha'"]),
+        ([{"strategy": "ewc", "ewc_lambda": -1}], ["strategies.both.stack.0.ewc_lambda"]),
+        (["dnn", "ewc", "slda"], ["dnn and slda", "wrap"]),
+        (["ewc", {"stack": ["lwf"]}], ["stack in a stack"]),
+        (["ewc", "own"], ["own", "build"]),
+        ([], ["strategies.both.stack", "at least 1"]),
+        ("ewc", ["strategies.both.stack", "list"]),
+        ([3], ["strategies.both.stack.0", "name"]),
+        ([{"ewc_lambda": 3}], ["strategies.both.stack.0", "name"]),
+        ([{"strategy": "ewc", "training": {"epochs": 1}}], ["strategies.both.stack.0.training"]),
+    ],
+)
+def test_what_cannot_be_stacked_is_refused(
+    outside: None, suite_file, cli, tmp_path: Path, stack: object, words: list[str]
+) -> None:
+    answer = cli("run", suite_file(strategies={"both": {"stack": stack}}), "--out", tmp_path / "out")
+    assert answer.code == 2 and len(answer.err.splitlines()) == 1, answer
+    assert all(word in answer.err for word in words), answer.err
+
+
+@pytest.mark.parametrize("path", ["seeds.0.x", "both.stack.7.alpha", "both.stack.x.alpha", "both.stack.0"])
+def test_a_path_to_no_item_is_refused(suite_file, cli, tmp_path: Path, path: str) -> None:
+    suite = suite_file(strategies={"both": {"stack": ["ewc"]}})
+    answer = cli("run", suite, "--out", tmp_path / "out", "--set", f"{path}=1")
+    assert answer.code == 2 and path in answer.err and len(answer.err.splitlines()) == 1, answer
