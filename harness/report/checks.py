@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,16 +23,18 @@ NOTES = (
 def checks_table(path: Path) -> Table:
     """A row a check, from the file that `reproduce.verify` wrote. Raises InputError if it is not such a file."""
     try:
-        values = pd.DataFrame(json.loads(path.read_text("utf-8")))[list(COLUMNS)]
+        checks: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+        values = pd.DataFrame(checks)[list(COLUMNS)]
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path}: not the results of checks ({type(error).__name__}); delete it") from error
     rows = [
         [
-            Cell(row.name), Cell(row.compared), _cell(row.figure), _cell(row.tolerance), _cell(row.control),
-            Cell("passed" if row.passed else "FAILED"),
+            *(Cell(check[key]) for key in ("name", "compared")),
+            *(_cell(check[key]) for key in ("figure", "tolerance", "control")),
+            Cell("passed" if check["passed"] else "FAILED"),
         ]
-        for row in values.itertuples(index=False)
-    ]  # fmt: skip
+        for check in checks
+    ]
     heads = [Head("Check", number=False), Head("What is compared", number=False)]
     heads += [Head("Figure"), Head("Tolerance"), Head("Control"), Head("Result", number=False)]
     caption = f"Checks that hold on any data: {int(values.passed.sum())} of {len(values)} passed"
@@ -39,4 +42,4 @@ def checks_table(path: Path) -> Table:
 
 
 def _cell(value: float | None) -> Cell:
-    return Cell(DASH if value is None or pd.isna(value) else f"{value:.2g}")
+    return Cell(DASH if value is None else f"{value:.2g}")

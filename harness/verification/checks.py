@@ -14,9 +14,7 @@ from harness.verification import Check
 from harness.verification.tiny import LINEAR, MLP, SAMPLES, Spy, apart, plugin_of, seen, trained, weights
 from strategies.agem import AGEMPlugin
 from strategies.ewc import EWCPlugin
-from strategies.flat_gradients import flat, memory_gradient
 from strategies.gem import GEMPlugin
-from strategies.gradients import trainable
 from strategies.mas import MASPlugin
 from strategies.si import SIPlugin
 
@@ -172,27 +170,32 @@ def projections() -> list[Check]:
         ("agem", AGEMPlugin, {"memory": 36, "reference_batch": 36}),  # the whole memory, so that it can be drawn again
     ]
     for name, kind, settings in kinds:
-        worst = {"before": 0.0, "after": 0.0}
-
-        def look(strategy: Any, when: str, kind: type = kind, worst: dict[str, float] = worst) -> None:
-            plugin = plugin_of(strategy, kind)
-            memories = plugin.memories if kind is GEMPlugin else [plugin.memory] if len(plugin.memory) else []
-            parameters = list(trainable(strategy.model).values())
-            gradient = flat(parameters, [p.grad for p in parameters])
-            for memory in memories:
-                reference = memory_gradient(strategy.model, parameters, *memory.fields[:2])
-                cosine = float(torch.cosine_similarity(gradient, reference, dim=0))
-                worst[when] = max(worst[when], -cosine)
-
-        spies = [
-            Spy(first=True, before_update=lambda s: look(s, "before")),
-            Spy(before_update=lambda s: look(s, "after")),
-        ]
-        trained(name, spies=spies, training={"epochs": 10}, **settings)
+        before, after = _Opposition(kind, first=True), _Opposition(kind)
+        trained(name, spies=[before, after], training={"epochs": 10}, **settings)
         figure = "largest of -cosine(gradient, memory's gradient) (control: before the projection)"
         title = f"{_title(name)}'s projected gradients satisfy their constraints"
-        checks.append(Check(title, figure, worst["after"], 1e-5, worst["before"]))
+        checks.append(Check(title, figure, max(after.seen), 1e-5, max(before.seen)))
     return checks
+
+
+class _Opposition(Spy):
+    """Keeps in `seen`, for each step and memory of a plugin of this kind, -cosine(gradient, memory's gradient)."""
+
+    def __init__(self, kind: type, first: bool = False) -> None:
+        super().__init__(first, before_update=self.look)
+        self.kind = kind
+        self.seen: list[float] = []
+
+    def look(self, strategy: Any) -> None:
+        plugin = plugin_of(strategy, self.kind)
+        parameters = list(strategy.model.parameters())
+        gradient = torch.cat([p.grad.flatten() for p in parameters])
+        for memory in plugin.memories if self.kind is GEMPlugin else [plugin.memory]:
+            if len(memory):
+                x, y, _ = memory.fields
+                parts = torch.autograd.grad(cross_entropy(strategy.model(x), y), parameters)
+                reference = torch.cat([part.flatten() for part in parts])
+                self.seen.append(-float(torch.cosine_similarity(gradient, reference, dim=0)))
 
 
 def discriminant_analysis() -> list[Check]:
