@@ -134,8 +134,11 @@ def _exact_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tensors:
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
     for label in range(classes):
-        labels = torch.full_like(y, label)
-        of_label = power_sums(model, _log_p, x, labels, 2, lambda logits, k=label: logits.softmax(dim=1)[:, k])
+
+        def probability(logits: torch.Tensor, label: int = label) -> torch.Tensor:
+            return logits.softmax(dim=1)[:, label]
+
+        of_label = power_sums(model, _log_p, x, torch.full_like(y, label), 2, probability)
         for name, value in of_label.items():
             sums[name] += value
     return sums

@@ -29,7 +29,8 @@ def without_strength() -> list[Check]:
     keys = {"ewc": "ewc_lambda", "si": "si_lambda", "mas": "mas_lambda", "lwf": "alpha"}
     checks = []
     for name, key in keys.items():
-        off, on = (apart(trained(name, **{key: value}), naive) for value in (0.0, 1.0))
+        strengths: list[dict[str, Any]] = [{key: 0.0}, {key: 1.0}]
+        off, on = (apart(trained(name, **settings), naive) for settings in strengths)
         checks.append(Check(f"{_title(name)} with {key} = 0 equals naive bit for bit", WEIGHTS, off, 0.0, on))
     return checks
 
@@ -140,11 +141,9 @@ def _path_error(lr: float) -> float:
 def online_with_one_task() -> list[Check]:
     """Online EWC is EWC as long as there is one task to remember; with two they part."""
     after: dict[int, float] = {}
+    modes: list[dict[str, Any]] = [{"mode": "separate"}, {"mode": "online", "gamma": 1.0}]
     for experiences in (2, 3):
-        separate, online = (
-            trained("ewc", experiences=experiences, ewc_lambda=20, **mode)
-            for mode in ({}, {"mode": "online", "gamma": 1.0})
-        )
+        separate, online = (trained("ewc", experiences=experiences, ewc_lambda=20, **mode) for mode in modes)
         after[experiences] = apart(separate, online)
     title = "Online EWC with one earlier task equals EWC"
     return [Check(title, f"{WEIGHTS} (control: two earlier tasks)", after[2], 0.0, after[3])]
@@ -154,10 +153,8 @@ def whole_past() -> list[Check]:
     """Replay of the whole past is joint training up to the order of the samples, from the same weights."""
     # So small a rate at first that replay goes on from where joint begins anew; then whole batches, which have no order
     training = {"lr": 1e-12, "momentum": 0.0, "epochs": 4, "batch_size": WHOLE, "later": {"lr": 0.1}}
-    joint, replay, naive = (
-        trained(name, experiences=2, training=training, **settings)
-        for name, settings in (("joint", {}), ("replay", {"memory": "all", "replay_batch": "epoch"}), ("naive", {}))
-    )
+    joint, naive = (trained(name, experiences=2, training=training) for name in ("joint", "naive"))
+    replay = trained("replay", experiences=2, training=training, memory="all", replay_batch="epoch")
     title = "Replay with the whole past equals joint training up to order"
     return [Check(title, f"{WEIGHTS}, whole batches", apart(joint, replay), 1e-6, apart(joint, naive))]
 

@@ -20,7 +20,8 @@ from harness.suite import RunSpec
 from harness.training import TrainingConfig
 
 WIDTH, CLASSES, SAMPLES = 6, 3, 24
-LINEAR, MLP = [], [8]  # hidden widths of the head
+LINEAR: list[int] = []  # hidden widths of the head
+MLP = [8]
 SEED = 0
 
 
