@@ -258,6 +258,9 @@ def test_from_end_to_end_and_again(
     assert "task labels at test time: not run here: no head with an output layer" in page
     again = cli(*words)
     assert again.code == 0 and "9 finished before" in again.err and again.out == answer.out
+    before = (out / "checks.json").stat().st_mtime_ns
+    other = cli(*words, "--set", "training.lr=0.5")
+    assert other.code == 2 and not other.out and (out / "checks.json").stat().st_mtime_ns == before
 
 
 def test_a_check_that_fails_is_named_and_makes_exit_code_1(
