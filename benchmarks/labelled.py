@@ -26,6 +26,7 @@ from harness.files import digest_of_file
 
 FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 FASHION_LABELS = "372ac19362f2425103e5082d13e71e66"  # of the labels of Fashion-MNIST's 60,000 training images
+MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # MNIST's training images of each digit
 PARTS = {"train": "train", "t10k": "test"}  # names of the files, and the split each is
 KINDS = {"images": ("images-idx3-ubyte", 3), "labels": ("labels-idx1-ubyte", 1)}  # names, and dimensions
 TEN = 10  # labels of these files are 0 to 9
@@ -69,7 +70,7 @@ class Labelled:
 
 
 class Idx(Labelled):
-    """The four files of Fashion-MNIST, or of any set of ten classes stored like it."""
+    """The four files of MNIST or Fashion-MNIST, told by their labels, or of any set of ten classes stored like them."""
 
     def __init__(self, root: Path) -> None:
         self._files = {
@@ -81,13 +82,18 @@ class Idx(Labelled):
                 at = int(np.argmax(values >= TEN))
                 raise InputError(f"{self._files[part, 'labels']}: label {values[at]} of image {at} is not in 0..9")
         fashion = hashlib.blake2b(labels["train"].tobytes(), digest_size=16).hexdigest() == FASHION_LABELS
+        counted = np.bincount(labels["train"], minlength=TEN).tolist()
         classes = list(FASHION) if fashion else [str(digit) for digit in range(TEN)]
+        if fashion:
+            name, source = "Fashion-MNIST", "Xiao, Rasul and Vollgraf 2017 (arXiv 1708.07747)"
+        elif counted == MNIST_COUNTS:
+            name, source = "MNIST", "LeCun, Cortes and Burges, the MNIST database of handwritten digits"
+        else:
+            name, source = root.resolve().name, "own files in the format of MNIST"
         super().__init__(
             root,
-            "Fashion-MNIST" if fashion else root.resolve().name,
-            "Xiao, Rasul and Vollgraf 2017 (arXiv 1708.07747)"
-            if fashion
-            else "own files in the format of Fashion-MNIST",
+            name,
+            source,
             classes,
             [
                 Picture(f"{part}-{number:05d}", classes[label], split)

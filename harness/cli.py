@@ -137,10 +137,15 @@ def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]
 
 @app.command()
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="hik2019 (Ma et al.) or openloris2020 (She et al.)")],
+    paper: Annotated[
+        str, typer.Argument(help="hik2019 (Ma et al.), openloris2020 (She et al.) or baselines (Hsu et al.)")
+    ],
     data_root: Annotated[
         Path | None,
-        typer.Option(help="Folder of OpenLORIS-Object; without it synthetic data, and no value is compared"),
+        typer.Option(
+            help="Folder of OpenLORIS-Object (of MNIST's files, for baselines); without it other data, and no value is "
+            "compared"
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/reproduce-<paper>]")] = None,
     parts: Annotated[str, typer.Option(help="Only these, separated by commas, e.g. clutter,sequence")] = "",
@@ -151,8 +156,11 @@ def reproduce(
         bool, typer.Option("--dry-run", help="Check everything and list the runs; train nothing")
     ] = False,
 ) -> None:
-    """Make a paper's tables again, published beside measured. Finished runs are kept; exit code 1 if a run failed."""
-    from harness.reproduce import listed, plan
+    """Make a paper's tables again, published beside measured. Finished runs are kept.
+
+    `baselines` first runs checks of the strategies that need no data. Exit code 1 if a run or a check failed.
+    """
+    from harness.reproduce import listed, plan, verify
     from harness.reproduce import reproduce as run_all
 
     planned = plan(
@@ -168,11 +176,19 @@ def reproduce(
         return
     from harness.report.reproduction_page import text
 
+    checks, failed = verify(planned, target)
+    if checks is not None:  # told now: they hold also where there are no data to go on with
+        print(text(checks))
+        for name in failed:
+            print(f"check failed: {name}", file=sys.stderr)
     frame, tables = run_all(planned, target, workers)
     for table in tables:
-        print(text(table))
+        if table.name != "checks":
+            print(text(table))
     print(f"page: {target / 'index.html'}")
     _tell_faults(frame)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -23,6 +23,9 @@ from harness.registry import nearest
 
 OFFLINE = "efficientnet-lite0"
 OFFLINE_TIMM = "tf_efficientnet_lite0"
+PIXELS = "pixels"
+PIXEL_MEAN, PIXEL_STD = 0.1000, 0.2752
+"""Of MNIST's pixels in 0..1 with a black border of 2, as Hsu et al. normalise them (their `dataloaders/base.py`)."""
 
 
 class Backbone(nn.Module):
@@ -84,6 +87,13 @@ class Backbone(nn.Module):
         return value.hexdigest()
 
 
+class Pixels(nn.Module):
+    """No network at all: the mean of the channels, row by row, (batch, 3, size, size) -> (batch, size * size)."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.mean(dim=1).flatten(1)
+
+
 class Classifier(nn.Module):
     """A backbone and a head; inputs that are features already (2-D) skip the backbone.
 
@@ -126,9 +136,10 @@ def make_backbone(
 
     Parameters
     ----------
-    name : `efficientnet-lite0` (weights from an installed package, no network), `timm:NAME`, `torchvision:NAME`, or
-        a bare NAME that timm or else torchvision knows.
-    weights : `imagenet` (pretrained) or `none` (random, drawn with `seed`).
+    name : `efficientnet-lite0` (weights from an installed package, no network), `timm:NAME`, `torchvision:NAME`, a
+        bare NAME that timm or else torchvision knows, or `pixels`: the features are the grey pixels of the image, less
+        `PIXEL_MEAN` and divided by `PIXEL_STD`, so that a head with hidden layers is an MLP on pixels.
+    weights : `imagenet` (pretrained) or `none` (random, drawn with `seed`); `pixels` has none.
     image_size : side of the images in pixels that it will see; `feature_dim` is measured on one of them.
     norm_groups : GroupNorm with so many groups (see `norms.groups_of`) takes the place of each BatchNorm; None keeps
         the BatchNorm.
@@ -159,6 +170,8 @@ def _make(name: str, weights: str, seed: int) -> Backbone:
         torch.manual_seed(seed)
         if name == OFFLINE:
             return _offline_default(weights)
+        if name == PIXELS:
+            return Backbone(Pixels(), (PIXEL_MEAN,) * 3, (PIXEL_STD,) * 3)
         source, _, bare = name.rpartition(":")
         if source not in ("", "timm", "torchvision"):
             raise InputError(f"backbone {name!r}: {source!r} is neither timm nor torchvision")
@@ -172,7 +185,7 @@ def _make(name: str, weights: str, seed: int) -> Backbone:
         known = (in_timm if source != "torchvision" else set()) | (in_torchvision if source != "timm" else set())
         stem = bare.partition(".")[0]  # timm accepts architecture.weights_tag
         if stem not in known:
-            raise InputError(f"unknown backbone {name!r}{nearest(stem, known | {OFFLINE})}")
+            raise InputError(f"unknown backbone {name!r}{nearest(stem, known | {OFFLINE, PIXELS})}")
         try:
             if source != "torchvision" and stem in in_timm:
                 with _hub_offline_if_unreachable():

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.config import select
 from harness.published import Published, load
@@ -39,7 +40,7 @@ def plan(
     """
     published = load(paper)
     suites = {}
-    for name in select("part", parts or list(published.parts), list(published.parts)):
+    for name in select("part", parts or published.runnable(), published.runnable()):
         # The part's protocol comes last: under another one there would be nothing to compare
         own = [] if name == published.suite else [f"name={published.suite}-{name}"]
         settings = [*assignments, *own, *published.parts[name].assignments()]
@@ -57,6 +58,36 @@ def listed(reproduction: Reproduction, out: Path) -> list[str]:
         output.check(suite)
         lines += [f"{name}/{spec.run_id}\t{output.run(spec.run_id).status()['status']}" for spec in suite.runs]
     return lines
+
+
+def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[str]]:
+    """Run the checks that go with the paper, keep them in OUT/checks.json, and write tables and page of all there is.
+
+    Returns their table and the names of those that failed; None where the paper has no checks. Needs no data. Raises
+    InputError for a folder that holds other results.
+    """
+    if not reproduction.published.checks:
+        return None, []
+    from dataclasses import asdict
+
+    from harness.files import write_json
+    from harness.report.reproduction_page import CHECKS, write
+    from harness.store import Output
+    from harness.verification import run_checks
+    from harness.verification.checks import ALL
+
+    for name, suite in reproduction.suites.items():
+        Output(out / name).check(suite)
+    checks = run_checks(ALL)
+    rows = [{key: _finite(value) for key, value in asdict(each).items()} | {"passed": each.passed} for each in checks]
+    write_json(out / CHECKS, rows)
+    tables = write(reproduction.published, load_suite(reproduction.published.suite).resolved, out)
+    return next(table for table in tables if table.name == "checks"), [each.name for each in checks if not each.passed]
+
+
+def _finite(value: Any) -> Any:
+    """A value as JSON has it, which knows no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[pd.DataFrame, list[Table]]:

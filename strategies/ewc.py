@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from strategies.base import Context, Strategy
 from strategies.data import batches, evaluating
-from strategies.gradients import Data, Tensors, mean_over_samples, sample_gradients, trainable
+from strategies.gradients import Data, Tensors, mean_over_samples, power_sums, trainable
 from strategies.springs import SpringPlugin
 
 Fisher = Literal["exact", "empirical", "batch"]
@@ -126,11 +126,7 @@ def _log_p(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 
 def _empirical_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tensors:
-    sums: Tensors = {name: torch.zeros_like(parameter) for name, parameter in trainable(model).items()}
-    for gradients, _ in sample_gradients(model, _log_p, x, y):
-        for name, value in gradients.items():
-            sums[name] += value.square().sum(dim=0)
-    return sums
+    return power_sums(model, _log_p, x, y, 2)
 
 
 def _exact_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tensors:
@@ -138,10 +134,13 @@ def _exact_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tensors:
     with torch.no_grad():
         classes = model(x[:1]).shape[1]
     for label in range(classes):
-        for gradients, logits in sample_gradients(model, _log_p, x, torch.full_like(y, label)):
-            p = logits.softmax(dim=1)[:, label]
-            for name, value in gradients.items():
-                sums[name] += torch.tensordot(p, value.square(), dims=1)
+
+        def probability(logits: torch.Tensor, label: int = label) -> torch.Tensor:
+            return logits.softmax(dim=1)[:, label]
+
+        of_label = power_sums(model, _log_p, x, torch.full_like(y, label), 2, probability)
+        for name, value in of_label.items():
+            sums[name] += value
     return sums
 
 

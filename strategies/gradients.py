@@ -101,3 +101,77 @@ def sample_gradients(
     chunk = max(1, _CHUNK_BYTES // max(1, size))
     for some_x, some_y in zip(x.split(chunk), y.split(chunk), strict=True):
         yield gradients(parameters, some_x, some_y)
+
+
+def power_sums(
+    model: nn.Module,
+    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    power: int,
+    weight: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> Tensors:
+    """Sum over the samples of a batch of |each sample's own gradient|^power, one tensor a trainable parameter.
+
+    Where all that trains are linear layers that see one vector a sample, as in an MLP, a sample's gradient is the outer
+    product d a' of that of the layer's output and its input, so that the sum is one matrix product, |d|^p' |a|^p, and
+    one backward pass serves the whole batch; otherwise gradients are made sample by sample.
+
+    Parameters
+    ----------
+    model : in evaluation mode, so that no sample's logits depend on another's. objective : as in `sample_gradients`.
+    weight : logits (batch, classes) -> what each sample counts (batch,); None: 1.
+    """
+    sums = _linear_power_sums(model, objective, x, y, power, weight)
+    if sums is not None:
+        return sums
+    sums = {name: torch.zeros_like(parameter) for name, parameter in trainable(model).items()}
+    for gradients, logits in sample_gradients(model, objective, x, y):
+        share = torch.ones_like(logits[:, 0]) if weight is None else weight(logits)
+        for name, value in gradients.items():
+            sums[name] += torch.tensordot(share, value.abs() ** power, dims=1)
+    return sums
+
+
+def _linear_power_sums(
+    model: nn.Module,
+    objective: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    power: int,
+    weight: Callable[[torch.Tensor], torch.Tensor] | None,
+) -> Tensors | None:
+    names = list(trainable(model))
+    layers = {owner: model.get_submodule(owner) for owner in dict.fromkeys(name.rpartition(".")[0] for name in names)}
+    shared = len(list(model.named_parameters(remove_duplicate=False))) != len(list(model.named_parameters()))
+    if shared or not all(isinstance(layer, nn.Linear) for layer in layers.values()):
+        return None
+    seen: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {owner: [] for owner in layers}
+
+    def record(owner: str) -> Callable[..., torch.Tensor]:
+        def hook(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+            # copies, as a layer that works in place may follow
+            seen[owner].append((inputs[0].detach().clone(), output))
+            return output.clone()
+
+        return hook
+
+    hooks = [layer.register_forward_hook(record(owner)) for owner, layer in layers.items()]
+    try:
+        with torch.enable_grad():
+            logits = model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if any(len(calls) != 1 or calls[0][1].ndim != 2 for calls in seen.values()):
+        return None
+    outputs = [calls[0][1] for calls in seen.values()]
+    values = vmap(objective)(logits, y)
+    found = torch.autograd.grad(values.sum(), outputs, allow_unused=True, materialize_grads=True)
+    share = torch.ones_like(values.detach()) if weight is None else weight(logits.detach())
+    sums = {}
+    for (owner, calls), delta in zip(seen.items(), found, strict=True):
+        size = delta.abs() ** power * share[:, None]
+        of_layer = {"weight": size.T @ calls[0][0].abs() ** power, "bias": size.sum(dim=0)}
+        sums.update({name: of_layer[name.rpartition(".")[2]] for name in names if name.rpartition(".")[0] == owner})
+    return {name: sums[name] for name in names}

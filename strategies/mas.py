@@ -10,7 +10,7 @@ from torch import nn
 
 from strategies.base import Context, Strategy
 from strategies.data import batches
-from strategies.gradients import Data, Tensors, mean_over_samples, sample_gradients, trainable
+from strategies.gradients import Data, Tensors, mean_over_samples, power_sums
 from strategies.springs import SpringPlugin, weights_now
 
 
@@ -62,11 +62,7 @@ def _of_last_layer(inputs: torch.Tensor, logits: torch.Tensor, y: torch.Tensor) 
 
 
 def _of_model(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tensors:
-    sums: Tensors = {name: torch.zeros_like(parameter) for name, parameter in trainable(model).items()}
-    for gradients, _ in sample_gradients(model, lambda logits, label: logits.square().sum(), x, y):
-        for name, value in gradients.items():
-            sums[name] += value.abs().sum(dim=0)
-    return sums
+    return power_sums(model, lambda logits, label: logits.square().sum(), x, y, 1)
 
 
 class MAS(Strategy, name="mas"):

@@ -61,13 +61,13 @@ def test_exact_fisher_of_a_linear_head_is_the_closed_form(seed, batch, samples, 
 
 
 @pytest.mark.parametrize("kind", ["exact", "empirical"])
-@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize("frozen", [[], [0, 1], [1]], ids=["all", "last layer", "linear layers"])
 @pytest.mark.parametrize("chunk_bytes", [1, 2**20])
-def test_fisher_equals_a_loop_over_samples(kind, last_only, chunk_bytes, monkeypatch):
+def test_fisher_equals_a_loop_over_samples(kind, frozen, chunk_bytes, monkeypatch):
     monkeypatch.setattr(gradients, "_CHUNK_BYTES", chunk_bytes)
     model = make_model().eval()
-    if last_only:
-        model[:2].requires_grad_(False)
+    for index in frozen:
+        model[index].requires_grad_(False)
     x, y = torch.randn(11, 6), torch.randint(3, (11,))
     expected = loop_fisher(model, x, y, kind)
     for batch in (1, 4, 11):
@@ -75,6 +75,47 @@ def test_fisher_equals_a_loop_over_samples(kind, last_only, chunk_bytes, monkeyp
         assert found.keys() == expected.keys()
         for name in found:
             assert torch.allclose(found[name], expected[name], rtol=1e-4, atol=1e-7), name
+
+
+class Twice(nn.Module):
+    """A linear layer that is passed through twice, or over a sequence."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.way = way
+        self.layer, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        if self.way == "twice":
+            return self.last(self.layer(self.layer(x).tanh()))
+        return self.last(self.layer(torch.stack([x, -x], dim=1)).relu().sum(dim=1))
+
+
+def tied():
+    model = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6), nn.Linear(6, 3))
+    model[2].weight = model[0].weight
+    return model
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 3)),
+        lambda: nn.Sequential(nn.Linear(6, 8, bias=False), nn.BatchNorm1d(8, affine=False), nn.Linear(8, 3)),
+        lambda: Twice("twice"),
+        lambda: Twice("sequence"),
+        tied,
+    ],
+    ids=["in place", "no bias", "twice", "sequence", "tied"],
+)
+def test_fisher_of_linear_layers_however_they_are_used_equals_a_loop(make):
+    torch.manual_seed(0)
+    model, x, y = make().eval(), torch.randn(9, 6), torch.randint(3, (9,))
+    expected = loop_fisher(model, x, y, "exact")
+    found = fisher_diagonal(model, data_of(x, y, 4), "exact")
+    assert found.keys() == expected.keys()
+    for name in found:
+        assert torch.allclose(found[name], expected[name], rtol=1e-4, atol=1e-7), name
 
 
 def test_fisher_moves_no_statistics_and_restores_each_mode():

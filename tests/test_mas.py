@@ -45,13 +45,13 @@ def test_importance_of_a_linear_head_is_the_closed_form(seed, batch, count, scal
         assert torch.allclose(found[f"{name}bias"], 2 * f.abs().mean(0), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("last_only", [False, True])
+@pytest.mark.parametrize("frozen", [[], [0, 1], [1]], ids=["all", "last layer", "linear layers"])
 @pytest.mark.parametrize("chunk_bytes", [1, 2**20])
-def test_importance_equals_a_loop_over_samples(last_only, chunk_bytes, monkeypatch):
+def test_importance_equals_a_loop_over_samples(frozen, chunk_bytes, monkeypatch):
     monkeypatch.setattr(gradients, "_CHUNK_BYTES", chunk_bytes)
     model = mlp(norm=True).eval()
-    if last_only:
-        model[:2].requires_grad_(False)
+    for index in frozen:
+        model[index].requires_grad_(False)
     x, y = samples(1, 11)
     expected = loop_sensitivity(model, x)
     for batch in (1, 4, 11):

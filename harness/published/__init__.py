@@ -19,6 +19,7 @@ WORST = "worst_seen"  # the lowest cell with i ≥ j; a published matrix has one
 MEASURES = (*METRICS, WORST)
 
 Text = Annotated[str, Field(min_length=8)]  # of a source or a caption: "?" and "n/a" are none
+Value = FiniteFloat | tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]
 How = Literal["read in the source", "measured off a figure", "derived"]
 
 
@@ -32,13 +33,20 @@ class Number:
 
 
 class Part(Settings):
-    """One stream the paper trained on: the protocol, and how many experiences and classes it had."""
+    """One stream the paper trained on: the protocol, and how many experiences and classes it had.
+
+    `benchmark` reads it here, and `data` is the data set as a manifest names it, where that is not OpenLORIS-Object.
+    `absent` says why the part is not run here: its published numbers are shown alone.
+    """
 
     title: str
-    protocol: Literal["sequence", "factor", "challenge"]
+    benchmark: str = "openloris"
+    data: str = ""
+    protocol: Literal["sequence", "factor", "challenge", "domain", "class", "task"]
     factor: str | None = None
     experiences: PositiveInt
     classes: PositiveInt
+    absent: str = ""
 
     def assignments(self) -> list[str]:
         """The suite's settings that make this stream, as `--set` would."""
@@ -68,13 +76,13 @@ class Origin(Settings):
 
 
 class PublishedTable(Origin):
-    """Rows of metrics by method; null where the method is named and its value was not published."""
+    """Rows of metrics by method: a value, [value, standard deviation], or null where the value was not published."""
 
-    rows: dict[str, dict[str, FiniteFloat | None]] = Field(min_length=1)
+    rows: dict[str, dict[str, Value | None]] = Field(min_length=1)
 
     @field_validator("rows")
     @classmethod
-    def _known_metrics(cls, value: dict[str, dict[str, float | None]]) -> dict[str, dict[str, float | None]]:
+    def _known_metrics(cls, value: dict[str, dict[str, Value | None]]) -> dict[str, dict[str, Value | None]]:
         for row in value.values():
             for metric in row:
                 if metric not in MEASURES:
@@ -83,7 +91,9 @@ class PublishedTable(Origin):
 
     def get(self, method: str, metric: str) -> Number | None:
         value = self.rows.get(method, {}).get(metric)
-        return None if value is None else self.number(value)
+        if value is None:
+            return None
+        return self.number(*value) if isinstance(value, tuple) else self.number(value)
 
     @property
     def metrics(self) -> list[str]:
@@ -120,11 +130,13 @@ class Published(Settings):
     """What one paper published, and which shipped suite and strategies stand for its methods here.
 
     `methods`: name as printed -> label in the suite, None where the method is not implemented here. `order_by`: the
-    metric that methods are ranked by. `differences`: how our setup differs from the authors'.
+    metric that methods are ranked by. `differences`: how our setup differs from the authors'. `checks`: whether the
+    checks of `harness.verification`, which hold on any data, go with them.
     """
 
     title: Text
     suite: str
+    checks: bool = False
     differences: Text
     parts: dict[str, Part] = Field(min_length=1)
     methods: dict[str, str | None] = Field(min_length=1)
@@ -147,6 +159,10 @@ class Published(Settings):
         """All tables and matrices by their dotted names."""
         yield from ((f"tables.{name}", table) for name, table in self.tables.items())
         yield from ((f"matrices.{name}", matrix) for name, matrix in self.matrices.items())
+
+    def runnable(self) -> list[str]:
+        """The parts that are run here."""
+        return [name for name, part in self.parts.items() if not part.absent]
 
     def unimplemented(self) -> list[str]:
         return [method for method, label in self.methods.items() if label is None]

@@ -16,11 +16,15 @@ from harness.report.frame import Matrix, Stored
 REPRODUCED = "reproduced"
 DIFFERS = "differs"
 ELSEWHERE = "not run on OpenLORIS"
+OTHER = "other data"
 UNKNOWN = "published value unknown"
 INCOMPARABLE = "not comparable"
 ABSENT = "not implemented"
 MISSING = "not measured"
-MARKS = {REPRODUCED: "r", DIFFERS: "d", ELSEWHERE: "s", UNKNOWN: "u", INCOMPARABLE: "c", ABSENT: "n", MISSING: "m"}
+MARKS = {
+    REPRODUCED: "r", DIFFERS: "d", ELSEWHERE: "s", OTHER: "o", UNKNOWN: "u", INCOMPARABLE: "c", ABSENT: "n",
+    MISSING: "m",
+}  # fmt: skip
 """Each status with the letter that stands for it in a table."""
 
 RULE = (
@@ -42,15 +46,25 @@ class Measured:
 
 @dataclass(frozen=True)
 class Ground:
-    """What measured numbers were made on, and (`faults`) why that is not what the paper used."""
+    """What measured numbers were made on, and (`faults`) why that is not what the paper used.
+
+    `wanted` names the paper's data where these are others, and the paper is not of OpenLORIS-Object.
+    """
 
     data: str
     synthetic: bool
     faults: list[str]
+    wanted: str = ""
 
     @property
     def head(self) -> str:
         """What a table's caption must say of it; empty on the paper's own stream."""
+        if self.wanted:
+            kind = "synthetic, " if self.synthetic else ""
+            return (
+                f"Other data ({kind}{self.data}), not {self.wanted}: no value can be compared, only the order of the "
+                "methods"
+            )
         if self.synthetic:
             return (
                 f"Synthetic data ({self.data}), not OpenLORIS: no value can be compared, only the order of the methods"
@@ -121,6 +135,8 @@ def _status(published: Number | None, measured: Measured, ground: Ground, implem
         return ABSENT
     if published is None:
         return UNKNOWN
+    if ground.wanted:
+        return OTHER
     if ground.synthetic:
         return ELSEWHERE
     if ground.faults:
@@ -137,7 +153,10 @@ def ground_of(stored: Stored, part: Part) -> Ground:
     Only what the files say counts: data that do not say they are real are taken as synthetic.
     """
     name = str(stored.data.get("name") or "unnamed data")
-    if stored.data.get("synthetic") is not False:
+    synthetic = stored.data.get("synthetic") is not False
+    if part.data and (synthetic or name != part.data):
+        return Ground(name, synthetic, [], part.data)
+    if synthetic:
         return Ground(name, True, [])
     return Ground(name, False, list(_faults(stored, part)))
 
@@ -145,8 +164,8 @@ def ground_of(stored: Stored, part: Part) -> Ground:
 def _faults(stored: Stored, part: Part) -> Iterable[str]:
     benchmark = stored.suite.get("benchmark") or {}
     classes, tasks = len(stored.data.get("classes") or []), len(stored.names)
-    if benchmark.get("name") != "openloris":
-        yield f"the benchmark is {benchmark.get('name')}, not openloris"
+    if benchmark.get("name") != part.benchmark:
+        yield f"the benchmark is {benchmark.get('name')}, not {part.benchmark}"
     protocol, factor = benchmark.get("protocol"), benchmark.get("factor")
     if (protocol, factor) != (part.protocol, part.factor):
         yield f"protocol {factor or protocol}, not {part.factor or part.protocol}"

@@ -40,32 +40,36 @@ SPREAD = "Measured: mean ± sample standard deviation over seeds, in per cent (d
 
 
 def build(published: Published, found: Mapping[str, Stored]) -> list[Table]:
-    """All tables of the parts that have results: `found` maps a part's name to its output folder as read."""
+    """All tables of the parts that have results, and those of parts that are not run here, with no measured number.
+
+    `found` maps a part's name to its output folder as read.
+    """
     tables = [
-        _of_methods(name, published, table, found[table.part])
+        _of_methods(name, published, table, found.get(table.part))
         for name, table in published.tables.items()
-        if table.part in found
+        if table.part in found or published.parts[table.part].absent
     ]
     tables += [
         _of_cells(name, published, matrix, found[matrix.part])
         for name, matrix in published.matrices.items()
         if matrix.part in found
     ]
-    return [*tables, order(published, found)]
+    return [*tables, order(published, found)] if found else tables
 
 
-def _of_methods(name: str, published: Published, table: PublishedTable, stored: Stored) -> Table:
+def _of_methods(name: str, published: Published, table: PublishedTable, stored: Stored | None) -> Table:
     """A row a method with marks for the status of each metric, or a row a claim where metrics are one or many."""
-    ground = ground_of(stored, published.parts[table.part])
+    part = published.parts[table.part]
+    ground = ground_of(stored, part) if stored else Ground("", False, [part.absent])
     claims: dict[str, dict[str, Claim]] = {}
     for method in table.rows:
         label = published.methods[method]
         claims[method] = {
             metric: claim(
                 table.get(method, metric),
-                over_seeds(by_seed(stored, label, metric).values()),
+                over_seeds(by_seed(stored, label, metric).values() if stored else []),
                 ground,
-                label is not None,
+                label is not None and stored is not None,
             )
             for metric in table.metrics
         }
@@ -244,7 +248,7 @@ def _caption(caption: str, ground: Ground) -> str:
 
 
 def _data(ground: Ground) -> str:
-    return f"{ground.data} (synthetic, not OpenLORIS)" if ground.synthetic else ground.data
+    return f"{ground.data} (synthetic, not {ground.wanted or 'OpenLORIS'})" if ground.synthetic else ground.data
 
 
 def _notes(
@@ -254,8 +258,7 @@ def _notes(
     why = f" ({origin.uncertainty_note})" if origin.uncertainty_note else ""
     off = f"± {origin.uncertainty * origin.scale:g} points{why}"
     notes = [Note(f"Published: {origin.source}; {origin.how}, {off}."), Note(SPREAD)]
-    compared = not ground.synthetic and not ground.faults
-    if compared:
+    if not (ground.synthetic or ground.faults or ground.wanted):
         notes.append(Note(RULE))
     return [*notes, *(_marks(claims) if marked else [])]
 

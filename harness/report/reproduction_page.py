@@ -1,4 +1,4 @@
-"""The files of a reproduction, made from its suites' output folders alone: tables, a page, text for a terminal."""
+"""The files of a reproduction, made from its output folder alone: tables, a page, text for a terminal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from harness.files import write_text
 from harness.published import Published
 from harness.report import render
+from harness.report.checks import checks_table
 from harness.report.claims import changes, ground_of
 from harness.report.frame import Stored, read
 from harness.report.reproduction import build
@@ -16,17 +17,21 @@ from harness.report.summary import count_states
 from harness.report.tables import Cell, Table
 
 SETTINGS = ("backbone", "head", "training", "evaluation", "strategies")
+CHECKS = "checks.json"
 SHOWN = 8  # changed settings on the page; the rest are counted
 
 
 def write(published: Published, suite: Mapping[str, Any], out: Path) -> list[Table]:
     """Write OUT/tables/*.{md,tex,csv} and OUT/index.html from the folders of the parts that have results.
 
-    `suite`: the shipped suite resolved, to name settings that a run had otherwise. Returns the tables. Raises
-    InputError for a damaged folder, as `frame.read` does.
+    `suite`: the shipped suite resolved, to name settings that a run had otherwise. OUT/checks.json, where the paper has
+    checks and they were run, makes one more table. Returns the tables. Raises InputError for a damaged folder, as
+    `frame.read` does.
     """
     found = {part: read(out / part) for part in published.parts if (out / part / "results.csv").is_file()}
     tables = build(published, found)
+    if published.checks and (out / CHECKS).is_file():
+        tables.append(checks_table(out / CHECKS))
     render.write_tables(tables, out / "tables")
     write_text(out / "index.html", _html(published, suite, found, tables))
     return tables
@@ -40,7 +45,9 @@ def _html(published: Published, suite: Mapping[str, Any], found: Mapping[str, St
         changed = [*changed[:SHOWN], f"and {len(changed) - SHOWN} more, see each part's suite.yaml"]
     parts = []
     for name, part in published.parts.items():
-        state = f"runs: {count_states(found[name].runs['status'])}" if name in found else "not run"
+        state = f"not run here: {part.absent}" if part.absent else "not run"
+        if name in found:
+            state = f"runs: {count_states(found[name].runs['status'])}"
         link = f"{name}/report/index.html" if name in found else ""
         parts.append({"title": part.title, "state": state, "link": link})
     return render.template("reproduction.html").render(

@@ -1,0 +1,50 @@
+"""Whether the strategies compute what their papers say: checks against closed forms and independent implementations.
+
+They hold on any data, so they run on generated ones, in seconds, through the harness's engine and registry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    Attributes
+    ----------
+    name : what is checked, one line. compared : what its figure is, one line.
+    figure : must be finite and at most `tolerance`.
+    control : the same figure where what is checked is left out (naive in place of EWC, say): it must be above the
+        tolerance, as the check could not fail otherwise. NaN where there is no such thing.
+    """
+
+    name: str
+    compared: str
+    figure: float
+    tolerance: float
+    control: float = math.nan
+
+    @property
+    def passed(self) -> bool:
+        return self.figure <= self.tolerance and not self.control <= self.tolerance
+
+
+def run_checks(checks: Sequence[Callable[[], list[Check]]]) -> list[Check]:
+    """What these checks found; one that raises an exception has failed, and says which, without a figure."""
+    import torch
+
+    found: list[Check] = []
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # these models gain nothing by more, and lose much where cores are shared
+    for check in checks:
+        try:
+            found += check()
+        except Exception as error:
+            reason = f"raised {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            found.append(Check(check.__name__.replace("_", " "), reason, math.nan, 0.0))
+    torch.set_num_threads(before)
+    return found
