@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from strategies.dnn_router import GaussianRouter, Shrinkage
+from strategies.dnn_router import GaussianRouter, Shrinkage, logsumexp
 
 DIRECTIONS = 128
 
@@ -31,23 +31,21 @@ class OpenRouter(GaussianRouter):
     where P_agreement is `joint` of `GaussianRouter` with the Gaussians of y, and P_new the posterior under N(m_k, C)
     of all features, both at temperature T.
 
-    The linear layer of `weight` and `bias` gives `scores`: y (R,), then the class scores of a new domain (K,).
+    The linear layer of `weight` and `bias` gives `scores`: y (R,), then the class scores of a new domain over T (K,).
     Further buffers, worked out as those are: `table` (D * K + K, R) and `table_bias` (D * K + K,), from y to the
-    log-densities of the pairs and of the classes in a new domain, up to what `curvature` (R,) and `level` () add to
-    the difference.
+    log-densities of the pairs and of the classes in a new domain, up to what `curvature` (R,) adds to the difference.
+    For one image the number of operations is what counts, so constants are worked into the layers where they can be.
     """
 
     table: torch.Tensor
     table_bias: torch.Tensor
     curvature: torch.Tensor
-    level: torch.Tensor
 
     def __init__(self, shrinkage: Shrinkage = "oas", temperature: float = 20.0) -> None:
         super().__init__(shrinkage, temperature)
         self.register_buffer("table", torch.zeros(0, 0), persistent=False)
         self.register_buffer("table_bias", torch.zeros(0), persistent=False)
         self.register_buffer("curvature", torch.zeros(0), persistent=False)
-        self.register_buffer("level", torch.zeros(()), persistent=False)
 
     @torch.no_grad()
     def solve(self) -> None:
@@ -73,19 +71,19 @@ class OpenRouter(GaussianRouter):
         seen, unseen = pairs @ axes, (classes @ axes) / spread
 
         rows = torch.linalg.cholesky(new)
-        class_rows = torch.cholesky_solve(classes.T, rows).T
+        class_rows = torch.cholesky_solve(classes.T, rows).T / self.temperature
         class_prior = (of_class / of_class.sum()).log()
         pair_prior = (counts / counts.sum(dim=1, keepdim=True) / self.domains).log().flatten()
-        self.weight = torch.cat([axes.T, class_rows]).float()
-        new_bias = class_prior - 0.5 * (class_rows * classes).sum(dim=1)
-        shift = torch.cat([torch.zeros_like(spread), new_bias]) - torch.cat([axes.T, class_rows]) @ centre
-        self.bias = shift.float()
+        new_bias = class_prior / self.temperature - 0.5 * (class_rows * classes).sum(dim=1)
+        weight = torch.cat([axes.T, class_rows])
+        self.weight = weight.float()
+        self.bias = (torch.cat([torch.zeros_like(spread), new_bias]) - weight @ centre).float()
         self.table = torch.cat([seen, unseen]).float()
         seen_bias = pair_prior - 0.5 * seen.square().sum(dim=1)
-        unseen_bias = class_prior - 0.5 * (unseen.square() * spread).sum(dim=1)
+        # log |diag(g)| / 2 is common to the classes in a new domain
+        unseen_bias = class_prior - 0.5 * (unseen.square() * spread).sum(dim=1) - 0.5 * spread.log().sum()
         self.table_bias = torch.cat([seen_bias, unseen_bias]).float()
         self.curvature = (-0.5 * (1 - 1 / spread)).float()
-        self.level = (0.5 * spread.log().sum()).float()
 
     def _rank(self, width: int, pairs: int) -> int:
         return max(1, min(DIRECTIONS, width, pairs - 1))
@@ -104,16 +102,14 @@ class OpenRouter(GaussianRouter):
 
         Returns
         -------
-        Log-densities of the pairs (d, k) up to a term common to all, (batch, D * K); class scores in a new domain,
-        (batch, K); the gate, (batch,), above 0 where a domain that was seen is likelier.
+        Log-densities of the pairs (d, k) up to a term common to all, (batch, D * K); class scores in a new domain
+        over T, (batch, K); the gate, (batch,), above 0 where a domain that was seen is likelier.
         """
-        rank = len(self.curvature)
-        y = scores[:, :rank]
+        y, new = scores.split([len(self.curvature), self.means.shape[1]], dim=1)
         densities = F.linear(y, self.table, self.table_bias)
-        pairs = self.domains * self.means.shape[1]
-        seen, unseen = densities[:, :pairs], densities[:, pairs:]
-        gate = seen.logsumexp(dim=1) - unseen.logsumexp(dim=1) + y.square() @ self.curvature + self.level
-        return seen, scores[:, rank:], gate
+        seen, unseen = densities.split([self.domains * self.means.shape[1], self.means.shape[1]], dim=1)
+        gate = torch.addmv(logsumexp(seen) - logsumexp(unseen), y.square(), self.curvature)
+        return seen, new, gate
 
     def domain_weights(self, scores: torch.Tensor) -> torch.Tensor:
         return super().domain_weights(self.read(scores)[0])
@@ -125,8 +121,8 @@ class OpenRouter(GaussianRouter):
     def joint(self, scores: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
         """Log of P(k | x) as above: scores (batch, R + K), heads' log-probabilities (batch, heads, K) -> (batch, K)."""
         seen, new, gate = self.read(scores)
-        gate = (gate / self.temperature)[:, None]
-        return torch.logaddexp(
-            F.logsigmoid(gate) + super().joint(seen, log_p),
-            F.logsigmoid(-gate) + (new / self.temperature).log_softmax(dim=1),
-        )
+        known = (gate / self.temperature).sigmoid()[:, None]
+        pairs = self.pairs(seen, log_p)
+        agreement = pairs.flatten(1).softmax(dim=1).view_as(pairs).sum(dim=1)
+        p = torch.lerp(new.softmax(dim=1), agreement, known)
+        return p.clamp_min(torch.finfo(p.dtype).tiny).log()

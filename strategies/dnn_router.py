@@ -51,6 +51,7 @@ class GaussianRouter(nn.Module):
         super().__init__()
         self.shrinkage = shrinkage
         self.temperature = temperature
+        self._one_to_one = False  # whether domain d is head d's
         self.register_buffer("counts", torch.zeros(0, 0, dtype=torch.int64))
         self.register_buffer("means", torch.zeros(0, 0, 0))
         self.register_buffer("scatter", torch.zeros(0))
@@ -110,7 +111,7 @@ class GaussianRouter(nn.Module):
             self.domain_head = torch.cat([self.domain_head.to(counts.device), owner])
         lower = scatter[torch.tril(torch.ones_like(scatter, dtype=torch.bool))]
         self.scatter = (self.scatter.double() + lower).float() if owners else lower.float()
-        self.solve()
+        self._solve_again()
 
     @torch.no_grad()
     def covariance(self) -> torch.Tensor:
@@ -169,9 +170,7 @@ class GaussianRouter(nn.Module):
     def domain_weights(self, scores: torch.Tensor) -> torch.Tensor:
         """The posterior of each domain: scores (batch, D * K) -> (batch, D), rows sum to 1."""
         by_domain = scores.view(scores.shape[0], self.domains, -1)
-        # max(s) - max(log softmax(s)) is logsumexp(s) in half as many operations, whose number is what counts
-        # for one image. Every domain has a class that scores, so no maximum is infinite.
-        evidence = by_domain.amax(dim=2) - by_domain.log_softmax(dim=2).amax(dim=2)
+        evidence = logsumexp(by_domain)
         return (evidence / self.temperature).softmax(dim=1)
 
     def owners(self, heads: int) -> torch.Tensor:
@@ -193,8 +192,14 @@ class GaussianRouter(nn.Module):
         -------
         (batch, K).
         """
-        gaussian = scores.view(scores.shape[0], self.domains, -1) / self.temperature
-        return (gaussian + log_p.index_select(1, self.domain_head)).logsumexp(dim=1).log_softmax(dim=1)
+        return self.pairs(scores, log_p).logsumexp(dim=1).log_softmax(dim=1)
+
+    def pairs(self, scores: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
+        """The logarithms of the terms of the sum of `joint`, (batch, D, K)."""
+        if not (self._one_to_one and log_p.shape[1] == self.domains):
+            log_p = log_p.index_select(1, self.domain_head)
+        gaussian = scores.view(scores.shape[0], self.domains, -1)
+        return torch.add(log_p, gaussian, alpha=1 / self.temperature)
 
     def statistics_bytes(self) -> int:
         """Bytes of the statistics kept."""
@@ -211,7 +216,19 @@ class GaussianRouter(nn.Module):
                 setattr(self, name, own.new_zeros(stored.shape))
         super()._load_from_state_dict(state_dict, prefix, *args)
         if self.domains:
-            self.solve()
+            self._solve_again()
+
+    def _solve_again(self) -> None:
+        self._one_to_one = self.domain_head.tolist() == list(range(self.domains))
+        self.solve()
+
+
+def logsumexp(x: torch.Tensor) -> torch.Tensor:
+    """Over the last dimension, where at least one value is finite, in fewer operations than torch's own.
+
+    max(x) - max(log softmax(x)); for one image the number of operations is what counts.
+    """
+    return x.amax(dim=-1) - x.log_softmax(dim=-1).amax(dim=-1)
 
 
 def oas_share(mean_square: float, level: float, samples: int, width: int) -> float:
