@@ -87,4 +87,5 @@ def test_bench_dnn_measures_both(cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_dnn, "adapting", lambda _: ["adapted"])
     answer = cli("bench", "dnn")
     assert answer.code == 0, answer.err
-    assert answer.out.splitlines()[1:] == [f"dnn: {part}" for part in ("128 at 1", "128 at 32", "224 at 1", "adapted")]
+    parts = ("128 at 1", "128 at 32", "224 at 1", "224 at 32", "adapted")
+    assert answer.out.splitlines()[1:] == [f"dnn: {part}" for part in parts]
