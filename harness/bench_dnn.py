@@ -20,6 +20,7 @@ from harness.config import TrainingConfig
 from harness.engine import Engine, make_optimizer
 from harness.latency import alternate
 from harness.models import Backbone, Classifier, make_backbone
+from harness.threads import one_thread
 from strategies.dnn import DNNPlugin
 from strategies.dnn_network import Answer, DynamicNetwork
 
@@ -66,13 +67,11 @@ def answering(backbone: Backbone, size: int, batch: int, calls: int, rounds: int
 
     Calls alternate; each round gives the ratio of the two medians, and the median of the rounds is told.
     """
-    before = torch.get_num_threads()
     backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     one = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES)).eval()
     images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
     x = features.to_tensor(images.numpy(), CPU)
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for answer in ANSWERS:
             network = grown(backbone, backbone.feature_dim, answer=answer)
             ratios, bare = [], []
@@ -91,8 +90,6 @@ def answering(backbone: Backbone, size: int, batch: int, calls: int, rounds: int
                 f"{HEADS} heads of {CLASSES} classes, as many domains, answer {answer}, {size} pixels, batch {batch}: "
                 f"{_told(ratios)} x one head ({statistics.median(bare):.1f} ms)"
             )
-    finally:
-        torch.set_num_threads(before)
 
 
 def _answer(model: nn.Module, x: torch.Tensor, call: int) -> torch.Tensor:
@@ -117,11 +114,8 @@ def adapting(
 
     def adapt(strategy: Engine, experience: Any) -> None:
         strategy.store.x[:images] = torch.from_numpy(forward())
-        torch.set_num_threads(1)
-        try:
+        with one_thread():
             strategy.train(experience, reset_optimizer_state=True)
-        finally:
-            torch.set_num_threads(threads)
 
     threads = torch.get_num_threads()
     next(features.extract(backbone, iter([pixels[: features.BATCH]]), CPU))

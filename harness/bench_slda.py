@@ -17,6 +17,7 @@ from benchmarks.stream import Store
 from harness.bench import one_experience
 from harness.engine import Engine, make_optimizer
 from harness.models import Classifier
+from harness.threads import one_thread
 from harness.training import TrainingConfig
 from strategies.closed_form import ClosedFormPlugin
 from strategies.slda import StreamingLDA
@@ -32,13 +33,11 @@ def measure(samples: int = 10_000, subset: int = 200, rounds: int = 5) -> Iterat
     are, so that a subset tells it; its inverse, once a minibatch, which only serves to predict while it trains, is left
     out of the second figure. Raises RuntimeError if the two classifiers differ.
     """
-    threads = torch.get_num_threads()
     store = _store(samples)
     experience, few = one_experience(store, samples), one_experience(_head_of(store, subset), subset)
     _compare(store, subset)
     whole, updates = [], []
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         for number in range(-1, rounds):
             ours = _seconds(lambda: _ours(store).train(experience)) / samples
             theirs = _seconds(lambda: _theirs().train(few)) / subset
@@ -46,8 +45,6 @@ def measure(samples: int = 10_000, subset: int = 200, rounds: int = 5) -> Iterat
             if number >= 0:
                 whole.append((theirs / ours, ours, theirs))
                 updates.append(loop / ours)
-    finally:
-        torch.set_num_threads(threads)
     ratio, ours, theirs = (statistics.median(values) for values in zip(*whole, strict=True))
     yield (
         f"{samples:,} features of {WIDTH}, {CLASSES} classes: {ours * samples:.2f} s, {1e3 * ours:.3f} ms a sample; "

@@ -53,17 +53,17 @@ class OpenRouter(GaussianRouter):
         counts, means = self.counts.double(), self.means.double()
         width = means.shape[-1]
         of_class = counts.sum(dim=0)
-        classes = (means * counts[:, :, None]).sum(dim=0) / of_class.clamp(min=1)[:, None]
         present = self.counts.flatten() > 0
         centre = means.reshape(-1, width)[present].mean(dim=0)
         pairs = means.reshape(-1, width) - centre
         pairs[~present] = 0
-        classes = torch.where(of_class[:, None] > 0, classes - centre, 0.0)
+        classes = torch.where(of_class[:, None] > 0, self.class_means() - centre, 0.0)
         within = torch.linalg.cholesky(self.covariance())
         new = self.new_covariance()
 
+        rank = max(1, min(DIRECTIONS, width, int(present.sum()) - 1))
         white = torch.linalg.solve_triangular(within, pairs.T, upper=False)  # (F, D * K)
-        directions = torch.linalg.svd(white, full_matrices=False)[0][:, : self._rank(width, int(present.sum()))]
+        directions = torch.linalg.svd(white, full_matrices=False)[0][:, :rank]
         axes = torch.linalg.solve_triangular(within.T, directions, upper=True)  # (F, R): y = axes' (x - centre)
         spread, turn = torch.linalg.eigh(axes.T @ new @ axes)
         axes = axes @ turn
@@ -85,15 +85,16 @@ class OpenRouter(GaussianRouter):
         self.table_bias = torch.cat([seen_bias, unseen_bias]).float()
         self.curvature = (-0.5 * (1 - 1 / spread)).float()
 
-    def _rank(self, width: int, pairs: int) -> int:
-        return max(1, min(DIRECTIONS, width, pairs - 1))
+    def class_means(self) -> torch.Tensor:
+        """The mean m_k of each class over all domains, float64 (K, F); 0 for a class without samples."""
+        counts = self.counts.double()
+        return (self.means.double() * counts[:, :, None]).sum(dim=0) / counts.sum(dim=0).clamp(min=1)[:, None]
 
     @torch.no_grad()
     def new_covariance(self) -> torch.Tensor:
         """The covariance C of a class over all domains after shrinkage, float64 (F, F), positive definite."""
         counts, means = self.counts.double(), self.means.double()
-        classes = (means * counts[:, :, None]).sum(dim=0) / counts.sum(dim=0).clamp(min=1)[:, None]
-        apart = ((means - classes) * counts[:, :, None].sqrt()).reshape(-1, means.shape[-1])
+        apart = ((means - self.class_means()) * counts[:, :, None].sqrt()).reshape(-1, means.shape[-1])
         total = self.pooled() + apart.T @ apart / counts.sum()
         return self.shrunk(total, int((self.counts > 0).sum()))
 

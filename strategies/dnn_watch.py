@@ -22,8 +22,7 @@ class AnswerPlugin(SupervisedPlugin):
     ----------
     tables : `answers`, one dict for each head with a share: after_experience (the last one trained),
         test_experience, head (-1: none, the images held to be of a new domain under the answer `open`), share (in
-        0..1; they sum to 1). A later evaluation of the same pair
-        of experiences replaces the earlier one.
+        0..1; they sum to 1). A later evaluation of the same pair of experiences replaces the earlier one.
     """
 
     def __init__(self) -> None:

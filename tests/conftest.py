@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,15 @@ def write_release(root: Path, objects: tuple[str, ...] = OBJECTS, per_split: int
                         pixels = np.clip(colour * shade + noise, 0, 255).astype(np.uint8)
                         Image.fromarray(pixels).save(folder / f"{frame:03d}.jpg", quality=90)
     return root
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread of the CPU during the test; a file of small tensors asks for it with `pytest.mark.usefixtures`."""
+    from harness.threads import one_thread
+
+    with one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,14 +18,7 @@ from torch.utils.data import TensorDataset
 from strategies.dgr import DGR, DGRPlugin
 from strategies.vae import VAE
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small only wait for further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @settings(max_examples=25, deadline=None)

@@ -12,14 +12,7 @@ from torch import nn
 
 from strategies.memory import Memory, chosen
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small only wait for further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def fill(memory, labels, sizes):

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from harness.registry import STRATEGIES
 
@@ -40,17 +39,13 @@ def test_on_frozen_features_what_they_keep_is_of_the_size_of_the_head(suite_file
     assert len({tuple(predictions(tmp_path / "out", "frozen")[i]) for i in range(9)}) == 1
 
 
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("mode", ["first", "always"])
 def test_with_a_backbone_that_trains(suite_file, cli, tmp_path: Path, mode: str) -> None:
     backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode}
     # an exact estimate of a whole network takes a while; test_run.py has it
     entries = {label: settings for label, settings in ENTRIES.items() if label not in ("ewc", "l2sp-initial")}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # batches of six small images gain nothing by more, and lose much where cores are shared
-    try:
-        answer = cli("run", suite_file(backbone=backbone, strategies=entries, **FAST), "--out", tmp_path / "out")
-    finally:
-        torch.set_num_threads(threads)
+    answer = cli("run", suite_file(backbone=backbone, strategies=entries, **FAST), "--out", tmp_path / "out")
     assert answer.code == 0, answer.err
     results = pd.read_csv(tmp_path / "out" / "results.csv").set_index("strategy")
     assert (results.status == "done").all()

@@ -28,13 +28,7 @@ KEPT = {"der++": 18, "gem": 6, "dgr": 0}  # after three of nine experiences
 NETWORK = {"name": "timm:test_resnet", "weights": "none", "image_size": 32}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small only wait for further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def run(suite_file: Callable, label: str, mode: str, cache: bool = True) -> tuple[Any, Any, list[Any], list[Any]]:

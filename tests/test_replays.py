@@ -31,13 +31,7 @@ SAMPLES, BATCH = 40, 16
 KEEPERS = ["replay", "der++", "agem", "gem", "gdumb", "latent-replay"]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tensors this small only wait for further threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_stream(experiences=3):

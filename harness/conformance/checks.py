@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 from harness.conformance.observe import Observation, difference, observe
-from harness.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy, one_thread
+from harness.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy
 from harness.conformance.trials import argument_faults, batch_faults, replay, resume_faults
+from harness.threads import one_thread
 
 Status = Literal["pass", "fail", "not applicable"]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -54,17 +52,6 @@ class Toy:
 
     def but(self, **changes: Any) -> Toy:
         return replace(self, **changes)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Nothing is gained by more on tensors this small, and sums then never depend on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Running:

@@ -35,16 +35,14 @@ class Check:
 
 def run_checks(checks: Sequence[Callable[[], list[Check]]]) -> list[Check]:
     """What these checks found; one that raises an exception has failed, and says which, without a figure."""
-    import torch
+    from harness.threads import one_thread
 
     found: list[Check] = []
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # these models gain nothing by more, and lose much where cores are shared
-    for check in checks:
-        try:
-            found += check()
-        except Exception as error:
-            reason = f"raised {type(error).__name__}: {str(error).partition(chr(10))[0]}"
-            found.append(Check(check.__name__.replace("_", " "), reason, math.nan, 0.0))
-    torch.set_num_threads(before)
+    with one_thread():
+        for check in checks:
+            try:
+                found += check()
+            except Exception as error:
+                reason = f"raised {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                found.append(Check(check.__name__.replace("_", " "), reason, math.nan, 0.0))
     return found
