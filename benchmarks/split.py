@@ -12,7 +12,7 @@ from pydantic import Field
 
 from benchmarks.fashion_mnist import DEBIAN
 from benchmarks.labelled import KINDS, Idx
-from benchmarks.manifest import COLUMNS, POSITION, Manifest
+from benchmarks.manifest import COLUMNS, POSITION, TASK, Manifest
 from benchmarks.subsets import Arranged, arrange, in_stream_order
 from harness.errors import InputError
 from harness.files import cache_root, cached_array, digest_of
@@ -29,12 +29,13 @@ class Split(Arranged, name="split"):
     `datasets/mnist` of the cache folder, and where it is not there Fashion-MNIST from Debian's package.
 
     `protocol: domain` has the labels 0, 1, ... within each task, so that all tasks have the same classes and a head has
-    `classes_per_task` outputs; `class` has the ten labels of the files. No task label is given in either. `validation`
-    images of each class, evenly spaced, are held out of training. `pad` puts a black border of so many pixels around
-    each image.
+    `classes_per_task` outputs; `class` has the ten labels of the files. No task label is given in either. `task` has
+    the labels of `domain` and a task label, for heads with an output layer for each task (`head.per_task`).
+    `validation` images of each class, evenly spaced, are held out of training. `pad` puts a black border of so many
+    pixels around each image.
     """
 
-    protocol: Literal["domain", "class"] = "domain"
+    protocol: Literal["domain", "class", "task"] = "domain"
     root: str | None = None
     classes_per_task: Literal[2, 5] = 2
     validation: int = Field(100, ge=1)
@@ -46,7 +47,7 @@ class Split(Arranged, name="split"):
             range(first, first + self.classes_per_task)
             for first in range(0, len(images.classes), self.classes_per_task)
         ]
-        within = self.protocol == "domain"
+        within = self.protocol != "class"
         names = list(images.classes)
         if within:
             names = [
@@ -68,9 +69,13 @@ class Split(Arranged, name="split"):
                 POSITION: np.arange(len(own)),
             }
         )
+        columns = [*COLUMNS, POSITION]
+        if self.protocol == "task":
+            table[TASK] = table.experience
+            columns.append(TASK)
         pixels = _pixels(images, self.pad)
         whole = Manifest(
-            in_stream_order(table)[[*COLUMNS, POSITION]], pixels.parent, images.name, False, names,
+            in_stream_order(table)[columns], pixels.parent, images.name, False, names,
             [" and ".join(images.classes[k] for k in task) for task in tasks], images.source,
             {"splits": f"{self.validation} training images of each class, evenly spaced, are validation images"},
             pixels=pixels,

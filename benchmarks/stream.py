@@ -39,15 +39,37 @@ class Store:
         be replaced (images by the features of a backbone that has just been frozen); all datasets follow.
     y : int64 labels of shape (images,).
     task : int64 task labels of shape (images,); zeros unless given.
+    labelled : whether inputs carry their task label, see `with_task`; `x` itself never does.
     views : augmented versions of training samples, or None. No dataset shows them; a loader that trains may.
     """
 
     views: Views | None = None
 
-    def __init__(self, x: torch.Tensor, y: torch.Tensor, task: torch.Tensor | None = None) -> None:
+    def __init__(
+        self, x: torch.Tensor, y: torch.Tensor, task: torch.Tensor | None = None, labelled: bool = False
+    ) -> None:
         self.x = x
         self.y = y
         self.task = torch.zeros_like(y) if task is None else task.to(y.device)
+        self.labelled = labelled
+
+    def inputs(self, x: torch.Tensor, rows: torch.Tensor | slice) -> torch.Tensor:
+        """What a model is given for the samples `x` at `rows`: with their task labels if `labelled`."""
+        return with_task(x, self.task[rows]) if self.labelled else x
+
+    def classes_of_tasks(self) -> list[list[int]]:
+        """The labels that occur with each task label from 0 to the largest, ascending; none with one not given."""
+        pairs = torch.stack([self.task, self.y]).unique(dim=1).tolist()
+        found: list[list[int]] = [[] for _ in range(max(pairs[0]) + 1)]
+        for task, label in zip(*pairs, strict=True):
+            found[task].append(label)
+        return found
+
+
+def with_task(x: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
+    """Inputs (batch, ...) with their task labels (batch,): a last column of features, a last channel of images."""
+    label = task.to(x).view(-1, *[1] * (x.ndim - 1))
+    return torch.cat([x, label.expand(-1, 1, *x.shape[2:])], dim=1)
 
 
 class Rows(Dataset):
@@ -62,7 +84,7 @@ class Rows(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         row = int(self.rows[index])
-        return self.store.x[row], int(self.store.y[row])
+        return self.store.inputs(self.store.x[row][None], slice(row, row + 1))[0], int(self.store.y[row])
 
 
 def make_stream(manifest: Manifest, store: Store) -> Any:

@@ -57,9 +57,21 @@ class BackboneConfig(Settings):
 
 
 class HeadConfig(Settings):
-    """The classifier on top: linear, or an MLP with these hidden widths."""
+    """The classifier on top: linear, or an MLP with these hidden widths.
+
+    `per_task: true` has an output layer for each task label of the stream, chosen by the image's label in training and
+    in testing (task-incremental learning; the hidden layers are shared), over the classes of the task alone.
+    """
 
     hidden: list[PositiveInt] = []
+    per_task: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_does_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        if not self.per_task:
+            values.pop("per_task", None)
+        return values
 
 
 class EvaluationConfig(Settings):

@@ -59,7 +59,7 @@ class TensorLoader:
             x = self.store.x[chunk]
             if views is not None:
                 x = views.pick(x, cpu_rows, torch.randint(views.count + 1, (len(chunk),), generator=self.for_views))
-            x = x.to(self.device, non_blocking=True)
+            x = self.store.inputs(x, chunk).to(self.device, non_blocking=True)
             y = self.store.y[chunk].to(self.device, non_blocking=True)
             yield [x, y, self.store.task[chunk].to(self.device, non_blocking=True)]
 

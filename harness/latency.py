@@ -12,13 +12,13 @@ from safetensors import SafetensorError
 from torch import nn
 
 from benchmarks import images
-from benchmarks.stream import Store
+from benchmarks.stream import with_task
 from harness.adaptation import on_features
 from harness.checkpoint import load_checkpoint
 from harness.features import BATCH, extract, to_tensor
 from harness.files import write_json
 from harness.models import Classifier, make_head
-from harness.run import Workbench, build
+from harness.run import Workbench, build, store_of
 from harness.store import RunDirectory
 from harness.suite import RunSpec
 
@@ -48,7 +48,7 @@ def alternate(
 def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Module:
     """The trained model of a finished run with its backbone, in eval mode. Raises OSError if it has no checkpoint."""
     frozen = bench.config.backbone.train == "never"
-    model = build(bench, spec, Store(bench.x, bench.y, bench.task)).model
+    model = build(bench, spec, store_of(bench)).model
     return load_checkpoint(model, directory.path, bench.backbone, frozen).to(bench.accelerator)
 
 
@@ -86,8 +86,9 @@ def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
 def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: Mapping[str, Any]) -> None:
     """Write latency.json of a finished run: forward passes from uint8 images to class scores.
 
-    The images are spread evenly over the evaluated split and decoded beforehand. `forward` is what `forward_cost`
-    found. A model that cannot be restored gets `{"error": reason}`.
+    The images are spread evenly over the evaluated split and decoded beforehand; a head for each task answers for task
+    0, as its layers are alike. `forward` is what `forward_cost` found. A model that cannot be restored gets
+    `{"error": reason}`.
     """
     settings = bench.config.latency
     before = torch.get_num_threads()
@@ -97,12 +98,13 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: M
             model.get_submodule("backbone"), make_head(bench.backbone.feature_dim, len(bench.manifest.classes))
         )
         bare = bare.to(bench.accelerator).eval()
-        inputs = _inputs(bench, settings.batch)
+        images = _inputs(bench, settings.batch)
+        inputs = [with_task(x, torch.zeros(len(x))) for x in images] if bench.config.head.per_task else images
         torch.set_num_threads(settings.threads)
         with torch.inference_mode():
             ms, bare_ms = alternate(
                 lambda call: model(inputs[call % len(inputs)]),
-                lambda call: bare(inputs[call % len(inputs)]),
+                lambda call: bare(images[call % len(images)]),
                 settings.calls,
                 settings.warmup,
                 bench.accelerator,

@@ -40,7 +40,7 @@ def plan(
     """
     published = load(paper)
     suites = {}
-    for name in select("part", parts or published.runnable(), published.runnable()):
+    for name in select("part", parts or list(published.parts), list(published.parts)):
         # The part's protocol comes last: under another one there would be nothing to compare
         own = [] if name == published.suite else [f"name={published.suite}-{name}"]
         settings = [*assignments, *own, *published.parts[name].assignments()]
@@ -81,7 +81,7 @@ def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[st
     checks = run_checks(ALL)
     rows = [{key: _finite(value) for key, value in asdict(each).items()} | {"passed": each.passed} for each in checks]
     write_json(out / CHECKS, rows)
-    tables = write(reproduction.published, load_suite(reproduction.published.suite).resolved, out)
+    tables = write(reproduction.published, _shipped(reproduction.published), out)
     return next(table for table in tables if table.name == "checks"), [each.name for each in checks if not each.passed]
 
 
@@ -107,5 +107,13 @@ def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[
         if len(reproduction.suites) > 1:  # a tree may lack one of them: told now, not after hours of the others
             make_benchmark(suite.config.benchmark).manifest()
     frames = [launch(suite, out / name, workers) for name, suite in reproduction.suites.items()]
-    shipped = load_suite(reproduction.published.suite).resolved
-    return pd.concat(frames, ignore_index=True), write(reproduction.published, shipped, out)
+    tables = write(reproduction.published, _shipped(reproduction.published), out)
+    return pd.concat(frames, ignore_index=True), tables
+
+
+def _shipped(published: Published) -> dict[str, dict[str, Any]]:
+    """The shipped suite of each part, resolved, as it is without what the command line changes."""
+    return {
+        name: load_suite(published.suite, assignments=part.assignments()).resolved
+        for name, part in published.parts.items()
+    }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import os
-import random
 import re
 import time
 from collections.abc import Mapping
@@ -13,24 +11,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from benchmarks import images
 from benchmarks.manifest import Manifest
 from benchmarks.stream import Store, Views, make_stream
 from harness import features, views
+from harness.assembly import assemble, seed_everything
 from harness.checkpoint import write_checkpoint
-from harness.config import BackboneConfig, HeadConfig, SuiteConfig
-from harness.engine import Diverged, Engine, Recorder, make_optimizer, seed_of
+from harness.config import SuiteConfig
+from harness.engine import Diverged, Recorder
 from harness.environment import environment
 from harness.errors import InputError
-from harness.models import Backbone, Classifier, backbone_of, make_head, megabytes
+from harness.models import Backbone, backbone_of, megabytes
 from harness.replay import ValidationReplay
 from harness.state import heads_of, referred_samples, replay_samples, state_bytes
 from harness.store import RunDirectory
 from harness.suite import RunSpec, make_strategy
 from harness.training import AugmentConfig, TrainingConfig
-from strategies.base import Context
+
+LARGEST_TASK = 255  # images carry their task label as a channel, uint8
 
 
 @dataclass
@@ -75,17 +74,14 @@ def device_of(name: str) -> torch.device:
 def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or made now).
 
-    Raises InputError where the split that fills the accuracy matrix is also trained on, or a strategy needs task labels
-    where all images have the same.
+    Raises InputError where the split that fills the accuracy matrix is also trained on, or the head or a strategy needs
+    task labels and the stream does not have them.
     """
     if manifest.val_as_replay and config.evaluation.split == "validation":
         raise InputError(
             "benchmark.val_as_replay trains on validation images: evaluation.split: validation would test on them"
         )
-    if len(np.unique(manifest.task_labels())) < 2:
-        for label, entry in config.strategies.items():
-            if make_strategy(entry, f"strategies.{label}").needs_task_labels:
-                raise InputError(f"strategies.{label}: {entry['strategy']} needs task labels; this stream has only one")
+    _check_task_labels(config, manifest.task_labels())
     accelerator = device_of(config.device)
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
@@ -106,6 +102,18 @@ def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None =
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
 
 
+def _check_task_labels(config: SuiteConfig, labels: np.ndarray) -> None:
+    """Raise InputError for what needs the stream's task labels, int64 (images,), and cannot do with these."""
+    if len(np.unique(labels)) < 2:
+        if config.head.per_task:
+            raise InputError("head.per_task: needs task labels; this stream has only one")
+        for label, entry in config.strategies.items():
+            if make_strategy(entry, f"strategies.{label}").needs_task_labels:
+                raise InputError(f"strategies.{label}: {entry['strategy']} needs task labels; this stream has only one")
+    if config.head.per_task and not 0 <= labels.min() <= labels.max() <= LARGEST_TASK:
+        raise InputError(f"head.per_task: task labels from 0 to {LARGEST_TASK} were expected, not {labels.max()}")
+
+
 def _views(bench: Workbench, augment: AugmentConfig | None) -> Views | None:
     if augment is None:
         return None
@@ -124,61 +132,10 @@ def _make_cuda_deterministic() -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def seed_everything(*parts: object) -> None:
-    """Seed torch (all devices), numpy and random from all parts."""
-    seed = seed_of(*parts)
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-
-
 def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
-    """The Avalanche strategy of a run, with a fresh model, optimizer and plugin list."""
+    """The Avalanche strategy of a run, with a fresh model, optimizer and plugin list. `store`: see `store_of`."""
     classes, experiences = len(bench.manifest.classes), bench.manifest.experiences
     return assemble(spec, bench.backbone, store, classes, experiences, bench.device)
-
-
-def assemble(
-    spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
-) -> Any:
-    """The same of sizes instead of a data set. A run that trains the backbone works on a copy of `pretrained`."""
-    strategy = make_strategy(spec.config["strategy"], f"strategies.{spec.label}")
-    return strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
-
-
-def context_of(
-    spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
-) -> Context:
-    """What a strategy is built from: a fresh model drawn by the run's seed, and the engine for it."""
-    seed_everything(spec.seed, "model")
-    settings = BackboneConfig.model_validate(spec.config["backbone"])
-    hidden = HeadConfig.model_validate(spec.config["head"]).hidden
-    width = pretrained.feature_dim
-
-    def new_head() -> nn.Module:
-        return make_head(width, classes, hidden)
-
-    model = Classifier(None if settings.on_features else _own_backbone(settings, pretrained, spec.seed), new_head())
-    training = TrainingConfig.model_validate(spec.config["training"])
-
-    def engine(wrapped: nn.Module, plugins: list[Any]) -> Engine:
-        wrapped.to(device)
-        return Engine(
-            model=wrapped, optimizer=make_optimizer(wrapped, training), plugins=plugins, store=store,
-            training=training, device=device, seed=spec.seed,
-        )  # fmt: skip
-
-    return Context(
-        model=model, new_head=new_head, num_classes=classes, feature_dim=width,
-        experiences=experiences, device=device, seed=spec.seed, engine=engine,
-    )  # fmt: skip
-
-
-def _own_backbone(settings: BackboneConfig, pretrained: Backbone, seed: int) -> Backbone:
-    """A run's own copy of the pretrained backbone; one that is trained from random weights draws them by its seed."""
-    if settings.weights == "none" and settings.train != "never":
-        return backbone_of(settings, seed)
-    return copy.deepcopy(pretrained)
 
 
 def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
@@ -210,8 +167,13 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
         torch.set_num_threads(before)
 
 
+def store_of(bench: Workbench) -> Store:
+    """The samples as strategies see them, for one run."""
+    return Store(bench.x, bench.y, bench.task, labelled=bench.config.head.per_task)
+
+
 def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
-    store = Store(bench.x, bench.y, bench.task)
+    store = store_of(bench)
     store.views = _views(bench, TrainingConfig.model_validate(spec.config["training"]).augment)
     stream = make_stream(bench.manifest, store)
     strategy = build(bench, spec, store)

@@ -171,6 +171,8 @@ def _resolve_strategy(label: str, settings: Mapping[str, Any], config: SuiteConf
     if not isinstance(own, Mapping):
         raise InputError(f"{where}.training: a mapping was expected")
     component = make_strategy(settings, where)
+    if config.head.per_task and not component.task_heads:
+        raise InputError(f"{where}: {component.name} cannot have an output layer for each task (head.per_task)")
     checked = parse(TrainingConfig, merged(training, own), f"{where}.training")
     remarks = component.remarks()  # worked out anew each time; what a suite.yaml says of them is not read
     return {

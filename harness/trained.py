@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from harness.config import BackboneConfig, parse
+from harness.config import BackboneConfig, HeadConfig, parse
 from harness.errors import InputError
 from harness.registry import STRATEGIES, load_plugin
 from harness.store import RunDirectory, read_json
@@ -18,6 +18,7 @@ from harness.suite import RunSpec, title_of
 if TYPE_CHECKING:
     from torch import nn
 
+_UNTOLD = "{} needs task labels to answer, which an image does not bring"
 # Where a plugin of Avalanche may change what the model gave before it is counted (BiC and CoPE do)
 ANSWERING_HOOKS = ("before_eval_forward", "after_eval_forward", "after_eval_iteration")
 
@@ -92,9 +93,9 @@ def restore_run(run: TrainedRun, plugins: Sequence[Path] = ()) -> nn.Module:
     from safetensors import SafetensorError
 
     from benchmarks.stream import Store
+    from harness.assembly import assemble
     from harness.checkpoint import PLACE, load_checkpoint
     from harness.models import backbone_of
-    from harness.run import assemble
 
     for plugin in plugins:
         load_plugin(plugin)
@@ -102,6 +103,8 @@ def restore_run(run: TrainedRun, plugins: Sequence[Path] = ()) -> nn.Module:
     if not (path / PLACE).is_file():
         raise InputError(f"{path / PLACE}: no such file; the run has no checkpoint")
     _check_known(run)
+    if parse(HeadConfig, run.spec.config["head"], f"{path / 'config.yaml'}: head").per_task:
+        raise InputError(_UNTOLD.format(f"{run.spec.run_id}: strategy {run.spec.label!r}"))
     settings = run.backbone
     frozen = settings.train == "never"
     # What was trained is all in the checkpoint: no pretrained weights are loaded, or even downloaded, for nothing
@@ -144,7 +147,7 @@ def _check_answers(run: TrainedRun, strategy: Any) -> None:
     if getattr(type(strategy), "forward", None) is not Engine.forward:
         raise InputError(f"{name} predicts by code of its own ({type(strategy).__name__}), not by its model alone")
     if isinstance(strategy.model, MultiTaskModule):
-        raise InputError(f"{name} needs task labels to answer, which an image does not bring")
+        raise InputError(_UNTOLD.format(name))
     onlookers = (EvaluationPlugin, LRSchedulerPlugin, Clock, AnswerPlugin)  # they have such hooks, and change no answer
     for plugin in strategy.plugins:
         for hook in ANSWERING_HOOKS:

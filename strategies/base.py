@@ -31,7 +31,8 @@ class Context:
     ----------
     model : a `harness.models.Classifier` (`backbone` or None, `head`). With a frozen backbone and cached features
         `backbone` is None and inputs are features, float32 of shape (batch, feature_dim); otherwise inputs are
-        uint8 images of shape (batch, 3, size, size), which the model normalises itself.
+        uint8 images of shape (batch, 3, size, size), which the model normalises itself. With `head.per_task` it is
+        a `harness.task_heads.TaskClassifier`, whose inputs carry the task label in one more column or channel.
     new_head : makes a freshly initialised head, (batch, feature_dim) -> (batch, num_classes) logits.
     num_classes, feature_dim : sizes of the head.
     experiences : number of training experiences in the stream.
@@ -64,9 +65,12 @@ class Strategy(Component):
     """
 
     registry: ClassVar = STRATEGIES
-    # The two below are read from an instance: a stack's depend on what is in it
+    # The three below are read from an instance: a stack's depend on what is in it
     needs_task_labels: ClassVar[bool] = False
     """Whether it needs task labels while training or testing; refused on a stream that has only one."""
+    task_heads: ClassVar[bool] = True
+    """Whether it works with an output layer for each task label; refused with `head.per_task` if it answers otherwise,
+    or makes inputs of its own, to which no label belongs."""
     state_growth: ClassVar[Growth] = "constant"
     """What state and model may grow with after the second experience: nothing, experiences, or samples."""
     tuned: ClassVar[Mapping[str, Range]] = {}

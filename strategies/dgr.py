@@ -128,6 +128,8 @@ class DGR(Strategy, name="dgr"):
     generator starts from the one before (our choice).
     """
 
+    task_heads = False
+
     distill: Literal["hard", "soft"] = "hard"
     temperature: PositiveFloat = 2.0
     hidden: PositiveInt = 256

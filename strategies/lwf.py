@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.models import MultiTaskModule
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import nn
 from torch.nn.functional import kl_div, log_softmax
@@ -23,14 +24,27 @@ class LwFPlugin(SupervisedPlugin):
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if self.teacher is not None:
-            with torch.no_grad():
-                target = self.teacher(strategy.mb_x)
-            strategy.loss += self.alpha * distillation(strategy.mb_output, target, self.temperature)
+            for student, teacher in pairs(strategy, self.teacher):
+                strategy.loss += self.alpha * distillation(student, teacher, self.temperature)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         # The deep copy shares the parameters that are frozen, as in its memo they count as copied already.
         frozen = {id(p): p for p in strategy.model.parameters() if not p.requires_grad}
         self.teacher = copy.deepcopy(strategy.model, frozen).eval().requires_grad_(False)
+
+
+def pairs(strategy: Any, teacher: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits (batch, classes) of the model that learns and of its teacher, without a gradient, for the minibatch.
+
+    One pair; of a model with an output layer for each task (an Avalanche multi-task module) one for each task that the
+    teacher has learned, whose losses are summed (section 3): those layers, not the new task's, are what it knows.
+    """
+    with torch.no_grad():
+        if not isinstance(teacher, MultiTaskModule):
+            return [(strategy.mb_output, teacher(strategy.mb_x))]
+        targets = teacher(strategy.mb_x, None)
+    outputs = strategy.model(strategy.mb_x, None)
+    return [(outputs[task], target) for task, target in targets.items()]
 
 
 def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -44,7 +58,9 @@ def distillation(student: torch.Tensor, teacher: torch.Tensor, temperature: floa
 
 
 class LwF(Strategy, name="lwf"):
-    """Learning without Forgetting (Li & Hoiem 2016), over all classes, as in domain-incremental streams.
+    """Learning without Forgetting (Li & Hoiem 2016), over all classes of domain-incremental streams.
+
+    With an output layer for each task (`head.per_task`) over the classes of each earlier task, as in the paper.
 
     alpha: weight of the distillation loss; the paper's lambda_o is 1. temperature: 2 in the paper (section
     3).

@@ -51,6 +51,7 @@ class NCM(Strategy, name="ncm"):
     scaled to length 1, as in iCaRL.
     """
 
+    task_heads = False
     tuned = {"metric": ("choice", ["euclidean", "cosine"])}
 
     metric: Literal["euclidean", "cosine"] = "euclidean"

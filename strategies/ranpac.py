@@ -139,6 +139,8 @@ class RanPAC(Strategy, name="ranpac"):
     small ones.
     """
 
+    task_heads = False
+
     projection: PositiveInt = 2000
     ridge: PositiveFloat | Literal["held-out"] = "held-out"
 

@@ -88,6 +88,7 @@ class SLDA(Strategy, name="slda"):
     scikit-learn's LinearDiscriminantAnalysis(solver="lsqr", shrinkage=...) gives; see `StreamingLDA`.
     """
 
+    task_heads = False
     tuned = {"shrinkage": ("log", 1e-6, 1.0)}
 
     shrinkage: Annotated[float, Field(gt=0, le=1)] = 1e-4

@@ -18,7 +18,7 @@ class Stack(Strategy, name="stack"):
 
     stack: names of strategies or their entries as in a suite, `{strategy: ewc, ewc_lambda: 10}` or `{ewc: {ewc_lambda:
     10}}`. At most one may change the model (`wrap`), and none may make its Avalanche strategy itself (`build`). What
-    they declare is joined: all remarks, the sum of what they replay, the need of task labels, the largest growth.
+    they declare is joined: all remarks, the sum of what they replay, what they need or refuse, the largest growth.
     """
 
     stack: list[dict[str, Any]] = Field(min_length=1)
@@ -41,6 +41,10 @@ class Stack(Strategy, name="stack"):
     @property
     def needs_task_labels(self) -> bool:  # type: ignore[override]
         return any(part.needs_task_labels for part in self.parts())
+
+    @property
+    def task_heads(self) -> bool:  # type: ignore[override]
+        return all(part.task_heads for part in self.parts())
 
     @property
     def state_growth(self) -> Growth:  # type: ignore[override]

@@ -26,6 +26,7 @@ from harness.report.frame import Stored
 from harness.report.reproduction import build
 from harness.report.reproduction_page import text
 from harness.report.tables import Table
+from harness.task_heads import TaskHead
 from harness.verification import Check, checks, run_checks
 from strategies import agem, ewc, gem, lwf, mas, paths, replay, slda, springs
 
@@ -72,12 +73,13 @@ def stored(manifest: Manifest, split: str, experience: int) -> list[tuple[str, i
     return [(manifest.table.path[row], int(manifest.table.label[row]), sources[int(row)]) for row in rows]
 
 
-@pytest.mark.parametrize(("protocol", "labels"), [("domain", {0, 1}), ("class", {4, 5})])
+@pytest.mark.parametrize(("protocol", "labels"), [("domain", {0, 1}), ("task", {0, 1}), ("class", {4, 5})])
 def test_each_task_has_two_classes_and_the_labels_that_the_protocol_says(
     tiny: Path, protocol: Any, labels: set[int]
 ) -> None:
     manifest = Split(root=str(tiny), protocol=protocol, validation=3, pad=2).manifest()
-    assert manifest.experiences == 5 and len(manifest.classes) == (2 if protocol == "domain" else 10)
+    assert manifest.experiences == 5 and len(manifest.classes) == (10 if protocol == "class" else 2)
+    assert (manifest.task_labels() == (manifest.table.experience if protocol == "task" else 0)).all()
     assert manifest.counts()[["train", "validation", "test"]].to_numpy().tolist() == [[34, 6, 20]] * 5
     assert manifest.experience_names[2] == "4 and 5" and not manifest.synthetic
     for split in ("train", "validation", "test"):
@@ -204,11 +206,16 @@ def test_a_subset_of_mnist_is_not_comparable() -> None:
     assert set(found.values.status) == {"not comparable"} and "only 0.1 of the images" in found.caption
 
 
-def test_task_incremental_numbers_are_published_and_not_implemented() -> None:
-    found = tables(folder("MNIST", {"naive": [0.5516]}))["task"]
-    assert set(found.values.status) == {"not implemented"} and found.values.measured.isna().all()
-    assert found.values.published.tolist()[0] == 93.46 and "not implemented" not in found.caption
-    assert "output layer for each task" in found.caption
+def test_task_incremental_results_have_a_table_of_their_own() -> None:
+    suite = {"benchmark": {"name": "split", "protocol": "task"}, "strategies": {"naive": {}}}
+    stored = folder("MNIST", {"naive": [0.94]}, suite=suite)
+    found = {table.name: table for table in build(load("baselines"), {"task": stored})}
+    assert set(found) == {"task", "order"}
+    rows = found["task"].values.set_index("method")
+    assert rows.published["naive (Adam)"] == 93.46 and rows.status["naive (Adam)"] == "reproduced"
+    domain = folder("MNIST", {"naive": [0.94]})
+    (wrong,) = (t for t in build(load("baselines"), {"task": domain}) if t.name == "task")
+    assert set(wrong.values.status) == {"not comparable"} and "protocol domain, not task" in wrong.caption
 
 
 def test_table_2_is_as_published() -> None:
@@ -239,11 +246,14 @@ def test_from_end_to_end_and_again(
     answer = cli(*words)
     assert answer.code == 0, answer.err
     assert answer.out.index("Checks that hold on any data: 2 of 2 passed") < answer.out.index("Split MNIST, domain")
-    results = pd.read_csv(out / "domain" / "results.csv").set_index("strategy")
-    assert (results.status == "done").all() and len(results) == 9
-    rows = pd.read_csv(out / "tables" / "domain.csv").set_index("method")
-    assert set(rows.status) == {"other data"} and rows.measured.notna().all()
-    assert rows.measured["GEM"] == pytest.approx(100 * results.accuracy_last["gem"])
+    for part in ("domain", "task"):
+        results = pd.read_csv(out / part / "results.csv").set_index("strategy")
+        assert (results.status == "done").all() and len(results) == 9
+        rows = pd.read_csv(out / "tables" / f"{part}.csv").set_index("method")
+        assert set(rows.status) == {"other data"} and rows.measured.notna().all()
+        assert rows.measured["GEM"] == pytest.approx(100 * results.accuracy_last["gem"])
+    order = pd.read_csv(out / "tables" / "order.csv")
+    assert order.part.value_counts().to_dict() == {"domain": 9, "task": 9}
     assert {path.name for path in (out / "tables").glob("*.csv")} == {
         "checks.csv",
         "domain.csv",
@@ -255,9 +265,9 @@ def test_from_end_to_end_and_again(
     page = (out / "index.html").read_text("utf-8")
     assert "Other data (tiny), not MNIST" in page and "one that passes" in page and "OpenLORIS" not in page
     assert "head.hidden: [8] (suite: [400, 400])" in page
-    assert "task labels at test time: not run here: no head with an output layer" in page
+    assert "task labels at test time: runs: 9 done" in page and "mas_lambda" not in page, "a part's own settings"
     again = cli(*words)
-    assert again.code == 0 and "9 finished before" in again.err and again.out == answer.out
+    assert again.code == 0 and again.err.count("9 finished before") == 2 and again.out == answer.out
     before = (out / "checks.json").stat().st_mtime_ns
     other = cli(*words, "--set", "training.lr=0.5")
     assert other.code == 2 and not other.out and (out / "checks.json").stat().st_mtime_ns == before
@@ -289,7 +299,8 @@ def test_without_data_the_checks_are_told_and_the_rest_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"), [(["--parts", "task"], "none of those there are"), (["--set", "benchmark.pda=1"], "'pad'")]
+    ("words", "said"),
+    [(["--parts", "tsak"], "none of those there are; did you mean 'task'"), (["--set", "benchmark.pda=1"], "'pad'")],
 )
 def test_wrong_words_are_one_line(cli: Callable[..., Any], tmp_path: Path, words: list[str], said: str) -> None:
     answer = cli("reproduce", "baselines", *words, "--out", tmp_path / "out")
@@ -341,6 +352,14 @@ FAULTS = {
     "A-GEM that does not project": (agem, "averaged_projection", lambda g, _: g, checks.projections, "A-GEM's"),
     "a covariance off by 1 %": (
         *_replaced(slda.StreamingLDA, "covariance", lambda c: 1.01 * c), checks.discriminant_analysis, "SLDA",
+    ),
+    "distillation of the new task's layer": (
+        lwf, "pairs", lambda s, teacher: [(s.mb_output, teacher(s.mb_x).detach())], checks.avalanches_own,
+        "LwF in the stock setting, with an output",
+    ),
+    "a zero gradient for layers not in use": (
+        TaskHead, "forward", lambda head, x, real=TaskHead.forward: real(head.train(False), x), checks.output_layers,
+        "An output",
     ),
     "no distillation": (*_replaced(lwf, "distillation", lambda loss: 0 * loss), checks.avalanches_own, "LwF"),
     "a penalty without its half": (

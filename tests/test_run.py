@@ -13,7 +13,8 @@ import yaml
 
 from benchmarks.stream import Store, make_stream
 from harness.config import SuiteConfig, parse
-from harness.run import build, prepare, seed_of
+from harness.engine import seed_of
+from harness.run import build, prepare
 from harness.suite import load_suite, make_benchmark
 
 FAULTY = '''

@@ -14,8 +14,8 @@ from torch import nn
 
 from benchmarks.manifest import COLUMNS, SPLITS, Manifest
 from benchmarks.stream import Store, make_stream
+from harness.assembly import context_of, seed_everything
 from harness.models import Backbone
-from harness.run import context_of, seed_everything
 from harness.suite import RunSpec, make_strategy
 from strategies.base import Context
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,7 @@ class Part(Settings):
     """One stream the paper trained on: the protocol, and how many experiences and classes it had.
 
     `benchmark` reads it here, and `data` is the data set as a manifest names it, where that is not OpenLORIS-Object.
-    `absent` says why the part is not run here: its published numbers are shown alone.
+    `settings` are those of the suite that this stream has otherwise, by dotted key.
     """
 
     title: str
@@ -46,12 +47,13 @@ class Part(Settings):
     factor: str | None = None
     experiences: PositiveInt
     classes: PositiveInt
-    absent: str = ""
+    settings: dict[str, Any] = {}
 
     def assignments(self) -> list[str]:
         """The suite's settings that make this stream, as `--set` would."""
         factor = [f"benchmark.factor={self.factor}"] if self.factor else []
-        return [f"benchmark.protocol={self.protocol}", *factor]
+        own = [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
+        return [f"benchmark.protocol={self.protocol}", *factor, *own]
 
 
 class Origin(Settings):
@@ -159,10 +161,6 @@ class Published(Settings):
         """All tables and matrices by their dotted names."""
         yield from ((f"tables.{name}", table) for name, table in self.tables.items())
         yield from ((f"matrices.{name}", matrix) for name, matrix in self.matrices.items())
-
-    def runnable(self) -> list[str]:
-        """The parts that are run here."""
-        return [name for name, part in self.parts.items() if not part.absent]
 
     def unimplemented(self) -> list[str]:
         return [method for method, label in self.methods.items() if label is None]

@@ -26,7 +26,7 @@ def collect(stored: Stored) -> Facts:
         ("Evaluated on", _split(stored)),
         ("Backbone", _joined(backbone.get("name"), _rest(backbone, "name", "train"))),
         ("Backbone training", _mode(backbone.get("train"))),
-        ("Head", _hidden(_section(suite, "head").get("hidden"))),
+        ("Head", _head(_section(suite, "head"))),
         ("Training", _rest(training) or "not stored"),
         ("Hyper-parameters", str(suite.get("tuning") or "untuned, as far as the suite says")),
         ("Seeds", ", ".join(map(str, _seeds(stored))) or "not stored"),
@@ -122,10 +122,17 @@ def _mode(train: Any) -> str:
     return modes.get(str(train), str(train)) if train is not None else "not stored"
 
 
-def _hidden(hidden: Any) -> str:
+def per_task(stored: Stored) -> bool:
+    """Whether there was an output layer for each task label, so that the images tested brought theirs."""
+    return bool(_section(stored.suite, "head").get("per_task"))
+
+
+def _head(head: dict[str, Any]) -> str:
+    hidden = head.get("hidden")
     if hidden is None:
         return "not stored"
-    return f"hidden layers {_value(hidden)}" if hidden else "linear"
+    shape = f"hidden layers {_value(hidden)}" if hidden else "linear"
+    return f"{shape}; an output layer for each task label, given at test time too" if head.get("per_task") else shape
 
 
 def _seeds(stored: Stored) -> list[Any]:

@@ -70,6 +70,7 @@ def html(stored: Stored, means: summary.Summary, built: list[tables.Table], plot
         synthetic=facts.is_synthetic(stored),
         data_name=str(stored.data.get("name") or "unnamed"),
         validation=facts.split(stored) == "validation",
+        per_task=facts.per_task(stored),
         headlines=findings.headlines(stored, means),
         duels=findings.duels(stored, means),
         facts=facts.collect(stored),

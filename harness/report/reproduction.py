@@ -40,14 +40,14 @@ SPREAD = "Measured: mean ± sample standard deviation over seeds, in per cent (d
 
 
 def build(published: Published, found: Mapping[str, Stored]) -> list[Table]:
-    """All tables of the parts that have results, and those of parts that are not run here, with no measured number.
+    """All tables of the parts that have results.
 
     `found` maps a part's name to its output folder as read.
     """
     tables = [
-        _of_methods(name, published, table, found.get(table.part))
+        _of_methods(name, published, table, found[table.part])
         for name, table in published.tables.items()
-        if table.part in found or published.parts[table.part].absent
+        if table.part in found
     ]
     tables += [
         _of_cells(name, published, matrix, found[matrix.part])
@@ -57,19 +57,18 @@ def build(published: Published, found: Mapping[str, Stored]) -> list[Table]:
     return [*tables, order(published, found)] if found else tables
 
 
-def _of_methods(name: str, published: Published, table: PublishedTable, stored: Stored | None) -> Table:
+def _of_methods(name: str, published: Published, table: PublishedTable, stored: Stored) -> Table:
     """A row a method with marks for the status of each metric, or a row a claim where metrics are one or many."""
-    part = published.parts[table.part]
-    ground = ground_of(stored, part) if stored else Ground("", False, [part.absent])
+    ground = ground_of(stored, published.parts[table.part])
     claims: dict[str, dict[str, Claim]] = {}
     for method in table.rows:
         label = published.methods[method]
         claims[method] = {
             metric: claim(
                 table.get(method, metric),
-                over_seeds(by_seed(stored, label, metric).values() if stored else []),
+                over_seeds(by_seed(stored, label, metric).values()),
                 ground,
-                label is not None and stored is not None,
+                label is not None,
             )
             for metric in table.metrics
         }

@@ -21,33 +21,33 @@ CHECKS = "checks.json"
 SHOWN = 8  # changed settings on the page; the rest are counted
 
 
-def write(published: Published, suite: Mapping[str, Any], out: Path) -> list[Table]:
+def write(published: Published, suites: Mapping[str, Mapping[str, Any]], out: Path) -> list[Table]:
     """Write OUT/tables/*.{md,tex,csv} and OUT/index.html from the folders of the parts that have results.
 
-    `suite`: the shipped suite resolved, to name settings that a run had otherwise. OUT/checks.json, where the paper has
-    checks and they were run, makes one more table. Returns the tables. Raises InputError for a damaged folder, as
-    `frame.read` does.
+    `suites`: by part the shipped suite resolved, to name settings that a run had otherwise. OUT/checks.json, where the
+    paper has checks and they were run, makes one more table. Returns the tables. Raises InputError for a damaged
+    folder, as `frame.read` does.
     """
     found = {part: read(out / part) for part in published.parts if (out / part / "results.csv").is_file()}
     tables = build(published, found)
     if published.checks and (out / CHECKS).is_file():
         tables.append(checks_table(out / CHECKS))
     render.write_tables(tables, out / "tables")
-    write_text(out / "index.html", _html(published, suite, found, tables))
+    write_text(out / "index.html", _html(published, suites, found, tables))
     return tables
 
 
-def _html(published: Published, suite: Mapping[str, Any], found: Mapping[str, Stored], tables: list[Table]) -> str:
+def _html(
+    published: Published, suites: Mapping[str, Mapping[str, Any]], found: Mapping[str, Stored], tables: list[Table]
+) -> str:
     grounds = {part: ground_of(stored, published.parts[part]) for part, stored in found.items()}
-    changed = [line for stored in found.values() for line in changes(suite, stored.suite, SETTINGS)]
+    changed = [line for part, stored in found.items() for line in changes(suites[part], stored.suite, SETTINGS)]
     changed = list(dict.fromkeys(changed))
     if len(changed) > SHOWN:
         changed = [*changed[:SHOWN], f"and {len(changed) - SHOWN} more, see each part's suite.yaml"]
     parts = []
     for name, part in published.parts.items():
-        state = f"not run here: {part.absent}" if part.absent else "not run"
-        if name in found:
-            state = f"runs: {count_states(found[name].runs['status'])}"
+        state = f"runs: {count_states(found[name].runs['status'])}" if name in found else "not run"
         link = f"{name}/report/index.html" if name in found else ""
         parts.append({"title": part.title, "state": state, "link": link})
     return render.template("reproduction.html").render(

@@ -218,7 +218,6 @@ def discriminant_analysis() -> list[Check]:
 
 def avalanches_own() -> list[Check]:
     """EWC and LwF in the setting where Avalanche's own compute the same: batches' Fisher, no factor 1/2, no T^2."""
-    naive = trained("naive", training=PLAIN)
     pairs: list[tuple[str, str, dict[str, Any], str, dict[str, Any]]] = [
         ("EWC", "ewc", {"ewc_lambda": 20, "fisher": "batch"}, "ewc-avalanche", {"ewc_lambda": 10}),
         (
@@ -228,16 +227,32 @@ def avalanches_own() -> list[Check]:
         ("LwF", "lwf", {"alpha": 3.0, "temperature": 2.0}, "lwf-avalanche", {"alpha": 12.0, "temperature": 2.0}),
     ]  # fmt: skip
     checks = []
-    for title, name, settings, stock, stock_settings in pairs:
-        theirs = trained(stock, training=PLAIN, **stock_settings)
-        difference = apart(trained(name, training=PLAIN, **settings), theirs)
-        figure = f"{WEIGHTS} (control: naive)"
-        checks.append(
-            Check(
-                f"{title} in the stock setting equals Avalanche's own", figure, difference, 1e-5, apart(naive, theirs)
-            )
-        )
+    for per_task in (False, True):
+        naive = trained("naive", training=PLAIN, per_task=per_task)
+        where = "an output layer for each task" if per_task else "one head"
+        for title, name, settings, stock, stock_settings in pairs:
+            ours = trained(name, training=PLAIN, per_task=per_task, **settings)
+            theirs = trained(stock, training=PLAIN, per_task=per_task, **stock_settings)
+            claim = f"{title} in the stock setting, with {where}, equals Avalanche's own"
+            figure = f"{WEIGHTS} (control: naive)"
+            checks.append(Check(claim, figure, apart(ours, theirs), 1e-5, apart(naive, theirs)))
     return checks
+
+
+def output_layers() -> list[Check]:
+    """With an output layer for each task on given features, learning a task leaves those of the others alone."""
+
+    def moved(per_task: bool) -> float:
+        marks: list[torch.Tensor] = []
+        spy = Spy(after_training_exp=lambda s: marks.append(next(s.model.head.parameters()).detach().clone()))
+        decaying = {"weight_decay": 0.1, "momentum": 0.5}  # neither may reach a layer that is not in use
+        trained("naive", spies=[spy], hidden=LINEAR, experiences=2, training=decaying, per_task=per_task)
+        return float((marks[1] - marks[0]).abs().max())
+
+    claim = "An output layer for each task: learning a task leaves those of the others alone"
+    return [
+        Check(claim, f"{WEIGHTS} of the first task's layer (control: one head for all)", moved(True), 0.0, moved(False))
+    ]
 
 
 def _title(name: str) -> str:
@@ -246,5 +261,5 @@ def _title(name: str) -> str:
 
 ALL = (
     without_strength, large_strength, importances, path_integral, online_with_one_task, whole_past, projections,
-    discriminant_analysis, avalanches_own,
+    discriminant_analysis, avalanches_own, output_layers,
 )  # fmt: skip

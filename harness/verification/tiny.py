@@ -13,9 +13,9 @@ from torch import nn
 
 from benchmarks.manifest import COLUMNS, Manifest
 from benchmarks.stream import Store, make_stream
+from harness.assembly import assemble, seed_everything
 from harness.config import BackboneConfig, HeadConfig
 from harness.models import Backbone
-from harness.run import assemble, seed_everything
 from harness.suite import RunSpec
 from harness.training import TrainingConfig
 
@@ -44,8 +44,11 @@ def samples(experience: int, count: int = SAMPLES) -> tuple[torch.Tensor, torch.
     return x, y
 
 
-def stream(experiences: int) -> tuple[Any, Store]:
-    """The stream of `samples` (validation and test have one sample each, to be there), and its store."""
+def stream(experiences: int, labelled: bool = False) -> tuple[Any, Store]:
+    """The stream of `samples` (validation and test have one sample each, to be there), and its store.
+
+    labelled : each experience has a task label, which inputs carry.
+    """
     rows: list[tuple[object, ...]] = []
     parts = []
     for experience in range(experiences):
@@ -53,7 +56,9 @@ def stream(experiences: int) -> tuple[Any, Store]:
         parts.append((x, y))
         for i, split in enumerate(["train"] * SAMPLES + ["validation", "test"]):
             rows.append((f"{experience}/{i}", int(y[i]), str(int(y[i])), experience, split, "", 0, ""))
-    store = Store(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
+    x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    task = torch.arange(experiences).repeat_interleave(SAMPLES + 2) if labelled else None
+    store = Store(x, y, task, labelled)
     names = [str(experience) for experience in range(experiences)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     manifest = Manifest(table, Path(), "generated numbers", True, [str(k) for k in range(CLASSES)], names)
@@ -73,21 +78,22 @@ def trained(
     hidden: Sequence[int] = MLP,
     experiences: int = 3,
     training: dict[str, Any] | None = None,
+    per_task: bool = False,
     **settings: Any,
 ) -> Any:
     """The Avalanche strategy after all experiences, on the CPU; the order of samples is the same for all strategies.
 
     strategy, settings : name and settings of one in the registry. training : settings of `training` other than gradient
-    descent at 0.1 with momentum 0.5, 2 epochs, batches of 16.
+    descent at 0.1 with momentum 0.5, 2 epochs, batches of 16. per_task : each experience has an output layer.
     """
     changes = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.5, "epochs": 2, "batch_size": 16, **(training or {})}
     config = {
         "backbone": BackboneConfig().model_dump(),
-        "head": HeadConfig(hidden=list(hidden)).model_dump(),
+        "head": HeadConfig(hidden=list(hidden), per_task=per_task).model_dump(),
         "training": TrainingConfig.model_validate(changes).model_dump(),
         "strategy": {"strategy": strategy, **settings},
     }
-    whole, store = stream(experiences)
+    whole, store = stream(experiences, per_task)
     # features are given: nothing ever passes through the backbone but its width
     backbone = Backbone(nn.Identity(), (0.0,) * 3, (1.0,) * 3, WIDTH)
     spec = RunSpec(strategy, strategy, SEED, config)
