@@ -64,13 +64,13 @@ def ray(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: in
 
 def train_by_id(resolved: dict[str, Any], run_id: str, out: str) -> None:
     """Train one run of a resolved suite in this process; what runs share is prepared once per process."""
+    hide_warnings()  # before Avalanche is imported, which gives some
     from harness.config import SuiteConfig, parse
     from harness.files import digest_of
     from harness.run import prepare, train
     from harness.store import Output
     from harness.suite import make_benchmark, resolve
 
-    hide_warnings()
     suite = resolve(parse(SuiteConfig, resolved))
     key = digest_of(resolved)
     if key not in _benches:
