@@ -83,6 +83,11 @@ class TaskClassifier(Classifier, MultiTaskModule):
     head: TaskHead
     known_train_tasks_labels: set[int]
 
+    @property
+    def heads(self) -> nn.ModuleList:
+        """The output layers, one a task label: what `results.csv` counts as heads."""
+        return self.head.outputs
+
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """What the head sees, float32 (batch, feature_dim + 1): the features and, last, the task label."""
         return x if x.ndim == 2 else with_task(super().features(x[:, :-1]), x[:, -1, 0, 0])

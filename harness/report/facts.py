@@ -24,7 +24,7 @@ def collect(stored: Stored) -> Facts:
         ("Data", _data(stored)),
         ("Reading notes", _rest(_section(stored.data, "notes")) or "none"),
         ("Evaluated on", _split(stored)),
-        ("Backbone", _joined(backbone.get("name"), _rest(backbone, "name", "train"))),
+        ("Backbone", _joined(backbone.get("name"), _rest(backbone, "name", "train", *_idle(backbone)))),
         ("Backbone training", _mode(backbone.get("train"))),
         ("Head", _head(_section(suite, "head"))),
         ("Training", _rest(training) or "not stored"),
@@ -48,6 +48,11 @@ def split(stored: Stored) -> str:
 
 def _protocol(benchmark: dict[str, Any]) -> str:
     return " ".join(str(benchmark[key]) for key in ("protocol", "factor") if benchmark.get(key))
+
+
+def _idle(backbone: dict[str, Any]) -> tuple[str, ...]:
+    """Settings that do nothing with this backbone: pixels have no weights."""
+    return ("weights",) if backbone.get("name") == "pixels" else ()
 
 
 def _section(content: dict[str, Any], key: str) -> dict[str, Any]:
