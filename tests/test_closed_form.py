@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from avalanche.training import Naive
 from avalanche.training.supervised.deep_slda import StreamingLDA as AvalancheLDA
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.covariance import oas as sklearn_oas
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.neighbors import NearestCentroid
@@ -126,6 +128,21 @@ def test_slda_lda_is_scikit_learns_lsqr_on_all_data(seed, samples, cut, shrinkag
     assert (found.argmax(dim=1).numpy() == theirs.predict(x.numpy())).all()
 
 
+@EACH
+@given(**CASES)
+def test_slda_shrinks_as_scikit_learns_oas_does(seed, samples, cut):
+    x, y = draw(seed, samples)
+    for definition, priors in (("lda", y.bincount() / samples), ("paper", torch.ones(CLASSES))):
+        ours = fed(StreamingLDA(CLASSES, "oas", definition), x, y, cut)
+        root = samples**0.5 * torch.linalg.cholesky(ours.covariance() + 1e-12 * torch.eye(WIDTH)).T
+        rows = torch.cat([root, torch.zeros(samples - WIDTH, WIDTH)])  # as many samples with the same covariance
+        covariance, share = sklearn_oas(rows.numpy(), assume_centered=True)
+        assert 0 < share <= 1
+        weight = ours.means.means @ np.linalg.inv(covariance)
+        wanted = x @ weight.T - 0.5 * (weight * ours.means.means).sum(dim=1) + priors.log()
+        assert torch.allclose(centred(scores(ours, x)), centred(wanted), rtol=1e-6, atol=1e-6)
+
+
 def test_slda_lda_does_not_depend_on_the_order_and_the_papers_does():
     x, y = draw(3, 30)
     order = torch.argsort(y)
@@ -136,8 +153,8 @@ def test_slda_lda_does_not_depend_on_the_order_and_the_papers_does():
 
 def test_slda_takes_one_sample_a_class():
     x, y = torch.eye(CLASSES, WIDTH).double(), torch.arange(CLASSES)
-    for definition in ("lda", "paper"):
-        found = scores(fed(StreamingLDA(CLASSES, 1e-4, definition), x, y, 3), x)
+    for definition, shrinkage in itertools.product(("lda", "paper"), ("oas", 1e-4)):
+        found = scores(fed(StreamingLDA(CLASSES, shrinkage, definition), x, y, 3), x)
         assert found.isfinite().all()
     assert (found.argmax(dim=1) == y).all()
 
@@ -270,6 +287,7 @@ KINDS = [
     lambda: NearestMean(CLASSES, "cosine"),
     lambda: StreamingLDA(CLASSES, 1e-4, "paper"),
     lambda: StreamingLDA(CLASSES, 1e-2, "lda"),
+    lambda: StreamingLDA(CLASSES, "oas", "paper"),
     lambda: Ridge(CLASSES, None),
     lambda: Ridge(CLASSES, 1e-8),
 ]
