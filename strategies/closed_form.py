@@ -179,22 +179,24 @@ class SymmetricSum:
             self._unpacked().add_(other._unpacked())
 
     def matrix(self) -> torch.Tensor:
-        """The sum, (F, F)."""
-        lower = self._unpacked()
-        return lower.tril() + lower.tril(-1).T
+        """The sum, (F, F), to be read until more is added: it is no copy, which would take longer than the rest."""
+        whole = self._unpacked()
+        for start in range(0, self._width, BLOCK):
+            end = start + BLOCK
+            whole[start:end, end:] = whole[end:, start:end].T
+            corner = whole[start:end, start:end]
+            corner.copy_(corner.tril() + corner.tril(-1).T)
+        return whole
 
     def pack(self) -> None:
         """Keep the triangle alone: half the memory."""
         if self._lower is not None:
-            self.packed, self._lower = self._lower[_triangle(self._lower)], None
+            self.packed, self._lower = torch.cat([row[: i + 1] for i, row in enumerate(self._lower)]), None
 
     def _unpacked(self) -> torch.Tensor:
         if self._lower is None:
             self._lower = self.packed.new_zeros(self._width, self._width)
-            self._lower[_triangle(self._lower)] = self.packed
+            for i, part in enumerate(self.packed.split(list(range(1, self._width + 1)))):
+                self._lower[i, : i + 1] = part
             self.packed = self.packed[:0].clone()
         return self._lower
-
-
-def _triangle(matrix: torch.Tensor) -> torch.Tensor:
-    return torch.ones_like(matrix, dtype=torch.bool).tril()

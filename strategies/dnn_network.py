@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from strategies import dnn_answers
 from strategies.dnn_open import OpenRouter
-from strategies.dnn_router import GaussianRouter, Shrinkage
+from strategies.dnn_router import GaussianRouter
+from strategies.shrinkage import Shrinkage
 
 Answer = Literal["open", "prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle", "gaussians"]
 ROUTED = ("open", "prototype", "agreement", "oracle", "gaussians")  # the answers that need statistics of the features

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from strategies.dnn_router import GaussianRouter, Shrinkage, logsumexp
+from strategies.dnn_router import GaussianRouter, logsumexp
+from strategies.shrinkage import Shrinkage
 
 DIRECTIONS = 128
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.functional import one_hot
 
-Shrinkage = float | Literal["oas"]
+from strategies.shrinkage import Shrinkage, oas_share
 
 
 class GaussianRouter(nn.Module):
@@ -229,20 +229,3 @@ def logsumexp(x: torch.Tensor) -> torch.Tensor:
     max(x) - max(log softmax(x)); for one image the number of operations is what counts.
     """
     return x.amax(dim=-1) - x.log_softmax(dim=-1).amax(dim=-1)
-
-
-def oas_share(mean_square: float, level: float, samples: int, width: int) -> float:
-    """The share of the identity by Chen et al. (2010, eq. 23), without its terms in 2 / width.
-
-    Parameters
-    ----------
-    mean_square : mean of the squared elements of the covariance, tr(S^2) / width^2.
-    level : mean of its diagonal, tr(S) / width.
-
-    Returns
-    -------
-    In 0..1; 1 where the covariance is a multiple of the identity already.
-    """
-    above = mean_square + level**2
-    below = (samples + 1) * (mean_square - level**2 / width)
-    return 1.0 if below <= 0 else min(1.0, above / below)

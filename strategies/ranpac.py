@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from pydantic import PositiveFloat, PositiveInt
@@ -14,6 +14,7 @@ from strategies.closed_form import ClosedFormPlugin, SymmetricSum, earlier, scor
 
 RIDGES = tuple(10.0**power for power in range(-8, 9))
 HELD_OUT = 5  # of the first experience every fifth sample of a class
+SPARE = 10  # random directions beyond the rank: with as many as the rank, the worst may be missed by chance
 
 
 class RandomProjection(nn.Module):
@@ -55,15 +56,71 @@ class Sums:
         self.cross = other.cross + (self.cross if self.samples else 0)
         self.samples += other.samples
 
+    def equations(self) -> Equations:
+        """The sums in full."""
+        return Equations(self.gram.matrix(), self.cross, self.samples)
+
+
+class Equations(NamedTuple):
+    """G, (M, M), and C, (M, classes), in full, and the number of samples: what ridge regression is solved from."""
+
+    gram: torch.Tensor
+    cross: torch.Tensor
+    samples: int
+
     def solve(self, ridge: float) -> torch.Tensor:
         """(G + ridge I)^-1 C, (M, classes). Raises LinAlgError where the ridge is too small for that in float64."""
-        gram = self.gram.matrix()
+        return torch.cholesky_solve(self.cross, torch.linalg.cholesky(self._ridged(ridge)))
+
+    def solvable(self, ridge: float) -> bool:
+        """Whether `solve` can do with this ridge."""
+        return not torch.linalg.cholesky_ex(self._ridged(ridge)).info
+
+    def _ridged(self, ridge: float) -> torch.Tensor:
+        gram = self.gram.clone()
         gram.diagonal().add_(ridge)
-        return torch.cholesky_solve(self.cross, torch.linalg.cholesky(gram))
+        return gram
 
     def squared_error(self, weight: torch.Tensor) -> float:
         """Sum over the samples of |y - weight' h|^2, for weight (M, classes)."""
-        return float((weight * (self.gram.matrix() @ weight - 2 * self.cross)).sum()) + self.samples
+        return float((weight * (self.gram @ weight - 2 * self.cross)).sum()) + self.samples
+
+    def span(self) -> torch.Tensor | None:
+        """Orthonormal columns, (M, k), in whose span all h lie; None where that is not below half of M.
+
+        G of n samples has rank n at most: its products with n random vectors and some span what it spans (Halko,
+        Martinsson & Tropp 2011, SIAM Review 53(2), section 4). The samples themselves are not needed.
+        """
+        width, k = len(self.gram), self.samples + SPARE
+        if 2 * k >= width:
+            return None
+        drawn = torch.randn(width, k, dtype=self.gram.dtype, generator=torch.Generator().manual_seed(0))
+        return torch.linalg.qr(self.gram @ drawn.to(self.gram.device)).Q
+
+    def within(self, basis: torch.Tensor) -> Equations:
+        """The same for basis' h, (k,), in place of h."""
+        return Equations(basis.T @ (self.gram @ basis), basis.T @ self.cross, self.samples)
+
+
+def best_ridge(seen: Equations, held_out: Equations) -> float:
+    """Of RIDGES, solved from `seen`, that with the least squared error on `held_out`, the larger of two equals.
+
+    A ridge with which G + ridge I has no Cholesky factor in float64 is refused, G being that of `seen`. Raises
+    LinAlgError where all are.
+    """
+    basis = seen.span()
+    # The weights lie in the span: there all ridges are compared, and in full it is tried only whether the best will do
+    small, small_held_out = (seen, held_out) if basis is None else (seen.within(basis), held_out.within(basis))
+    errors = {}
+    for ridge in reversed(RIDGES):
+        try:
+            errors[ridge] = small_held_out.squared_error(small.solve(ridge))
+        except torch.linalg.LinAlgError:  # and so with all that are smaller
+            break
+    for ridge in sorted(errors, key=lambda ridge: errors[ridge]):
+        if seen.solvable(ridge):
+            return ridge
+    raise torch.linalg.LinAlgError("G + ridge I has no Cholesky factor with any ridge")
 
 
 class Ridge:
@@ -94,32 +151,23 @@ class Ridge:
                 sums.add(x[chosen], labels[chosen])
 
     def linear(self) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.ridge is None:
-            self.ridge = self._best()
         if self.held_out.samples:
+            self.ridge = best_ridge(self.sums.equations(), self.held_out.equations())
             self.sums.merge(self.held_out)
             self.held_out = Sums()
+        if self.ridge is None:
+            self.ridge = 1.0  # too few samples to hold one out: nothing to choose by
+        equations = self.sums.equations()
         while True:
             try:
-                weight = self.sums.solve(self.ridge).T
+                weight = equations.solve(self.ridge).T
                 break
             except torch.linalg.LinAlgError:
-                if not torch.isfinite(self.sums.cross).all():
+                if not torch.isfinite(equations.cross).all():
                     raise
                 self.ridge *= 10
         self.sums.gram.pack()
         return scoring(self.counts, weight, weight.new_zeros(len(weight)))
-
-    def _best(self) -> float:
-        if not self.held_out.samples:
-            return 1.0  # too few samples to hold one out: nothing to choose by
-        errors = {}
-        for ridge in reversed(RIDGES):
-            try:
-                errors[ridge] = self.held_out.squared_error(self.sums.solve(ridge))
-            except torch.linalg.LinAlgError:  # and so with all that are smaller
-                break
-        return min(errors, key=lambda ridge: errors[ridge])
 
 
 class RanPAC(Strategy, name="ranpac"):
@@ -133,7 +181,8 @@ class RanPAC(Strategy, name="ranpac"):
     the paper's adaptation of its transformers in the first experience trains added parameters instead.
 
     projection: M, the width of h, 10,000 in the paper, where what is kept of G takes 400 MB and each experience one
-    factorisation of it, the first one 17 more to choose the ridge. 2,000, with 16 MB, is our choice.
+    factorisation of it; to choose the ridge, the first one takes up to 18 more, and one more where it has fewer than
+    M / 2 samples. 2,000, with 16 MB, is our choice.
     ridge: its weight, or `held-out` (our choice): of 10^-8, 10^-7, ... 10^8 that with the least squared error on
     every fifth sample of each class of the first experience. Neighbouring frames of a video are alike: this favours
     small ones.

@@ -22,7 +22,7 @@ BUILT_IN = [
 ]
 # Faults of Avalanche's own methods, which are there to be compared with (AVALANCHE 0.1 and 0.7)
 KNOWN = {"si-avalanche": ["acts"], "lwf-avalanche": ["frozen"]}
-SMALLER = {"ranpac": ["projection=100"]}  # by default it is made for wide features, and takes minutes
+SMALLER = {"ranpac": ["projection=100"]}  # by default it is made for wide features, and takes far longer
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

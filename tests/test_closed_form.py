@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from avalanche.training import Naive
 from avalanche.training.supervised.deep_slda import StreamingLDA as AvalancheLDA
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.covariance import oas as sklearn_oas
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.neighbors import NearestCentroid
@@ -24,11 +26,14 @@ from torch.utils.data import Dataset
 from harness.models import Classifier, make_backbone
 from harness.state import state_bytes
 from harness.trained import read_run, restore_run
+from strategies import ranpac
 from strategies.base import Context
 from strategies.closed_form import ClosedFormPlugin, Means, SymmetricSum
 from strategies.ncm import NCM, NearestMean
-from strategies.ranpac import HELD_OUT, RIDGES, RandomProjection, RanPAC, Ridge
+from strategies.ranpac import HELD_OUT, RIDGES, RandomProjection, RanPAC, Ridge, Sums, best_ridge
 from strategies.slda import SLDA, StreamingLDA
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 WIDTH, CLASSES = 5, 4
 EACH = settings(max_examples=20, deadline=None)
@@ -123,6 +128,21 @@ def test_slda_lda_is_scikit_learns_lsqr_on_all_data(seed, samples, cut, shrinkag
     assert (found.argmax(dim=1).numpy() == theirs.predict(x.numpy())).all()
 
 
+@EACH
+@given(**CASES)
+def test_slda_shrinks_as_scikit_learns_oas_does(seed, samples, cut):
+    x, y = draw(seed, samples)
+    for definition, priors in (("lda", y.bincount() / samples), ("paper", torch.ones(CLASSES))):
+        ours = fed(StreamingLDA(CLASSES, "oas", definition), x, y, cut)
+        root = samples**0.5 * torch.linalg.cholesky(ours.covariance() + 1e-12 * torch.eye(WIDTH)).T
+        rows = torch.cat([root, torch.zeros(samples - WIDTH, WIDTH)])  # as many samples with the same covariance
+        covariance, share = sklearn_oas(rows.numpy(), assume_centered=True)
+        assert 0 < share <= 1
+        weight = ours.means.means @ np.linalg.inv(covariance)
+        wanted = x @ weight.T - 0.5 * (weight * ours.means.means).sum(dim=1) + priors.log()
+        assert torch.allclose(centred(scores(ours, x)), centred(wanted), rtol=1e-6, atol=1e-6)
+
+
 def test_slda_lda_does_not_depend_on_the_order_and_the_papers_does():
     x, y = draw(3, 30)
     order = torch.argsort(y)
@@ -133,8 +153,8 @@ def test_slda_lda_does_not_depend_on_the_order_and_the_papers_does():
 
 def test_slda_takes_one_sample_a_class():
     x, y = torch.eye(CLASSES, WIDTH).double(), torch.arange(CLASSES)
-    for definition in ("lda", "paper"):
-        found = scores(fed(StreamingLDA(CLASSES, 1e-4, definition), x, y, 3), x)
+    for definition, shrinkage in itertools.product(("lda", "paper"), ("oas", 1e-4)):
+        found = scores(fed(StreamingLDA(CLASSES, shrinkage, definition), x, y, 3), x)
         assert found.isfinite().all()
     assert (found.argmax(dim=1) == y).all()
 
@@ -181,29 +201,63 @@ def test_ranpac_is_ridge_regression_on_the_projection(seed, samples, cut, ridge)
     assert (bias == 0).all()
 
 
+def by_singular_values(h, targets, ridges):
+    """Ridge regression with each ridge, (classes, M), in a way that needs no Gram matrix."""
+    u, values, v = np.linalg.svd(h, full_matrices=False)
+    return [(targets.T @ u) * (values / (values**2 + ridge)) @ v for ridge in ridges]
+
+
 @EACH
-@given(seed=st.integers(0, 10**6), cut=st.integers(1, 30))
-def test_ranpac_chooses_the_ridge_on_samples_held_out_and_counts_them_then(seed, cut):
+@given(seed=st.integers(0, 10**6), cut=st.integers(1, 30), width=st.sampled_from([6, 80, 200]))
+def test_ranpac_chooses_the_ridge_on_samples_held_out_and_counts_them_then(seed, cut, width):
+    """With more samples than the width, with fewer, and with so few that ridges are compared in the samples' span."""
     x, y = draw(seed, 60)
-    x = torch.cat([x, torch.zeros(60, 1).double()], dim=1)  # a dead unit, as ReLU makes them: G is singular
+    h = RandomProjection(WIDTH, width, seed)(x.float()).double()
+    h[:, 0] = 0  # a dead unit, as ReLU makes them: G is singular
     number = torch.tensor([int((y[:i] == y[i]).sum()) for i in range(60)])
     held = number % HELD_OUT == HELD_OUT - 1
-    one_hot = np.eye(CLASSES)[y]
-    errors = []
-    for ridge in RIDGES:
-        model = SklearnRidge(alpha=ridge, fit_intercept=False).fit(x[~held].numpy(), one_hot[~held])
-        errors.append(((model.predict(x[held].numpy()) - one_hot[held]) ** 2).sum())
-    ours = fed(Ridge(CLASSES, None), x, y, cut)
+    h, one_hot = h.numpy(), np.eye(CLASSES)[y]
+    weights = by_singular_values(h[~held], one_hot[~held], RIDGES)
+    errors = [((h[held] @ weight.T - one_hot[held]) ** 2).sum() for weight in weights]
+    ours = fed(Ridge(CLASSES, None), torch.from_numpy(h), y, cut)
     weight, _ = ours.linear()
     assert errors[RIDGES.index(ours.ridge)] == pytest.approx(min(errors), rel=1e-6)
-    whole = SklearnRidge(alpha=ours.ridge, fit_intercept=False).fit(x.numpy(), one_hot)
-    assert np.allclose(weight, whole.coef_, rtol=1e-4, atol=1e-6)
     chosen = ours.ridge
-    ours.update(x, y)
+    whole, doubled = by_singular_values(h, one_hot, [chosen, chosen / 2])
+    assert np.allclose(weight, whole, rtol=1e-4, atol=1e-6)
+    ours.update(torch.from_numpy(h), y)
     twice, _ = ours.linear()
     assert ours.ridge == chosen, "chosen once"
-    assert np.allclose(twice, SklearnRidge(alpha=chosen / 2, fit_intercept=False).fit(x, one_hot).coef_, rtol=1e-4,
-                       atol=1e-6)  # fmt: skip
+    assert np.allclose(twice, doubled, rtol=1e-4, atol=1e-6)
+
+
+def equations(h, y):
+    sums = Sums()
+    sums.add(h, torch.eye(CLASSES).double()[y])
+    return sums.equations()
+
+
+@pytest.mark.parametrize("width", [30, 200])
+def test_ranpac_chooses_no_ridge_with_which_g_has_no_factor(width, monkeypatch):
+    """Small ridges are best here, and in the samples' span some can be solved with that are too small for all of G."""
+    monkeypatch.setattr(ranpac, "RIDGES", [10 ** (power / 10) for power in range(-80, 21)])
+    y = torch.arange(60) % CLASSES
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        large = [torch.randn(shape, generator=generator).double() for shape in ((60, 10), (10, width))]
+        h = 1e4 * large[0] @ large[1]
+        h[:, :CLASSES] = torch.eye(CLASSES).double()[y]
+        seen = equations(h[:24], y[:24])
+        assert seen.solve(best_ridge(seen, equations(h[24:], y[24:]))).isfinite().all()
+        with pytest.raises(torch.linalg.LinAlgError):
+            seen.solve(1e-8)
+
+
+@pytest.mark.parametrize("width", [6, 200])
+def test_ranpac_finds_no_ridge_for_features_that_are_not_numbers(width):
+    statistics = fed(Ridge(CLASSES, None), torch.full((60, width), torch.nan).double(), torch.arange(60) % CLASSES, 7)
+    with pytest.raises(torch.linalg.LinAlgError, match="any ridge"):
+        statistics.linear()
 
 
 def test_ranpac_raises_a_ridge_with_which_nothing_can_be_solved():
@@ -233,6 +287,7 @@ KINDS = [
     lambda: NearestMean(CLASSES, "cosine"),
     lambda: StreamingLDA(CLASSES, 1e-4, "paper"),
     lambda: StreamingLDA(CLASSES, 1e-2, "lda"),
+    lambda: StreamingLDA(CLASSES, "oas", "paper"),
     lambda: Ridge(CLASSES, None),
     lambda: Ridge(CLASSES, 1e-8),
 ]

@@ -57,7 +57,7 @@ def test_every_strategy_gets_its_trials_and_the_best_values_are_written(suite: P
     tuned = load_suite(str(out / "tuned.yaml"))
     for label, key in (("lwf", "alpha"), ("slda", "shrinkage")):
         rows = frame[frame.strategy == label]
-        assert tuned.resolved["strategies"][label][key] == rows.loc[rows.accuracy_last.idxmax(), key]
+        assert str(tuned.resolved["strategies"][label][key]) == str(rows.loc[rows.accuracy_last.idxmax(), key])
     before = load_suite(str(suite))
     for key in ("benchmark", "training", "seeds", "evaluation", "name"):
         assert tuned.resolved[key] == before.resolved[key], key
