@@ -84,7 +84,8 @@ def _reproduction(target: Path) -> str:
         rows.append(f"| {method} | " + " | ".join(cells) + " |")
     taus = ", ".join(f"{found.kendall_tau.iloc[0]:.2f} ({part})" for part, found in by_part.items())
     data = json.loads((target / parts[0] / "data.json").read_text("utf-8"))
-    measured = f"measured on {data['name']}, {_kind(data)}; mean ± standard deviation over {table.seeds.max()} seeds"
+    over = f"mean ± standard deviation over {table.seeds.max()} seeds"
+    measured = f"published on the paper's data, measured on {data['name']}, {_kind(data)}; {over}"
     return "\n".join(
         [
             f"What `{target.name}` gives, last row in % ({measured}; {_made_on(target / parts[0])}):",
