@@ -56,13 +56,13 @@ class Strategy(Component):
     Subclass with a name, `class LwF(Strategy, name="lwf")`, annotate the settings as fields, and return fresh
     Avalanche plugins from `plugins`. Fields become YAML keys, `--set` overrides and `lorisbench ls --json`.
 
-    A plugin may expose attributes that the harness reads: `replay_samples` (how many samples of
-    earlier experiences it holds), `owns_samples` (True where they are tensors among its attributes, whose bytes are
-    counted there, and not parts of the stream's data), `moving` (names of its attributes with modules that it changes on
-    purpose while an experience is trained, such as a teacher that is a moving average of the weights; `lorisbench check`
-    holds all others to be frozen) and `tables` (a dict from a name of lower-case letters, digits
-    and underscores to a list of flat dicts; each list that is not empty is written to <name>.csv in the run's folder,
-    whole, with the rows of plugins that share a name one after the other).
+    A plugin may expose attributes that the harness reads: `replay_samples` (how many samples of earlier experiences it
+    holds), `owns_samples` (True where they are tensors among its attributes, whose bytes are counted there, and not
+    parts of the stream's data), `moving` (names of its attributes with modules that it changes on purpose while an
+    experience is trained, such as a teacher that is a moving average of the weights; `lorisbench check` holds all
+    others to be frozen) and `tables` (a dict from a name of lower-case letters, digits and underscores to a list of
+    flat dicts; each list that is not empty is written to <name>.csv in the run's folder, whole, with the rows of
+    plugins that share a name one after the other).
     """
 
     registry: ClassVar = STRATEGIES
