@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from harness.component import Component
-from harness.registry import STRATEGIES
+from harness.errors import InputError
+from harness.registry import STRATEGIES, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,6 +74,12 @@ class Strategy(Component):
     """What state and model may grow with after the second experience: nothing, experiences, or samples."""
     tuned: ClassVar[Mapping[str, Range]] = {}
     """The settings that `lorisbench tune` chooses, and from what; without any it is left as the suite has it."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+        if isinstance(cls.state_growth, str) and cls.state_growth not in GROWTHS:  # a stack's is a property
+            raise InputError(f"{cls.__name__}: state_growth {cls.state_growth!r}{nearest(cls.state_growth, GROWTHS)}")
+        super().__pydantic_init_subclass__(name=name, **kwargs)
 
     def replay_limit(self) -> int | None:
         """The most samples of earlier experiences that it ever keeps, in whatever form; None: all of them."""

@@ -447,6 +447,16 @@ class Crashes(Distils, name="broken-crash"):
         return Scaled(lambda: {}["nothing"])
 
 
+class Leaves(SupervisedPlugin):
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        raise SystemExit(0)
+
+
+class Exits(Distils, name="broken-exits"):
+    def extra(self, context: Context) -> Any:
+        return Leaves()
+
+
 class Breaks(SupervisedPlugin):
     """Cannot train a second strategy."""
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from harness.conformance.observe import Observation, difference, observe, reason_of
+from harness.conformance.observe import BROKEN, Observation, difference, observe, reason_of
 from harness.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy
 from harness.conformance.trials import argument_faults, batch_faults, replay, resume_faults
 from harness.threads import one_thread
@@ -291,7 +291,7 @@ def judge(evidence: Evidence) -> dict[str, Verdict]:
             return Verdict("not applicable", "no run went through")
         try:
             return check(evidence)
-        except Exception as error:  # of the strategy, in a run beside those that were watched
+        except BROKEN as error:  # of the strategy, in a run beside those that were watched
             return Verdict("fail", f"another run breaks off with {reason_of(error)}")
 
     return {name: verdict(check) for name, check in CHECKS.items()}

@@ -25,6 +25,7 @@ from harness.reach import walk
 from harness.state import replay_samples, state_bytes
 
 State = dict[str, torch.Tensor]
+BROKEN = (Exception, SystemExit)  # what a strategy may end a run with; an interrupt passes
 
 
 @dataclass
@@ -236,12 +237,12 @@ def observe(toy: Toy) -> Observation:
         seen.error, seen.kind = str(error), "refused"
     except Diverged as error:
         seen.error, seen.kind = str(error), "diverged"
-    except Exception as error:
+    except BROKEN as error:
         seen.error, seen.kind = reason_of(error), "failed"
     return seen
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: BaseException) -> str:
     """An error's type and the first line of what it says."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
