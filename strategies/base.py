@@ -79,6 +79,11 @@ class Strategy(Component):
     def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         if isinstance(cls.state_growth, str) and cls.state_growth not in GROWTHS:  # a stack's is a property
             raise InputError(f"{cls.__name__}: state_growth {cls.state_growth!r}{nearest(cls.state_growth, GROWTHS)}")
+        for taken in ("strategy", "training"):  # keys of an entry in a suite: such a setting could never be given
+            if taken in cls.model_fields:
+                raise InputError(
+                    f"{cls.__name__}: a setting cannot be called {taken!r}, which a suite's entry has already"
+                )
         super().__pydantic_init_subclass__(name=name, **kwargs)
 
     def replay_limit(self) -> int | None:
