@@ -74,6 +74,8 @@ class Strategy(Component):
     """What state and model may grow with after the second experience: nothing, experiences, or samples."""
     tuned: ClassVar[Mapping[str, Range]] = {}
     """The settings that `lorisbench tune` chooses, and from what; without any it is left as the suite has it."""
+    conflicts: ClassVar[Mapping[str, str]] = {}
+    """Names of strategies that it cannot be stacked with, and why not; one of the two says so."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from harness.registry import load_plugin
+from harness.registry import STRATEGIES, load_plugin
 from harness.suite import load_suite, make_strategy
 
 REPLAY = {"avalanche": "avalanche.training.plugins:ReplayPlugin", "args": {"mem_size": 6}}
@@ -97,6 +97,9 @@ def test_what_the_parts_declare_is_joined(outside: None) -> None:
         (["ewc", {"lwf": {"alpa": 1}}], ["strategies.both.stack.1.alpa", "'alpha'"]),
         ([{"strategy": "ewc", "ewc_lambda": -1}], ["strategies.both.stack.0.ewc_lambda"]),
         (["dnn", "ewc", "slda"], ["dnn and slda", "wrap"]),
+        (["joint", "dnn"], ["joint cannot go with dnn", "heads"]),
+        (["frozen", "ewc", "gdumb"], ["gdumb cannot go with frozen", "does not train"]),
+        (["slda", "rwalk"], ["rwalk cannot go with slda", "gradients"]),
         (["ewc", {"stack": ["lwf"]}], ["stack in a stack"]),
         (["ewc", "own-part"], ["own-part", "build"]),
         ([], ["strategies.both.stack", "at least 1"]),
@@ -112,6 +115,11 @@ def test_what_cannot_be_stacked_is_refused(
     answer = cli("run", suite_file(strategies={"both": {"stack": stack}}), "--out", tmp_path / "out")
     assert answer.code == 2 and len(answer.err.splitlines()) == 1, answer
     assert all(word in answer.err for word in words), answer.err
+
+
+def test_conflicts_are_with_strategies_there_are() -> None:
+    found = {other for name in STRATEGIES.names() for other in STRATEGIES.get(name).conflicts}
+    assert found and found <= set(STRATEGIES.names())
 
 
 @pytest.mark.parametrize("path", ["seeds.0.x", "both.stack.7.alpha", "both.stack.x.alpha", "both.stack.0"])
