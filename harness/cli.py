@@ -276,7 +276,12 @@ def check(
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, a setting of the strategy")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable")] = False,
 ) -> None:
-    """Check in seconds, on a toy stream, that a strategy does what it says. Exit code 1 if a check failed."""
+    """Check in seconds, on a toy stream, that a strategy does what it says. Exit code 1 if a check failed.
+
+    Samples that are kept count as such also normalised, rounded, mirrored, turned, or moved by up to two pixels, in any
+    tensor or array that its plugins, their classes and modules hold. Not seen are samples mixed with others, scaled to
+    another size, standardised value by value, compressed or written to files.
+    """
     from harness import check as kit
 
     report = kit.check(kit.entry_of(strategy, plugin or [], assignments or []))

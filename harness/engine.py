@@ -91,7 +91,8 @@ class Engine(SupervisedTemplate):
             train_epochs=training.epochs,
             eval_mb_size=EVAL_BATCH,
             device=device,
-            plugins=[*plugins, Schedule(training), DivergenceGuard()],
+            # the schedule first: what a plugin does to epochs or the learning rate comes after it, and stays
+            plugins=[Schedule(training), *plugins, DivergenceGuard()],
             evaluator=None,
             eval_every=-1,
         )
@@ -161,16 +162,18 @@ class Schedule(SupervisedPlugin):
         first = strategy.clock.train_exp_counter == 0
         training, later = self.training, self.training.later
         epochs = training.epochs if first else later.epochs or training.epochs
-        self.lr = training.lr if first else later.lr or training.lr
+        lr = training.lr if first else later.lr or training.lr
         milestones = training.milestones if first or later.milestones is None else later.milestones
         self.milestones = set(milestones)
         strategy.train_epochs = epochs
+        for group in strategy.optimizer.param_groups:
+            group["lr"] = lr
 
     def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        epoch = strategy.clock.train_exp_epochs
-        passed = sum(milestone <= epoch for milestone in self.milestones)
-        for group in strategy.optimizer.param_groups:
-            group["lr"] = self.lr * self.training.milestone_factor**passed
+        # Nothing is set but at a milestone: in between the rate is left to plugins that schedule it
+        if strategy.clock.train_exp_epochs in self.milestones:
+            for group in strategy.optimizer.param_groups:
+                group["lr"] *= self.training.milestone_factor
 
 
 class DivergenceGuard(SupervisedPlugin):

@@ -6,9 +6,12 @@ them costs milliseconds although the modules themselves import torch and avalanc
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable
 from importlib.metadata import entry_points
@@ -50,15 +53,20 @@ class Registry:
         self._entries: dict[str, Entry] | None = None
 
     def add(self, name: str, component: type) -> None:
-        """Register an imported class. Raises InputError if another class holds the name already."""
+        """Register an imported class. Raises InputError for what is no name, or if another class holds it already."""
         module = component.__module__
+        if not (isinstance(name, str) and re.fullmatch(r"\w[\w.+-]*", name)):
+            raise InputError(
+                f"{name!r} cannot name a {self.kind} (of {module}): letters, digits and any of _.+- after them"
+            )
         holder = self._loaded.get(name)
         known = self.entries().get(name)
-        if (holder is not None and holder.__module__ != module) or (
+        if (holder is not None and (holder.__module__, holder.__qualname__) != (module, component.__qualname__)) or (
             known is not None and known.origin == "built-in" and known.module != module
         ):
             other = holder.__module__ if holder is not None else known.module if known else ""
-            raise InputError(f"{self.kind} {name!r} of {module} clashes with the one of {other}; rename it")
+            whose = f"another one of {module}" if other == module else f"the one of {other}"
+            raise InputError(f"{self.kind} {name!r} of {module} clashes with {whose}; rename it")
         self._loaded[name] = component
         if known is None:
             self.entries()[name] = Entry(name, module, summary_of(component.__doc__), origin="plugin")
@@ -93,10 +101,11 @@ class Registry:
                 raise InputError(f"unknown {self.kind} {name!r}{nearest(name, self.names())}")
             module = entry.module.partition(":")[0]
             try:
-                importlib.import_module(module)
+                with contextlib.redirect_stdout(sys.stderr):
+                    importlib.import_module(module)
             except InputError:
                 raise
-            except Exception as error:  # of an outside module's own code, whatever it is
+            except (Exception, SystemExit) as error:  # of an outside module's own code, whatever it is
                 reason = f"{type(error).__name__}: {error}"
                 raise InputError(f"{self.kind} {name!r} ({module}) cannot be imported: {reason}") from error
             if name not in self._loaded:
@@ -107,29 +116,36 @@ class Registry:
 def load_plugin(file: str | Path) -> None:
     """Import a plugin file given by `--plugin` or `plugins:`; its strategies and benchmarks register themselves.
 
-    Raises InputError with one line if the file is missing, fails to import or defines no component.
+    What it prints goes to stderr. Raises InputError with one line if the file is missing, fails to import, exits, takes
+    a name that another has, or defines no component.
     """
     path = Path(file)
     if not path.is_file():
-        raise InputError(f"plugin {path}: no such file")
+        raise InputError(f"plugin {path}: {'a folder, not a Python file' if path.is_dir() else 'no such file'}")
     module_name = f"lorisbench_plugin_{path.stem}"
-    if module_name in sys.modules and getattr(sys.modules[module_name], "__file__", None) == str(path.resolve()):
-        return
-    before = sum(len(registry._loaded) for registry in _ALL)
+    if module_name in sys.modules:
+        if getattr(sys.modules[module_name], "__file__", None) == str(path.resolve()):
+            return
+        # a file of the same name in another folder is another module: their components may clash
+        module_name += hashlib.blake2b(str(path.resolve()).encode("utf-8"), digest_size=4).hexdigest()
+        if module_name in sys.modules:
+            return
     spec = importlib.util.spec_from_file_location(module_name, path.resolve())
     if spec is None or spec.loader is None:
         raise InputError(f"plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
-    except InputError:
+        with contextlib.redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
+    except InputError as error:
         del sys.modules[module_name]
-        raise
-    except Exception as error:
+        raise InputError(f"plugin {path}: {error}") from error
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise InputError(f"plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
-    if sum(len(registry._loaded) for registry in _ALL) == before:
+    if not any(kind.__module__ == module_name for registry in _ALL for kind in registry._loaded.values()):
+        del sys.modules[module_name]
         raise InputError(f'plugin {path} defines no strategy or benchmark (class X(Strategy, name="x"))')
 
 
@@ -138,10 +154,15 @@ def import_object(dotted: str) -> Any:
     module_name, colon, attribute = dotted.partition(":")
     if not colon:
         raise InputError(f"{dotted!r} is not of the form package.module:ClassName")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise InputError(f"{module_name!r} of {dotted!r} cannot be the name of a module")
     try:
-        module = importlib.import_module(module_name)
+        with contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(f"{module_name} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # of the module's own code, whatever it is
+        raise InputError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
         raise InputError(
             f"{module_name} has no {attribute!r}{nearest(attribute, [n for n in dir(module) if n[0].isupper()])}"

@@ -158,7 +158,7 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
     except (KeyboardInterrupt, InputError) as error:
         directory.set_status("pending", f"interrupted ({type(error).__name__})")
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin that exits ends its run, not the suite
         import traceback
 
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

@@ -12,7 +12,8 @@ from harness.files import write_text
 from harness.registry import STRATEGIES
 
 TEMPLATES = Path(__file__).parent / "templates"
-IMPORTED = ("Any", "Context", "NonNegativeFloat", "Path", "Strategy", "SupervisedPlugin")  # names in the templates
+# names that the templates import
+IMPORTED = ("Any", "Context", "NonNegativeFloat", "Path", "Strategy", "SupervisedPlugin", "TensorDataset")
 
 
 def write_strategy(name: str, folder: Path) -> list[Path]:
@@ -26,6 +27,8 @@ def write_strategy(name: str, folder: Path) -> list[Path]:
         raise InputError(f"{name!r} cannot name a strategy: lower-case letters, digits and _, such as my_method")
     if keyword.iskeyword(name):
         raise InputError(f"{name!r} is a word of Python and cannot name a strategy")
+    if name == "conftest":
+        raise InputError("'conftest' cannot name a strategy: pytest reads conftest.py for itself")
     if name in STRATEGIES.names():
         raise InputError(f"there is a strategy {name!r} already")
     files = {folder / f"{name}.py": "strategy.txt", folder / f"test_{name}.py": "strategy_test.txt"}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
+
+from harness.reach import walk
 
 MODEL_PARTS = (
     "backbone",
@@ -51,39 +51,11 @@ def state_bytes(strategy: Any, model: nn.Module) -> tuple[int, int]:
     for plugin in strategy.plugins:
         if type(plugin).__module__.startswith("harness."):
             continue  # the harness's own recorder and guards are no part of the method
-        for tensor in _tensors(plugin, set()):
-            if _storage(tensor) not in own:
+        for _, tensor in walk(plugin, ""):
+            if isinstance(tensor, torch.Tensor) and _storage(tensor) not in own:
                 held[_storage(tensor)] = tensor.untyped_storage().nbytes()
     return sum(held.values()), sum(router.values())
 
 
 def _storage(tensor: torch.Tensor) -> int:
     return int(tensor.untyped_storage().data_ptr())
-
-
-def _tensors(value: Any, seen: set[int]) -> Iterator[torch.Tensor]:
-    """All tensors reachable from a plugin, not entering strategies, experiences or data sets."""
-    from avalanche.benchmarks.scenarios.generic_scenario import CLExperience
-    from avalanche.core import BasePlugin
-    from avalanche.training.templates.base import BaseTemplate
-
-    if id(value) in seen or len(seen) > 1_000_000:
-        return
-    seen.add(id(value))
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, np.ndarray):
-        yield torch.from_numpy(np.ascontiguousarray(value)) if value.dtype.kind in "fiu" else torch.empty(0)
-    elif isinstance(value, nn.Module):
-        yield from value.parameters()
-        yield from value.buffers()
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _tensors(item, seen)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            yield from _tensors(item, seen)
-    elif isinstance(value, (BaseTemplate, CLExperience, torch.utils.data.Dataset)):
-        return
-    elif isinstance(value, BasePlugin) or type(value).__module__.startswith(("strategies", "avalanche", "lorisbench")):
-        yield from _tensors(vars(value) if hasattr(value, "__dict__") else {}, seen)

@@ -53,6 +53,8 @@ def load_suite(
     """
     raw = read_suite(name_or_path)
     override(raw, assignments)
+    if raw.get("tuning") and assignments:  # it tells which values were chosen: not all may hold any more
+        raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(assignments)}."
     if plugins:
         raw["plugins"] = [*(raw.get("plugins") or []), *plugins]
     base = Path(name_or_path).resolve().parent if Path(name_or_path).is_file() else Path.cwd()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +73,7 @@ def tune(
     if not labels:
         raise InputError(f"{', '.join(wanted)}: none says what there is to tune (`tuned` of its class)")
     for label in labels:
-        _check_space(label, type(make_strategy(suite.config.strategies[label])))
+        _check_space(label, suite.config.strategies[label])
     plan = Plan(suite.resolved, labels, trials, experiences, seed, out)
     with Output(out).locked():
         _check_folder(plan)
@@ -95,17 +96,33 @@ def _check_installed() -> None:
         raise InputError("tune needs the package optuna: pip install 'lorisbench[tune]'") from error
 
 
-def _check_space(label: str, strategy: Any) -> None:
-    """Raise InputError for a search space that is none: see `strategies.base.Range`."""
+def _check_space(label: str, entry: Mapping[str, Any]) -> None:
+    """Raise InputError for a search space that is none (see `strategies.base.Range`) or has values that are refused."""
+    strategy = make_strategy(entry)
     for key, (kind, *where) in strategy.tuned.items():
-        if key not in strategy.model_fields:
-            raise InputError(f"{label}: {strategy.name} tunes {key!r}{nearest(key, strategy.model_fields)}")
+        what = f"{label}: {strategy.name} tunes {key}"
+        if key not in type(strategy).model_fields:
+            raise InputError(f"{label}: {strategy.name} tunes {key!r}{nearest(key, type(strategy).model_fields)}")
         if (kind, len(where)) not in (("log", 2), ("linear", 2), ("choice", 1)):
-            raise InputError(f"{label}: {strategy.name} tunes {key} by {kind!r}: log, linear or choice were expected")
+            raise InputError(f"{what} by {kind!r}: log, linear or choice were expected")
+        if kind == "choice":
+            values = list(where[0])
+            if not values or not all(isinstance(value, (bool, int, float, str, type(None))) for value in values):
+                raise InputError(f"{what} by {values}: one or more numbers, words, true, false or null were expected")
+        else:
+            first, last = where
+            if not first < last or (kind == "log" and first <= 0):
+                raise InputError(f"{what} from {first} to {last}{' by log' if kind == 'log' else ''}: no such range")
+            values = [first, first + (last - first) / math.pi, last]  # one is no integer
+        for value in values:
+            try:
+                make_strategy({**entry, key: value}, label)
+            except InputError as error:
+                raise InputError(f"{what}, which may not be {value}: {error}") from error
 
 
 def _check_folder(plan: Plan) -> None:
-    """Raise InputError unless OUT is new, or holds trials of the same suite, experiences and seed."""
+    """Raise InputError unless OUT is new, or holds no trials or those of the same suite, experiences and seed."""
     known = {"strategies", "seeds", "tuning", "description", "name", "latency", "plugins"}  # these may differ
     suite = {key: value for key, value in plan.suite.items() if key not in known}
     mark = {"suite": digest_of(suite), "experiences": plan.experiences, "seed": plan.seed}
@@ -113,7 +130,7 @@ def _check_folder(plan: Plan) -> None:
     there = read_json(file)
     if there is None and any(path.name != ".lock" for path in plan.out.iterdir()):
         raise InputError(f"{plan.out}: holds other files and no trials; choose another --out")
-    if there is not None and there != mark:
+    if there is not None and there != mark and (plan.out / "trials").is_dir():
         changed = " and ".join(key for key in mark if there.get(key) != mark[key])
         raise InputError(f"{plan.out}: holds trials of another {changed}; choose another --out")
     write_json(file, mark)

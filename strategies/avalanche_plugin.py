@@ -30,8 +30,9 @@ class AvalanchePlugin(Strategy, name="avalanche"):
             raise InputError(f"{self.plugin} is not an Avalanche plugin (a subclass of avalanche.core.BasePlugin)")
         try:
             return found(**self.args)
-        except TypeError as error:
-            raise InputError(f"{self.plugin} refuses the arguments {self.args}: {error}") from error
+        except Exception as error:  # of the plugin's own code; only a TypeError is sure to be about the arguments
+            reason = str(error) if isinstance(error, TypeError) else f"{type(error).__name__}: {error}"
+            raise InputError(f"{self.plugin} refuses the arguments {self.args}: {reason}") from error
 
     def replay_limit(self) -> int | None:
         """The size of the plugin's storage policy; 0 if it has none."""

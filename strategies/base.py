@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from harness.component import Component
-from harness.registry import STRATEGIES
+from harness.errors import InputError
+from harness.registry import STRATEGIES, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -57,11 +58,13 @@ class Strategy(Component):
     Subclass with a name, `class LwF(Strategy, name="lwf")`, annotate the settings as fields, and return fresh
     Avalanche plugins from `plugins`. Fields become YAML keys, `--set` overrides and `lorisbench ls --json`.
 
-    A plugin may expose attributes the harness reads after each experience: `replay_samples` (how many samples of
-    earlier experiences it holds), `owns_samples` (True where they are tensors among its attributes, whose bytes are
-    counted there, and not parts of the stream's data) and `tables` (a dict from a name of lower-case letters, digits
-    and underscores to a list of flat dicts; each list that is not empty is written to <name>.csv in the run's folder,
-    whole, with the rows of plugins that share a name one after the other).
+    A plugin may expose attributes that the harness reads: `replay_samples` (how many samples of earlier experiences it
+    holds), `owns_samples` (True where they are tensors among its attributes, whose bytes are counted there, and not
+    parts of the stream's data), `moving` (names of its attributes with modules that it changes on purpose while an
+    experience is trained, such as a teacher that is a moving average of the weights; `lorisbench check` holds all
+    others to be frozen) and `tables` (a dict from a name of lower-case letters, digits and underscores to a list of
+    flat dicts; each list that is not empty is written to <name>.csv in the run's folder, whole, with the rows of
+    plugins that share a name one after the other).
     """
 
     registry: ClassVar = STRATEGIES
@@ -75,6 +78,19 @@ class Strategy(Component):
     """What state and model may grow with after the second experience: nothing, experiences, or samples."""
     tuned: ClassVar[Mapping[str, Range]] = {}
     """The settings that `lorisbench tune` chooses, and from what; without any it is left as the suite has it."""
+    conflicts: ClassVar[Mapping[str, str]] = {}
+    """Names of strategies that it cannot be stacked with, and why not; one of the two says so."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+        if isinstance(cls.state_growth, str) and cls.state_growth not in GROWTHS:  # a stack's is a property
+            raise InputError(f"{cls.__name__}: state_growth {cls.state_growth!r}{nearest(cls.state_growth, GROWTHS)}")
+        for taken in ("strategy", "training"):  # keys of an entry in a suite: such a setting could never be given
+            if taken in cls.model_fields:
+                raise InputError(
+                    f"{cls.__name__}: a setting cannot be called {taken!r}, which a suite's entry has already"
+                )
+        super().__pydantic_init_subclass__(name=name, **kwargs)
 
     def replay_limit(self) -> int | None:
         """The most samples of earlier experiences that it ever keeps, in whatever form; None: all of them."""

@@ -76,6 +76,7 @@ class DNNPlugin(SupervisedPlugin):
         self.tables = {"decisions": self.decisions}
         self.replay_samples = 0
         self.teacher: nn.Module | None = None
+        self._seen: torch.Tensor | None = None
 
     def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
         """Measure the gap and choose the head. The optimizer is made after this, so it finds a new head."""
@@ -110,10 +111,14 @@ class DNNPlugin(SupervisedPlugin):
             "known": round(gaps[source] * samples),
         }
 
+    def after_forward(self, strategy: Any, **kwargs: Any) -> None:
+        """Keep what the head saw of the minibatch: plugins beside may pass other inputs before the loss is complete."""
+        self._seen = _network(strategy).last_features
+
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if self.teacher is not None and self.distill_weight > 0:
             with torch.no_grad():
-                target = self.teacher(_network(strategy).last_features)
+                target = self.teacher(self._seen)
             loss = known_distillation(strategy.mb_output, target, strategy.mb_y, self.temperature)
             strategy.loss += self.distill_weight * loss
 
@@ -128,7 +133,7 @@ class DNNPlugin(SupervisedPlugin):
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Freeze the shared layers for good and, to choose heads later, record the domain's statistics."""
         model = _network(strategy)
-        self.teacher = None
+        self.teacher, self._seen = None, None
         model.freeze_backbone()
         model.last_features = None
         if model.answer in ROUTED:

@@ -8,7 +8,7 @@ import torch
 from pydantic import PositiveInt
 
 from strategies.base import Context, Strategy
-from strategies.joint import JointPlugin
+from strategies.joint import CONFLICTS, JointPlugin
 from strategies.memory import chosen
 
 
@@ -59,6 +59,7 @@ class GDumb(Strategy, name="gdumb"):
     """
 
     state_growth = "samples"
+    conflicts = CONFLICTS
 
     memory: PositiveInt = 200
 

@@ -10,6 +10,9 @@ from torch import nn
 
 from strategies.base import Context, Strategy
 
+ANEW = "it starts from the first weights again in each experience"
+CONFLICTS = {"dnn": f"{ANEW}, where dnn adds heads to those before", "frozen": f"{ANEW}, where frozen does not train"}
+
 
 class JointPlugin(SupervisedPlugin):
     """Train from scratch on the data of all experiences so far.
@@ -70,6 +73,7 @@ class Joint(Strategy, name="joint"):
     """
 
     state_growth = "samples"
+    conflicts = CONFLICTS
 
     def replay_limit(self) -> None:
         return None

@@ -103,6 +103,7 @@ class RWalk(Strategy, name="rwalk"):
     """
 
     tuned = {"rwalk_lambda": ("log", 0.01, 100.0)}
+    conflicts = dict.fromkeys(("ncm", "slda", "ranpac"), "it measures steps by gradients, and a closed form makes none")
 
     rwalk_lambda: NonNegativeFloat = 1.0
     alpha: Annotated[float, Field(gt=0, le=1)] = 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,9 @@ class Stack(Strategy, name="stack"):
     """Several strategies at once, `{stack: [ewc, {strategy: replay, ...}]}`: the plugins of all, in this order.
 
     stack: names of strategies or their entries as in a suite, `{strategy: ewc, ewc_lambda: 10}` or `{ewc: {ewc_lambda:
-    10}}`. At most one may change the model (`wrap`), and none may make its Avalanche strategy itself (`build`). What
-    they declare is joined: all remarks, the sum of what they replay, what they need or refuse, the largest growth.
+    10}}`. At most one may change the model (`wrap`), none may make its Avalanche strategy itself (`build`), and none
+    may be among the `conflicts` of another. What they declare is joined: all remarks, the sum of what they replay, what
+    they need or refuse, the largest growth.
     """
 
     stack: list[dict[str, Any]] = Field(min_length=1)
@@ -86,6 +88,9 @@ def _check(parts: list[Strategy], where: str) -> None:
             raise InputError(f"{where}: a stack in a stack; list its strategies here")
         if type(part).build is not Strategy.build:
             raise InputError(f"{where}: {part.name} makes its own Avalanche strategy (build), so it stands alone")
+    for one, other in itertools.permutations(parts, 2):
+        if other.name in one.conflicts:
+            raise InputError(f"{where}: {one.name} cannot go with {other.name}: {one.conflicts[other.name]}")
     wrapping = [part.name for part in parts if type(part).wrap is not Strategy.wrap]
     if len(wrapping) > 1:
         raise InputError(f"{where}: {' and '.join(wrapping)} change the model (wrap), which only one may")

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.training import Naive
 from torch import nn
 from torch.nn.functional import one_hot
+from torch.utils.data import DataLoader, TensorDataset
 
 from strategies.base import Context, Strategy
 from strategies.ewc import EWCPlugin
@@ -101,6 +103,63 @@ class Leaks(Distils, name="broken-leak"):
         return KeepsSome()
 
 
+class KeepsForm(SupervisedPlugin):
+    """Keeps the first batch in a form that a function of the model and the inputs gives."""
+
+    def __init__(self, form: Any) -> None:
+        super().__init__()
+        self.form = form
+        self.kept: Any = None
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        if self.kept is None:
+            self.kept = self.form(strategy.model, strategy.mb_x)
+
+
+class LeaksNormalised(Distils, name="broken-leak-normalised"):
+    """Keeps them as the backbone's network sees them, in half precision."""
+
+    def extra(self, context: Context) -> Any:
+        return KeepsForm(lambda model, x: ((x.float() - model.backbone.mean) / model.backbone.std).half())
+
+
+class LeaksDataset(Distils, name="broken-leak-dataset"):
+    def extra(self, context: Context) -> Any:
+        return KeepsForm(lambda model, x: DataLoader(TensorDataset(x.clone())))
+
+
+class LeaksClosure(Distils, name="broken-leak-closure"):
+    def extra(self, context: Context) -> Any:
+        return KeepsForm(lambda model, x: lambda: x)
+
+
+class KeepsInClass(SupervisedPlugin):
+    kept: list[torch.Tensor] = []
+
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        if not self.kept:
+            self.kept.append(strategy.mb_x.clone())
+
+
+class LeaksInClass(Distils, name="broken-leak-in-class"):
+    def extra(self, context: Context) -> Any:
+        return KeepsInClass()
+
+
+class SoundKeeps(Distils, name="sound-keeps"):
+    """Keeps a batch, and says so."""
+
+    state_growth = "samples"
+
+    def replay_limit(self) -> int:
+        return 16
+
+    def extra(self, context: Context) -> Any:
+        plugin = KeepsForm(lambda model, x: x.half())
+        plugin.replay_samples = 16  # type: ignore[attr-defined]
+        return plugin
+
+
 class SecretReplay(Joint, name="broken-secret-replay"):
     def replay_limit(self) -> int:  # type: ignore[override]
         return 0
@@ -115,6 +174,44 @@ class UnfrozenTeacher(LwFPlugin):
 class Teacher(Strategy, name="broken-teacher"):
     def plugins(self, context: Context) -> list[Any]:
         return [UnfrozenTeacher(1.0, 2.0)]
+
+
+class RenewedTeacher(LwFPlugin):
+    def before_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
+        if self.teacher is not None:
+            self.after_training_exp(strategy)
+
+
+class TeacherOfLastEpoch(Strategy, name="broken-renewed-teacher"):
+    def plugins(self, context: Context) -> list[Any]:
+        return [RenewedTeacher(1.0, 2.0)]
+
+
+class AverageTeacher(LwFPlugin):
+    """Its teacher is an exponential moving average of the weights and statistics (Tarvainen & Valpola 2017)."""
+
+    @torch.no_grad()
+    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        if self.teacher is not None:
+            for name, value in strategy.model.state_dict().items():
+                if value.is_floating_point():
+                    self.teacher.state_dict()[name].lerp_(value, 0.1)
+
+
+class MovingTeacher(Strategy, name="broken-moving-teacher"):
+    def plugins(self, context: Context) -> list[Any]:
+        return [AverageTeacher(1.0, 2.0)]
+
+
+class DeclaredTeacher(AverageTeacher):
+    moving = ("teacher",)
+
+
+class SoundMovingTeacher(Strategy, name="sound-moving-teacher"):
+    """The same, declared."""
+
+    def plugins(self, context: Context) -> list[Any]:
+        return [DeclaredTeacher(1.0, 2.0)]
 
 
 class TrainsNorm(SupervisedPlugin):
@@ -178,6 +275,37 @@ class SoundHead(LateHead, name="sound-head"):
 
     def plugins(self, context: Context) -> list[Any]:
         return [AddsInTime()]
+
+
+class AddsOffset(SupervisedPlugin):
+    """Adds trainable offsets in the first experience, once the optimizer is made."""
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        if not hasattr(strategy.model, "offset"):
+            strategy.model.offset = nn.Parameter(torch.full((4,), 0.1))
+
+    def after_forward(self, strategy: Any, **kwargs: Any) -> None:
+        if hasattr(strategy.model, "offset"):
+            strategy.mb_output = strategy.mb_output + strategy.model.offset
+
+    after_eval_forward = after_forward
+
+
+class LateOffset(Distils, name="broken-late-offset"):
+    def extra(self, context: Context) -> Any:
+        return AddsOffset()
+
+
+class SoundBuild(Strategy, name="sound-build"):
+    """A strategy of Avalanche's as it comes, with its own loaders and optimizer."""
+
+    def build(self, context: Context) -> Any:
+        model = context.model.to(context.device)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        return Naive(
+            model=model, optimizer=optimizer, train_mb_size=16, train_epochs=20, eval_mb_size=64,
+            device=context.device, evaluator=None,
+        )  # fmt: skip
 
 
 class Counts(SupervisedPlugin):
@@ -317,6 +445,51 @@ class SmallBatch(Distils, name="broken-small-batch"):
 class Crashes(Distils, name="broken-crash"):
     def extra(self, context: Context) -> Any:
         return Scaled(lambda: {}["nothing"])
+
+
+class Leaves(SupervisedPlugin):
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        raise SystemExit(0)
+
+
+class Exits(Distils, name="broken-exits"):
+    def extra(self, context: Context) -> Any:
+        return Leaves()
+
+
+class Breaks(SupervisedPlugin):
+    """Cannot train a second strategy."""
+
+    count = 0
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.clock.train_exp_counter == 0:
+            type(self).count += 1
+        if self.count > 1:
+            raise KeyError("nothing")
+
+
+class Once(Distils, name="broken-once"):
+    def extra(self, context: Context) -> Any:
+        return Breaks()
+
+
+class Untrained(SupervisedPlugin):
+    """Has no answer before it has learnt."""
+
+    learnt = False
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self.learnt = True
+
+    def before_eval(self, strategy: Any, **kwargs: Any) -> None:
+        if not self.learnt:
+            raise ValueError("nothing was learnt")
+
+
+class SoundAfterTraining(Distils, name="sound-after-training"):
+    def extra(self, context: Context) -> Any:
+        return Untrained()
 
 
 class Diverges(Distils, name="broken-diverges"):

@@ -10,8 +10,10 @@ import pytest
 
 from harness.check import check, entry_of
 from harness.conformance.checks import CHECKS, MODES, collect, judge
+from harness.errors import InputError
 from harness.registry import STRATEGIES, load_plugin
 from harness.suite import make_strategy
+from strategies.base import Strategy
 
 BROKEN = Path(__file__).with_name("broken_strategies.py")
 # without required settings: a stack of strategies is what it is stacked from
@@ -37,6 +39,12 @@ def test_a_built_in_strategy_conforms(name: str) -> None:
     [
         ("sound-head", "features", []),
         ("sound-grows", "features", []),
+        ("sound-keeps", "images", []),
+        ("sound-moving-teacher", "images", []),
+        ("sound-build", "features", []),
+        ("sound-after-training", "features", []),
+        ("broken-exits", "features", ["batches"]),
+        ("broken-once", "features", ["repeats", "resumes", "arguments", "batches"]),
         ("broken-noop", "features", ["acts"]),
         ("broken-learns-nothing", "features", ["learns"]),
         ("broken-test-set", "features", ["future data"]),
@@ -44,11 +52,18 @@ def test_a_built_in_strategy_conforms(name: str) -> None:
         ("broken-test-labels", "features", ["future data"]),
         ("broken-test-batch", "features", ["future data"]),
         ("broken-leak", "features", ["past data"]),
+        ("broken-leak-normalised", "images", ["past data"]),
+        ("broken-leak-dataset", "features", ["past data"]),
+        ("broken-leak-closure", "first", ["past data"]),
+        ("broken-leak-in-class", "features", ["past data"]),
         ("broken-secret-replay", "features", ["past data"]),
         ("broken-teacher", "images", ["frozen"]),
+        ("broken-renewed-teacher", "features", ["frozen"]),
+        ("broken-moving-teacher", "features", ["frozen"]),
         ("broken-norm", "frozen", ["frozen"]),
         ("broken-frozen-moves", "first", ["frozen"]),
         ("broken-late-head", "features", ["new parameters"]),
+        ("broken-late-offset", "features", ["new parameters"]),
         ("broken-eval-state", "features", ["evaluation"]),
         ("broken-eval-random", "features", ["evaluation"]),
         ("broken-module-state", "features", ["repeats"]),
@@ -69,6 +84,11 @@ def test_what_breaks_a_rule_fails_its_check_alone(name: str, mode: str, failing:
     verdicts = judge(collect(entry, make_strategy(entry), [mode]))
     assert [check for check, verdict in verdicts.items() if verdict.status == "fail"] == failing, verdicts
     assert all(verdict.hint for verdict in verdicts.values() if verdict.status != "pass")
+
+
+def test_growth_is_one_of_three_words() -> None:
+    with pytest.raises(InputError, match="'sample'; did you mean 'samples'"):
+        type("Grows", (Strategy,), {"__module__": __name__, "state_growth": "sample"})
 
 
 def test_the_modes_are_all_that_a_suite_may_ask_for() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def test_the_new_test_fails_when_the_method_is_broken(cli, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["ewc", "My", "my-method", "1st", "class", "any", "context", "supervised", "torch",
+                                  "tensor_dataset", "conftest",
                                   "../up", "", "strategy"])  # fmt: skip
 def test_names_that_cannot_be_are_refused(cli, tmp_path: Path, name: str) -> None:
     refused(cli("new", "strategy", name, "--out", tmp_path / "new"), repr(name))
@@ -165,6 +167,77 @@ def test_names_that_are_taken_are_refused(install, suite_file, cli) -> None:
     (other / "entry_points.txt").write_text("[lorisbench.strategies]\nmine = one:Outside\n")
     importlib.invalidate_caches()
     assert "mine" in cli("ls", "strategies").out, "the same twice is no clash"
+
+
+# ---------------------------------------------------------------- --plugin
+
+NAMED = PLUGIN.format(name="mine", needs=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise RuntimeError('two\\nlines')\n", ["RuntimeError: two lines"]),
+        ("raise SystemExit(0)\n", ["SystemExit"]),
+        ("def broken(:\n", ["SyntaxError"]),
+        ("x = 1\n", ["defines no strategy"]),
+        (PLUGIN.format(name="ewc", needs=False), ["'ewc'", "clashes", "strategies.ewc"]),
+        (NAMED + NAMED.replace("Outside", "Again"), ["'mine'", "another one"]),
+        (NAMED.replace('"mine"', "3"), ["3 cannot name"]),
+        (NAMED.replace('"mine"', '""'), ["'' cannot name"]),
+        (NAMED.replace('"mine"', '"a/b"'), ["'a/b' cannot name"]),
+        (NAMED.replace("strength", "training"), ["Outside", "'training'"]),
+    ],
+)
+def test_a_faulty_file_gives_one_line(cli, tmp_path: Path, text: str, words: list[str]) -> None:
+    file = tmp_path / "faulty.py"
+    file.write_text(text)
+    for _ in range(2):
+        refused(cli("ls", "strategies", "--plugin", file), str(file), *words)
+
+
+def test_a_folder_or_a_file_that_is_not_python_is_refused(cli, tmp_path: Path) -> None:
+    (tmp_path / "readme").write_text(NAMED)
+    refused(cli("ls", "--plugin", tmp_path), str(tmp_path), "a folder")
+    refused(cli("ls", "--plugin", tmp_path / "readme"), "readme", "not a Python file")
+    refused(cli("ls", "--plugin", tmp_path / "none.py"), "none.py", "no such file")
+
+
+def test_files_of_one_name_are_told_apart(cli, tmp_path: Path) -> None:
+    for folder, name in (("a", "mine"), ("b", "mine"), ("c", "other")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file.py").write_text(PLUGIN.format(name=name, needs=False))
+    first, second, third = (tmp_path / folder / "file.py" for folder in "abc")
+    assert cli("ls", "strategies", "--plugin", first, "--plugin", first, "--plugin", third).code == 0
+    refused(cli("ls", "strategies", "--plugin", first, "--plugin", second), str(second), "'mine'", "clashes")
+
+
+def test_what_a_file_prints_does_not_mix_with_the_answer(cli, tmp_path: Path) -> None:
+    (tmp_path / "loud.py").write_text("print('hello')\n" + NAMED)
+    answer = cli("ls", "strategies", "--json", "--plugin", tmp_path / "loud.py")
+    assert answer.code == 0 and "mine" in answer.out and "hello" in answer.err
+    json.loads(answer.out)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (":Y", ["':Y'"]),
+        ("..a:Y", ["'..a:Y'"]),
+        ("os:getcwd", ["not an Avalanche plugin"]),
+        ("broken_on_import:Y", ["broken_on_import", "ZeroDivisionError"]),
+        ("leaves_on_import:Y", ["leaves_on_import", "SystemExit"]),
+        ("avalanche.training.plugins:LRSchedulerPlugin", ["LRSchedulerPlugin", "arguments", "AttributeError"]),
+    ],
+)
+def test_a_faulty_plugin_for_avalanche_gives_one_line(
+    cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: list[str]
+) -> None:
+    (tmp_path / "broken_on_import.py").write_text("1 / 0\n")
+    (tmp_path / "leaves_on_import.py").write_text("raise SystemExit\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    refused(cli("check", name, "--set", "scheduler=3"), *words)
 
 
 # ---------------------------------------------------------------- task labels

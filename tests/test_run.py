@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from benchmarks.stream import Store, make_stream
 from harness.config import SuiteConfig, parse
@@ -35,6 +36,38 @@ class Faulty(Strategy, name="faulty"):
     def plugins(self, context):
         return [Breaks()]
 '''
+
+
+SCHEDULES = """
+from avalanche.core import SupervisedPlugin
+from strategies import Strategy
+
+
+class Rate(SupervisedPlugin):
+    def __init__(self, of_experience, of_epoch):
+        super().__init__()
+        self.of_experience, self.of_epoch = of_experience, of_epoch
+
+    def scale(self, strategy, factor):
+        for group in strategy.optimizer.param_groups:
+            group["lr"] *= factor
+
+    def before_training_exp(self, strategy, **kwargs):
+        self.scale(strategy, self.of_experience)
+
+    def after_training_epoch(self, strategy, **kwargs):
+        self.scale(strategy, self.of_epoch)
+
+
+class Rates(Strategy, name="rates"):
+    \"\"\"Scales the learning rate.\"\"\"
+
+    of_experience: float = 1.0
+    of_epoch: float = 1.0
+
+    def plugins(self, context):
+        return [Rate(self.of_experience, self.of_epoch)]
+"""
 
 
 def only(out: Path, label: str, seed: int = 0) -> Path:
@@ -114,6 +147,37 @@ def test_training_equals_a_plain_torch_loop(suite_file: Callable[..., Path]) -> 
     assert torch.equal(head.weight, strategy.model.head.weight)
 
 
+def test_a_plugin_may_schedule_the_learning_rate(suite_file, cli, tmp_path: Path) -> None:
+    (tmp_path / "schedules.py").write_text(SCHEDULES)
+    sgd = {"optimizer": "sgd", "lr": 0.25, "momentum": 0.5, "epochs": 3, "batch_size": 4}
+    strategies = {
+        "halved": {"strategy": "rates", "of_experience": 0.5},
+        "half": {"strategy": "naive", "training": {"lr": 0.125}},
+        "decayed": {"strategy": "rates", "of_epoch": 0.5},
+        "milestones": {"strategy": "naive", "training": {"milestones": [1, 2], "milestone_factor": 0.5}},
+        "naive": None,
+    }
+    suite = suite_file(strategies=strategies, training=sgd, latency={"enabled": False})
+    assert cli("run", suite, "--plugin", tmp_path / "schedules.py", "--out", tmp_path / "out").code == 0
+    weight = {label: load_file(only(tmp_path / "out", label) / "checkpoint" / "model.safetensors")["head.weight"]
+              for label in strategies}  # fmt: skip
+    assert torch.equal(weight["halved"], weight["half"]) and torch.equal(weight["decayed"], weight["milestones"])
+    assert not torch.allclose(weight["half"], weight["naive"]) and not torch.allclose(
+        weight["decayed"], weight["naive"]
+    )
+
+
+def test_a_plugin_that_exits_ends_its_run_and_not_the_suite(suite_file, cli, tmp_path: Path) -> None:
+    text = FAULTY.replace('RuntimeError("broken on purpose")', "SystemExit(0)").replace('"faulty"', '"leaver"')
+    (tmp_path / "leaver.py").write_text(text)
+    suite = suite_file(strategies=["leaver", "naive"], latency={"enabled": False})
+    answer = cli("run", suite, "--plugin", tmp_path / "leaver.py", "--out", tmp_path / "out")
+    assert answer.code == 1, answer.err
+    results = pd.read_csv(tmp_path / "out" / "results.csv").set_index("strategy")
+    assert results.status.to_dict() == {"leaver": "failed", "naive": "done"}
+    assert "SystemExit" in results.reason["leaver"]
+
+
 def test_cached_and_uncached_features_give_the_same_numbers(suite_file, cli, tmp_path: Path) -> None:
     for cache in (True, False):
         suite = suite_file(backbone={"name": "efficientnet-lite0", "image_size": 32, "cache": cache},
@@ -121,7 +185,6 @@ def test_cached_and_uncached_features_give_the_same_numbers(suite_file, cli, tmp
         assert cli("run", suite, "--out", tmp_path / str(cache)).code == 0
     for label in ("ewc", "lwf", "dnn"):
         assert np.array_equal(predictions(tmp_path / "True", label), predictions(tmp_path / "False", label))
-    from safetensors.torch import load_file
 
     for label in ("ewc", "lwf"):
         cached, uncached = (

@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
-from harness.registry import load_plugin
+from harness.registry import STRATEGIES, load_plugin
 from harness.suite import load_suite, make_strategy
+from harness.verification.tiny import trained, weights
 
 REPLAY = {"avalanche": "avalanche.training.plugins:ReplayPlugin", "args": {"mem_size": 6}}
 OUTSIDE = '''
@@ -59,6 +61,17 @@ def test_the_plugins_of_all_act_in_order(suite_file, cli, tmp_path: Path) -> Non
     assert cli("run", out / "suite.yaml", "--out", out).code == 0, "what was resolved is the same suite"
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_dnn_distils_the_minibatch_whatever_is_passed_between() -> None:
+    """der++ passes samples of its memory before the loss is complete; a batch of another size would not fit."""
+    memory = {"strategy": "der++", "memory": 9, "replay_batch": 5, "alpha": 0.0, "beta": 0.0}
+    never = {"strategy": "dnn", "expand_at": [], "answer": "newest"}
+    alone, before, after = (
+        weights(trained("stack", stack=parts)) for parts in ([never], [memory, never], [never, memory])
+    )
+    assert torch.equal(alone, before) and torch.equal(alone, after)
+
+
 def test_settings_of_an_item_are_part_of_the_run_id(suite_file) -> None:
     def run_id(item: object, *assignments: str) -> str:
         suite = load_suite(str(suite_file(strategies={"both": {"stack": [item, "lwf"]}})), assignments=assignments)
@@ -97,6 +110,9 @@ def test_what_the_parts_declare_is_joined(outside: None) -> None:
         (["ewc", {"lwf": {"alpa": 1}}], ["strategies.both.stack.1.alpa", "'alpha'"]),
         ([{"strategy": "ewc", "ewc_lambda": -1}], ["strategies.both.stack.0.ewc_lambda"]),
         (["dnn", "ewc", "slda"], ["dnn and slda", "wrap"]),
+        (["joint", "dnn"], ["joint cannot go with dnn", "heads"]),
+        (["frozen", "ewc", "gdumb"], ["gdumb cannot go with frozen", "does not train"]),
+        (["slda", "rwalk"], ["rwalk cannot go with slda", "gradients"]),
         (["ewc", {"stack": ["lwf"]}], ["stack in a stack"]),
         (["ewc", "own-part"], ["own-part", "build"]),
         ([], ["strategies.both.stack", "at least 1"]),
@@ -112,6 +128,11 @@ def test_what_cannot_be_stacked_is_refused(
     answer = cli("run", suite_file(strategies={"both": {"stack": stack}}), "--out", tmp_path / "out")
     assert answer.code == 2 and len(answer.err.splitlines()) == 1, answer
     assert all(word in answer.err for word in words), answer.err
+
+
+def test_conflicts_are_with_strategies_there_are() -> None:
+    found = {other for name in STRATEGIES.names() for other in STRATEGIES.get(name).conflicts}
+    assert found and found <= set(STRATEGIES.names())
 
 
 @pytest.mark.parametrize("path", ["seeds.0.x", "both.stack.7.alpha", "both.stack.x.alpha", "both.stack.0"])

@@ -20,9 +20,9 @@ from avalanche.training import Naive
 from torch import nn
 from torch.utils.data import TensorDataset
 
+from harness.reach import walk
 from harness.report import frame, style, timeline, write_report
 from harness.run import _write_tables
-from harness.state import _tensors
 from harness.store import RunDirectory
 from strategies.dnn import DNNPlugin
 from strategies.dnn_network import DynamicNetwork
@@ -145,7 +145,7 @@ def test_counting_changes_no_answer_and_leaves_no_trace(rule):
     for with_count, without in zip(counted.answers, plain.answers, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(with_count, without, strict=True))
     assert counted.watched == [None] * DOMAINS and strategy.model.watch is None
-    assert not list(_tensors(plugin, set())), "they would count as state of the method"
+    assert not list(walk(plugin, "")), "they would count as state of the method"
 
 
 def test_another_evaluation_replaces_the_first_and_an_untrained_network_is_not_counted():

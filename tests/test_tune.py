@@ -73,6 +73,8 @@ def test_every_strategy_gets_its_trials_and_the_best_values_are_written(suite: P
         assert words in text, text
     assert cli("run", out / "tuned.yaml", "--strategies", "slda", "--seeds", "0", "--out", tmp_path / "run").code == 0
     assert dict(collect(read(tmp_path / "run")))["Hyper-parameters"] == text
+    changed = load_suite(str(out / "tuned.yaml"), assignments=["slda.shrinkage=0.5"]).config.tuning
+    assert changed.startswith(text) and "Changed since: slda.shrinkage=0.5" in changed
 
 
 def test_a_trial_is_the_run_of_the_whole_stream_up_to_there(suite: Path, cli, tmp_path: Path) -> None:
@@ -146,11 +148,23 @@ def test_wrong_input_is_refused(suite: Path, cli, tmp_path: Path) -> None:
     refused(cli("tune", suite, "--strategies", "naive", "--out", tmp_path / "a"), "naive", "to tune")
     refused(cli("tune", suite, "--strategies", "sldaa", "--out", tmp_path / "a"), "'sldaa'", "'slda'")
     refused(cli("tune", suite, *options, "--experiences", 10, "--out", tmp_path / "b"), "10 experiences", "9")
+    assert cli("tune", suite, *options, "--experiences", 1, "--out", tmp_path / "b").code == 0, (
+        "no trial was in the way"
+    )
     assert cli("tune", suite, *options, "--experiences", 1, "--out", tmp_path / "c").code == 0
     refused(cli("tune", suite, *options, "--experiences", 2, "--out", tmp_path / "c"), "another experiences")
     changed = ["--set", "training.epochs=9"]
     refused(cli("tune", suite, *options, *changed, "--experiences", 1, "--out", tmp_path / "c"), "another suite")
-    for number, (space, word) in enumerate(((("int", 1, 5), "'int'"), (("log", 1), "'log'"))):
+    spaces = (
+        (("int", 1, 5), "'int'"),
+        (("log", 1), "'log'"),
+        (("log", 0, 1), "from 0 to 1"),
+        (("linear", 5, 1), "from 5 to 1"),
+        (("choice", []), "one or more"),
+        (("choice", [[1]]), "one or more"),
+        (("choice", ["much"]), "may not be much"),
+    )
+    for number, (space, word) in enumerate(spaces):
         name = f"searched{number}"
         (tmp_path / f"{name}.py").write_text(PLUGIN.format(name=name, space={"strength": space}))
         mine = ["--plugin", tmp_path / f"{name}.py", "--set", f"strategies.{name}.strength=2"]

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from harness.conformance.observe import Observation, difference, observe
+from harness.conformance.observe import BROKEN, Observation, difference, observe, reason_of
 from harness.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy
 from harness.conformance.trials import argument_faults, batch_faults, replay, resume_faults
 from harness.threads import one_thread
@@ -94,7 +94,8 @@ def learns(evidence: Evidence) -> Verdict:
         right = (seen.answers[0][:count].argmax(dim=1) == seen.labels[:count]).float().mean().item()
         return "" if right >= LEARNT else f"accuracy {right:.2f} after training on experience 0, chance is 0.25"
 
-    return _verdict(evidence.failing(fault), "Is the loss used, and the head in the optimizer?")
+    advice = "Is the loss used, and the head in the optimizer? With a build of its own, are there steps enough?"
+    return _verdict(evidence.failing(fault), advice)
 
 
 def acts(evidence: Evidence) -> Verdict:
@@ -109,7 +110,8 @@ def acts(evidence: Evidence) -> Verdict:
         largest = max(difference(*pair) for pair in zip(seen.answers[1:], plain[1:], strict=True))
         return "" if largest > ACTS else "answers are those of fine-tuning after every experience"
 
-    return _verdict(evidence.failing(fault), "Is the penalty zero, detached, or added to nothing?")
+    advice = "Is the penalty zero, detached, or added to nothing? Learning rates are set anew before each epoch"
+    return _verdict(evidence.failing(fault), advice)
 
 
 def past_data(evidence: Evidence) -> Verdict:
@@ -159,7 +161,10 @@ def frozen(evidence: Evidence) -> Verdict:
         parts += [f"{_few(seen.teachers)} of a plugin"] if seen.teachers else []
         return f"{', '.join(parts)} changed" if parts else ""
 
-    advice = "Put frozen modules and teachers into evaluation mode, without gradients, and keep model.train() off them"
+    advice = (
+        "Put frozen modules and teachers into evaluation mode, without gradients, and keep model.train() off them. A "
+        "plugin says what it moves on purpose: moving = ('teacher',)"
+    )
     return _verdict(evidence.failing(fault), advice)
 
 
@@ -280,7 +285,13 @@ CHECKS: dict[str, Callable[[Evidence], Verdict]] = {
 def judge(evidence: Evidence) -> dict[str, Verdict]:
     """The verdict of every check by name. Where every run broke off, only `batches` and `losses` have one."""
     alone = (batches, losses)
-    return {
-        name: check(evidence) if evidence.runs or check in alone else Verdict("not applicable", "no run went through")
-        for name, check in CHECKS.items()
-    }
+
+    def verdict(check: Callable[[Evidence], Verdict]) -> Verdict:
+        if not evidence.runs and check not in alone:
+            return Verdict("not applicable", "no run went through")
+        try:
+            return check(evidence)
+        except BROKEN as error:  # of the strategy, in a run beside those that were watched
+            return Verdict("fail", f"another run breaks off with {reason_of(error)}")
+
+    return {name: verdict(check) for name, check in CHECKS.items()}

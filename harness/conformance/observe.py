@@ -15,14 +15,17 @@ from avalanche.core import SupervisedPlugin
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.conformance.guarded import Guarded, held_samples, state_of
+from harness.conformance.copies import Samples, held_samples
+from harness.conformance.guarded import Guarded, methods_plugins, state_of
 from harness.conformance.toy import CLASSES, EXPERIENCES, Running, Toy
-from harness.engine import Diverged
+from harness.engine import Diverged, Engine
 from harness.errors import InputError
 from harness.models import megabytes
+from harness.reach import walk
 from harness.state import replay_samples, state_bytes
 
 State = dict[str, torch.Tensor]
+BROKEN = (Exception, SystemExit)  # what a strategy may end a run with; an interrupt passes
 
 
 @dataclass
@@ -39,7 +42,8 @@ class Observation:
     sizes : bytes of model, state and declared samples.
     drift, teachers, lost, eval_changes : names of what changed that may not, or of new parameters not trained; lists of
         the whole run.
-    grown : new parameters that require gradients, over the run. trained : whether one moved while it was trained.
+    grown : parameters that require gradients and were not there when the strategy was built. trained : whether a
+        parameter moved while it was trained.
     losses : mean loss of each epoch.
     label_influence, batch_influence : largest change of a probability when the labels of the test samples are
         permuted and when they come in small batches.
@@ -70,12 +74,11 @@ class Observation:
 class Probe(SupervisedPlugin):
     """Looks on from the end of the plugin list: outputs in evaluation, losses and what may not move in training."""
 
-    def __init__(self, seen: Observation) -> None:
+    def __init__(self, seen: Observation, model: nn.Module) -> None:
         super().__init__()
         self.seen = seen
         self.outputs: list[torch.Tensor] = []
-        self.known: set[int] = set()
-        self.known_parameters: list[nn.Parameter] = []  # kept, so that no new one has the id of an old one
+        self.known_parameters = list(model.parameters())  # kept, so that no new one has the id of an old one
         self.start: dict[str, Any] | None = None
 
     def before_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
@@ -95,7 +98,8 @@ class Probe(SupervisedPlugin):
         named = dict(strategy.model.named_parameters())
         live = {name: p for name, p in named.items() if p.requires_grad}
         optimized = {id(p) for group in strategy.optimizer.param_groups for p in group["params"]}
-        new = {name: p for name, p in live.items() if self.known_parameters and id(p) not in self.known}
+        known = {id(p) for p in self.known_parameters}
+        new = {name: p for name, p in live.items() if id(p) not in known}
         self.seen.lost += [f"{name} (not in the optimizer)" for name, p in new.items() if id(p) not in optimized]
         self.seen.grown += len(new)
         self.start = {
@@ -114,15 +118,17 @@ class Probe(SupervisedPlugin):
         if self.start is not None:
             self.seen.trained |= any(not torch.equal(p, before) for p, before in self.start["live"])
             self.seen.drift += changed(self.start["frozen"], frozen_state(strategy.model, self.start["frozen"]))
+            now = dict(state_of(strategy))
             for path, (module, before) in self.start["teachers"].items():
-                self.seen.teachers += [f"{path}.{name}" for name in changed(before, copy_state(module))]
+                there = now.get(path)  # another one, if the plugin has put it in the teacher's place
+                after = copy_state(there if isinstance(there, nn.Module) else module)
+                self.seen.teachers += [f"{path}.{name}" for name in changed(before, after)]
 
     def after_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         new = self.start["new"] if self.start is not None else {}
         if new and all(torch.equal(p, before) for p, before in new.values()):
             self.seen.lost += [f"{name} (does not move)" for name in new]
         self.known_parameters = list(strategy.model.parameters())
-        self.known = {id(p) for p in self.known_parameters}
 
 
 def copy_state(module: nn.Module) -> State:
@@ -148,11 +154,22 @@ def frozen_state(model: nn.Module, like: State | None = None) -> State:
 
 
 def teacher_states(strategy: Any, optimized: set[int]) -> dict[str, tuple[nn.Module, State]]:
-    """Modules that plugins hold outside the model and that are not trained themselves, with copies of their state."""
+    """Modules that plugins hold outside the model, neither trained themselves nor `moving`, with copies of their state.
+
+    Raises AttributeError where a plugin calls something moving that it has not.
+    """
+    moving = {
+        id(module)
+        for plugin in methods_plugins(strategy)
+        for name in getattr(plugin, "moving", ())
+        for _, module in walk(getattr(plugin, name), name)
+    }
     return {
         path: (module, copy_state(module))
         for path, module in state_of(strategy)
-        if isinstance(module, nn.Module) and not any(id(p) in optimized for p in module.parameters())
+        if isinstance(module, nn.Module)
+        and id(module) not in moving
+        and not any(id(p) in optimized for p in module.parameters())
     }
 
 
@@ -181,7 +198,8 @@ def whole_state(strategy: Any) -> State:
     values = optimizer.state.values() if optimizer is not None else ()
     for index, entry in enumerate(values):
         state |= {f"optimizer {index} {k}": v.clone() for k, v in entry.items() if isinstance(v, torch.Tensor)}
-    state["torch's random state"] = torch.get_rng_state()
+    if isinstance(strategy, Engine):  # the loader of any other draws a seed in evaluation; a run seeds each experience
+        state["torch's random state"] = torch.get_rng_state()
     numbers = np.random.get_state(legacy=False)["state"]
     state["numpy's random state"] = torch.tensor([*numbers["key"].tolist(), numbers["pos"]])
     state["random's state"] = torch.tensor(random.getstate()[1])
@@ -199,7 +217,7 @@ def evaluate(running: Running) -> torch.Tensor:
     """Outputs on all test samples, (samples, classes), float32 on the CPU."""
     probe = next((plugin for plugin in running.strategy.plugins if isinstance(plugin, Probe)), None)
     if probe is None:
-        probe = Probe(Observation(running.toy))
+        probe = Probe(Observation(running.toy), running.strategy.model)
         running.strategy.plugins.append(probe)
     running.strategy.eval(running.tests)
     return torch.cat(probe.outputs).float()
@@ -219,14 +237,20 @@ def observe(toy: Toy) -> Observation:
         seen.error, seen.kind = str(error), "refused"
     except Diverged as error:
         seen.error, seen.kind = str(error), "diverged"
-    except Exception as error:
-        seen.error, seen.kind = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", "failed"
+    except BROKEN as error:
+        seen.error, seen.kind = reason_of(error), "failed"
     return seen
+
+
+def reason_of(error: BaseException) -> str:
+    """An error's type and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _watched(running: Running, seen: Observation) -> None:
     strategy, store = running.strategy, running.store
-    strategy.plugins.append(Probe(seen))
+    strategy.plugins.append(Probe(seen, strategy.model))
+    forms = [Samples(store.x)]
     seen.labels = torch.cat([store.y[sorted(running.rows("test", e))].cpu() for e in range(EXPERIENCES)])
     limit = running.component.replay_limit()
     for index in range(EXPERIENCES):
@@ -237,11 +261,12 @@ def _watched(running: Running, seen: Observation) -> None:
         with _guards(running, seen, index, training=True):
             running.learn(index)
         running.settle(index)
+        if running.toy.mode == "first" and index == 0:
+            forms.append(Samples(store.x))
         if backbone is not None:
             seen.drift += [f"backbone.{name}" for name in changed(before, copy_state(backbone))]
-        x = store.x
         so_far = set().union(*(running.rows("train", e) for e in range(index + 1)))
-        held, where = held_samples(strategy, x, so_far)
+        held, where = held_samples(strategy, forms, so_far)
         seen.held.append(held)
         seen.held_in = seen.held_in or (where if limit is not None and held > limit else "")
         kept = replay_samples(strategy.plugins)
@@ -251,7 +276,7 @@ def _watched(running: Running, seen: Observation) -> None:
             seen.answers.append(evaluate(running))
         seen.eval_changes += changed(state, whole_state(strategy))
         extra, _ = state_bytes(strategy, strategy.model)
-        size = round(megabytes(strategy.model) * 1e6) + extra + kept * x[0].numel() * x.element_size()
+        size = round(megabytes(strategy.model) * 1e6) + extra + kept * store.x[0].numel() * store.x.element_size()
         seen.sizes.append(size)
     _influences(running, seen)
 

@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.stream import rows_of
 from harness.conformance.guarded import methods_plugins, state_of
-from harness.conformance.observe import changed, copy_state, evaluate, fork
+from harness.conformance.observe import BROKEN, changed, copy_state, evaluate, fork, reason_of
 from harness.conformance.toy import EXPERIENCES, Running, Toy
 
 
@@ -30,12 +30,11 @@ def resume_faults(toy: Toy) -> str:
     The original goes on first: state that lies outside of the strategy is then ahead when the copy needs it.
     """
     running = Running(toy)
-    evaluate(running)
     for index in range(EXPERIENCES):
         try:
             twin = fork(running)
         except Exception as error:
-            return f"cannot be copied before experience {index} ({type(error).__name__}: {error})"
+            return f"cannot be copied before experience {index} ({reason_of(error)})"
         sides = []
         for side in (running, twin):
             side.learn(index)
@@ -103,8 +102,8 @@ def batch_faults(toy: Toy) -> list[str]:
                 running.learn(index)
                 running.settle(index)
             answers = evaluate(running)
-        except Exception as error:
-            found.append(f"{toy.mode}, {name}: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        except BROKEN as error:
+            found.append(f"{toy.mode}, {name}: {reason_of(error)}")
         else:
             if not answers.isfinite().all():
                 found.append(f"{toy.mode}, {name}: an answer is not finite")
