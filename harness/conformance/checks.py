@@ -110,7 +110,7 @@ def acts(evidence: Evidence) -> Verdict:
         largest = max(difference(*pair) for pair in zip(seen.answers[1:], plain[1:], strict=True))
         return "" if largest > ACTS else "answers are those of fine-tuning after every experience"
 
-    advice = "Is the penalty zero, detached, or added to nothing? Learning rates are set anew before each epoch"
+    advice = "Is the penalty zero, detached, or added to nothing?"
     return _verdict(evidence.failing(fault), advice)
 
 

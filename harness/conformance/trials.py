@@ -9,7 +9,8 @@ import torch
 
 from benchmarks.stream import rows_of
 from harness.conformance.guarded import methods_plugins, state_of
-from harness.conformance.observe import BROKEN, changed, copy_state, evaluate, fork, reason_of
+from harness.conformance.observe import BROKEN, evaluate, fork, reason_of
+from harness.conformance.states import changed, copy_state
 from harness.conformance.toy import EXPERIENCES, Running, Toy
 
 
