@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from strategies.base import Context, Strategy
 from strategies.data import batches
+from strategies.distillation import distillation
 from strategies.latent import features_of, freeze_backbone, skip_frozen_backbone
-from strategies.lwf import distillation
 from strategies.vae import VAE
 
 _GENERATOR_BATCH = 128

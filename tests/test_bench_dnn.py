@@ -10,6 +10,7 @@ from torch import nn
 
 from harness import bench_dnn
 from harness.models import Backbone
+from harness.verification.tiny import plugin_of
 
 WIDTH = 8
 
@@ -65,7 +66,7 @@ def test_an_adaptation_is_what_a_run_does_for_a_domain(backbone: Backbone, monke
     assert seen == [64] + 2 * 2 * [64, 6], "a batch to warm up, then a pass and an adaptation a round"
     assert len(strategies) == 2
     for strategy, experience in strategies:
-        (row,) = strategy.plugins[0].decisions
+        (row,) = plugin_of(strategy, bench_dnn_plugin).decisions
         assert (row["verdict"], row["head"], row["samples"]) == ("expand", 2, 70) and {"gap_0", "gap_1"} <= set(row)
         assert strategy.model.router.domains == 3 and strategy.model.router.counts[2].sum() == 70
         assert strategy.store.x[:70].abs().sum(1).min() > 0 and len(experience.dataset) == 70

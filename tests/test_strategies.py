@@ -22,9 +22,10 @@ from torch.utils.data import TensorDataset
 from harness.registry import STRATEGIES
 from strategies import ewc
 from strategies.data import batches
+from strategies.distillation import distillation
 from strategies.ewc import EWC, EWCPlugin
 from strategies.joint import JointPlugin
-from strategies.lwf import LwF, LwFPlugin, distillation
+from strategies.lwf import LwF, LwFPlugin
 
 
 def make_stream(experiences=3, samples=40, seed=0, shape=(6,)):

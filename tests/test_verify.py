@@ -230,7 +230,7 @@ def alive(group: int) -> list[str]:
 
 def test_ctrl_c_ends_the_workers_without_tracebacks(tree: Path, tmp_path: Path) -> None:
     large = tmp_path / "large.jpg"
-    Image.fromarray(np.zeros((3000, 4000, 3), np.uint8)).save(large)
+    Image.fromarray(np.zeros((6000, 8000, 3), np.uint8)).save(large)
     for file in tree.rglob("*.jpg"):
         file.unlink()
         os.link(large, file)
