@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import trees
 from PIL import Image
 
 from benchmarks import images
@@ -25,9 +26,6 @@ from benchmarks.protocols import Subset
 from benchmarks.stream import Store, make_stream
 from harness import files
 from harness.errors import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-import trees
 
 
 @pytest.fixture

@@ -13,17 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from answers import refused
 
 import harness
-
-
-def refused(answer, *words: str) -> None:
-    """The answer of wrong input: exit code 2, one line on standard error holding the words, no traceback."""
-    assert answer.code == 2, answer
-    lines = answer.err.strip().splitlines()
-    assert len(lines) == 1 and "Traceback" not in answer.err, answer.err
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 @pytest.mark.parametrize(

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import trees
 
 from benchmarks.layouts import read, read_root
 from benchmarks.subsets import Subset
 from harness.errors import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-import trees
 
 ALL = Subset()
 PROTOCOLS = {

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tiny_stream import head, movement, train, weights
 from torch import nn
 
 from strategies import gradients
 from strategies.ewc import EWC, EWCPlugin, fisher_diagonal
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_stream import head, movement, train, weights
 
 
 def make_model():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from answers import refused
 from PIL import Image
 from torch import nn
 
@@ -86,14 +87,6 @@ def copied(run: Path, folder: Path) -> Path:
     shutil.copytree(run, there)
     shutil.copy(run.parent.parent / "data.json", folder / "elsewhere")
     return there
-
-
-def refused(answer, *words: str) -> None:
-    assert answer.code == 2, answer
-    lines = answer.err.strip().splitlines()
-    assert len(lines) == 1 and "Traceback" not in answer.err, answer.err
-    for word in words:
-        assert word in lines[0], lines[0]
 
 
 @pytest.mark.parametrize("label", ["naive", "own", *(f"dnn-{rule}" for rule in RULES)])

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from pydantic import ValidationError
+from tiny_stream import Spy, head, mlp, movement, train, weights
 
 from harness.state import state_bytes
 from strategies.frozen import FrozenPlugin
 from strategies.l2sp import L2SP, L2SPPlugin
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_stream import Spy, head, mlp, movement, train, weights
 
 
 @pytest.mark.parametrize("anchor", ["initial", "previous"])

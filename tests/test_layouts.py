@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trees
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,9 +19,6 @@ from benchmarks.manifest import Manifest
 from benchmarks.subsets import Subset
 from benchmarks.tree import relative_path
 from harness.errors import InputError
-
-sys.path.insert(0, str(Path(__file__).parent))
-import trees
 
 ALL = Subset()
 

@@ -14,6 +14,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from answers import refused
 from safetensors.numpy import load_file
 
 from benchmarks.manifest import Manifest
@@ -39,12 +40,6 @@ def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(STRATEGIES, "_entries", None)
     for name in [name for name in sys.modules if name.startswith("lorisbench_plugin_")]:
         monkeypatch.delitem(sys.modules, name)
-
-
-def refused(answer, *words: str) -> None:
-    assert answer.code == 2, answer
-    assert len(answer.err.strip().splitlines()) == 1 and "Traceback" not in answer.err, answer.err
-    assert all(word in answer.err for word in words), answer.err
 
 
 # ---------------------------------------------------------------- lorisbench new strategy

@@ -1,7 +1,6 @@
 """`lorisbench reproduce`: statuses by their rule, tables of every ground, and the command from end to end."""
 
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import trees
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,9 +19,6 @@ from harness.report.frame import Stored
 from harness.report.reproduction import build
 from harness.report.reproduction_page import text
 from harness.report.tables import Table
-
-sys.path.insert(0, str(Path(__file__).parent))
-import trees
 
 REAL = Ground("OpenLORIS-Object", False, [])
 SIM = Ground("OpenLORIS-Sim", True, [])

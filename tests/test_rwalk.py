@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from pydantic import ValidationError
+from tiny_stream import Spy, head, mlp, movement, train, weights
 from torch.nn.functional import cross_entropy
 
 from strategies.rwalk import RWalk, RWalkPlugin, scaled
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_stream import Spy, head, mlp, movement, train, weights
 
 ALPHA, INTERVAL, EPS = 0.7, 3, 1e-2  # 4 updates an experience: the second interval is cut short
 

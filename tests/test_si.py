@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from pydantic import ValidationError
+from tiny_stream import Spy, head, mlp, movement, samples, train, weights
 from torch.nn.functional import cross_entropy
 
 from strategies.si import SI, SIPlugin
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_stream import Spy, head, mlp, movement, samples, train, weights
 
 
 @pytest.mark.parametrize("penalised", [False, True])

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import torch
 from avalanche.training.plugins import EWCPlugin as StockEWC
 from avalanche.training.plugins import LwFPlugin as StockLwF
 from pydantic import ValidationError
+from tiny_stream import mlp, train, weights
 
 from strategies.ewc import EWC, EWCPlugin
 from strategies.lwf import LwFPlugin
 from strategies.stock import EWCAvalanche, LwFAvalanche, SIAvalanche
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny_stream import mlp, train, weights
 
 SETTINGS = {"lr": 0.05, "momentum": 0.0, "experiences": 3}
 
