@@ -53,7 +53,7 @@ class Manifest:
     ----------
     table : one row an image with the columns `COLUMNS`; `path` is relative to `root` (POSIX separators), `label` and
         `experience` are 0-based integers, `split` is one of `SPLITS`, `level` an integer, the rest text. May have the
-        column `TASK`: task labels, which strategies see and which are the same for all images of an experience.
+        column `TASK`: task labels, which strategies see; as a rule the same for all images of an experience.
     root : folder the paths are relative to.
     name : name of the data set, as shown in reports.
     synthetic : True for anything that is not a recording of the real world.

@@ -44,8 +44,9 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
         output.check_images(data)
         bench = None
         if backbone is not None:
-            from harness.run import prepare
+            from harness.run import check_task_labels, prepare
 
+            check_task_labels(suite.config, manifest.task_labels())
             # Before the folder is written to, for an image that cannot be decoded leaves nothing behind; and in this
             # process also for workers: the features are in the cache before any of them asks
             bench = prepare(suite.config, manifest, backbone)

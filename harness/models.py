@@ -64,6 +64,7 @@ class Backbone(nn.Module):
         """No gradients and no batch-norm drift from now on: `train()` no longer reaches the network."""
         self.frozen = True
         self.requires_grad_(False)
+        self.zero_grad(set_to_none=True)  # no optimizer will: plugins that read .grad would find that of an old step
         self.eval()
 
     def train(self, mode: bool = True) -> Backbone:

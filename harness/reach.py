@@ -35,7 +35,7 @@ def walk(value: Any, path: str, inside: bool = False, seen: dict[int, Any] | Non
     if isinstance(value, torch.Tensor):
         yield path, value
     elif isinstance(value, np.ndarray) and value.dtype.kind in "fiu":
-        yield path, torch.from_numpy(np.ascontiguousarray(value))
+        yield path, torch.from_numpy(np.ascontiguousarray(value, _native(value.dtype)))
     elif isinstance(value, nn.Module):
         yield path, value
         for name, tensor in (*value.named_parameters(), *value.named_buffers()):
@@ -66,6 +66,11 @@ def walk(value: Any, path: str, inside: bool = False, seen: dict[int, Any] | Non
         hasattr(value, "__dict__") and not opaque(type(value).__module__)
     ):
         yield from walk(dict(vars(value)), path, inside, seen)
+
+
+def _native(dtype: np.dtype) -> np.dtype:
+    """A type that torch has, for a number of any size and byte order."""
+    return np.dtype(np.float64) if dtype.itemsize > 8 else dtype.newbyteorder("=")
 
 
 def opaque(module: str | None) -> bool:

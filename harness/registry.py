@@ -135,6 +135,7 @@ def load_plugin(file: str | Path) -> None:
         raise InputError(f"plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
+    before = _outside_kinds()
     try:
         with contextlib.redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
@@ -144,9 +145,17 @@ def load_plugin(file: str | Path) -> None:
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise InputError(f"plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
-    if not any(kind.__module__ == module_name for registry in _ALL for kind in registry._loaded.values()):
+    # Its own, or those of a package that it imports, now or before
+    kinds = _outside_kinds()
+    if kinds <= before and not any(isinstance(value, type) and value in kinds for value in vars(module).values()):
         del sys.modules[module_name]
         raise InputError(f'plugin {path} defines no strategy or benchmark (class X(Strategy, name="x"))')
+
+
+def _outside_kinds() -> set[type]:
+    """All classes that are registered and imported, but for those of the project's own packages."""
+    loaded = {kind for registry in _ALL for kind in registry._loaded.values()}
+    return {kind for kind in loaded if kind.__module__.partition(".")[0] not in ("strategies", "benchmarks")}
 
 
 def import_object(dotted: str) -> Any:

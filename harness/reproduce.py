@@ -41,9 +41,8 @@ def plan(
     published = load(paper)
     suites = {}
     for name in select("part", parts or list(published.parts), list(published.parts)):
-        # The part's protocol comes last: under another one there would be nothing to compare
         own = [] if name == published.suite else [f"name={published.suite}-{name}"]
-        settings = [*assignments, *own, *published.parts[name].assignments()]
+        settings = published.parts[name].assignments([*assignments, *own])
         suites[name] = load_suite(published.suite, data_root=data_root, seeds=seeds, assignments=settings)
     return Reproduction(published, suites)
 

@@ -74,14 +74,12 @@ def device_of(name: str) -> torch.device:
 def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or made now).
 
-    Raises InputError where the split that fills the accuracy matrix is also trained on, or the head or a strategy needs
-    task labels and the stream does not have them.
+    Raises InputError where the split that fills the accuracy matrix is also trained on.
     """
     if manifest.val_as_replay and config.evaluation.split == "validation":
         raise InputError(
             "benchmark.val_as_replay trains on validation images: evaluation.split: validation would test on them"
         )
-    _check_task_labels(config, manifest.task_labels())
     accelerator = device_of(config.device)
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
@@ -102,7 +100,7 @@ def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None =
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
 
 
-def _check_task_labels(config: SuiteConfig, labels: np.ndarray) -> None:
+def check_task_labels(config: SuiteConfig, labels: np.ndarray) -> None:
     """Raise InputError for what needs the stream's task labels, int64 (images,), and cannot do with these."""
     if len(np.unique(labels)) < 2:
         if config.head.per_task:
@@ -111,7 +109,8 @@ def _check_task_labels(config: SuiteConfig, labels: np.ndarray) -> None:
             if make_strategy(entry, f"strategies.{label}").needs_task_labels:
                 raise InputError(f"strategies.{label}: {entry['strategy']} needs task labels; this stream has only one")
     if config.head.per_task and not 0 <= labels.min() <= labels.max() <= LARGEST_TASK:
-        raise InputError(f"head.per_task: task labels from 0 to {LARGEST_TASK} were expected, not {labels.max()}")
+        found = f"{labels.min()} to {labels.max()}"
+        raise InputError(f"head.per_task: task labels from 0 to {LARGEST_TASK} were expected, not {found}")
 
 
 def _views(bench: Workbench, augment: AugmentConfig | None) -> Views | None:

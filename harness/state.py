@@ -51,7 +51,7 @@ def state_bytes(strategy: Any, model: nn.Module) -> tuple[int, int]:
     for plugin in strategy.plugins:
         if type(plugin).__module__.startswith("harness."):
             continue  # the harness's own recorder and guards are no part of the method
-        for _, tensor in walk(plugin, ""):
+        for _, tensor in walk(plugin, "", inside=True):
             if isinstance(tensor, torch.Tensor) and _storage(tensor) not in own:
                 held[_storage(tensor)] = tensor.untyped_storage().nbytes()
     return sum(held.values()), sum(router.values())

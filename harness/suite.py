@@ -16,6 +16,7 @@ from harness.registry import BENCHMARKS, STRATEGIES, load_plugin
 from harness.training import TrainingConfig, expand_preset, merged
 
 OWN_KEYS = ("strategy", "training", "remarks")  # keys of a strategy's entry that are not settings of its class
+UNTUNED = ("name", "description", "device", "latency", "seeds", "tuning")  # what no chosen value depends on
 PLACES = ("root", "file")  # settings of a benchmark that say where its images are, not which
 
 
@@ -53,8 +54,9 @@ def load_suite(
     """
     raw = read_suite(name_or_path)
     override(raw, assignments)
-    if raw.get("tuning") and assignments:  # it tells which values were chosen: not all may hold any more
-        raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(assignments)}."
+    changed = [each for each in assignments if each.partition("=")[0].partition(".")[0] not in UNTUNED]
+    if raw.get("tuning") and changed:  # it tells which values were chosen: not all may hold any more
+        raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(changed)}."
     if plugins:
         raw["plugins"] = [*(raw.get("plugins") or []), *plugins]
     base = Path(name_or_path).resolve().parent if Path(name_or_path).is_file() else Path.cwd()

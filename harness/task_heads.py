@@ -85,8 +85,8 @@ class TaskClassifier(Classifier, MultiTaskModule):
 
     @property
     def heads(self) -> nn.ModuleList:
-        """The output layers, one a task label: what `results.csv` counts as heads."""
-        return self.head.outputs
+        """The output layers, one a task label that is given: what `results.csv` counts as heads."""
+        return nn.ModuleList(layer for layer in self.head.outputs if isinstance(layer, nn.Linear))
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """What the head sees, float32 (batch, feature_dim + 1): the features and, last, the task label."""

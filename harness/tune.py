@@ -199,10 +199,11 @@ def _suggest(trial: optuna.Trial, key: str, kind: str, *where: Any) -> Any:
 
 def _workbench(plan: Plan) -> Workbench:
     from benchmarks.subsets import first_experiences
-    from harness.run import prepare
+    from harness.run import check_task_labels, prepare
 
     config = parse(SuiteConfig, {**plan.suite, "evaluation": {"split": "validation"}})
     manifest = make_benchmark(config.benchmark).manifest()
+    check_task_labels(config, manifest.task_labels())  # of the whole stream: its first experiences may have one label
     return prepare(resolve(config).config, first_experiences(manifest, plan.experiences))
 
 

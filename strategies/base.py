@@ -34,7 +34,8 @@ class Context:
         `backbone` is None and inputs are features, float32 of shape (batch, feature_dim); otherwise inputs are
         uint8 images of shape (batch, 3, size, size), which the model normalises itself. With `head.per_task` it is
         a `harness.task_heads.TaskClassifier`, whose inputs carry the task label in one more column or channel.
-    new_head : makes a freshly initialised head, (batch, feature_dim) -> (batch, num_classes) logits.
+    new_head : makes a freshly initialised head, (batch, feature_dim) -> (batch, num_classes) logits; one column more
+        goes in, the task label, with `head.per_task`.
     num_classes, feature_dim : sizes of the head.
     experiences : number of training experiences in the stream.
     device : where the run trains.

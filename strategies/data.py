@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 
 
@@ -39,6 +40,19 @@ def batches(strategy: Any, dataset: Any, batch_size: int = 1024) -> Iterator[tup
     )
     for batch in loader:
         yield batch[0].to(strategy.device), batch[1].to(strategy.device)
+
+
+@contextmanager
+def without_tracking(model: nn.Module) -> Iterator[None]:
+    """BatchNorm as in training, by the statistics of the batch, but without a trace of it in the running ones."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
 
 
 @contextmanager

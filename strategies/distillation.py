@@ -9,6 +9,8 @@ from avalanche.models import MultiTaskModule
 from torch import nn
 from torch.nn.functional import kl_div, log_softmax
 
+from strategies.data import without_tracking
+
 
 def pairs(strategy: Any, teacher: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Logits (batch, classes) of the model that learns and of its teacher, without a gradient, for the minibatch.
@@ -21,7 +23,8 @@ def pairs(strategy: Any, teacher: nn.Module) -> list[tuple[torch.Tensor, torch.T
         if not isinstance(teacher, MultiTaskModule):
             return [(strategy.mb_output, teacher(strategy.mb_x))]
         targets = teacher(strategy.mb_x, None)
-    outputs = strategy.model(strategy.mb_x, None)
+    with without_tracking(strategy.model):  # it has seen this minibatch already
+        outputs = strategy.model(strategy.mb_x, None)
     return [(outputs[task], target) for task, target in targets.items()]
 
 

@@ -30,6 +30,11 @@ def memory_gradient(
 
 
 def write(parameters: Sequence[nn.Parameter], gradient: torch.Tensor) -> None:
-    """Make the parts of a flat gradient the `.grad` of the parameters."""
+    """Make the parts of a flat gradient the `.grad` of the parameters.
+
+    A parameter that neither the batch nor the memory moves keeps none at all, so that weight decay does not wear it
+    down either: the output layer of another task, say.
+    """
     for parameter, part in zip(parameters, gradient.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = part.view_as(parameter).clone()
+        if parameter.grad is not None or bool(part.any()):
+            parameter.grad = part.view_as(parameter).clone()

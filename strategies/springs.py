@@ -30,8 +30,13 @@ class SpringPlugin(SupervisedPlugin):
         self.centre: Tensors = {}
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Let go of parameters that have been frozen or removed since they were consolidated."""
-        self.importance = still_there(self.importance, strategy.model)
+        """Let go of parameters that have been frozen or removed since they were consolidated, or never mattered.
+
+        The output layer of a task to come has importance 0 everywhere. Its spring would give it a gradient of 0 where
+        it has none at all, and weight decay would wear it down before its task begins.
+        """
+        there = still_there(self.importance, strategy.model)
+        self.importance = {name: importance for name, importance in there.items() if bool(importance.any())}
         self.centre = still_there(self.centre, strategy.model)
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:

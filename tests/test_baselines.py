@@ -26,6 +26,7 @@ from harness.report.frame import Stored
 from harness.report.reproduction import build
 from harness.report.reproduction_page import text
 from harness.report.tables import Table
+from harness.reproduce import plan
 from harness.task_heads import TaskHead
 from harness.verification import Check, checks, run_checks
 from strategies import agem, ewc, gem, lwf, mas, paths, replay, slda, springs
@@ -216,6 +217,15 @@ def test_task_incremental_results_have_a_table_of_their_own() -> None:
     domain = folder("MNIST", {"naive": [0.94]})
     (wrong,) = (t for t in build(load("baselines"), {"task": domain}) if t.name == "task")
     assert set(wrong.values.status) == {"not comparable"} and "protocol domain, not task" in wrong.caption
+
+
+def test_what_a_user_sets_comes_after_a_parts_own_settings_and_before_its_protocol() -> None:
+    assignments = ["strategies.si.si_lambda=5", "benchmark.protocol=class"]
+    config = plan("baselines", parts=["task"], assignments=assignments).suites["task"].config
+    assert config.strategies["si"]["si_lambda"] == 5 and config.strategies["mas"]["mas_lambda"] == 0.5
+    assert config.head.per_task and config.benchmark["protocol"] == "task"
+    fewer = plan("baselines", parts=["task"], assignments=["strategies={naive: }"]).suites["task"]
+    assert list(fewer.config.strategies) == ["naive"]
 
 
 def test_table_2_is_as_published() -> None:

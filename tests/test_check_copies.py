@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import interpolate, pad
@@ -12,6 +13,7 @@ from torch.utils.data import TensorDataset
 from harness.check import check, entry_of
 from harness.conformance.copies import Samples
 from harness.conformance.toy import CLASSES, EXPERIENCES, Mode, Running, Toy
+from harness.reach import walk
 from harness.registry import load_plugin
 from harness.state import state_bytes
 from strategies.lwf import LwFPlugin
@@ -128,3 +130,11 @@ def test_memory_is_counted_wherever_a_plugin_keeps_it(wrap: Callable[[torch.Tens
     plugin.more = wrap(torch.zeros(100))  # type: ignore[attr-defined]
     after, _ = state_bytes(running.strategy, running.strategy.model)
     assert after - before == 400
+
+
+def test_arrays_of_any_number_are_reached() -> None:
+    held = {"big": np.ones(3, ">f4"), "long": np.ones(2, np.longdouble), "short": np.ones(4, "<i2")}
+    found = dict(walk(held, "plugin"))
+    assert {path: float(tensor.sum()) for path, tensor in found.items()} == {
+        "plugin.big": 3.0, "plugin.long": 2.0, "plugin.short": 4.0,
+    }  # fmt: skip

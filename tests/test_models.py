@@ -55,6 +55,14 @@ def test_random_weights_depend_on_the_seed_alone() -> None:
     assert first.digest() == second.digest() != make_backbone("timm:resnet18", "none", seed=4).digest()
 
 
+def test_a_backbone_that_is_frozen_keeps_no_gradient() -> None:
+    backbone = Backbone(torch.nn.Conv2d(3, 2, 3), (0.5,) * 3, (0.5,) * 3)
+    backbone(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)).sum().backward()
+    assert all(p.grad is not None for p in backbone.parameters())
+    backbone.freeze()
+    assert all(p.grad is None and not p.requires_grad for p in backbone.parameters())
+
+
 def test_unknown_backbone_names_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'resnet18'"):
         make_backbone("timm:resnt18", "none")

@@ -176,6 +176,7 @@ NAMED = PLUGIN.format(name="mine", needs=False)
         ("raise SystemExit(0)\n", ["SystemExit"]),
         ("def broken(:\n", ["SyntaxError"]),
         ("x = 1\n", ["defines no strategy"]),
+        ("from strategies.lwf import LwF\n", ["defines no strategy"]),
         (PLUGIN.format(name="ewc", needs=False), ["'ewc'", "clashes", "strategies.ewc"]),
         (NAMED + NAMED.replace("Outside", "Again"), ["'mine'", "another one"]),
         (NAMED.replace('"mine"', "3"), ["3 cannot name"]),
@@ -233,6 +234,18 @@ def test_a_faulty_plugin_for_avalanche_gives_one_line(
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
     refused(cli("check", name, "--set", "scheduler=3"), *words)
+
+
+def test_a_plugin_file_may_name_the_strategies_of_a_package(
+    suite_file, cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "authors_package.py").write_text(PLUGIN.format(name="authors", needs=False))
+    for number in (1, 2):  # the package is imported anew, then known already
+        (tmp_path / f"pointer{number}.py").write_text("from authors_package import *\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for number in (1, 2):
+        answer = cli("ls", "strategies", "--plugin", tmp_path / f"pointer{number}.py")
+        assert answer.code == 0 and "authors" in answer.out, answer.err
 
 
 # ---------------------------------------------------------------- task labels

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,7 @@ from harness.models import Classifier
 from harness.registry import STRATEGIES
 from harness.task_heads import MASKED, TaskClassifier, TaskHead
 from harness.verification.tiny import CLASSES, LINEAR, WIDTH, Spy, plugin_of, seen, stream, trained, weights
+from strategies import distillation
 from strategies.ewc import EWCPlugin
 from strategies.mas import MASPlugin
 
@@ -74,6 +78,7 @@ def test_labels_beside_the_inputs_count_as_those_of_avalanche_do() -> None:
     assert torch.equal(model(labelled, other), model(with_task(x, other)))
     assert torch.equal(model(labelled, 1), model(with_task(x, torch.full((4,), 1))))
     assert model(labelled, None) == {}
+    assert len(model.heads) == 3, "a label that no image has makes none"
     model.known_train_tasks_labels = {3, 0}
     every = model(labelled, None)
     assert list(every) == [0, 3] and all(torch.equal(logits, model(labelled, task)) for task, logits in every.items())
@@ -124,6 +129,40 @@ def test_strategies_train_them(name: str) -> None:
         moved = not torch.equal(marks[2 * task][task], marks[2 * task + 1][task])
         assert moved == (task == 0 or name != "frozen")
     strategy.eval(stream(3, labelled=True)[0].test_stream)
+
+
+@pytest.mark.parametrize("name", ["naive", "agem", "gem", "ewc", "mas", "si", "rwalk"])
+def test_weight_decay_reaches_no_layer_that_is_not_in_use(name: str) -> None:
+    """That of a task to come starts as it was drawn; without springs, those of earlier tasks stay as well."""
+    marks: list[list[torch.Tensor]] = []
+
+    def mark(strategy: Any) -> None:
+        marks.append([layer.weight.detach().clone() for layer in strategy.model.head.outputs])
+
+    decaying = {"optimizer": "adam", "lr": 0.01, "weight_decay": 0.1, "epochs": 5}
+    spies = [Spy(before_training_exp=mark), Spy(after_training_exp=mark)]
+    memory = {"memory": 12} if name == "gem" else {}
+    trained(name, spies=spies, hidden=LINEAR, per_task=True, training=decaying, **memory)
+    assert torch.equal(marks[0][2], marks[4][2]) and not torch.equal(marks[4][2], marks[5][2])
+    if name in ("naive", "agem", "gem"):
+        assert torch.equal(marks[1][0], marks[5][0])
+
+
+def test_distilling_earlier_layers_moves_no_statistics_twice() -> None:
+    module = head([])
+    model = TaskClassifier(nn.Sequential(nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 5)), module).train()
+    model.known_train_tasks_labels = {0, 1}
+    teacher = copy.deepcopy(model).eval()
+    images = with_task(torch.randn(6, 3, 4, 4), torch.tensor([3] * 6))
+    strategy = SimpleNamespace(model=model, mb_x=images, mb_output=model(images))
+    norm = model.get_submodule("backbone")[1]  # type: ignore[index]
+    before = {key: value.clone() for key, value in norm.state_dict().items()}
+    found = distillation.pairs(strategy, teacher)
+    assert all(torch.equal(value, norm.state_dict()[key]) for key, value in before.items()) and norm.track_running_stats
+    assert [tuple(student.shape) for student, _ in found] == [(6, 3), (6, 3)]
+    wanted = model(images, 1)
+    assert torch.allclose(found[1][0], wanted, atol=1e-6) and found[1][0].requires_grad
+    assert torch.allclose(found[1][1], teacher(images, 1), atol=1e-6)
 
 
 def _accuracy(strategy: Any, task: int) -> float:
@@ -279,6 +318,17 @@ def test_streams_without_task_labels_are_refused(
         answer = cli("run", suite(), "--out", tmp_path / "out")
         assert answer.code == 2 and said in answer.err and "head.per_task" in answer.err, answer.err
         assert len(answer.err.splitlines()) == 1
+
+
+def test_tuning_on_a_first_experience_needs_no_second_label(
+    suite: Callable[..., Path], listed: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    pytest.importorskip("optuna")
+    answer = cli("tune", suite(strategies=["lwf"]), "--experiences", 1, "--trials", 1, "--out", tmp_path / "out")
+    assert answer.code == 0, answer.err
+    listed.write_text(re.sub(r",[12]$", ",0", listed.read_text(), flags=re.MULTILINE))
+    answer = cli("tune", suite(strategies=["lwf"]), "--experiences", 2, "--trials", 1, "--out", tmp_path / "other")
+    assert answer.code == 2 and "head.per_task: needs task labels" in answer.err, answer.err
 
 
 def test_a_misspelt_key_is_named(suite: Callable[..., Path], cli: Callable[..., Any]) -> None:

@@ -75,6 +75,7 @@ def test_every_strategy_gets_its_trials_and_the_best_values_are_written(suite: P
     assert dict(collect(read(tmp_path / "run")))["Hyper-parameters"] == text
     changed = load_suite(str(out / "tuned.yaml"), assignments=["slda.shrinkage=0.5"]).config.tuning
     assert changed.startswith(text) and "Changed since: slda.shrinkage=0.5" in changed
+    assert load_suite(str(out / "tuned.yaml"), assignments=["device=cpu", "latency.calls=3"]).config.tuning == text
 
 
 def test_a_trial_is_the_run_of_the_whole_stream_up_to_there(suite: Path, cli, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -49,11 +49,14 @@ class Part(Settings):
     classes: PositiveInt
     settings: dict[str, Any] = {}
 
-    def assignments(self) -> list[str]:
-        """The suite's settings that make this stream, as `--set` would."""
+    def assignments(self, between: Sequence[str] = ()) -> list[str]:
+        """The suite's settings of this part, as `--set` would; `between`: what a user sets, which its protocol ends.
+
+        Under another protocol there would be nothing to compare.
+        """
         factor = [f"benchmark.factor={self.factor}"] if self.factor else []
         own = [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
-        return [f"benchmark.protocol={self.protocol}", *factor, *own]
+        return [*own, *between, f"benchmark.protocol={self.protocol}", *factor]
 
 
 class Origin(Settings):
