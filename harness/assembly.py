@@ -31,7 +31,7 @@ def seed_everything(*parts: object) -> None:
 def assemble(
     spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
 ) -> Any:
-    """The same of sizes instead of a data set. A run that trains the backbone works on a copy of `pretrained`."""
+    """The Avalanche strategy of a run, from the sizes of its data. One that trains works on a copy of `pretrained`."""
     strategy = make_strategy(spec.config["strategy"], f"strategies.{spec.label}")
     return strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
 

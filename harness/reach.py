@@ -10,8 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from avalanche.benchmarks.scenarios.generic_scenario import CLExperience
+from avalanche.benchmarks.utils import AvalancheDataset
+from avalanche.benchmarks.utils.flat_data import FlatData
+from avalanche.training.templates.base import BaseTemplate
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.stream import Rows
 
 _OPAQUE = ("builtins", "torch", "numpy", "pydantic", "harness", "benchmarks")
 
@@ -21,13 +27,6 @@ def walk(value: Any, path: str, inside: bool = False, seen: dict[int, Any] | Non
 
     Of a module, itself and its state; with `inside` also tensors that are plain attributes of it or of its parts.
     """
-    from avalanche.benchmarks.scenarios.generic_scenario import CLExperience
-    from avalanche.benchmarks.utils import AvalancheDataset
-    from avalanche.benchmarks.utils.flat_data import FlatData
-    from avalanche.training.templates.base import BaseTemplate
-
-    from benchmarks.stream import Rows
-
     seen = {} if seen is None else seen
     if id(value) in seen:
         return

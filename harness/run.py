@@ -21,7 +21,7 @@ from harness.checkpoint import write_checkpoint
 from harness.config import SuiteConfig
 from harness.engine import Diverged, Recorder
 from harness.environment import environment
-from harness.errors import InputError
+from harness.errors import InputError, reason_of
 from harness.models import Backbone, backbone_of, megabytes
 from harness.replay import ValidationReplay
 from harness.state import heads_of, referred_samples, replay_samples, state_bytes
@@ -160,8 +160,7 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
     except (Exception, SystemExit) as error:  # a plugin that exits ends its run, not the suite
         import traceback
 
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        directory.set_status("failed", reason, traceback=traceback.format_exc())
+        directory.set_status("failed", reason_of(error), traceback=traceback.format_exc())
     finally:
         torch.set_num_threads(before)
 

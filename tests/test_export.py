@@ -14,6 +14,7 @@ import torch
 import yaml
 from answers import refused
 from PIL import Image
+from small_models import small_backbone
 from torch import nn
 
 from benchmarks import images
@@ -28,14 +29,6 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not
 SIZE = 32
 RULES = ("prototype", "agreement", "confidence", "mean", "newest")
 README = Path(__file__).resolve().parent.parent / "README.md"
-
-
-def small_backbone(name: str, weights: str, seed: int) -> models.Backbone:
-    """Two layers in place of EfficientNet, whose export takes a quarter of a minute; `none` gives other weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed if weights == "imagenet" else seed + 1)
-        network = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(3))
-    return models.Backbone(nn.Sequential(network, nn.Flatten()), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import small_backbone
 from torch import nn
 from torch.nn.functional import log_softmax
 
@@ -113,16 +114,21 @@ def test_the_classes_of_a_task_are_those_of_its_images() -> None:
 # ---- strategies
 
 
-@pytest.mark.parametrize("name", WORKING)
-def test_strategies_train_them(name: str) -> None:
-    """Each task's layer moves while its task is learned; `frozen` learns the first alone."""
-    settings = {"gem": {"memory": 12}, "ewc-avalanche": {"ewc_lambda": 1.0}}.get(name, {})
+def marked() -> tuple[list[list[torch.Tensor]], list[Spy]]:
+    """The weights of all output layers, before and after each experience in turn, and what notes them."""
     marks: list[list[torch.Tensor]] = []
 
     def mark(strategy: Any) -> None:
         marks.append([layer.weight.detach().clone() for layer in strategy.model.head.outputs])
 
-    spies = [Spy(before_training_exp=mark), Spy(after_training_exp=mark)]
+    return marks, [Spy(before_training_exp=mark), Spy(after_training_exp=mark)]
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_strategies_train_them(name: str) -> None:
+    """Each task's layer moves while its task is learned; `frozen` learns the first alone."""
+    settings = {"gem": {"memory": 12}, "ewc-avalanche": {"ewc_lambda": 1.0}}.get(name, {})
+    marks, spies = marked()
     strategy = trained(name, spies=spies, per_task=True, experiences=3, **settings)
     assert isinstance(strategy.model, TaskClassifier) and torch.isfinite(weights(strategy)).all()
     for task in range(3):
@@ -134,13 +140,8 @@ def test_strategies_train_them(name: str) -> None:
 @pytest.mark.parametrize("name", ["naive", "agem", "gem", "ewc", "mas", "si", "rwalk"])
 def test_weight_decay_reaches_no_layer_that_is_not_in_use(name: str) -> None:
     """That of a task to come starts as it was drawn; without springs, those of earlier tasks stay as well."""
-    marks: list[list[torch.Tensor]] = []
-
-    def mark(strategy: Any) -> None:
-        marks.append([layer.weight.detach().clone() for layer in strategy.model.head.outputs])
-
     decaying = {"optimizer": "adam", "lr": 0.01, "weight_decay": 0.1, "epochs": 5}
-    spies = [Spy(before_training_exp=mark), Spy(after_training_exp=mark)]
+    marks, spies = marked()
     memory = {"memory": 12} if name == "gem" else {}
     trained(name, spies=spies, hidden=LINEAR, per_task=True, training=decaying, **memory)
     assert torch.equal(marks[0][2], marks[4][2]) and not torch.equal(marks[4][2], marks[5][2])
@@ -211,14 +212,6 @@ def test_importances_are_those_of_the_tasks_own_layer(name: str, hidden: list[in
 
 
 # ---- runs
-
-
-def small_backbone(name: str, weights: str, seed: int) -> models.Backbone:
-    """Two layers in place of EfficientNet."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = nn.Sequential(nn.Conv2d(3, 8, 4, 4), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
-    return models.Backbone(nn.Sequential(network, nn.Flatten()), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
 
 @pytest.fixture

@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from harness.conformance.observe import BROKEN, Observation, difference, observe, reason_of
+from harness.conformance.observe import BROKEN, Observation, difference, observe
 from harness.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy
 from harness.conformance.trials import argument_faults, batch_faults, replay, resume_faults
+from harness.errors import reason_of
 from harness.threads import one_thread
 
 Status = Literal["pass", "fail", "not applicable"]
@@ -110,8 +111,7 @@ def acts(evidence: Evidence) -> Verdict:
         largest = max(difference(*pair) for pair in zip(seen.answers[1:], plain[1:], strict=True))
         return "" if largest > ACTS else "answers are those of fine-tuning after every experience"
 
-    advice = "Is the penalty zero, detached, or added to nothing?"
-    return _verdict(evidence.failing(fault), advice)
+    return _verdict(evidence.failing(fault), "Is the penalty zero, detached, or added to nothing?")
 
 
 def past_data(evidence: Evidence) -> Verdict:

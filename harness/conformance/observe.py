@@ -17,7 +17,7 @@ from harness.conformance.guarded import Guarded, state_of
 from harness.conformance.states import changed, copy_state, frozen_state, teacher_states, whole_state
 from harness.conformance.toy import CLASSES, EXPERIENCES, Running, Toy
 from harness.engine import Diverged
-from harness.errors import InputError
+from harness.errors import InputError, reason_of
 from harness.models import megabytes
 from harness.state import replay_samples, state_bytes
 
@@ -161,11 +161,6 @@ def observe(toy: Toy) -> Observation:
     except BROKEN as error:
         seen.error, seen.kind = reason_of(error), "failed"
     return seen
-
-
-def reason_of(error: BaseException) -> str:
-    """An error's type and the first line of what it says."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _watched(running: Running, seen: Observation) -> None:

@@ -9,9 +9,10 @@ import torch
 
 from benchmarks.stream import rows_of
 from harness.conformance.guarded import methods_plugins, state_of
-from harness.conformance.observe import BROKEN, evaluate, fork, reason_of
+from harness.conformance.observe import BROKEN, evaluate, fork
 from harness.conformance.states import changed, copy_state
 from harness.conformance.toy import EXPERIENCES, Running, Toy
+from harness.errors import reason_of
 
 
 def replay(toy: Toy) -> list[torch.Tensor]:

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from harness.errors import reason_of
+
 
 @dataclass(frozen=True)
 class Check:
@@ -43,6 +45,5 @@ def run_checks(checks: Sequence[Callable[[], list[Check]]]) -> list[Check]:
             try:
                 found += check()
             except Exception as error:
-                reason = f"raised {type(error).__name__}: {str(error).partition(chr(10))[0]}"
-                found.append(Check(check.__name__.replace("_", " "), reason, math.nan, 0.0))
+                found.append(Check(check.__name__.replace("_", " "), f"raised {reason_of(error)}", math.nan, 0.0))
     return found
