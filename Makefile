@@ -14,7 +14,7 @@ test: install
 	@.ci/data
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@.ci/types
 	$(BIN)/python -m pytest
 
 format: install

@@ -1,3 +1,11 @@
-"""Benchmarks: functions of a configuration that return a manifest, and the Avalanche stream made from it."""
+"""Readers of data, by family: each is a `Benchmark`, which returns a manifest of images."""
 
-MARKER = "openloris-sim.json"  # in the root of a rendered set: whatever way the folder is opened, it stays synthetic
+from typing import TYPE_CHECKING
+
+from lorisbench.common.lazy import exports
+
+if TYPE_CHECKING:
+    from lorisbench.data.benchmark import Benchmark
+
+__all__ = ["Benchmark"]
+__getattr__, __dir__ = exports(__name__, {"Benchmark": "lorisbench.data.benchmark"})

@@ -1,5 +1,11 @@
 """Continual-learning strategies, one method a file; `Strategy` is what a new one subclasses."""
 
-from strategies.base import Context, Strategy
+from typing import TYPE_CHECKING
+
+from lorisbench.common.lazy import exports
+
+if TYPE_CHECKING:
+    from lorisbench.engine.strategy import Context, Strategy
 
 __all__ = ["Context", "Strategy"]
+__getattr__, __dir__ = exports(__name__, dict.fromkeys(__all__, "lorisbench.engine.strategy"))

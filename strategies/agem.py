@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from pydantic import PositiveInt
 
-from strategies.base import Context, Strategy
-from strategies.flat_gradients import flat, memory_gradient, write
-from strategies.gradients import trainable
-from strategies.memory import Memory, MemoryPlugin, remember
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.flat_gradients import flat, memory_gradient, write
+from lorisbench.strategies.parts.gradients import trainable
+from lorisbench.strategies.parts.memory import Memory, MemoryPlugin, remember
 
 
 def averaged_projection(gradient: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

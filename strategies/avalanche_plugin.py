@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import model_validator
 
-from harness.errors import InputError
-from harness.registry import import_object
-from strategies.base import Context, Strategy
+from lorisbench.common.errors import InputError
+from lorisbench.common.registry import import_object
+from lorisbench.engine.strategy import Context, Strategy
 
 
 class AvalanchePlugin(Strategy, name="avalanche"):

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import NonNegativeFloat, PositiveInt
 from torch.nn.functional import cross_entropy, mse_loss
 
-from strategies.base import Context, Strategy
-from strategies.memory import Memory, MemoryPlugin
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.memory import Memory, MemoryPlugin
 
 
 class DERPlusPlusPlugin(MemoryPlugin):

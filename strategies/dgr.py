@@ -11,11 +11,11 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from strategies.base import Context, Strategy
-from strategies.data import batches
-from strategies.distillation import distillation
-from strategies.latent import features_of, freeze_backbone, skip_frozen_backbone
-from strategies.vae import VAE
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.data import batches
+from lorisbench.strategies.parts.distillation import distillation
+from lorisbench.strategies.parts.latent import features_of, freeze_backbone, skip_frozen_backbone
+from lorisbench.strategies.parts.vae import VAE
 
 _GENERATOR_BATCH = 128
 

@@ -16,10 +16,10 @@ from pydantic import (
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from strategies.base import Context, Strategy
-from strategies.data import batches, evaluating
-from strategies.gradients import Data, Tensors, mean_over_samples, power_sums, trainable
-from strategies.springs import SpringPlugin
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.data import batches, evaluating
+from lorisbench.strategies.parts.gradients import Data, Tensors, mean_over_samples, power_sums, trainable
+from lorisbench.strategies.parts.springs import SpringPlugin
 
 Fisher = Literal["exact", "empirical", "batch"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from avalanche.core import SupervisedPlugin
 
-from strategies.base import Context, Strategy
+from lorisbench.engine.strategy import Context, Strategy
 
 
 class FrozenPlugin(SupervisedPlugin):

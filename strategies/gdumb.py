@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from pydantic import PositiveInt
 
-from strategies.base import Context, Strategy
-from strategies.joint import CONFLICTS, JointPlugin
-from strategies.memory import chosen
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.joint import CONFLICTS, JointPlugin
+from lorisbench.strategies.parts.memory import chosen
 
 
 class GDumbPlugin(JointPlugin):

@@ -10,11 +10,11 @@ from avalanche.core import SupervisedPlugin
 from pydantic import NonNegativeFloat, PositiveInt
 from scipy.optimize import nnls
 
-from harness.errors import InputError
-from strategies.base import Context, Strategy
-from strategies.flat_gradients import flat, memory_gradient, write
-from strategies.gradients import trainable
-from strategies.memory import Memory, remember
+from lorisbench.common.errors import InputError
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.flat_gradients import flat, memory_gradient, write
+from lorisbench.strategies.parts.gradients import trainable
+from lorisbench.strategies.parts.memory import Memory, remember
 
 
 def project(gradient: torch.Tensor, references: torch.Tensor, strength: float = 0.0) -> torch.Tensor:

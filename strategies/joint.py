@@ -8,7 +8,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
-from strategies.base import Context, Strategy
+from lorisbench.engine.strategy import Context, Strategy
 
 ANEW = "it starts from the first weights again in each experience"
 CONFLICTS = {"dnn": f"{ANEW}, where dnn adds heads to those before", "frozen": f"{ANEW}, where frozen does not train"}

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat
 
-from strategies.base import Context, Strategy
-from strategies.gradients import trainable
-from strategies.springs import SpringPlugin, weights_now
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.gradients import trainable
+from lorisbench.strategies.parts.springs import SpringPlugin, weights_now
 
 Anchor = Literal["initial", "previous"]
 

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import PositiveInt
 
-from strategies.base import Context, Strategy
-from strategies.latent import features_of, freeze_backbone, skip_frozen_backbone
-from strategies.memory import Memory, remember
-from strategies.replay import ReplayPlugin
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.latent import features_of, freeze_backbone, skip_frozen_backbone
+from lorisbench.strategies.parts.memory import Memory, remember
+from lorisbench.strategies.replay import ReplayPlugin
 
 
 class LatentReplayPlugin(ReplayPlugin):

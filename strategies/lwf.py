@@ -7,8 +7,8 @@ from avalanche.core import SupervisedPlugin
 from pydantic import NonNegativeFloat, PositiveFloat
 from torch import nn
 
-from strategies.base import Context, Strategy
-from strategies.distillation import distillation, pairs
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.distillation import distillation, pairs
 
 
 class LwFPlugin(SupervisedPlugin):

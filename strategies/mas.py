@@ -8,10 +8,10 @@ import torch
 from pydantic import NonNegativeFloat
 from torch import nn
 
-from strategies.base import Context, Strategy
-from strategies.data import batches
-from strategies.gradients import Data, Tensors, mean_over_samples, power_sums
-from strategies.springs import SpringPlugin, weights_now
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.data import batches
+from lorisbench.strategies.parts.gradients import Data, Tensors, mean_over_samples, power_sums
+from lorisbench.strategies.parts.springs import SpringPlugin, weights_now
 
 
 class MASPlugin(SpringPlugin):

@@ -1,6 +1,6 @@
 """Naive fine-tuning: the lower reference of every continual-learning table."""
 
-from strategies.base import Strategy
+from lorisbench.engine.strategy import Strategy
 
 
 class Naive(Strategy, name="naive"):

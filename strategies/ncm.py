@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn.functional import normalize
 
-from strategies.base import Context, Strategy
-from strategies.closed_form import ClosedFormPlugin, Means, scoring, with_linear_head
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, scoring, with_linear_head
 
 Metric = Literal["euclidean", "cosine"]
 

@@ -9,8 +9,8 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 from torch.nn.functional import one_hot
 
-from strategies.base import Context, Strategy
-from strategies.closed_form import ClosedFormPlugin, SymmetricSum, earlier, scoring
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, SymmetricSum, earlier, scoring
 
 RIDGES = tuple(10.0**power for power in range(-8, 9))
 HELD_OUT = 5  # of the first experience every fifth sample of a class

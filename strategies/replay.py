@@ -7,8 +7,8 @@ from typing import Any, Literal
 import torch
 from pydantic import PositiveInt
 
-from strategies.base import Context, Strategy
-from strategies.memory import Memory, MemoryPlugin, remember
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.memory import Memory, MemoryPlugin, remember
 
 
 class ReplayPlugin(MemoryPlugin):

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from strategies.base import Context, Strategy
-from strategies.gradients import Tensors
-from strategies.paths import PathPlugin
-from strategies.springs import still_there, weights_now
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.gradients import Tensors
+from lorisbench.strategies.parts.paths import PathPlugin
+from lorisbench.strategies.parts.springs import still_there, weights_now
 
 
 class RWalkPlugin(PathPlugin):

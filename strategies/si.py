@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from pydantic import NonNegativeFloat, PositiveFloat
 
-from strategies.base import Context, Strategy
-from strategies.gradients import trainable
-from strategies.paths import PathPlugin
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.gradients import trainable
+from lorisbench.strategies.parts.paths import PathPlugin
 
 
 class SIPlugin(PathPlugin):

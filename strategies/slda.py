@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from strategies.base import Context, Strategy
-from strategies.closed_form import ClosedFormPlugin, Means, SymmetricSum, scoring, with_linear_head
-from strategies.shrinkage import Shrinkage, oas_share
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, SymmetricSum, scoring, with_linear_head
+from lorisbench.strategies.parts.shrinkage import Shrinkage, oas_share
 
 Definition = Literal["paper", "lda"]
 

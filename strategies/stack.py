@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import Field, ValidationInfo, field_validator
 from torch import nn
 
-from harness.errors import InputError
-from harness.suite import entry_of, make_strategy
-from strategies.base import GROWTHS, Context, Growth, Strategy
+from lorisbench.common.errors import InputError
+from lorisbench.engine.strategy import GROWTHS, Context, Growth, Strategy
+from lorisbench.suite.resolve import entry_of, make_strategy
 
 
 class Stack(Strategy, name="stack"):

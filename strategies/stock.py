@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from avalanche.training.plugins import EWCPlugin, LwFPlugin, SynapticIntelligencePlugin
 from pydantic import Field, NonNegativeFloat, PositiveFloat, model_validator
 
-from strategies.base import Context, Strategy
+from lorisbench.engine.strategy import Context, Strategy
 
 
 class EWCAvalanche(Strategy, name="ewc-avalanche"):

@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader, TensorDataset
 
-from strategies.base import Context, Strategy
-from strategies.ewc import EWCPlugin
-from strategies.joint import Joint
-from strategies.lwf import LwFPlugin
+from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.ewc import EWCPlugin
+from lorisbench.strategies.joint import Joint
+from lorisbench.strategies.lwf import LwFPlugin
 
 
 class Distils(Strategy):

@@ -37,7 +37,7 @@ def write_release(root: Path, objects: tuple[str, ...] = OBJECTS, per_split: int
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """One thread of the CPU during the test; a file of small tensors asks for it with `pytest.mark.usefixtures`."""
-    from harness.threads import one_thread
+    from lorisbench.common.threads import one_thread
 
     with one_thread():
         yield
@@ -108,8 +108,8 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     """
 
     def run(*words: object, report: bool = False) -> Answer:
-        from harness import cli
-        from harness import report as reports
+        from lorisbench import report as reports
+        from lorisbench.cli import app as cli
 
         if not report:
             monkeypatch.setattr(reports, "write_report", lambda out: out / "report" / "index.html")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from harness import models
+from lorisbench.model import models
 
 
 def small_backbone(name: str, weights: str, seed: int) -> models.Backbone:

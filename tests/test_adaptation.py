@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import yaml
 
-from harness import latency
-from harness.adaptation import adapt_ratio
-from harness.metrics import UndefinedMetricError
-from harness.run import prepare
-from harness.store import Output
-from harness.suite import load_suite, make_benchmark
+from lorisbench.metrics.matrix import UndefinedMetricError
+from lorisbench.run import latency
+from lorisbench.run.adaptation import adapt_ratio
+from lorisbench.run.one_run import prepare
+from lorisbench.run.store import Output
+from lorisbench.suite.resolve import load_suite, make_benchmark
 
 TINY = {"name": "timm:test_efficientnet", "weights": "none", "image_size": 32}
 FROZEN = {"train": "never", "cache": True}

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-import benchmarks.unpack
-from benchmarks import checksums
+import lorisbench.benchmarks.tools.unpack
+from lorisbench.benchmarks.openloris import checksums
 
 FILES = {f"train/clutter/{name}.jpg": name.encode() * 1000 for name in ("a", "b", "c")}
 
@@ -342,7 +342,7 @@ def test_an_archive_is_not_overwritten_by_its_own_member(tmp_path: Path, refused
 
 def test_an_interrupted_run_goes_on(cli: Any, tmp_path: Path, into: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = make_zip(tmp_path / "a.zip")
-    real = benchmarks.unpack._blocks
+    real = lorisbench.benchmarks.tools.unpack._blocks
 
     def blocks(archive: Any, member: Any) -> Any:
         yield next(real(archive, member))[:10]
@@ -350,11 +350,11 @@ def test_an_interrupted_run_goes_on(cli: Any, tmp_path: Path, into: Path, monkey
             raise KeyboardInterrupt
         yield next(real(archive, member))[10:]
 
-    monkeypatch.setattr(benchmarks.unpack, "_blocks", blocks)
+    monkeypatch.setattr(lorisbench.benchmarks.tools.unpack, "_blocks", blocks)
     answer = cli("data", "unpack", file, "--into", into)
     assert answer.code == 1 and "interrupted" in answer.err and "Traceback" not in answer.err
     assert found(into) == {path: data for path, data in FILES.items() if not path.endswith("c.jpg")}
-    monkeypatch.setattr(benchmarks.unpack, "_blocks", real)
+    monkeypatch.setattr(lorisbench.benchmarks.tools.unpack, "_blocks", real)
     (into / "train/clutter/a.jpg").write_bytes(b"A" * 1000)  # the right size and other bytes
     (into / "train/clutter/b.jpg").write_bytes(b"b" * 10)  # cut off
     os.chmod(into / "train/clutter/b.jpg", 0o600)

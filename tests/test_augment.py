@@ -9,16 +9,16 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 
-from benchmarks.stream import Store, make_stream, rows_of
-from harness import views
-from harness.augment import augment, draws
-from harness.engine import TensorLoader
-from harness.errors import InputError
-from harness.executors import here, train_by_id
-from harness.models import make_backbone
-from harness.run import _freeze_backbone, _views, build, prepare
-from harness.suite import load_suite, make_benchmark
-from harness.training import AugmentConfig
+from lorisbench.common.errors import InputError
+from lorisbench.data.stream import Store, make_stream, rows_of
+from lorisbench.engine.engine import TensorLoader
+from lorisbench.model import views
+from lorisbench.model.augment import augment, draws
+from lorisbench.model.models import make_backbone
+from lorisbench.run.executors import here, train_by_id
+from lorisbench.run.one_run import _freeze_backbone, _views, build, prepare
+from lorisbench.suite.resolve import load_suite, make_benchmark
+from lorisbench.suite.training import AugmentConfig
 
 NOTHING = {"crop": 1, "flip": False, "brightness": 0, "contrast": 0, "saturation": 0}
 HALF = [0.5] * 8  # a draw that changes no colour, with the crop in the middle

@@ -13,23 +13,24 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import split as split_module
-from benchmarks.images import decode
-from benchmarks.labelled import MNIST_COUNTS
-from benchmarks.manifest import Manifest
-from benchmarks.split import Split, find
-from harness.errors import InputError
-from harness.models import make_backbone, make_head
-from harness.published import load
-from harness.report import render
-from harness.report.frame import Stored
-from harness.report.reproduction import build
-from harness.report.reproduction_page import text
-from harness.report.tables import Table
-from harness.reproduce import plan
-from harness.task_heads import TaskHead
-from harness.verification import Check, checks, run_checks
-from strategies import agem, ewc, gem, lwf, mas, paths, replay, slda, springs
+from lorisbench.benchmarks.classic import split_mnist as split_module
+from lorisbench.benchmarks.classic.labelled import MNIST_COUNTS
+from lorisbench.benchmarks.classic.split_mnist import Split, find
+from lorisbench.common.errors import InputError
+from lorisbench.data.images import decode
+from lorisbench.data.manifest import Manifest
+from lorisbench.model.models import make_backbone, make_head
+from lorisbench.model.task_heads import TaskHead
+from lorisbench.report import render
+from lorisbench.report.frame import Stored
+from lorisbench.report.tables import Table
+from lorisbench.reproduce.page import text
+from lorisbench.reproduce.plan import plan
+from lorisbench.reproduce.published import load
+from lorisbench.reproduce.tables import build
+from lorisbench.reproduce.verification import Check, checks, run_checks
+from lorisbench.strategies import agem, ewc, gem, lwf, mas, replay, slda
+from lorisbench.strategies.parts import paths, springs
 
 QUICK = (
     "--set", "backbone.image_size=16", "--set", "benchmark.validation=2", "--set", "head.hidden=[8]",

@@ -11,9 +11,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from benchmarks.layouts import read
-from benchmarks.protocols import Subset
-from harness import bench, bench_data
+from lorisbench.bench import data as bench_data
+from lorisbench.bench import run_benchmarks as bench
+from lorisbench.benchmarks.openloris.layouts import read
+from lorisbench.benchmarks.openloris.protocols import Subset
 
 
 def test_bench_knows_data_and_says_so(cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,9 +77,9 @@ def test_verifying_looks_through_all_files_with_one_worker_and_with_all(monkeypa
         calls.append((len(set(files)), workers))
         return []
 
-    stub = ModuleType("benchmarks.verify")
+    stub = ModuleType("lorisbench.benchmarks.tools.verify")
     stub.bad_files = bad_files  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "benchmarks.verify", stub)
+    monkeypatch.setitem(sys.modules, "lorisbench.benchmarks.tools.verify", stub)
     (line,) = bench_data.verifying(count=7, distinct=2, rounds=1)
     assert calls == [(7, 1), (7, os.cpu_count())] * 2, "a round to warm up and one that counts, alternated"
     assert line.startswith("looking through 7 JPEGs")

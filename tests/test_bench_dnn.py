@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from harness import bench_dnn
-from harness.models import Backbone
-from harness.verification.tiny import plugin_of
+from lorisbench.bench import dnn as bench_dnn
+from lorisbench.model.models import Backbone
+from lorisbench.reproduce.verification.tiny import plugin_of
 
 WIDTH = 8
 

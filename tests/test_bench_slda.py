@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 
-from harness import bench_slda
+from lorisbench.bench import slda as bench_slda
 
 
 @pytest.fixture(autouse=True)

@@ -19,13 +19,13 @@ import torch
 import trees
 from PIL import Image
 
-from benchmarks import images
-from benchmarks.layouts import read
-from benchmarks.manifest import COLUMNS, SPLITS, Manifest
-from benchmarks.protocols import Subset
-from benchmarks.stream import Store, make_stream
-from harness import files
-from harness.errors import InputError
+from lorisbench.benchmarks.openloris.layouts import read
+from lorisbench.benchmarks.openloris.protocols import Subset
+from lorisbench.common import files
+from lorisbench.common.errors import InputError
+from lorisbench.data import images
+from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
+from lorisbench.data.stream import Store, make_stream
 
 
 @pytest.fixture
@@ -123,8 +123,8 @@ def test_the_content_hash_follows_the_bytes_of_the_pixels(tmp_path: Path, own_ca
 
 
 def test_task_labels_reach_experiences_and_minibatches(tmp_path: Path) -> None:
-    from harness.config import TrainingConfig
-    from harness.engine import Engine, make_optimizer
+    from lorisbench.engine.engine import Engine, make_optimizer
+    from lorisbench.suite.config import TrainingConfig
 
     tasks = [3 if number // 3 % 2 == 0 else 5 for number in range(12)]
     manifest = of_pixels(tmp_path / "all.npy", noise(), task=tasks)
@@ -207,7 +207,7 @@ MAKER = """
 import os, sys, time
 from pathlib import Path
 import numpy as np
-from harness.files import cached_array, cache_root
+from lorisbench.common.files import cached_array, cache_root
 log, delay = Path(sys.argv[1]), float(sys.argv[2])
 def blocks():
     with open(log, "a") as stream:

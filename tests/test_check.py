@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.check import check, entry_of
-from harness.conformance.checks import CHECKS, MODES, collect, judge
-from harness.errors import InputError
-from harness.registry import STRATEGIES, load_plugin
-from harness.suite import make_strategy
-from strategies.base import Strategy
+from lorisbench.common.errors import InputError
+from lorisbench.common.registry import STRATEGIES, load_plugin
+from lorisbench.conformance.checks import CHECKS, MODES, collect, judge
+from lorisbench.conformance.kit import check, entry_of
+from lorisbench.engine.strategy import Strategy
+from lorisbench.suite.resolve import make_strategy
 
 BROKEN = Path(__file__).with_name("broken_strategies.py")
 # without required settings: a stack of strategies is what it is stacked from

@@ -10,13 +10,13 @@ import torch
 from torch.nn.functional import interpolate, pad
 from torch.utils.data import TensorDataset
 
-from harness.check import check, entry_of
-from harness.conformance.copies import Samples
-from harness.conformance.toy import CLASSES, EXPERIENCES, Mode, Running, Toy
-from harness.reach import walk
-from harness.registry import load_plugin
-from harness.state import state_bytes
-from strategies.lwf import LwFPlugin
+from lorisbench.common.registry import load_plugin
+from lorisbench.conformance.copies import Samples
+from lorisbench.conformance.kit import check, entry_of
+from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Mode, Running, Toy
+from lorisbench.engine.reach import walk
+from lorisbench.engine.state import state_bytes
+from lorisbench.strategies.lwf import LwFPlugin
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1) * 255
 STD = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1) * 255
@@ -96,8 +96,8 @@ def test_samples_in_a_variable_of_the_module_are_found(tmp_path) -> None:
     file = tmp_path / "hides.py"
     file.write_text(
         "from avalanche.core import SupervisedPlugin\n"
-        "from strategies import Strategy\n"
-        "from strategies.lwf import LwFPlugin\n"
+        "from lorisbench import Strategy\n"
+        "from lorisbench.strategies.lwf import LwFPlugin\n"
         "KEPT = []\n"
         "class Hides(SupervisedPlugin):\n"
         "    def after_training_iteration(self, strategy, **kwargs):\n"

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import fashion_mnist
-from benchmarks.avalanche import build, hints, to_pixels
-from benchmarks.manifest import Manifest
-from benchmarks.stream import Store, make_stream
-from harness.errors import InputError
-from harness.suite import load_suite, make_benchmark, written_out
+from lorisbench.benchmarks.classic import fashion_mnist
+from lorisbench.benchmarks.classic.avalanche import build, hints, to_pixels
+from lorisbench.common.errors import InputError
+from lorisbench.data.manifest import Manifest
+from lorisbench.data.stream import Store, make_stream
+from lorisbench.suite.resolve import load_suite, make_benchmark, written_out
 
 
 def idx(array: np.ndarray) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from answers import refused
 
-import harness
+import lorisbench
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_a_key_that_is_twice_in_a_suite_is_refused(suite_file, cli, tmp_path: Pa
 
 
 def test_the_number_of_objects_to_render_is_no_subset_of_the_real_ones(release: Path) -> None:
-    from harness.suite import load_suite
+    from lorisbench.suite.resolve import load_suite
 
     suite = load_suite("quickstart", data_root=release, assignments=["benchmark.objects=4", "benchmark.fraction=0.5"])
     assert suite.config.benchmark["name"] == "openloris"
@@ -156,7 +156,7 @@ def test_the_number_of_objects_to_render_is_no_subset_of_the_real_ones(release: 
 
 
 def test_two_processes_may_not_write_to_one_folder(suite_file, cli, tmp_path: Path) -> None:
-    from harness.store import Output
+    from lorisbench.run.store import Output
 
     with Output(tmp_path / "out").locked():
         refused(cli("run", suite_file(), "--out", tmp_path / "out"), "another lorisbench process")
@@ -182,7 +182,7 @@ def test_interrupt_leaves_what_is_finished_readable(suite_file, tmp_path: Path) 
     out = tmp_path / "out"
     slow = {"slow": {"strategy": "naive", "training": {"epochs": 100000}}}
     suite = suite_file(strategies={"naive": None, **slow}, latency={"enabled": False})
-    command = [sys.executable, "-m", "harness.cli", "run", str(suite), "--out", str(out)]
+    command = [sys.executable, "-m", "lorisbench", "run", str(suite), "--out", str(out)]
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ),
         # a shell that runs the tests in the background hands down an ignored SIGINT
@@ -208,7 +208,7 @@ def test_interrupt_leaves_what_is_finished_readable(suite_file, tmp_path: Path) 
 def test_help_and_ls_import_nothing_heavy() -> None:
     code = (
         "import sys; sys.argv = ['lorisbench', *sys.argv[1:]]\n"
-        "from harness.cli import main\n"
+        "from lorisbench.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'avalanche', 'pandas', 'numpy', 'matplotlib', 'timm'} & set(sys.modules)\n"
         "assert not heavy, heavy"
@@ -236,7 +236,7 @@ def test_ls_shows_every_setting(cli) -> None:
         ("x = 1\n", ["no strategy"]),
         ("def broken(:\n", ["plugin"]),
         (
-            'from strategies import Strategy\nclass Mine(Strategy, name="ewc"):\n    """Clash."""\n',
+            'from lorisbench import Strategy\nclass Mine(Strategy, name="ewc"):\n    """Clash."""\n',
             ["'ewc'", "clashes"],
         ),
     ],
@@ -308,7 +308,7 @@ def test_cache_lists_and_clears_what_it_holds(cli, tmp_path: Path, monkeypatch: 
 
 
 def test_version_is_one(cli) -> None:
-    assert cli("--version").out.strip() == f"lorisbench {harness.__version__}"
+    assert cli("--version").out.strip() == f"lorisbench {lorisbench.__version__}"
 
 
 def test_data_describe_counts_images(cli, release: Path) -> None:

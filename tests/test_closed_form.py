@@ -23,15 +23,15 @@ from sklearn.neighbors import NearestCentroid
 from torch import nn
 from torch.utils.data import Dataset
 
-from harness.models import Classifier, make_backbone
-from harness.state import state_bytes
-from harness.trained import read_run, restore_run
-from strategies import ranpac
-from strategies.base import Context
-from strategies.closed_form import ClosedFormPlugin, Means, SymmetricSum
-from strategies.ncm import NCM, NearestMean
-from strategies.ranpac import HELD_OUT, RIDGES, RandomProjection, RanPAC, Ridge, Sums, best_ridge
-from strategies.slda import SLDA, StreamingLDA
+from lorisbench.engine.state import state_bytes
+from lorisbench.engine.strategy import Context
+from lorisbench.export.trained import read_run, restore_run
+from lorisbench.model.models import Classifier, make_backbone
+from lorisbench.strategies import ranpac
+from lorisbench.strategies.ncm import NCM, NearestMean
+from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, SymmetricSum
+from lorisbench.strategies.ranpac import HELD_OUT, RIDGES, RandomProjection, RanPAC, Ridge, Sums, best_ridge
+from lorisbench.strategies.slda import SLDA, StreamingLDA
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

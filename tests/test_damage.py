@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 import trees
 
-from benchmarks.layouts import read, read_root
-from benchmarks.subsets import Subset
-from harness.errors import InputError
+from lorisbench.benchmarks.openloris.layouts import read, read_root
+from lorisbench.common.errors import InputError
+from lorisbench.data.subsets import Subset
 
 ALL = Subset()
 PROTOCOLS = {

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from benchmarks.describe import describe, evenly, sizes
-from benchmarks.leaks import leaks
-from benchmarks.manifest import COLUMNS, Manifest
-from benchmarks.sheet import CELL, CROSSED, LETTERBOX, draw
-from harness.errors import InputError
+from lorisbench.benchmarks.tools.describe import describe, evenly, sizes
+from lorisbench.benchmarks.tools.leaks import leaks
+from lorisbench.benchmarks.tools.sheet import CELL, CROSSED, LETTERBOX, draw
+from lorisbench.common.errors import InputError
+from lorisbench.data.manifest import COLUMNS, Manifest
 
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")
 

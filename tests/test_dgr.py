@@ -15,8 +15,8 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import cross_entropy, kl_div
 from torch.utils.data import TensorDataset
 
-from strategies.dgr import DGR, DGRPlugin
-from strategies.vae import VAE
+from lorisbench.strategies.dgr import DGR, DGRPlugin
+from lorisbench.strategies.parts.vae import VAE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.disjoint import disjoint, shared_recordings, verified
-from benchmarks.manifest import COLUMNS, SPLITS, Manifest
-from benchmarks.openloris import OpenLORIS
-from harness.errors import InputError
-from harness.suite import title_of
+from lorisbench.benchmarks.openloris.benchmark import OpenLORIS
+from lorisbench.common.errors import InputError
+from lorisbench.data.disjoint import disjoint, shared_recordings, verified
+from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
+from lorisbench.suite.resolve import title_of
 
 
 def make(cells: dict[tuple[int, str], list[tuple[str, int]]]) -> Manifest:
@@ -181,7 +181,6 @@ def test_what_cannot_be_split_is_refused_in_one_line() -> None:
 
 
 def test_the_command_splits_the_release(cli, release: Path, tmp_path: Path) -> None:
-    pytest.importorskip("benchmarks.csv_manifest")
     out = tmp_path / "split.csv"
     answer = cli("data", "split", release, "--disjoint", "-o", out)
     assert answer.code == 0, answer.err
@@ -192,7 +191,7 @@ def test_the_command_splits_the_release(cli, release: Path, tmp_path: Path) -> N
     assert len(table) == 648 and not set(table.recording[table.split == "test"]) & set(
         table.recording[table.split != "test"]
     )
-    from benchmarks.csv_manifest import ManifestFile
+    from lorisbench.benchmarks.own.csv_manifest import ManifestFile
 
     stored = ManifestFile(file=str(out)).manifest()
     told = dict(zip(table.path, table.split, strict=True))
@@ -217,7 +216,6 @@ def test_the_command_splits_the_release(cli, release: Path, tmp_path: Path) -> N
     ],
 )
 def test_the_command_refuses_in_one_line(cli, release: Path, tmp_path: Path, options: list[str], said: str) -> None:
-    pytest.importorskip("benchmarks.csv_manifest")
     answer = cli("data", "split", release, "-o", tmp_path / "x.csv", *options)
     assert answer.code == 2 and said in answer.err and len(answer.err.strip().splitlines()) == 1
     assert not (tmp_path / "x.csv").exists()

@@ -18,12 +18,12 @@ from pydantic import ValidationError
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from harness.config import parse
-from harness.errors import InputError
-from harness.registry import STRATEGIES
-from strategies.base import Context
-from strategies.dnn import DNN, DNNPlugin, known_distillation
-from strategies.dnn_network import Answer, DynamicNetwork
+from lorisbench.common.errors import InputError
+from lorisbench.common.registry import STRATEGIES
+from lorisbench.engine.strategy import Context
+from lorisbench.strategies.dnn.network import Answer, DynamicNetwork
+from lorisbench.strategies.dnn.strategy import DNN, DNNPlugin, known_distillation
+from lorisbench.suite.config import parse
 
 WIDTH, CLASSES, SAMPLES = 8, 3, 48
 

@@ -15,9 +15,9 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from strategies import dnn_answers
-from strategies.dnn_network import DynamicNetwork
-from strategies.dnn_router import GaussianRouter
+from lorisbench.strategies.dnn import answers as dnn_answers
+from lorisbench.strategies.dnn.network import DynamicNetwork
+from lorisbench.strategies.dnn.router import GaussianRouter
 
 RULES = ("prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle", "gaussians")
 WIDTH, CLASSES = 5, 3

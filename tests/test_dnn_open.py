@@ -11,10 +11,10 @@ from sklearn.covariance import oas
 from torch import nn
 from torch.nn import functional as F
 
-from strategies import dnn_open
-from strategies.dnn_network import DynamicNetwork
-from strategies.dnn_open import OpenRouter
-from strategies.dnn_watch import head_shares
+from lorisbench.strategies.dnn import open as dnn_open
+from lorisbench.strategies.dnn.network import DynamicNetwork
+from lorisbench.strategies.dnn.open import OpenRouter
+from lorisbench.strategies.dnn.watch import head_shares
 
 CLASSES = 3
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from strategies.dnn_network import DynamicNetwork
+from lorisbench.strategies.dnn.network import DynamicNetwork
 
 WIDTH, CLASSES, HEADS = 6, 3, 3
 

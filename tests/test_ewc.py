@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from tiny_stream import head, movement, train, weights
 from torch import nn
 
-from strategies import gradients
-from strategies.ewc import EWC, EWCPlugin, fisher_diagonal
+from lorisbench.strategies.ewc import EWC, EWCPlugin, fisher_diagonal
+from lorisbench.strategies.parts import gradients
 
 
 def make_model():
@@ -204,7 +204,7 @@ def test_the_batch_size_of_the_estimate_is_the_training_one_unless_given(monkeyp
         sizes.append([len(x) for x, _ in data])
         return {n: torch.zeros_like(p) for n, p in model.named_parameters()}
 
-    monkeypatch.setattr("strategies.ewc.fisher_diagonal", spy)
+    monkeypatch.setattr("lorisbench.strategies.ewc.fisher_diagonal", spy)
     for size in (None, 20):
         train(EWC(fisher="batch", fisher_batch_size=size).plugins(None), experiences=1, epochs=1, batch_size=16)
     assert sizes == [[16, 8], [20, 4]]

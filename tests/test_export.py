@@ -17,11 +17,12 @@ from PIL import Image
 from small_models import small_backbone
 from torch import nn
 
-from benchmarks import images
-from harness import export, models
-from harness.launch import launch
-from harness.suite import load_suite, make_benchmark
-from strategies.dnn_network import DynamicNetwork
+from lorisbench.data import images
+from lorisbench.export import onnx as export
+from lorisbench.model import models
+from lorisbench.run.launch import launch
+from lorisbench.strategies.dnn.network import DynamicNetwork
+from lorisbench.suite.resolve import load_suite, make_benchmark
 
 onnx = pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")
@@ -35,7 +36,7 @@ README = Path(__file__).resolve().parent.parent / "README.md"
 def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "_make", small_backbone)
-        patch.setattr("harness.report.write_report", lambda out: out)
+        patch.setattr("lorisbench.report.write_report", lambda out: out)
         yield
 
 

@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from benchmarks import factor_images, labelled, painting
-from benchmarks.cutouts import PAD, cutout_of, to_bytes, to_linear
-from benchmarks.factor_images import DISTRACTORS, HIDDEN, HIDDEN_TOLERANCE, LIGHT, SIDE, Levels
-from benchmarks.factors import Factors
-from benchmarks.fashion_mnist import DEBIAN, installed
-from benchmarks.manifest import Manifest
-from benchmarks.tree import FACTORS
-from harness.errors import InputError
+from lorisbench.benchmarks.classic import labelled
+from lorisbench.benchmarks.classic.fashion_mnist import DEBIAN, installed
+from lorisbench.benchmarks.factors import images as factor_images
+from lorisbench.benchmarks.factors import painting
+from lorisbench.benchmarks.factors.benchmark import Factors
+from lorisbench.benchmarks.factors.cutouts import PAD, cutout_of, to_bytes, to_linear
+from lorisbench.benchmarks.factors.images import DISTRACTORS, HIDDEN, HIDDEN_TOLERANCE, LIGHT, SIDE, Levels
+from lorisbench.benchmarks.openloris.words import FACTORS
+from lorisbench.common.errors import InputError
+from lorisbench.data.manifest import Manifest
 
 SIZE = 64
 FEW = {"train": 2, "validation": 1, "test": 1, "size": 32}

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from benchmarks import images
-from harness.errors import InputError
+from lorisbench.common.errors import InputError
+from lorisbench.data import images
 
 RED, GREEN = (200, 30, 60), (20, 180, 90)
 

@@ -9,9 +9,9 @@ import torch
 from pydantic import ValidationError
 from tiny_stream import Spy, head, mlp, movement, train, weights
 
-from harness.state import state_bytes
-from strategies.frozen import FrozenPlugin
-from strategies.l2sp import L2SP, L2SPPlugin
+from lorisbench.engine.state import state_bytes
+from lorisbench.strategies.frozen import FrozenPlugin
+from lorisbench.strategies.l2sp import L2SP, L2SPPlugin
 
 
 @pytest.mark.parametrize("anchor", ["initial", "previous"])

@@ -14,11 +14,11 @@ import trees
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.layouts import find_layout, read, read_root
-from benchmarks.manifest import Manifest
-from benchmarks.subsets import Subset
-from benchmarks.tree import relative_path
-from harness.errors import InputError
+from lorisbench.benchmarks.openloris.layouts import find_layout, read, read_root
+from lorisbench.benchmarks.tree import relative_path
+from lorisbench.common.errors import InputError
+from lorisbench.data.manifest import Manifest
+from lorisbench.data.subsets import Subset
 
 ALL = Subset()
 

@@ -11,9 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks.leaks import BITS, DISTANCE, NOTHING, hash_of, leaks, nearest, per_experience, per_recording, summary
-from benchmarks.manifest import COLUMNS, Manifest
-from harness.errors import InputError
+from lorisbench.benchmarks.tools.leaks import (
+    BITS,
+    DISTANCE,
+    NOTHING,
+    hash_of,
+    leaks,
+    nearest,
+    per_experience,
+    per_recording,
+    summary,
+)
+from lorisbench.common.errors import InputError
+from lorisbench.data.manifest import COLUMNS, Manifest
 
 SIDE = 48
 
@@ -55,7 +65,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     queries, keys = (rng.integers(0, 256, (n, 32), dtype=np.uint8) for n in (50, 70))
     groups, others = rng.integers(0, 3, 50), rng.integers(0, 3, 70)
     whole = nearest(queries, keys, groups, others)
-    monkeypatch.setattr("benchmarks.leaks.BLOCK", 16)
+    monkeypatch.setattr("lorisbench.benchmarks.tools.leaks.BLOCK", 16)
     for a, b in zip(whole, nearest(queries, keys, groups, others), strict=True):
         assert (a == b).all()
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import images
-from benchmarks.openloris import read_release
-from harness.errors import InputError
+from lorisbench.benchmarks.openloris.benchmark import read_release
+from lorisbench.common.errors import InputError
+from lorisbench.data import images
 
 OBJECTS = ("box_01", "cup_01", "cup_02")  # those of the fixture `release`
 

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from tiny_stream import Spy, head, mlp, movement, pairs, samples, train, weights
 from torch import nn
 
-from strategies import gradients
-from strategies.mas import MAS, MASPlugin, output_sensitivity
+from lorisbench.strategies.mas import MAS, MASPlugin, output_sensitivity
+from lorisbench.strategies.parts import gradients
 
 
 def loop_sensitivity(model, x):

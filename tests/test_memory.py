@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 from torch import nn
 
-from strategies.memory import Memory, chosen
+from lorisbench.strategies.parts.memory import Memory, chosen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

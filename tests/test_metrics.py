@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from harness import metrics
+from lorisbench.metrics import matrix as metrics
 
 NAN = float("nan")
 

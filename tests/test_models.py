@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from harness.errors import InputError
-from harness.models import Backbone, Classifier, load_in_order, make_backbone, make_head
+from lorisbench.common.errors import InputError
+from lorisbench.model.models import Backbone, Classifier, load_in_order, make_backbone, make_head
 
 
 def test_offline_weights_go_into_timm_tensor_by_tensor() -> None:

@@ -15,12 +15,12 @@ from avalanche.training import Naive
 from torch import nn
 from torch.utils.data import Dataset
 
-from benchmarks.stream import Store, make_stream
-from harness.run import _freeze_backbone, build, prepare
-from harness.suite import load_suite, make_benchmark
-from strategies.dnn import DNNPlugin
-from strategies.dnn_network import Answer, DynamicNetwork
-from strategies.joint import JointPlugin
+from lorisbench.data.stream import Store, make_stream
+from lorisbench.run.one_run import _freeze_backbone, build, prepare
+from lorisbench.strategies.dnn.network import Answer, DynamicNetwork
+from lorisbench.strategies.dnn.strategy import DNNPlugin
+from lorisbench.strategies.joint import JointPlugin
+from lorisbench.suite.resolve import load_suite, make_benchmark
 
 ANSWERS = get_args(Answer)
 WIDTH, CLASSES, SAMPLES, EXPERIENCES = 8, 3, 9, 4

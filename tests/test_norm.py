@@ -9,12 +9,12 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from benchmarks.stream import Store, make_stream
-from harness.errors import InputError
-from harness.models import Backbone, backbone_of, make_backbone
-from harness.norms import GroupNormAct, batch_to_group, groups_of
-from harness.run import _freeze_backbone, build, prepare
-from harness.suite import load_suite, make_benchmark
+from lorisbench.common.errors import InputError
+from lorisbench.data.stream import Store, make_stream
+from lorisbench.model.models import Backbone, backbone_of, make_backbone
+from lorisbench.model.norms import GroupNormAct, batch_to_group, groups_of
+from lorisbench.run.one_run import _freeze_backbone, build, prepare
+from lorisbench.suite.resolve import load_suite, make_benchmark
 
 
 @pytest.mark.parametrize(

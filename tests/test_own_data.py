@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from benchmarks import csv_manifest
-from benchmarks.folder import natural
-from benchmarks.manifest import Manifest
-from benchmarks.openloris import read_release
-from harness.errors import InputError
-from harness.suite import make_benchmark
+from lorisbench.benchmarks.openloris.benchmark import read_release
+from lorisbench.benchmarks.own import csv_manifest
+from lorisbench.benchmarks.own.folder import natural
+from lorisbench.common.errors import InputError
+from lorisbench.data.manifest import Manifest
+from lorisbench.suite.resolve import make_benchmark
 
 
 def fill(folder: Path, images: int, suffix: str = ".png", first: int = 0) -> None:

@@ -17,11 +17,11 @@ import pytest
 from answers import refused
 from safetensors.numpy import load_file
 
-from benchmarks.manifest import Manifest
-from harness.registry import STRATEGIES
+from lorisbench.common.registry import STRATEGIES
+from lorisbench.data.manifest import Manifest
 
 PLUGIN = '''
-from strategies import Strategy
+from lorisbench import Strategy
 
 class Outside(Strategy, name="{name}"):
     """An outside strategy."""
@@ -122,7 +122,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
 def test_an_installed_strategy_is_listed_and_run(install, suite_file, cli, tmp_path: Path) -> None:
     site = install(PLUGIN.format(name="outside", needs=False))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "harness.cli", "ls", "strategies"]
+    command = [sys.executable, "-m", "lorisbench", "ls", "strategies"]
     listed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     assert "outside" in listed
     suite = suite_file(strategies={"outside": {"strength": 3}}, latency={"enabled": False})
@@ -139,7 +139,7 @@ def test_an_installed_strategy_is_listed_and_run(install, suite_file, cli, tmp_p
         ("1 / 0\n", ["'outside'", "outside_module", "ZeroDivisionError"]),
         ("def broken(:\n", ["'outside'", "outside_module", "SyntaxError"]),
         ("x = 1\n", ["outside_module", "'outside'", "no strategy"]),
-        (PLUGIN.format(name="ewc", needs=False), ["'ewc'", "outside_module", "clashes", "strategies.ewc"]),
+        (PLUGIN.format(name="ewc", needs=False), ["'ewc'", "outside_module", "clashes", "lorisbench.strategies.ewc"]),
     ],
 )
 def test_a_faulty_installed_package_gives_one_line(install, suite_file, cli, text: str, words: list[str]) -> None:
@@ -176,8 +176,8 @@ NAMED = PLUGIN.format(name="mine", needs=False)
         ("raise SystemExit(0)\n", ["SystemExit"]),
         ("def broken(:\n", ["SyntaxError"]),
         ("x = 1\n", ["defines no strategy"]),
-        ("from strategies.lwf import LwF\n", ["defines no strategy"]),
-        (PLUGIN.format(name="ewc", needs=False), ["'ewc'", "clashes", "strategies.ewc"]),
+        ("from lorisbench.strategies.lwf import LwF\n", ["defines no strategy"]),
+        (PLUGIN.format(name="ewc", needs=False), ["'ewc'", "clashes", "lorisbench.strategies.ewc"]),
         (NAMED + NAMED.replace("Outside", "Again"), ["'mine'", "another one"]),
         (NAMED.replace('"mine"', "3"), ["3 cannot name"]),
         (NAMED.replace('"mine"', '""'), ["'' cannot name"]),

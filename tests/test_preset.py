@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import InputError
-from harness.suite import Suite, load_suite
-from harness.training import PRESETS, TrainingConfig
+from lorisbench.common.errors import InputError
+from lorisbench.suite.resolve import Suite, load_suite
+from lorisbench.suite.training import PRESETS, TrainingConfig
 
 
 def load(suite_file: Callable[..., Path], training: Any, *assignments: str, **changes: Any) -> Suite:

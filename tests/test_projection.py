@@ -11,10 +11,10 @@ from scipy.optimize import minimize
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from strategies.agem import averaged_projection
-from strategies.flat_gradients import flat, memory_gradient, write
-from strategies.gem import project
-from strategies.gradients import trainable
+from lorisbench.strategies.agem import averaged_projection
+from lorisbench.strategies.gem import project
+from lorisbench.strategies.parts.flat_gradients import flat, memory_gradient, write
+from lorisbench.strategies.parts.gradients import trainable
 
 
 def vectors(seed, rows, width):

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.counts import count_differences
-from benchmarks.manifest import COLUMNS, Manifest
-from benchmarks.openloris import OpenLORIS, read_release
-from benchmarks.sim_render import SimSettings, render
-from benchmarks.sim_scene import BATCHES, LEVELS
-from benchmarks.subsets import thin
-from harness.errors import InputError
+from lorisbench.benchmarks.openloris.benchmark import OpenLORIS, read_release
+from lorisbench.benchmarks.openloris.counts import count_differences
+from lorisbench.benchmarks.sim.render import SimSettings, render
+from lorisbench.benchmarks.sim.scene import BATCHES, LEVELS
+from lorisbench.common.errors import InputError
+from lorisbench.data.manifest import COLUMNS, Manifest
+from lorisbench.data.subsets import thin
 
 
 def manifest(release: Path, **settings: object) -> Manifest:

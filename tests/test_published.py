@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
-from harness import published
-from harness.errors import InputError
-from harness.published import FOLDER, available, load, read
-from harness.report.claims import measure
-from harness.reproduce import plan
+from lorisbench.common.errors import InputError
+from lorisbench.reproduce import published
+from lorisbench.reproduce.claims import measure
+from lorisbench.reproduce.plan import plan
+from lorisbench.reproduce.published import FOLDER, available, load, read
 
 
 def printed(matrix: published.PublishedMatrix) -> np.ndarray:
@@ -156,5 +156,5 @@ def test_an_unknown_paper_names_the_nearest() -> None:
 def test_the_files_are_installed_with_the_package() -> None:
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).resolve().parent.parent / "setup.cfg")
-    assert "harness.published" in setup["options"]["packages"].split()
-    assert setup["options.package_data"]["harness.published"] == "*.yaml"
+    assert "lorisbench.reproduce.published" in setup["options"]["packages"].split()
+    assert setup["options.package_data"]["lorisbench.reproduce.published"] == "*.yaml"

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from harness.errors import InputError
-from harness.suite import make_benchmark, written_out
+from lorisbench.common.errors import InputError
+from lorisbench.suite.resolve import make_benchmark, written_out
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 

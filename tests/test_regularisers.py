@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.registry import STRATEGIES
+from lorisbench.common.registry import STRATEGIES
 
 NAMES = ["si", "mas", "rwalk", "l2sp", "frozen"]
 ENTRIES = dict.fromkeys(NAMES) | {

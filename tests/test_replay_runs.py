@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.stream import Store, make_stream
-from harness.run import _freeze_backbone, _sizes, build, prepare
-from harness.state import state_bytes
-from harness.suite import load_suite, make_benchmark
+from lorisbench.data.stream import Store, make_stream
+from lorisbench.engine.state import state_bytes
+from lorisbench.run.one_run import _freeze_backbone, _sizes, build, prepare
+from lorisbench.suite.resolve import load_suite, make_benchmark
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "replay": {"memory": 7, "replay_batch": 3},
@@ -108,8 +108,8 @@ def test_a_generator_keeps_no_sample_and_does_not_grow(suite_file: Callable) -> 
 
 
 def test_every_one_of_many_parts_counts() -> None:
-    part = type("Part", (), {"__module__": "strategies.some"})
-    plugin = type("Plugin", (), {"__module__": "strategies.some"})()
+    part = type("Part", (), {"__module__": "lorisbench.strategies.some"})
+    plugin = type("Plugin", (), {"__module__": "lorisbench.strategies.some"})()
     plugin.parts = [part() for _ in range(50)]
     for number, item in enumerate(plugin.parts):
         item.first, item.second = torch.zeros(1), [torch.zeros(2), number]

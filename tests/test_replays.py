@@ -14,18 +14,18 @@ from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 from torch.utils.data import TensorDataset
 
-from harness.errors import InputError
-from harness.registry import STRATEGIES
-from strategies.agem import AGEMPlugin
-from strategies.base import Context
-from strategies.derpp import DERPlusPlusPlugin
-from strategies.flat_gradients import flat, memory_gradient
-from strategies.gdumb import GDumbPlugin
-from strategies.gem import GEM, GEMPlugin
-from strategies.joint import JointPlugin
-from strategies.latent_replay import LatentReplayPlugin
-from strategies.memory import Memory
-from strategies.replay import ReplayPlugin
+from lorisbench.common.errors import InputError
+from lorisbench.common.registry import STRATEGIES
+from lorisbench.engine.strategy import Context
+from lorisbench.strategies.agem import AGEMPlugin
+from lorisbench.strategies.derpp import DERPlusPlusPlugin
+from lorisbench.strategies.gdumb import GDumbPlugin
+from lorisbench.strategies.gem import GEM, GEMPlugin
+from lorisbench.strategies.joint import JointPlugin
+from lorisbench.strategies.latent_replay import LatentReplayPlugin
+from lorisbench.strategies.parts.flat_gradients import flat, memory_gradient
+from lorisbench.strategies.parts.memory import Memory
+from lorisbench.strategies.replay import ReplayPlugin
 
 SAMPLES, BATCH = 40, 16
 KEEPERS = ["replay", "der++", "agem", "gem", "gdumb", "latent-replay"]

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from harness import metrics
-from harness.errors import InputError
-from harness.report import write_report
+from lorisbench.common.errors import InputError
+from lorisbench.metrics import matrix as metrics
+from lorisbench.report import write_report
 
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")
 
@@ -241,9 +241,9 @@ def test_definitions_stand_under_the_tables(full: Path) -> None:
 def test_report_imports_neither_torch_nor_avalanche(tmp_path: Path) -> None:
     out = realistic(tmp_path / "out", experiences=2, seeds=1).write()
     code = (
-        "import sys; from pathlib import Path; import harness.report; "
+        "import sys; from pathlib import Path; import lorisbench.report; "
         "assert not {'pandas', 'matplotlib', 'jinja2'} & set(sys.modules), 'imports are not late'; "
-        f"harness.report.write_report(Path({str(out)!r})); "
+        f"lorisbench.report.write_report(Path({str(out)!r})); "
         "assert not {'torch', 'avalanche', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     root = Path(__file__).parents[1]

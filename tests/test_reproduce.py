@@ -12,13 +12,13 @@ import trees
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.published import Number, Published, load
-from harness.report import render
-from harness.report.claims import Ground, Measured, claim, ground_of, over_seeds, tolerance
-from harness.report.frame import Stored
-from harness.report.reproduction import build
-from harness.report.reproduction_page import text
-from harness.report.tables import Table
+from lorisbench.report import render
+from lorisbench.report.frame import Stored
+from lorisbench.report.tables import Table
+from lorisbench.reproduce.claims import Ground, Measured, claim, ground_of, over_seeds, tolerance
+from lorisbench.reproduce.page import text
+from lorisbench.reproduce.published import Number, Published, load
+from lorisbench.reproduce.tables import build
 
 REAL = Ground("OpenLORIS-Object", False, [])
 SIM = Ground("OpenLORIS-Sim", True, [])

@@ -13,15 +13,15 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from benchmarks.stream import Store, make_stream
-from harness.config import SuiteConfig, parse
-from harness.engine import seed_of
-from harness.run import build, prepare
-from harness.suite import load_suite, make_benchmark
+from lorisbench.data.stream import Store, make_stream
+from lorisbench.engine.engine import seed_of
+from lorisbench.run.one_run import build, prepare
+from lorisbench.suite.config import SuiteConfig, parse
+from lorisbench.suite.resolve import load_suite, make_benchmark
 
 FAULTY = '''
 from avalanche.core import SupervisedPlugin
-from strategies import Strategy
+from lorisbench import Strategy
 
 
 class Breaks(SupervisedPlugin):
@@ -40,7 +40,7 @@ class Faulty(Strategy, name="faulty"):
 
 SCHEDULES = """
 from avalanche.core import SupervisedPlugin
-from strategies import Strategy
+from lorisbench import Strategy
 
 
 class Rate(SupervisedPlugin):
@@ -200,7 +200,7 @@ def test_numbers_do_not_depend_on_workers_or_order(suite_file, cli, tmp_path: Pa
     suite = suite_file(strategies=["naive", "dnn"], seeds=[0, 1], latency={"enabled": False})
     assert cli("run", suite, "--out", tmp_path / "one").code == 0
     words = ["run", str(suite), "--out", str(tmp_path / "two"), "--workers", "2"]
-    workers = subprocess.run([sys.executable, "-m", "harness.cli", *words], capture_output=True, text=True, check=True)
+    workers = subprocess.run([sys.executable, "-m", "lorisbench", *words], capture_output=True, text=True, check=True)
     assert "Warning" not in workers.stderr, "of the libraries that each worker imports"
     assert cli("run", suite, "--out", tmp_path / "last", "--strategies", "dnn", "--seeds", "1").code == 0
     for label in ("naive", "dnn"):
@@ -224,7 +224,7 @@ def test_backbone_training_modes(suite_file) -> None:
         for index, experience in enumerate(make_stream(bench.manifest, store).train_stream[:3]):
             strategy.train(experience, reset_optimizer_state=True)
             if mode == "first" and index == 0:
-                from harness.run import _freeze_backbone
+                from lorisbench.run.one_run import _freeze_backbone
 
                 _freeze_backbone(bench, strategy, store)
                 assert store.x.ndim == 2

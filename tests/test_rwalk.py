@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tiny_stream import Spy, head, mlp, movement, train, weights
 from torch.nn.functional import cross_entropy
 
-from strategies.rwalk import RWalk, RWalkPlugin, scaled
+from lorisbench.strategies.rwalk import RWalk, RWalkPlugin, scaled
 
 ALPHA, INTERVAL, EPS = 0.7, 3, 1e-2  # 4 updates an experience: the second interval is cut short
 

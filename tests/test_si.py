@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tiny_stream import Spy, head, mlp, movement, samples, train, weights
 from torch.nn.functional import cross_entropy
 
-from strategies.si import SI, SIPlugin
+from lorisbench.strategies.si import SI, SIPlugin
 
 
 @pytest.mark.parametrize("penalised", [False, True])

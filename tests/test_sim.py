@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import sim_rays, sim_render
-from benchmarks.sim_looks import LOOKS
-from benchmarks.sim_objects import DISTRACTOR_SHAPES, OBJECTS, OCCLUDER_SHAPES, SHAPES, solid
-from benchmarks.sim_render import MARKER, SimSettings, is_complete, render
-from benchmarks.sim_scene import FACTORS, LEVELS, film, level_of, make_recording
+from lorisbench.benchmarks.sim import rays as sim_rays
+from lorisbench.benchmarks.sim import render as sim_render
+from lorisbench.benchmarks.sim.looks import LOOKS
+from lorisbench.benchmarks.sim.objects import DISTRACTOR_SHAPES, OBJECTS, OCCLUDER_SHAPES, SHAPES, solid
+from lorisbench.benchmarks.sim.render import MARKER, SimSettings, is_complete, render
+from lorisbench.benchmarks.sim.scene import FACTORS, LEVELS, film, level_of, make_recording
 
 TINY = SimSettings(objects=3, frames=5, size=48, segments=3)
 ROOT = Path(__file__).resolve().parent.parent
@@ -176,7 +177,7 @@ def test_a_set_with_a_missing_picture_is_not_complete(tmp_path: Path) -> None:
 
 def start_render(out: Path, settings: str) -> subprocess.Popen[bytes]:
     code = (
-        "from pathlib import Path; from benchmarks.sim_render import *; "
+        "from pathlib import Path; from lorisbench.benchmarks.sim.render import *; "
         f"render(Path({str(out)!r}), SimSettings({settings}), workers=2, progress=False)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

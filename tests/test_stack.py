@@ -10,13 +10,13 @@ import pytest
 import torch
 import yaml
 
-from harness.registry import STRATEGIES, load_plugin
-from harness.suite import load_suite, make_strategy
-from harness.verification.tiny import trained, weights
+from lorisbench.common.registry import STRATEGIES, load_plugin
+from lorisbench.reproduce.verification.tiny import trained, weights
+from lorisbench.suite.resolve import load_suite, make_strategy
 
 REPLAY = {"avalanche": "avalanche.training.plugins:ReplayPlugin", "args": {"mem_size": 6}}
 OUTSIDE = '''
-from strategies import Strategy
+from lorisbench import Strategy
 
 class Needy(Strategy, name="needy-part"):
     """Declares."""

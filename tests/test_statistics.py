@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.statistics import Interval, mean_interval, paired_difference, verdict
+from lorisbench.metrics.intervals import Interval, mean_interval, paired_difference, verdict
 
 FRACTIONS = st.floats(0, 1, allow_nan=False)
 

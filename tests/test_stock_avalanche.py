@@ -10,9 +10,9 @@ from avalanche.training.plugins import LwFPlugin as StockLwF
 from pydantic import ValidationError
 from tiny_stream import mlp, train, weights
 
-from strategies.ewc import EWC, EWCPlugin
-from strategies.lwf import LwFPlugin
-from strategies.stock import EWCAvalanche, LwFAvalanche, SIAvalanche
+from lorisbench.strategies.ewc import EWC, EWCPlugin
+from lorisbench.strategies.lwf import LwFPlugin
+from lorisbench.strategies.stock import EWCAvalanche, LwFAvalanche, SIAvalanche
 
 SETTINGS = {"lr": 0.05, "momentum": 0.0, "experiences": 3}
 

@@ -19,13 +19,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from harness.registry import STRATEGIES
-from strategies import ewc
-from strategies.data import batches
-from strategies.distillation import distillation
-from strategies.ewc import EWC, EWCPlugin
-from strategies.joint import JointPlugin
-from strategies.lwf import LwF, LwFPlugin
+from lorisbench.common.registry import STRATEGIES
+from lorisbench.strategies import ewc
+from lorisbench.strategies.ewc import EWC, EWCPlugin
+from lorisbench.strategies.joint import JointPlugin
+from lorisbench.strategies.lwf import LwF, LwFPlugin
+from lorisbench.strategies.parts.data import batches
+from lorisbench.strategies.parts.distillation import distillation
 
 
 def make_stream(experiences=3, samples=40, seed=0, shape=(6,)):

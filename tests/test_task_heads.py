@@ -19,15 +19,25 @@ from small_models import small_backbone
 from torch import nn
 from torch.nn.functional import log_softmax
 
-from benchmarks.stream import Store, with_task
-from harness import models
-from harness.models import Classifier
-from harness.registry import STRATEGIES
-from harness.task_heads import MASKED, TaskClassifier, TaskHead
-from harness.verification.tiny import CLASSES, LINEAR, WIDTH, Spy, plugin_of, seen, stream, trained, weights
-from strategies import distillation
-from strategies.ewc import EWCPlugin
-from strategies.mas import MASPlugin
+from lorisbench.common.registry import STRATEGIES
+from lorisbench.data.stream import Store, with_task
+from lorisbench.model import models
+from lorisbench.model.models import Classifier
+from lorisbench.model.task_heads import MASKED, TaskClassifier, TaskHead
+from lorisbench.reproduce.verification.tiny import (
+    CLASSES,
+    LINEAR,
+    WIDTH,
+    Spy,
+    plugin_of,
+    seen,
+    stream,
+    trained,
+    weights,
+)
+from lorisbench.strategies.ewc import EWCPlugin
+from lorisbench.strategies.mas import MASPlugin
+from lorisbench.strategies.parts import distillation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

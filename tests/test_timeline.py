@@ -20,13 +20,13 @@ from avalanche.training import Naive
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from harness.reach import walk
-from harness.report import frame, style, timeline, write_report
-from harness.run import _write_tables
-from harness.store import RunDirectory
-from strategies.dnn import DNNPlugin
-from strategies.dnn_network import DynamicNetwork
-from strategies.dnn_watch import AnswerPlugin
+from lorisbench.engine.reach import walk
+from lorisbench.report import frame, style, timeline, write_report
+from lorisbench.run.one_run import _write_tables
+from lorisbench.run.store import RunDirectory
+from lorisbench.strategies.dnn.network import DynamicNetwork
+from lorisbench.strategies.dnn.strategy import DNNPlugin
+from lorisbench.strategies.dnn.watch import AnswerPlugin
 
 RULES = ("open", "prototype", "agreement", "confidence", "mean", "newest")
 WIDTH, CLASSES, SAMPLES, DOMAINS = 6, 3, 24, 3

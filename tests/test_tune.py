@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from benchmarks.subsets import first_experiences
-from harness import run as runs
-from harness.errors import InputError
-from harness.registry import STRATEGIES
-from harness.report.facts import collect
-from harness.report.frame import read
-from harness.suite import load_suite, make_benchmark
+from lorisbench.common.errors import InputError
+from lorisbench.common.registry import STRATEGIES
+from lorisbench.data.subsets import first_experiences
+from lorisbench.report.facts import collect
+from lorisbench.report.frame import read
+from lorisbench.run import one_run as runs
+from lorisbench.suite.resolve import load_suite, make_benchmark
 
 pytest.importorskip("optuna")
 PLUGIN = """
-from strategies import Strategy
+from lorisbench import Strategy
 
 class Mine(Strategy, name="{name}"):
     \"""Mine.\"""

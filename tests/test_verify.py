@@ -20,12 +20,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import benchmarks.images
-from benchmarks import MARKER, checksums
-from benchmarks.verified import Verified
-from benchmarks.verify import bad_files
-from harness.errors import InputError
-from harness.processes import answers_of
+import lorisbench.data.images
+from lorisbench.benchmarks.openloris import checksums
+from lorisbench.benchmarks.tools.verified import Verified
+from lorisbench.benchmarks.tools.verify import bad_files
+from lorisbench.common.errors import InputError
+from lorisbench.common.processes import answers_of
+from lorisbench.data.marker import MARKER
 
 IMAGES = 216  # of the tree of these tests
 
@@ -46,13 +47,13 @@ def tree(tmp_path: Path, make_release: Callable[..., Path]) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that this process decodes, as it goes."""
     files: list[str] = []
-    real = benchmarks.images.read_image
+    real = lorisbench.data.images.read_image
 
     def read(file: str) -> Any:
         files.append(file)
         return real(file)
 
-    monkeypatch.setattr(benchmarks.images, "read_image", read)
+    monkeypatch.setattr(lorisbench.data.images, "read_image", read)
     return files
 
 
@@ -181,7 +182,7 @@ def test_each_folder_has_its_own_memory(tree: Path, tmp_path: Path) -> None:
 
 
 def test_an_interrupted_check_keeps_what_it_had(cli: Any, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, count = benchmarks.images.read_image, 0
+    real, count = lorisbench.data.images.read_image, 0
 
     def read(file: str) -> Any:
         nonlocal count
@@ -190,10 +191,10 @@ def test_an_interrupted_check_keeps_what_it_had(cli: Any, tree: Path, monkeypatc
             raise KeyboardInterrupt
         return real(file)
 
-    monkeypatch.setattr(benchmarks.images, "read_image", read)
+    monkeypatch.setattr(lorisbench.data.images, "read_image", read)
     answer = cli("data", "verify", tree, "--workers", 1)
     assert answer.code == 1 and "interrupted" in answer.err and "Traceback" not in answer.err
-    monkeypatch.setattr(benchmarks.images, "read_image", real)
+    monkeypatch.setattr(lorisbench.data.images, "read_image", real)
     answer = cli("data", "verify", tree, "--workers", 1)
     assert answer.code == 0 and "216 images checked, 96 of them good" in answer.out  # whole chunks of 32
 
@@ -201,7 +202,7 @@ def test_an_interrupted_check_keeps_what_it_had(cli: Any, tree: Path, monkeypatc
 def test_the_memory_is_also_written_now_and_then(
     cli: Any, tree: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, real, entries = 100.0, benchmarks.images.read_image, []
+    clock, real, entries = 100.0, lorisbench.data.images.read_image, []
 
     def read(file: str) -> Any:
         nonlocal clock
@@ -210,7 +211,7 @@ def test_the_memory_is_also_written_now_and_then(
         entries.append(len(json.loads(states[0].read_text("utf-8"))["good"]) if states else 0)
         return real(file)
 
-    monkeypatch.setattr(benchmarks.images, "read_image", read)
+    monkeypatch.setattr(lorisbench.data.images, "read_image", read)
     monkeypatch.setattr(time, "monotonic", lambda: clock)
     assert cli("data", "verify", tree, "--workers", 1).code == 0
     assert sorted(set(entries)) == [0, 64, 128, 192]  # every 5 s, of which a chunk of 32 takes 3.2
@@ -234,11 +235,10 @@ def test_ctrl_c_ends_the_workers_without_tracebacks(tree: Path, tmp_path: Path) 
     for file in tree.rglob("*.jpg"):
         file.unlink()
         os.link(large, file)
-    words = [sys.executable, "-m", "harness.cli", "data", "verify", str(tree), "--workers", "2"]
+    words = [sys.executable, "-m", "lorisbench", "data", "verify", str(tree), "--workers", "2"]
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored in background jobs
-        env={**os.environ, "PYTHONPATH": str(Path(benchmarks.__file__).parents[1])},
     )  # fmt: skip
     try:
         assert process.stdout is not None
@@ -272,9 +272,11 @@ def test_stopping_early_does_not_wait_for_what_runs() -> None:
 
 
 def test_workers_import_nothing_heavy() -> None:
-    code = "import sys, benchmarks.verify as v; v.decode_chunk(v.Chunk([0], ['/none.jpg'])); print(*sys.modules)"
-    env = {**os.environ, "PYTHONPATH": str(Path(benchmarks.__file__).parents[1])}
-    loaded = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    code = (
+        "import sys, lorisbench.benchmarks.tools.verify as v; "
+        "v.decode_chunk(v.Chunk([0], ['/none.jpg'])); print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not {"torch", "avalanche", "pandas", "matplotlib"} & set(loaded.split())
 
 
@@ -301,11 +303,11 @@ def test_archives_beside_the_images_have_the_right_checksum(
 
 def test_the_table_of_checksums_is_avalanches() -> None:
     code = (
-        "import sys; from benchmarks.checksums import known_checksums as k; print(len(k()), k()['test.zip'], "
+        "import sys; from lorisbench.benchmarks.openloris.checksums import known_checksums as k; "
+        "print(len(k()), k()['test.zip'], "
         "'avalanche' in sys.modules)"
     )
-    env = {**os.environ, "PYTHONPATH": str(Path(benchmarks.__file__).parents[1])}
-    told = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.split() == ["7", "9a87a4a6ffc16d3daa9249fe032ae734", "False"]
 
 

@@ -11,11 +11,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from harness.conformance.observe import BROKEN, Observation, difference, observe
-from harness.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy
-from harness.conformance.trials import argument_faults, batch_faults, replay, resume_faults
-from harness.errors import reason_of
-from harness.threads import one_thread
+from lorisbench.common.errors import reason_of
+from lorisbench.common.threads import one_thread
+from lorisbench.conformance.observe import BROKEN, Observation, difference, observe
+from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy
+from lorisbench.conformance.trials import argument_faults, batch_faults, replay, resume_faults
 
 Status = Literal["pass", "fail", "not applicable"]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from harness.conformance.guarded import methods_plugins, state_of
-from harness.reach import opaque, walk
+from lorisbench.conformance.guarded import methods_plugins, state_of
+from lorisbench.engine.reach import opaque, walk
 
 LESS = 1e-3, 1e-5  # most and least that the correlation of a copy with its sample may fall short of 1
 NEAR = 16  # a copy is so many times nearer to its sample than two samples ever are: the mean of a class is no copy

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from harness.reach import walk
+from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.reach import walk
 
 # What belongs to Avalanche's loop or to the harness, and is no state of a method
 _LOOP = {
@@ -48,11 +49,7 @@ def methods_plugins(strategy: Any) -> list[Any]:
     from avalanche.training.plugins import EvaluationPlugin
     from avalanche.training.plugins.clock import Clock
 
-    return [
-        plugin
-        for plugin in strategy.plugins
-        if not (type(plugin).__module__.startswith("harness.") or isinstance(plugin, (EvaluationPlugin, Clock)))
-    ]
+    return [plugin for plugin in strategy.plugins if not isinstance(plugin, (HarnessPlugin, EvaluationPlugin, Clock))]
 
 
 def state_of(strategy: Any, inside: bool = False) -> Iterator[tuple[str, Any]]:

@@ -9,17 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import nn
 
-from harness.conformance.copies import Samples, held_samples
-from harness.conformance.guarded import Guarded, state_of
-from harness.conformance.states import changed, copy_state, frozen_state, teacher_states, whole_state
-from harness.conformance.toy import CLASSES, EXPERIENCES, Running, Toy
-from harness.engine import Diverged
-from harness.errors import InputError, reason_of
-from harness.models import megabytes
-from harness.state import replay_samples, state_bytes
+from lorisbench.common.errors import InputError, reason_of
+from lorisbench.conformance.copies import Samples, held_samples
+from lorisbench.conformance.guarded import Guarded, state_of
+from lorisbench.conformance.states import changed, copy_state, frozen_state, teacher_states, whole_state
+from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Running, Toy
+from lorisbench.engine.engine import Diverged, HarnessPlugin
+from lorisbench.engine.state import replay_samples, state_bytes
+from lorisbench.model.models import megabytes
 
 BROKEN = (Exception, SystemExit)  # what a strategy may end a run with; an interrupt passes
 
@@ -67,7 +66,7 @@ class Observation:
     batch_influence: float = 0.0
 
 
-class Probe(SupervisedPlugin):
+class Probe(HarnessPlugin):
     """Looks on from the end of the plugin list: outputs in evaluation, losses and what may not move in training."""
 
     def __init__(self, seen: Observation, model: nn.Module) -> None:

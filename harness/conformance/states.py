@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.conformance.guarded import methods_plugins, state_of
-from harness.engine import Engine
-from harness.reach import walk
+from lorisbench.conformance.guarded import methods_plugins, state_of
+from lorisbench.engine.engine import Engine
+from lorisbench.engine.reach import walk
 
 State = dict[str, torch.Tensor]
 

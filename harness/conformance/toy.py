@@ -12,12 +12,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from benchmarks.manifest import COLUMNS, SPLITS, Manifest
-from benchmarks.stream import Store, make_stream
-from harness.assembly import context_of, seed_everything
-from harness.models import Backbone
-from harness.suite import RunSpec, make_strategy
-from strategies.base import Context
+from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
+from lorisbench.data.stream import Store, make_stream
+from lorisbench.engine.assembly import context_of, seed_everything
+from lorisbench.engine.strategy import Context
+from lorisbench.model.models import Backbone
+from lorisbench.suite.resolve import RunSpec, make_strategy
 
 Mode = Literal["features", "frozen", "images", "first"]
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from benchmarks.stream import rows_of
-from harness.conformance.guarded import methods_plugins, state_of
-from harness.conformance.observe import BROKEN, evaluate, fork
-from harness.conformance.states import changed, copy_state
-from harness.conformance.toy import EXPERIENCES, Running, Toy
-from harness.errors import reason_of
+from lorisbench.common.errors import reason_of
+from lorisbench.conformance.guarded import methods_plugins, state_of
+from lorisbench.conformance.observe import BROKEN, evaluate, fork
+from lorisbench.conformance.states import changed, copy_state
+from lorisbench.conformance.toy import EXPERIENCES, Running, Toy
+from lorisbench.data.stream import rows_of
 
 
 def replay(toy: Toy) -> list[torch.Tensor]:

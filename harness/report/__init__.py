@@ -6,9 +6,9 @@ from pathlib import Path
 def write_report(out: Path) -> Path:
     """Write `OUT/report/` (index.html, tables, plots) from what OUT holds; returns the path of index.html.
 
-    Raises `harness.errors.InputError` where OUT holds no results or a file of it cannot be read.
+    Raises `lorisbench.common.errors.InputError` where OUT holds no results or a file of it cannot be read.
     """
     # Pandas, matplotlib and jinja2 cost a second to import, and the command line imports this for its help.
-    from harness.report.page import write
+    from lorisbench.report.page import write
 
     return write(Path(out))

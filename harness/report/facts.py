@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.frame import Stored
-from harness.report.summary import number
+from lorisbench.report.frame import Stored
+from lorisbench.report.summary import number
 
 Facts = list[tuple[str, str]]
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.report.frame import Stored
-from harness.report.summary import MINUS, Summary, by_seed, count_states, number, of_type, replay
-from harness.report.tables import DAGGER
-from harness.statistics import Interval, Verdict, paired_difference, verdict
+from lorisbench.metrics.intervals import Interval, Verdict, paired_difference, verdict
+from lorisbench.report.frame import Stored
+from lorisbench.report.summary import MINUS, Summary, by_seed, count_states, number, of_type, replay
+from lorisbench.report.tables import DAGGER
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from harness import metrics
-from harness.errors import InputError
+from lorisbench.common.errors import InputError
+from lorisbench.metrics import matrix as metrics
 
 Matrix = metrics.Matrix
 

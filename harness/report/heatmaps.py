@@ -11,9 +11,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from harness.report.frame import Matrix, Stored
-from harness.report.plots import ticks
-from harness.report.style import GREY, Plot, save, short
+from lorisbench.report.frame import Matrix, Stored
+from lorisbench.report.plots import ticks
+from lorisbench.report.style import GREY, Plot, save, short
 
 ANNOTATED = 20
 """Up to this many experiences the cells carry figures; beyond, these would be too small to read."""

@@ -4,10 +4,10 @@ import base64
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.files import write_text
-from harness.report import facts, findings, frame, render, summary, tables
-from harness.report.frame import Stored
-from harness.report.style import Plot
+from lorisbench.common.files import write_text
+from lorisbench.report import facts, findings, frame, render, summary, tables
+from lorisbench.report.frame import Stored
+from lorisbench.report.style import Plot
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def write(out: Path) -> Path:
 def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
     """Write all plots there is data for, and remove those of an earlier report that are no longer made."""
     # Matplotlib is slow to import, and of no use to who only wants the tables.
-    from harness.report import heatmaps, plots, style, timeline
+    from lorisbench.report import heatmaps, plots, style, timeline
 
     with style.plain_style():
         looks = style.looks(stored.labels)

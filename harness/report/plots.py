@@ -10,10 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from harness.report.frame import Matrix, Stored
-from harness.report.style import FAINT, GREY, Look, Plot, save, short, spread
-from harness.report.summary import Summary, number
-from harness.statistics import mean_interval
+from lorisbench.metrics.intervals import mean_interval
+from lorisbench.report.frame import Matrix, Stored
+from lorisbench.report.style import FAINT, GREY, Look, Plot, save, short, spread
+from lorisbench.report.summary import Summary, number
 
 LEADER: dict[str, Any] = {"arrowstyle": "-", "color": FAINT, "lw": 0.8, "shrinkA": 0, "shrinkB": 4}
 CROWD = 8

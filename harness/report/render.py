@@ -6,9 +6,9 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from harness.files import write_text
-from harness.report.summary import DASH, MINUS
-from harness.report.tables import Cell, Head, Table
+from lorisbench.common.files import write_text
+from lorisbench.report.summary import DASH, MINUS
+from lorisbench.report.tables import Cell, Head, Table
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -153,10 +153,13 @@ def write_tables(tables: Iterable[Table], folder: Path) -> None:
         write_text(folder / f"{table.name}.csv", csv(table))
 
 
-def template(name: str) -> Template:
-    """A page's template of this folder. What it is given is escaped, and what it is not given is an error."""
+HERE = Path(__file__).parent
+
+
+def template(name: str, folder: Path = HERE) -> Template:
+    """A page's template of a folder. What it is given is escaped, and what it is not given is an error."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

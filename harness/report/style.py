@@ -13,7 +13,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
-from harness.files import write_bytes
+from lorisbench.common.files import write_bytes
 
 # Okabe & Ito's palette, told apart by readers with any colour vision; yellow last, as it is weak on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#B8A800")

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from harness.report.frame import Stored
-from harness.statistics import Interval, mean_interval
+from lorisbench.metrics.intervals import Interval, mean_interval
+from lorisbench.report.frame import Stored
 
 DASH = "—"
 MINUS = "−"

@@ -8,18 +8,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from harness import metrics
-from harness.report.frame import Stored
-from harness.report.summary import (
-    COLUMNS,
-    DASH,
-    Summary,
-    count_states,
-    number,
-    replay,
-    why_empty,
-)
-from harness.statistics import Interval, mean_interval
+from lorisbench.metrics import matrix as metrics
+from lorisbench.metrics.intervals import Interval, mean_interval
+from lorisbench.report.frame import Stored
+from lorisbench.report.summary import COLUMNS, DASH, Summary, count_states, number, replay, why_empty
 
 DAGGER = "†"
 STATES = ("failed", "diverged", "running", "pending", "done")

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from harness.report.frame import Matrix, Stored
-from harness.report.heatmaps import axes_at, bar, colour_map, file_names, ink
-from harness.report.plots import ticks
-from harness.report.style import GREY, Plot, save, short
+from lorisbench.report.frame import Matrix, Stored
+from lorisbench.report.heatmaps import axes_at, bar, colour_map, file_names, ink
+from lorisbench.report.plots import ticks
+from lorisbench.report.style import GREY, Plot, save, short
 
 BORN = "#D55E00"
 BORN_TEXT = "#a83b00"

@@ -1,0 +1,1 @@
+"""Classic continual-learning streams: Split MNIST, and any of Avalanche's benchmarks."""

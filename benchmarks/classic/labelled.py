@@ -1,0 +1,211 @@
+"""Labelled images that are no stream yet: folders of classes, and Fashion-MNIST's files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lorisbench.benchmarks.classic.fashion_mnist import DEBIAN
+from lorisbench.benchmarks.factors.cutouts import Source
+from lorisbench.benchmarks.own.folder import image_suffixes
+from lorisbench.benchmarks.tree import images_in, visible_subfolders
+from lorisbench.common.errors import InputError
+from lorisbench.common.files import digest_of_file
+from lorisbench.data.manifest import SPLITS
+from lorisbench.data.marker import synthetic_name
+
+FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+FASHION_LABELS = "372ac19362f2425103e5082d13e71e66"  # of the labels of Fashion-MNIST's 60,000 training images
+MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # MNIST's training images of each digit
+PARTS = {"train": "train", "t10k": "test"}  # names of the files, and the split each is
+KINDS = {"images": ("images-idx3-ubyte", 3), "labels": ("labels-idx1-ubyte", 1)}  # names, and dimensions
+TEN = 10  # labels of these files are 0 to 9
+
+
+class Picture(NamedTuple):
+    """A labelled image: its name among all, its class and where it may be used (any split, if that is empty)."""
+
+    name: str
+    class_name: str
+    split: str
+
+
+class Labelled:
+    """Labelled images with names of their own.
+
+    Attributes
+    ----------
+    root, name, source : as in a manifest.
+    classes : class names; position is the label.
+    pictures : all images; those with the split `train` are also used for validation where there is none of its own.
+    """
+
+    def __init__(self, root: Path, name: str, source: str, classes: list[str], pictures: list[Picture]) -> None:
+        self.root, self.name, self.source = root, name, source
+        self.classes, self.pictures = classes, pictures
+
+    def image(self, index: int) -> Source:
+        """What `cutouts.cutout_of` takes. Raises InputError for a damaged file."""
+        return os.path.join(self.root, self.pictures[index].name)
+
+    def digest(self, indices: Iterable[int]) -> str:
+        """BLAKE2b (128 bit, hex) of the names and bytes of these images. Raises InputError for an unreadable file."""
+        chosen = sorted(indices)
+        digest = hashlib.blake2b(digest_size=16)
+        with ThreadPoolExecutor() as pool:
+            files = [os.path.join(self.root, self.pictures[index].name) for index in chosen]
+            for index, value in zip(chosen, pool.map(_digest, files, chunksize=16), strict=True):
+                digest.update(f"{self.pictures[index].name}\n{value}\n".encode())
+        return digest.hexdigest()
+
+
+class Idx(Labelled):
+    """The four files of MNIST or Fashion-MNIST, told by their labels, or of any set of ten classes stored like them."""
+
+    def __init__(self, root: Path) -> None:
+        self._files = {
+            (part, kind): _find(root, f"{part}-{name}") for part in PARTS for kind, (name, _) in KINDS.items()
+        }
+        labels = {part: read_idx(self._files[part, "labels"], 1) for part in PARTS}
+        for part, values in labels.items():
+            if values.size and values.max() >= TEN:
+                at = int(np.argmax(values >= TEN))
+                raise InputError(f"{self._files[part, 'labels']}: label {values[at]} of image {at} is not in 0..9")
+        fashion = hashlib.blake2b(labels["train"].tobytes(), digest_size=16).hexdigest() == FASHION_LABELS
+        counted = np.bincount(labels["train"], minlength=TEN).tolist()
+        classes = list(FASHION) if fashion else [str(digit) for digit in range(TEN)]
+        if fashion:
+            name, source = "Fashion-MNIST", "Xiao, Rasul and Vollgraf 2017 (arXiv 1708.07747)"
+        elif counted == MNIST_COUNTS:
+            name, source = "MNIST", "LeCun, Cortes and Burges, the MNIST database of handwritten digits"
+        else:
+            name, source = root.resolve().name, "own files in the format of MNIST"
+        super().__init__(
+            root,
+            name,
+            source,
+            classes,
+            [
+                Picture(f"{part}-{number:05d}", classes[label], split)
+                for part, split in PARTS.items()
+                for number, label in enumerate(labels[part].tolist())
+            ],
+        )
+
+    def image(self, index: int) -> Source:
+        return self._pixels[index]
+
+    def digest(self, indices: Iterable[int]) -> str:
+        return hashlib.blake2b(
+            "".join(map(_digest, map(str, self._files.values()))).encode(), digest_size=16
+        ).hexdigest()
+
+    @cached_property
+    def _pixels(self) -> np.ndarray:
+        """uint8 (images, height, width), in the order of `pictures`."""
+        parts = []
+        for part in PARTS:
+            file = self._files[part, "images"]
+            pixels = read_idx(file, 3)
+            labels = sum(picture.split == PARTS[part] for picture in self.pictures)
+            if len(pixels) != labels or 0 in pixels.shape[1:]:
+                raise InputError(
+                    f"{file}: {pixels.shape} pixels where {labels} images were expected, one for each label"
+                )
+            parts.append(pixels)
+        if parts[0].shape[1:] != parts[1].shape[1:]:
+            raise InputError(f"{self.root}: the training images are not of the size of the test images")
+        return np.concatenate(parts)
+
+
+def _find(root: Path, name: str) -> Path:
+    for file in (root / f"{name}.gz", root / name):
+        if file.is_file():
+            return file
+    raise InputError(f"{root}: has no {name}.gz (nor {name}), one of the four files of Fashion-MNIST")
+
+
+def _digest(file: str) -> str:
+    try:
+        return digest_of_file(file)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def read_idx(file: Path, dimensions: int) -> np.ndarray:
+    """A file of unsigned bytes in the IDX format, plain or in gzip, as a uint8 array of so many dimensions.
+
+    Raises InputError, naming the file, if it is damaged or something else.
+    """
+    try:
+        data = file.read_bytes()
+        if file.suffix == ".gz":
+            data = gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{file}: damaged or not readable ({error})") from error
+    magic = bytes([0, 0, 8, dimensions])
+    if data[:4] != magic:
+        raise InputError(f"{file}: begins with {data[:4].hex()} where an IDX file of its kind has {magic.hex()}")
+    head = 4 + 4 * dimensions
+    if len(data) < head:
+        raise InputError(f"{file}: damaged (ends within its header)")
+    shape = struct.unpack(f">{dimensions}I", data[4:head])
+    if len(data) - head != int(np.prod(shape, dtype=object)):
+        raise InputError(f"{file}: damaged (holds {len(data) - head} bytes where its header says {shape})")
+    return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
+
+
+def read_folder(root: Path) -> Labelled:
+    """Folders of images: `<class>/*`, or `{train,test}[,validation]/<class>/*` where there are both of these folders.
+
+    Raises InputError for fewer than two classes, one without images, and one that is not in every split.
+    """
+    there = [split for split in SPLITS if (root / split).is_dir()]
+    splits = there if {"train", "test"} <= set(there) else [""]
+    classes = visible_subfolders(root / splits[0])
+    if len(classes) < 2:
+        raise InputError(f"{root / splits[0]}: holds {len(classes)} folders; one for each class, and two, are needed")
+    pictures = []
+    for split in splits:
+        for name in dict.fromkeys([*classes, *visible_subfolders(root / split)]):
+            folder = root / split / name
+            if name not in classes or not folder.is_dir():
+                where = root / splits[0] if folder.is_dir() else root / split
+                raise InputError(f"{where}: has no folder of the class {name!r}, as others have")
+            files = images_in(folder, True, image_suffixes())
+            if not files:
+                raise InputError(f"{folder}: holds no images")
+            pictures += [Picture((Path(split) / name / file).as_posix(), name, split) for file in files]
+    rendered = synthetic_name(root, (picture.name for picture in pictures))
+    source = f"own folder of images{' (synthetic themselves)' if rendered else ''}"
+    return Labelled(root, rendered or root.resolve().name, source, classes, pictures)
+
+
+def read_labelled(root: Path | None) -> Labelled:
+    """The labelled images of a folder; without one, Fashion-MNIST from Debian's package.
+
+    Raises InputError if there is nothing of the kind.
+    """
+    if root is None:
+        if not DEBIAN.is_dir():
+            raise InputError(
+                f"Fashion-MNIST is not at {DEBIAN}: apt-get install dataset-fashion-mnist, or give the folder of its "
+                "four files, or of your own class folders (--data-root DIR)"
+            )
+        return Idx(DEBIAN)
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder (class folders or the files of Fashion-MNIST were expected)")
+    name = KINDS["images"][0]
+    if any((root / f"{part}-{name}{suffix}").is_file() for part in PARTS for suffix in ("", ".gz")):
+        return Idx(root)
+    return read_folder(root)

@@ -1,0 +1,1 @@
+"""Fashion-MNIST's images under the four factors of OpenLORIS-Object."""

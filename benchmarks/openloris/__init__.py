@@ -1,0 +1,1 @@
+"""OpenLORIS-Object in each layout that it is found in."""

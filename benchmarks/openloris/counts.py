@@ -1,0 +1,63 @@
+"""Published image counts of OpenLORIS-Object beside those of a manifest."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lorisbench.benchmarks.openloris.words import MIXED
+from lorisbench.data.manifest import SPLITS, Manifest
+
+TABLE = Path(__file__).with_name("counts.yaml")
+
+
+@cache
+def published() -> dict[str, list[dict[str, Any]]]:
+    """The table of published counts with the source of each; see counts.yaml."""
+    return yaml.safe_load(TABLE.read_text("utf-8"))
+
+
+def count_differences(manifest: Manifest) -> list[str]:
+    """One line for each count that differs from a published one; empty where all agree.
+
+    The published row is that of the same number of classes and the same kind of experience. The total is compared
+    where the manifest holds whole trees (12 tasks or more, of all factors). Counts that nobody published are said to be
+    so, in one line. Synthetic data have no published counts and no differences.
+    """
+    if manifest.synthetic:
+        return []
+    classes = len(manifest.classes)
+    lines = []
+    if set(manifest.table.factor) >= {"illumination", "occlusion", "pixel", "clutter"}:
+        for row in published()["sets"]:
+            if row["classes"] == classes and row["images"] != len(manifest.table):
+                difference = len(manifest.table) - row["images"]
+                lines.append(
+                    f"all images: {len(manifest.table):,}, published {row['images']:,} ({difference:+,}; "
+                    f"{row['source']})"
+                )
+    kind = _kind(manifest)
+    rows = [row for row in published()["experiences"] if row["protocol"] == kind and row["classes"] == classes]
+    if not rows:
+        return [*lines, f"no counts are published for {classes} classes and experiences of the kind {kind!r}"]
+    counts = manifest.counts()
+    for row in rows:
+        for split in SPLITS:
+            for name, count in zip(counts.name, counts[split], strict=True):
+                difference = int(count) - row[split]
+                if abs(difference) > row["about"] * row[split]:
+                    lines.append(
+                        f"experience {name!r}, {split}: {count:,} images, published {row[split]:,} "
+                        f"({difference:+,}; {row['source']})"
+                    )
+    return lines
+
+
+def _kind(manifest: Manifest) -> str:
+    """`batches`, `factor` (tasks of one view) or `sequence` (tasks of a level), by what the experiences hold."""
+    if set(manifest.table.factor) == {MIXED}:
+        return "batches"
+    return "factor" if all("." in name for name in manifest.experience_names) else "sequence"

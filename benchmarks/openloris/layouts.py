@@ -1,0 +1,93 @@
+"""Which layout of OpenLORIS-Object a folder has, and everything in it as a manifest.
+
+release     the released data set                    avalanche   file lists of Avalanche's mirror
+benchmark1  the tree of the paper's own code         challenge   tasks or mixed batches of the IROS 2019 challenge
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lorisbench.benchmarks.openloris.layout_folders import BENCHMARK1, CHALLENGE, RELEASE, FolderLayout
+from lorisbench.benchmarks.openloris.layout_lists import AVALANCHE, ListLayout
+from lorisbench.benchmarks.openloris.protocols import experiences_of, make_manifest
+from lorisbench.benchmarks.openloris.words import FACTORS, SEGMENTS, Group
+from lorisbench.common.errors import InputError
+from lorisbench.common.registry import nearest
+from lorisbench.data.manifest import Manifest
+from lorisbench.data.subsets import Subset
+
+Layout = FolderLayout | ListLayout
+
+# Lists come first: the archives unpacked beside them are a layout of their own, but the lists say labels and order
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (AVALANCHE, RELEASE, BENCHMARK1, CHALLENGE)}
+
+
+def looked_for() -> str:
+    """What detection looks for, one layout after the other, in one line."""
+    return "; ".join(f"{name}: {layout.looked_for}" for name, layout in LAYOUTS.items())
+
+
+def find_layout(root: Path, layout: str = "auto") -> Layout:
+    """The layout of a folder: the one named, or the one that is there.
+
+    A tree that several layouts can read is taken for the first of avalanche, release, benchmark1, challenge.
+    Raises InputError if there is no such folder, no such layout, or nothing that the layout looks for.
+    """
+    if layout != "auto" and layout not in LAYOUTS:
+        raise InputError(f"unknown layout {layout!r}{nearest(layout, ['auto', *LAYOUTS])}")
+    if not root.is_dir():
+        raise InputError(f"{root}: no such folder (looked for an OpenLORIS-Object tree)")
+    if layout != "auto":
+        chosen = LAYOUTS[layout]
+        if not chosen.available(root):
+            raise InputError(f"{root} does not have the layout {layout!r}: looked for {chosen.looked_for}")
+        return chosen
+    for chosen in LAYOUTS.values():
+        if chosen.available(root):
+            return chosen
+    raise InputError(f"{root} is not an OpenLORIS-Object tree: looked for {looked_for()}")
+
+
+def read_root(root: Path, layout: str = "auto") -> Manifest:
+    """Everything in a folder, in its natural experiences.
+
+    release: one experience for each level of each factor (12 where all is there); benchmark1 and avalanche: one for
+    each task or list of each factor (36; the 12 lists of `iros` where there are no others); challenge: its batches
+    and tasks. Missing tasks and classes are told in `Manifest.notes`, not refused, and no image is opened or asked
+    for its size: a damaged folder can be described, and `Manifest.files()` checked one by one. Also in the notes:
+    `layout`, `protocol` (`natural`), `duplicates`, `validation` (if split off train).
+
+    Raises
+    ------
+    InputError : one line, if the folder has no such layout, an experience lacks a split, or lists cannot be read.
+    """
+    chosen = find_layout(root, layout)
+    groups = chosen.available(root)
+    experiences = experiences_of(chosen.name, groups, "natural", None)
+    wanted = [group for _, members in experiences for group in members]
+    reading = chosen.read(root, wanted, strict=False)
+    missing = sorted(_expected(wanted) - set(wanted))
+    if missing:
+        places = ", ".join(chosen.place("train", group) for group in missing[:3])
+        reading.notes["missing tasks"] = f"{len(missing)} missing, such as {places}"
+    reading.notes |= {"layout": chosen.name, "protocol": "natural"}
+    return make_manifest(root, reading, experiences, chosen.place, Subset(), strict=False)
+
+
+def read(root: Path, layout: str, protocol: str, factor: str | None, subset: Subset) -> Manifest:
+    """A folder under a protocol (`sequence`, `factor` or `challenge`), with order and subsets.
+
+    Raises InputError, in one line that names the place, for anything missing or damaged.
+    """
+    chosen = find_layout(root, layout)
+    experiences = experiences_of(chosen.name, chosen.available(root), protocol, factor)
+    reading = chosen.read(root, [group for _, members in experiences for group in members])
+    reading.notes |= {"layout": chosen.name, "protocol": protocol}
+    return make_manifest(root, reading, experiences, chosen.place, subset)
+
+
+def _expected(groups: list[Group]) -> set[Group]:
+    """The groups that belong to a tree with these kinds of group."""
+    numbers = {"task": 12, "iros": 12, "batch": 9, **dict.fromkeys(FACTORS, SEGMENTS)}
+    return {Group(kind, n) for kind in {group.kind for group in groups} for n in range(1, numbers[kind] + 1)}

@@ -1,0 +1,1 @@
+"""OpenLORIS-Sim, rendered: objects, scenes, ray casting, shading."""

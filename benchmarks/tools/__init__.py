@@ -1,0 +1,1 @@
+"""What `lorisbench data` does with images: describe, verify, find leaks, unpack."""

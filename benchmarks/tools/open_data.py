@@ -1,0 +1,40 @@
+"""Whatever images a path has: OpenLORIS-Object in any layout, a folder of domains, or a CSV file that lists them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lorisbench.benchmarks.openloris.layouts import LAYOUTS, looked_for, read_root
+from lorisbench.benchmarks.own.csv_manifest import ManifestFile, read_csv
+from lorisbench.benchmarks.own.folder import LOOKED_FOR, Folder, find_places, image_suffixes, read_folder
+from lorisbench.benchmarks.tree import images_in
+from lorisbench.common.errors import InputError
+from lorisbench.data.manifest import Manifest
+
+FOLDER = "folder"
+
+
+def open_data(path: Path, layout: str = "auto") -> Manifest:
+    """Everything at a path as a manifest, leniently: gaps become notes, see `layouts.read_root`.
+
+    `auto` takes a folder for OpenLORIS-Object if it has one of its layouts, else for own data in domains; a file is
+    read as a CSV manifest. Raises InputError, in one line, if it is none of these.
+    """
+    if path.is_file():
+        return read_csv(path, ManifestFile(file=str(path)))
+    if layout == FOLDER or (layout == "auto" and _is_own(path)):
+        return read_folder(path, Folder(root=str(path)))
+    if layout == "auto" and path.is_dir() and not _openloris(path):
+        raise InputError(f"{path}: no data set that is known; looked for {looked_for()}; own data: {LOOKED_FOR}")
+    return read_root(path, layout)
+
+
+def _openloris(root: Path) -> bool:
+    return any(chosen.available(root) for chosen in LAYOUTS.values())
+
+
+def _is_own(root: Path) -> bool:
+    """Whether a folder has no layout of OpenLORIS-Object but images in folders of classes."""
+    if not root.is_dir() or _openloris(root):
+        return False
+    return any(images_in(place.folder, False, image_suffixes()) for place in find_places(root))

@@ -1,0 +1,1 @@
+"""`lorisbench bench`: what the harness costs on this machine."""

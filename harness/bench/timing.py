@@ -1,0 +1,36 @@
+"""What benchmarks of the harness share: functions timed in turn, and one experience to train on."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def alternated(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each function, all called in turn `rounds` times after one warm-up round."""
+    taken: dict[str, list[float]] = {name: [] for name in functions}
+    for round_number in range(-1, rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if round_number >= 0:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def one_experience(store: Any, samples: int) -> Any:
+    """A training experience of the first `samples` rows of a store."""
+    from pathlib import Path
+
+    import pandas as pd
+
+    from lorisbench.data.manifest import COLUMNS, Manifest
+    from lorisbench.data.stream import make_stream
+
+    splits = ["train"] * samples + ["validation", "test"]
+    rows = [(str(i), int(store.y[i]), "", 0, split, "", 1, "") for i, split in enumerate(splits)]
+    classes = [str(label) for label in range(int(store.y.max()) + 1)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return make_stream(Manifest(table, Path(), "random numbers", True, classes, ["only"]), store).train_stream[0]

@@ -1,0 +1,223 @@
+"""The command line. Everything heavy (torch, avalanche, pandas) is imported inside the commands that need it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorisbench.cli import data as cli_data
+from lorisbench.cli import judge as cli_judge
+from lorisbench.cli.options import PluginOption, existing, integers, split, tell_faults
+from lorisbench.common.console import hide_warnings
+from lorisbench.common.errors import InputError
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+app = typer.Typer(
+    name="lorisbench",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+cache_app = typer.Typer(
+    help="Show or clear what is kept in the cache folder.", no_args_is_help=True, rich_markup_mode=None
+)
+new_app = typer.Typer(help="Start something of your own.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cli_data.app, name="data")
+app.add_typer(cache_app, name="cache")
+app.add_typer(new_app, name="new")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version as version_of
+
+        print(f"lorisbench {version_of('lorisbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version")
+    ] = False,
+) -> None:
+    """Continual-learning comparisons on OpenLORIS-Object: run suites, write reports, add strategies."""
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
+    out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/<suite>]")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
+    strategies: Annotated[str, typer.Option(help="Only these, separated by commas")] = "",
+    seeds: Annotated[str, typer.Option(help="These seeds, separated by commas")] = "",
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, e.g. training.epochs=5 or ewc.ewc_lambda=10")
+    ] = None,
+    plugin: PluginOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train runs")] = 1,
+    executor: Annotated[str, typer.Option(help="local, or ray (needs the extra [ray])")] = "local",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and list the runs; train nothing")
+    ] = False,
+) -> None:
+    """Run a suite and write its report. Finished runs are kept; exit code 1 if a run failed."""
+    from lorisbench.run.executors import check_executor
+    from lorisbench.suite.resolve import load_suite
+
+    check_executor(executor)
+    resolved = load_suite(
+        suite,
+        data_root=existing(data_root),
+        strategies=split(strategies),
+        seeds=integers(seeds),
+        assignments=assignments or [],
+        plugins=[str(path) for path in plugin or []],
+    )
+    target = out or Path("results") / resolved.config.name
+    if dry_run:
+        from lorisbench.run.store import Output
+
+        Output(target).check(resolved)
+        for spec in resolved.runs:
+            status = Output(target).run(spec.run_id).status()["status"]
+            print(f"{spec.run_id}\t{status}")
+        return
+    from lorisbench.run.launch import headline, launch
+
+    frame = launch(resolved, target, workers, executor)
+    print(headline(frame))
+    print(f"report: {target / 'report' / 'index.html'}")
+    tell_faults(frame)
+
+
+@app.command()
+def tune(
+    suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
+    out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/tune-<suite>]")] = None,
+    strategies: Annotated[str, typer.Option(help="Tune only these, separated by commas")] = "",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each strategy")] = 20,
+    experiences: Annotated[int, typer.Option(min=1, help="Use the first so many experiences only")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of the search and of its runs; none of the suite's")] = 100,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each works on a strategy")] = 1,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Choose settings on validation splits of the first experiences, and write the suite with them. Resumable."""
+    from lorisbench.run.tune import tune as tune_suite
+    from lorisbench.suite.resolve import load_suite
+
+    resolved = load_suite(
+        suite,
+        data_root=existing(data_root),
+        assignments=assignments or [],
+        plugins=[str(path) for path in plugin or []],
+    )
+    target = out or Path("results") / f"tune-{resolved.config.name}"
+    print(f"suite: {tune_suite(resolved, trials, experiences, seed, target, workers, split(strategies))}")
+
+
+@app.command()
+def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]) -> None:
+    """Write the report of an output folder again, from its files alone."""
+    from lorisbench.report import write_report
+    from lorisbench.run.store import Output
+
+    if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
+        with Output(out).locked():
+            Output(out).collect()
+    print(f"report: {write_report(out)}")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run, OUT/runs/<run_id>")],
+    kind: Annotated[str, typer.Option("--format", help="onnx (needs the extra [onnx])")] = "onnx",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write  [default: RUN/model.onnx]")] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Write a run's model to one file: images in, probabilities out. Exit 1, and no file, if it is not PyTorch's."""
+    from lorisbench.export.onnx import export_run
+
+    made = export_run(run, kind, out, plugin or [])
+    print(made.comparison)
+    if not made.comparison.passed:
+        print(f"{made.file}: not written", file=sys.stderr)
+        raise typer.Exit(1)
+    print(f"{made.file}: {made.size / 1e6:.1f} MB")
+
+
+@app.command("ls")
+def list_components(
+    kind: Annotated[str, typer.Argument(help="strategies, benchmarks or suites; all if left out")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, with every setting")] = False,
+    plugin: PluginOption = None,
+) -> None:
+    """List strategies, benchmarks and suites."""
+    from lorisbench.cli.listing import listing
+
+    print(listing(kind, as_json, [str(path) for path in plugin or []]))
+
+
+@new_app.command("strategy")
+def new_strategy(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _, such as my_method")],
+    out: Annotated[Path, typer.Option(help="Folder to write to")] = Path("."),
+) -> None:
+    """Write NAME.py, a strategy to start from, and its test test_NAME.py; nothing that is there is overwritten."""
+    from lorisbench.cli.scaffold import write_strategy
+
+    for file in write_strategy(name, out):
+        print(file)
+
+
+@cache_app.command("ls")
+def cache_list() -> None:
+    """Show what the cache folder holds, with sizes."""
+    from lorisbench.common.cache import cache_contents, cache_root
+
+    print(cache_root())
+    for name, count, size in cache_contents():
+        print(f"{name:<10} {count:>6} entries {size / 1e6:>10.1f} MB")
+
+
+@cache_app.command("clear")
+def cache_clear(
+    kind: Annotated[str, typer.Argument(help="One part, as `cache ls` names them; all if left out")] = "",
+) -> None:
+    """Delete what is cached, or one part of it; it is made again when needed."""
+    from lorisbench.common.cache import clear_cache
+
+    print(f"{clear_cache(kind) / 1e6:.1f} MB freed")
+
+
+for judge in (cli_judge.reproduce, cli_judge.compare, cli_judge.check, cli_judge.bench):
+    app.command()(judge)
+
+
+def main() -> None:
+    """Entry point: an InputError is one line and exit code 2, an interrupt one line and exit code 1."""
+    hide_warnings()
+    try:
+        app()
+    except InputError as error:
+        print(f"lorisbench: error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(f"lorisbench: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
+        print("lorisbench: interrupted; what was finished is kept, the same command does the rest", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""`lorisbench data`: look at data sets, check and split them, render the synthetic one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lorisbench.common.errors import InputError
+
+if TYPE_CHECKING:
+    from lorisbench.data.manifest import Manifest
+
+app = typer.Typer(
+    help="Look at data sets, check and split them, render the synthetic one.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+FEW = 40  # rows of a table that are printed without being asked for
+
+RootArgument = Annotated[
+    Path, typer.Argument(help="Folder of OpenLORIS-Object in any layout, of own images in domains, or a CSV manifest")
+]
+LayoutOption = Annotated[str, typer.Option(help="auto, release, benchmark1, challenge, avalanche or folder")]
+
+
+@app.command()
+def render(
+    out: Annotated[Path | None, typer.Option(help="Folder to make  [default: the cache folder]")] = None,
+    objects: Annotated[int, typer.Option(min=2, help="Object instances (classes)")] = 16,
+    frames: Annotated[int, typer.Option(min=5, help="Frames of each object in each segment")] = 10,
+    size: Annotated[int, typer.Option(min=32, help="Image side in pixels")] = 128,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the whole set")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes  [default: all cores]")] = None,
+) -> None:
+    """Render OpenLORIS-Sim, the synthetic stand-in, in the layout of the released data set."""
+    from lorisbench.benchmarks.sim.benchmark import render_set
+
+    print(render_set(out, workers, objects=objects, frames=frames, size=size, seed=seed))
+
+
+@app.command()
+def describe(
+    root: RootArgument,
+    layout: LayoutOption = "auto",
+    sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet: FILE.png")] = None,
+    objects: Annotated[int | None, typer.Option(min=1, help="Rows of the sheet  [default: up to 12]")] = None,
+) -> None:
+    """What a folder holds: layout, classes, images, their sizes, published counts it misses; and a sheet of them."""
+    from lorisbench.benchmarks.tools import describe as describing
+    from lorisbench.benchmarks.tools.open_data import open_data
+
+    if objects is not None and sheet is None:
+        raise InputError("--objects goes with --sheet FILE.png")
+    manifest = open_data(root, layout)
+    for line in describing.describe(manifest):
+        print(line)
+    if sheet is not None:
+        from lorisbench.benchmarks.tools.sheet import OBJECTS, write_sheet
+
+        write_sheet(manifest, sheet, objects or OBJECTS)
+        print(f"sheet: {sheet}")
+
+
+@app.command()
+def verify(
+    root: RootArgument,
+    layout: LayoutOption = "auto",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode  [default: all cores]")] = None,
+    report: Annotated[Path | None, typer.Option(help="CSV file for all bad files: path,reason")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Decode also what an earlier check found good")] = False,
+) -> None:
+    """Decode every image of a folder, check known archives, and list what is bad; nothing there is changed.
+
+    Files found good are remembered until they change, so that an interrupted check goes on. Exit code 1 if anything is
+    bad; counts that differ from published ones are only told.
+    """
+    from lorisbench.benchmarks.openloris.checksums import checksum_faults, known_near
+    from lorisbench.benchmarks.openloris.counts import count_differences
+    from lorisbench.benchmarks.tools.open_data import open_data
+    from lorisbench.benchmarks.tools.verified import Verified
+    from lorisbench.benchmarks.tools.verify import (
+        bad_files,
+        check_report,
+        print_bad,
+        printable,
+        unused_images,
+        write_report,
+    )
+
+    if report is not None:
+        check_report(report, root)
+    manifest = open_data(root, layout)
+    splits = ", ".join(f"{split} {count:,}" for split, count in manifest.table.split.value_counts(sort=False).items())
+    print(f"{manifest.name}{' (synthetic, not OpenLORIS-Object)' if manifest.synthetic else ''}, "
+          f"layout {manifest.notes['layout']}: {len(manifest.table):,} images ({splits})")  # fmt: skip
+    for topic, note in manifest.notes.items():
+        if topic != "layout":
+            print(f"{topic}: {note}")
+    for line in count_differences(manifest):
+        print(f"differs: {line}")
+    unused = unused_images(manifest) if root.is_dir() else []
+    if unused:
+        print(f"not used: {len(unused):,} more images lie there, such as {printable(unused[0])}", flush=True)
+    faults = checksum_faults(known_near(root))
+    for file, fault in faults.items():
+        print(f"{file}: {fault or 'the checksum is right'}", flush=True)
+    known = Verified(root, fresh)
+    archives = [(str(file), fault) for file, fault in faults.items() if fault]
+    if archives:
+        print(f"{len(archives)} bad archives", flush=True)
+    bad = bad_files(manifest.files(), workers, known)
+    print(f"{len(manifest.table):,} images checked, {known.remembered:,} of them good in an earlier check")
+    if report is not None:
+        write_report(report, [*archives, *bad])
+        print(f"report: {report}")
+    print_bad(bad, report)
+    if archives or bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def unpack(
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Archives, or folders that hold them")],
+    into: Annotated[Path, typer.Option(help="Folder to unpack into; nothing outside it is written")],
+    skip_checksums: Annotated[
+        bool, typer.Option("--skip-checksums", help="Unpack archives of known names whatever their checksum")
+    ] = False,
+) -> None:
+    """Unpack zip, tar and tar.gz archives; what is there already is skipped, so the same command goes on.
+
+    All members are checked before anything is written: links, devices, names that lead elsewhere or overwrite each
+    other, encryption and too little room on the disk are refused.
+    """
+    from lorisbench.benchmarks.tools.archives import find_archives
+    from lorisbench.benchmarks.tools.unpack import unpack as unpack_all
+
+    for done in unpack_all(find_archives(sources), into, not skip_checksums):
+        places = ", ".join(done.tops[:5]) + (", ..." if len(done.tops) > 5 else "")
+        print(f"{done.archive}: {done.written:,} files unpacked, {done.skipped:,} were there already ({places})")
+    print(into)
+
+
+@app.command()
+def leaks(
+    root: RootArgument,
+    layout: LayoutOption = "auto",
+    distance: Annotated[
+        int | None, typer.Option(min=0, max=127, help="Bits of 256 in which near-duplicates may differ  [default: 40]")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table of recordings as CSV")] = None,
+) -> None:
+    """Test images that are near-duplicates of training images, for each experience and recording."""
+    from lorisbench.benchmarks.tools.leaks import DISTANCE, leaks, per_experience, per_recording, summary
+    from lorisbench.benchmarks.tools.open_data import open_data
+    from lorisbench.common.files import write_text
+
+    manifest = open_data(root, layout)
+    limit = DISTANCE if distance is None else distance
+    found = leaks(manifest, limit)
+    print(per_experience(manifest, found).to_string(index=False, formatters={"share": "{:.1%}".format}))
+    for line in summary(manifest, found, limit):
+        print(line)
+    recordings = per_recording(manifest, found)
+    if out is not None:
+        write_text(out, recordings.to_csv(index=False))
+        print(f"recordings: {out}")
+    elif len(recordings) <= FEW:
+        print(recordings.to_string(index=False))
+    else:
+        print(f"{len(recordings)} recordings with test images: --out FILE.csv writes a row for each")
+
+
+@app.command()
+def split(
+    root: RootArgument,
+    out: Annotated[Path, typer.Option("--out", "-o", help="CSV manifest to write")],
+    disjoint: Annotated[
+        bool, typer.Option("--disjoint", help="By whole recordings: no test recording is trained on")
+    ] = False,
+    layout: LayoutOption = "auto",
+    protocol: Annotated[
+        str, typer.Option(help="sequence, factor or challenge  [default: the folder's own experiences]")
+    ] = "",
+    factor: Annotated[str, typer.Option(help="The factor of protocol factor")] = "",
+    test_share: Annotated[float, typer.Option(help="Share of a class's recordings that is for test")] = 0.2,
+    validation_share: Annotated[float, typer.Option(help="Share that is for validation")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split")] = 0,
+) -> None:
+    """Split a folder's images anew and write the result as a CSV manifest; no image is moved."""
+    from lorisbench.benchmarks.own.csv_manifest import write
+    from lorisbench.data import disjoint as splitting
+
+    if not disjoint:
+        raise InputError("how to split was not said: give --disjoint (the only way there is)")
+    before = _read(root, layout, protocol, factor)
+    after = splitting.disjoint(before, test_share, validation_share, seed)
+    print(splitting.changes(before, after).to_string(index=False))
+    for topic in splitting.TOPICS:
+        if topic in after.notes:
+            print(f"{topic}: {after.notes[topic]}")
+    print(splitting.verified(before, after))
+    write(after, out)
+    print(f"manifest: {out}")
+
+
+def _read(root: Path, layout: str, protocol: str, factor: str) -> Manifest:
+    """A folder under a protocol, or in its own experiences where none is named."""
+    from lorisbench.benchmarks.openloris.layouts import read
+    from lorisbench.benchmarks.openloris.words import FACTORS
+    from lorisbench.benchmarks.tools.open_data import open_data
+    from lorisbench.common.registry import select
+    from lorisbench.data.subsets import Subset
+
+    if factor and protocol != "factor":
+        raise InputError("--factor goes with --protocol factor")
+    if not protocol:
+        return open_data(root, layout)
+    select("protocol", [protocol], ("sequence", "factor", "challenge"))
+    if protocol == "factor":
+        select("factor", [factor or FACTORS[0]], FACTORS)
+    return read(root, layout, protocol, (factor or FACTORS[0]) if protocol == "factor" else None, Subset())

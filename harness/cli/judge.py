@@ -1,0 +1,123 @@
+"""Commands that hold something against a measure: published numbers, another output, what a strategy says of itself."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorisbench.cli.options import PluginOption, existing, integers, split, tell_faults
+
+
+def reproduce(
+    paper: Annotated[
+        str, typer.Argument(help="hik2019 (Ma et al.), openloris2020 (She et al.) or baselines (Hsu et al.)")
+    ],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of OpenLORIS-Object (of MNIST's files, for baselines); without it other data, and no value is "
+            "compared"
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/reproduce-<paper>]")] = None,
+    parts: Annotated[str, typer.Option(help="Only these, separated by commas, e.g. clutter,sequence")] = "",
+    seeds: Annotated[str, typer.Option(help="These seeds, separated by commas")] = "",
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train runs")] = 1,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and list the runs; train nothing")
+    ] = False,
+) -> None:
+    """Make a paper's tables again, published beside measured. Finished runs are kept.
+
+    `baselines` first runs checks of the strategies that need no data. Exit code 1 if a run or a check failed.
+    """
+    from lorisbench.reproduce.plan import listed, plan, verify
+    from lorisbench.reproduce.plan import reproduce as run_all
+
+    planned = plan(
+        paper,
+        parts=split(parts),
+        data_root=existing(data_root),
+        seeds=integers(seeds),
+        assignments=assignments or [],
+    )
+    target = out or Path("results") / f"reproduce-{paper}"
+    if dry_run:
+        print("\n".join(listed(planned, target)))
+        return
+    from lorisbench.reproduce.page import text
+
+    checks, failed = verify(planned, target)
+    if checks is not None:  # told now: they hold also where there are no data to go on with
+        print(text(checks))
+        for name in failed:
+            print(f"check failed: {name}", file=sys.stderr)
+    frame, tables = run_all(planned, target, workers)
+    for table in tables:
+        if table.name != "checks":
+            print(text(table))
+    print(f"page: {target / 'index.html'}")
+    tell_faults(frame)
+    if failed:
+        raise typer.Exit(1)
+
+
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A", help="Output folder")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Output folder compared with A")],
+    fail_on: Annotated[
+        str,
+        typer.Option(help='Exit 1 if true of a strategy\'s mean difference B - A, e.g. "accuracy_last < -0.02"'),
+    ] = "",
+) -> None:
+    """Differences B - A per strategy, paired by seed, with 95 % intervals."""
+    from lorisbench.metrics.compare import compare_outputs, missing, violations
+
+    frame = compare_outputs(before, after)
+    print(frame.to_string(index=False))
+    absent = missing(before, after)
+    for line in absent:
+        print(line, file=sys.stderr)
+    if fail_on:
+        broken = violations(frame, fail_on)
+        for line in broken:
+            print(line, file=sys.stderr)
+        if broken or absent:
+            raise typer.Exit(1)
+
+
+def check(
+    strategy: Annotated[str, typer.Argument(help="A name, or package.module:ClassName of a plugin for Avalanche")],
+    plugin: PluginOption = None,
+    assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, a setting of the strategy")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable")] = False,
+) -> None:
+    """Check in seconds, on a toy stream, that a strategy does what it says. Exit code 1 if a check failed.
+
+    Samples that are kept count as such also normalised, rounded, mirrored, turned, or moved by up to two pixels, in any
+    tensor or array that its plugins, their classes and modules hold. Not seen are samples mixed with others, scaled to
+    another size, standardised value by value, compressed or written to files.
+    """
+    from lorisbench.conformance import kit
+
+    report = kit.check(kit.entry_of(strategy, plugin or [], assignments or []))
+    if as_json:
+        print(kit.as_json(report))
+    else:
+        kit.show(report)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def bench(
+    what: Annotated[str, typer.Argument(help="startup, engine, memory, data, dnn or slda; all if left out")] = "",
+) -> None:
+    """Measure the harness on this machine: alternated comparisons, median ratios."""
+    from lorisbench.bench.run_benchmarks import run_benchmarks
+
+    for line in run_benchmarks(what):
+        print(line, flush=True)

@@ -1,0 +1,154 @@
+"""The cache folder: arrays made once, kept on disk and memory-mapped; what it holds, and clearing it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lorisbench.common.files import atomic, check_space
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def cache_root() -> Path:
+    """The user's cache folder: `LORISBENCH_CACHE`, or `lorisbench` in `XDG_CACHE_HOME` or `~/.cache`."""
+    if own := os.environ.get("LORISBENCH_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorisbench"
+
+
+def load_array(path: Path) -> np.ndarray | None:
+    """A cached .npy file, memory-mapped with private pages (torch wants writable memory); None if there is none.
+
+    A file that a full disk or another program damaged counts as none, so that it is made again.
+    """
+    import numpy as np
+
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+
+
+def cached_array(
+    path: Path, dtype: str, shape: tuple[int, ...], label: str, blocks: Callable[[], Iterator[np.ndarray]]
+) -> np.ndarray:
+    """The array cached at `path`, made of `blocks` (rows in order) with a progress bar if it is not there.
+
+    The file appears only when it is complete; a second process that wants it waits for the first.
+
+    Raises
+    ------
+    InputError : the disk has too little room for it.
+    ValueError : a block's rows do not have the shape of `shape`.
+    """
+    stored = load_array(path)
+    if stored is None:
+        with _alone(path, label):
+            stored = load_array(path)
+            if stored is None:
+                _make_array(path, dtype, shape, label, blocks)
+                stored = load_array(path)
+    assert stored is not None  # just written
+    return stored
+
+
+def _make_array(
+    path: Path, dtype: str, shape: tuple[int, ...], label: str, blocks: Callable[[], Iterator[np.ndarray]]
+) -> None:
+    import numpy as np
+
+    from lorisbench.common.console import track
+
+    for left in path.parent.glob(f".{path.name}.*"):  # by a process that was killed at it: only one may be here
+        if left != _lock_of(path):
+            left.unlink(missing_ok=True)
+    check_space(path.parent, math.prod(shape) * np.dtype(dtype).itemsize, label)
+    with atomic(path) as stream, track(label, shape[0]) as advance:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for block in blocks():
+            if block.shape[1:] != shape[1:]:
+                raise ValueError(f"{label}: rows of the shape {block.shape[1:]} where {shape[1:]} was expected")
+            stream.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
+            advance(len(block))
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.lock")
+
+
+@contextlib.contextmanager
+def _alone(path: Path, label: str) -> Iterator[None]:
+    """Hold the lock of a cache entry; says so where another process holds it, and waits."""
+    import fcntl
+
+    from lorisbench.common.console import say
+
+    lock = _lock_of(path)
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(lock, "w", encoding="ascii") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"{label}: another process is at it; waiting")
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            if not _is_open_at(stream.fileno(), lock):
+                continue  # who had it before removed it, and a third process may hold a new one
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _is_open_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+KINDS = ("renders", "images", "features", "hashes", "pixels", "datasets", "verified")
+
+
+def cache_contents() -> list[tuple[str, int, int]]:
+    """(kind, entries, bytes) of each part of the cache folder. Other processes may add and remove files meanwhile."""
+    contents = []
+    for kind in KINDS:
+        entries, size = 0, 0
+        for folder, folders, files in os.walk(cache_root() / kind):
+            if Path(folder) == cache_root() / kind:
+                entries = sum(not name.startswith(".") for name in folders + files)
+            size += sum(_size(os.path.join(folder, name)) for name in files)
+        contents.append((kind, entries, size))
+    return contents
+
+
+def _size(file: str) -> int:
+    try:
+        return os.lstat(file).st_size
+    except OSError:  # removed by another process since it was listed
+        return 0
+
+
+def clear_cache(kind: str = "") -> int:
+    """Delete one part of the cache, or all of it; returns the bytes freed. Raises InputError for an unknown part."""
+    from lorisbench.common.registry import select
+
+    kinds = select("cache", [kind], KINDS) if kind else KINDS
+
+    def held() -> int:
+        return sum(size for name, _, size in cache_contents() if name in kinds)
+
+    before = held()
+    for name in kinds:
+        shutil.rmtree(cache_root() / name, ignore_errors=True)
+    return max(0, before - held())  # what could not be deleted is not freed

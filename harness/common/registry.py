@@ -1,0 +1,200 @@
+"""A typed registry of strategies and benchmarks: lazy entries, nearest-name errors, outside plugins.
+
+Built-in components are found by reading (not importing) the source files of their package, so that listing
+them costs milliseconds although the modules themselves import torch and avalanche.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from lorisbench.common.errors import InputError
+from lorisbench.common.scan import Entry, scan, summary_of
+
+_PROJECT = __name__.partition(".")[0]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint such as `; did you mean 'ewc'?`, or the list of what there is when nothing is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    if not names or len(names) > 20:
+        return ""
+    return f"; there is: {', '.join(names)}"
+
+
+class Registry:
+    """Components of one kind by name.
+
+    Parameters
+    ----------
+    kind : word used in messages, `strategy` or `benchmark`.
+    package : import package whose source files are scanned for built-ins.
+    group : entry-point group of installed outside packages.
+    """
+
+    def __init__(self, kind: str, package: str, group: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._group = group
+        self._loaded: dict[str, type] = {}
+        self._entries: dict[str, Entry] | None = None
+
+    def add(self, name: str, component: type) -> None:
+        """Register an imported class. Raises InputError for what is no name, or if another class holds it already."""
+        module = component.__module__
+        if not (isinstance(name, str) and re.fullmatch(r"\w[\w.+-]*", name)):
+            raise InputError(
+                f"{name!r} cannot name a {self.kind} (of {module}): letters, digits and any of _.+- after them"
+            )
+        holder = self._loaded.get(name)
+        known = self.entries().get(name)
+        if (holder is not None and (holder.__module__, holder.__qualname__) != (module, component.__qualname__)) or (
+            known is not None and known.origin == "built-in" and known.module != module
+        ):
+            other = holder.__module__ if holder is not None else known.module if known else ""
+            whose = f"another one of {module}" if other == module else f"the one of {other}"
+            raise InputError(f"{self.kind} {name!r} of {module} clashes with {whose}; rename it")
+        self._loaded[name] = component
+        if known is None:
+            self.entries()[name] = Entry(name, module, summary_of(component.__doc__), origin="plugin")
+
+    def entries(self) -> dict[str, Entry]:
+        """All components known, sorted by name: built-ins by their source, installed ones by their metadata."""
+        if self._entries is None:
+            found: dict[str, Entry] = {}
+            for entry in scan(_folder_of(self._package), self._package):
+                found[entry.name] = entry
+            for point in entry_points(group=self._group):
+                if point.name in found:
+                    other = found[point.name]
+                    if point.value.partition(":")[0] == other.module.partition(":")[0]:
+                        continue  # the same twice
+                    kind = "a built-in" if other.origin == "built-in" else f"the one of {other.module}"
+                    raise InputError(
+                        f"{self.kind} {point.name!r} of the installed package {point.value} clashes with {kind}"
+                    )
+                found[point.name] = Entry(point.name, point.value, "(installed package)", origin="entry point")
+            self._entries = found
+        return self._entries
+
+    def names(self) -> list[str]:
+        return sorted(self.entries())
+
+    def get(self, name: str) -> type:
+        """The class registered as `name`, imported now if need be. Raises InputError naming the nearest name."""
+        if name not in self._loaded:
+            entry = self.entries().get(name)
+            if entry is None:
+                raise InputError(f"unknown {self.kind} {name!r}{nearest(name, self.names())}")
+            module = entry.module.partition(":")[0]
+            try:
+                with contextlib.redirect_stdout(sys.stderr):
+                    importlib.import_module(module)
+            except InputError:
+                raise
+            except (Exception, SystemExit) as error:  # of an outside module's own code, whatever it is
+                reason = f"{type(error).__name__}: {error}"
+                raise InputError(f"{self.kind} {name!r} ({module}) cannot be imported: {reason}") from error
+            if name not in self._loaded:
+                raise InputError(f"{module} defines no {self.kind} named {name!r}")
+        return self._loaded[name]
+
+
+def _folder_of(package: str) -> Path:
+    """The folder of an import package, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError(f"{package} is not installed as a package")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def load_plugin(file: str | Path) -> None:
+    """Import a plugin file given by `--plugin` or `plugins:`; its strategies and benchmarks register themselves.
+
+    What it prints goes to stderr. Raises InputError with one line if the file is missing, fails to import, exits, takes
+    a name that another has, or defines no component.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"plugin {path}: {'a folder, not a Python file' if path.is_dir() else 'no such file'}")
+    module_name = f"lorisbench_plugin_{path.stem}"
+    if module_name in sys.modules:
+        if getattr(sys.modules[module_name], "__file__", None) == str(path.resolve()):
+            return
+        # a file of the same name in another folder is another module: their components may clash
+        module_name += hashlib.blake2b(str(path.resolve()).encode("utf-8"), digest_size=4).hexdigest()
+        if module_name in sys.modules:
+            return
+    spec = importlib.util.spec_from_file_location(module_name, path.resolve())
+    if spec is None or spec.loader is None:
+        raise InputError(f"plugin {path}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    before = _outside_kinds()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            spec.loader.exec_module(module)
+    except InputError as error:
+        del sys.modules[module_name]
+        raise InputError(f"plugin {path}: {error}") from error
+    except (Exception, SystemExit) as error:
+        del sys.modules[module_name]
+        raise InputError(f"plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
+    # Its own, or those of a package that it imports, now or before
+    kinds = _outside_kinds()
+    if kinds <= before and not any(isinstance(value, type) and value in kinds for value in vars(module).values()):
+        del sys.modules[module_name]
+        raise InputError(f'plugin {path} defines no strategy or benchmark (class X(Strategy, name="x"))')
+
+
+def _outside_kinds() -> set[type]:
+    """All classes that are registered and imported, but for those of the project's own packages."""
+    loaded = {kind for registry in _ALL for kind in registry._loaded.values()}
+    return {kind for kind in loaded if kind.__module__.partition(".")[0] != _PROJECT}
+
+
+def import_object(dotted: str) -> Any:
+    """The object behind `package.module:Name`. Raises InputError naming what is missing."""
+    module_name, colon, attribute = dotted.partition(":")
+    if not colon:
+        raise InputError(f"{dotted!r} is not of the form package.module:ClassName")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise InputError(f"{module_name!r} of {dotted!r} cannot be the name of a module")
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"{module_name} cannot be imported: {error}") from error
+    except (Exception, SystemExit) as error:  # of the module's own code, whatever it is
+        raise InputError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        raise InputError(
+            f"{module_name} has no {attribute!r}{nearest(attribute, [n for n in dir(module) if n[0].isupper()])}"
+        )
+    return getattr(module, attribute)
+
+
+STRATEGIES = Registry("strategy", f"{_PROJECT}.strategies", "lorisbench.strategies")
+BENCHMARKS = Registry("benchmark", f"{_PROJECT}.benchmarks", "lorisbench.benchmarks")
+_ALL = (STRATEGIES, BENCHMARKS)
+
+
+def select(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
+    """`wanted` in the order given, each of which must be known. Raises InputError naming the nearest."""
+    for item in wanted:
+        if item not in known:
+            raise InputError(f"{kind} {item!r} is none of those there are{nearest(item, known)}")
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,75 @@
+"""Components of a package found by reading its sources, without importing them (they import torch and avalanche)."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lorisbench.common.errors import InputError
+
+REQUIRED = "(required)"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a component without importing it. `fields` maps a setting to its (type, default)."""
+
+    name: str
+    module: str
+    summary: str
+    fields: dict[str, tuple[str, Any]] = field(default_factory=dict)
+    origin: str = "built-in"
+
+
+def summary_of(doc: str | None) -> str:
+    return (doc or "").strip().partition("\n")[0]
+
+
+def scan(folder: Path, package: str) -> Iterator[Entry]:
+    """The components that the files of a folder and its subfolders define: classes with `name="..."` in their bases.
+
+    Settings inherited from a class of these files are included. Raises InputError naming file and line if a file
+    is not valid Python.
+    """
+    found: dict[str, tuple[str, ast.ClassDef]] = {}
+    for path in sorted(folder.rglob("*.py")):
+        try:
+            tree = ast.parse(path.read_text("utf-8"), filename=str(path))
+        except SyntaxError as error:
+            raise InputError(f"{path}:{error.lineno}: {error.msg}") from error
+        module = ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__")
+        found |= {node.name: (module, node) for node in tree.body if isinstance(node, ast.ClassDef)}
+    classes = {name: node for name, (_, node) in found.items()}
+    for module, node in found.values():
+        for keyword in node.keywords:
+            if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
+                summary = summary_of(ast.get_docstring(node))
+                yield Entry(str(keyword.value.value), module, summary, _fields(node, classes))
+
+
+def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, tuple[str, Any]]:
+    fields: dict[str, tuple[str, Any]] = {}
+    for base in node.bases:
+        if isinstance(base, ast.Name) and base.id in classes:
+            fields |= _fields(classes[base.id], classes)
+    for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            annotation = ast.unparse(item.annotation)
+            if not annotation.startswith("ClassVar"):
+                fields[item.target.id] = (annotation, _default(item.value))
+    return fields
+
+
+def _default(value: ast.expr | None) -> Any:
+    """The default as a value; of `Field(default, ...)` its first argument; as source text where it is no literal."""
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "Field":
+        value = next((k.value for k in value.keywords if k.arg == "default"), value.args[0] if value.args else None)
+    if value is None:
+        return REQUIRED
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        return ast.unparse(value)

@@ -1,0 +1,195 @@
+"""The manifest: one table of images, from which the stream, the features and every report are made."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+import pandas as pd
+
+from lorisbench.common.cache import cache_root, load_array
+from lorisbench.common.errors import InputError
+from lorisbench.common.files import digest_of_file, write_json
+
+COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "level", "recording"]
+TASK = "task"  # optional column: task labels of task-incremental streams, int64; 0 everywhere without it
+POSITION = "position"  # optional column: place of the image in the file of `pixels`; without it, that of the row
+SPLITS = ("train", "validation", "test")
+CHUNK = 256
+
+
+class Pixels(Sequence[np.ndarray]):
+    """Some images of a memory-mapped array, read when they are asked for."""
+
+    def __init__(self, stored: np.ndarray, rows: np.ndarray) -> None:
+        self.stored, self.rows = stored, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pixels: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | Pixels:
+        if isinstance(index, slice):
+            return Pixels(self.stored, self.rows[index])
+        return self.stored[self.rows[index]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A table of images with what is needed to make a stream of them.
+
+    Attributes
+    ----------
+    table : one row an image with the columns `COLUMNS`; `path` is relative to `root` (POSIX separators), `label` and
+        `experience` are 0-based integers, `split` is one of `SPLITS`, `level` an integer, the rest text. May have the
+        column `TASK`: task labels, which strategies see; as a rule the same for all images of an experience.
+    root : folder the paths are relative to.
+    name : name of the data set, as shown in reports.
+    synthetic : True for anything that is not a recording of the real world.
+    classes : class names; position is the label.
+    experience_names : a short name for each experience.
+    source : where the data come from, one line.
+    notes : what a reader handled and a user must know, by topic (layout, duplicates, missing classes, ...).
+    val_as_replay : validation images of earlier experiences join the training data of later ones.
+    pixels : a .npy file, uint8 of shape (images, height, width, 1 or 3), that holds the images where they are not files
+        of their own, in table order or as the column `POSITION` says; `path` is then only a name.
+
+    Raises
+    ------
+    InputError : on construction, if a split of an experience is empty, a column missing or a label out of range.
+    """
+
+    table: pd.DataFrame
+    root: Path
+    name: str
+    synthetic: bool
+    classes: Sequence[str]
+    experience_names: Sequence[str]
+    source: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
+    val_as_replay: bool = False
+    pixels: Path | None = None
+
+    def __post_init__(self) -> None:
+        missing = [column for column in COLUMNS if column not in self.table.columns]
+        if missing:
+            raise InputError(f"{self.name}: the manifest lacks the column {missing[0]!r}")
+        wrong = self.table[(self.table.label < 0) | (self.table.label >= len(self.classes))]
+        if len(wrong):
+            raise InputError(f"{wrong.path.iloc[0]}: label {wrong.label.iloc[0]} is not in 0..{len(self.classes) - 1}")
+        present = set(zip(self.table.experience.tolist(), self.table.split.tolist(), strict=True))
+        for index, name in enumerate(self.experience_names):
+            for split in SPLITS:
+                if (index, split) not in present:
+                    raise InputError(f"{self.root}: experience {name!r} has no {split} images")
+
+    @property
+    def experiences(self) -> int:
+        return len(self.experience_names)
+
+    def rows(self, split: str, experience: int) -> np.ndarray:
+        """Positions (int64) of the images of one split of one experience, in table order."""
+        return np.flatnonzero((self.table.split == split) & (self.table.experience == experience))
+
+    def files(self) -> list[str]:
+        """Absolute names of the files that hold the images: one an image in table order, or the one of `pixels`."""
+        if self.pixels is not None:
+            return [str(self.pixels)]
+        return [os.path.join(self.root, path) for path in self.table.path]
+
+    def sources(self) -> Sequence[str] | Pixels:
+        """What `images.decode` takes, in table order: file names, or arrays, uint8 (height, width, 1 or 3).
+
+        Raises InputError if the file of `pixels` is gone or does not hold the images.
+        """
+        if self.pixels is None:
+            return self.files()
+        stored = load_array(self.pixels)
+        wanted = "uint8 (images, height, width, 1 or 3)"
+        if stored is None:
+            raise InputError(f"{self.pixels}: not a readable .npy file; {wanted} was expected")
+        fits = stored.ndim == 4 and stored.shape[3] in (1, 3) and all(stored.shape)
+        if not fits or stored.dtype != np.uint8:
+            raise InputError(f"{self.pixels}: holds {stored.dtype} {stored.shape} where {wanted} was expected")
+        given = POSITION in self.table.columns
+        if not given and len(stored) != len(self.table):
+            raise InputError(f"{self.pixels}: holds {len(stored)} images where {len(self.table)} were expected")
+        rows = self.table[POSITION].to_numpy(dtype=np.int64) if given else np.arange(len(self.table))
+        if len(rows) and not 0 <= rows.min() <= rows.max() < len(stored):
+            raise InputError(f"{self.pixels}: holds {len(stored)} images, {self.name} wants number {rows.max()}")
+        return Pixels(stored, rows)
+
+    def task_labels(self) -> np.ndarray:
+        """int64 of shape (images,)."""
+        if TASK in self.table.columns:
+            return self.table[TASK].to_numpy(dtype=np.int64, copy=True)  # torch wants writable memory
+        return np.zeros(len(self.table), dtype=np.int64)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """BLAKE2b (128 bit, hex) of the table and of the bytes of every image.
+
+        Hashing many gigabytes is slow, so the result is remembered in the cache folder for a given list of names,
+        sizes and modification times. Raises InputError for a missing or zero-byte image.
+        """
+        files = self.files()
+        table = hashlib.blake2b(digest_size=16)
+        columns = [*COLUMNS, *(column for column in (TASK, POSITION) if column in self.table.columns)]
+        table.update(self.table[columns].to_csv(index=False).encode("utf-8"))
+        table.update("\n".join([*self.classes, "", *self.experience_names]).encode("utf-8"))
+        stamp = table.copy()
+        for file in files:
+            try:
+                stat = os.stat(file)
+            except OSError as error:
+                raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+            if stat.st_size == 0:
+                raise InputError(f"{file}: the image has no bytes")
+            stamp.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+        memo = cache_root() / "hashes" / f"{stamp.hexdigest()}.json"
+        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+            return str(json.loads(memo.read_text("utf-8"))["content_hash"])
+        # a task for many files: one for each of a million takes gigabytes before the first is done
+        chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+        with ThreadPoolExecutor() as pool:
+            try:
+                for digests in pool.map(lambda chunk: "".join(map(digest_of_file, chunk)), chunks):
+                    table.update(digests.encode("ascii"))
+            except OSError as error:
+                raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        value = table.hexdigest()
+        write_json(memo, {"root": str(self.root), "images": len(files), "content_hash": value})
+        return value
+
+    def counts(self) -> pd.DataFrame:
+        """One row an experience: its number, name, factor, level and images per split."""
+        grouped = self.table.groupby(["experience", "split"]).size().unstack(fill_value=0)
+        first = self.table.groupby("experience")[["factor", "level"]].first()
+        frame = pd.DataFrame(
+            {"name": list(self.experience_names)}, index=pd.RangeIndex(self.experiences, name="experience")
+        )
+        return frame.join(first).join(grouped[list(SPLITS)]).reset_index()
+
+    def describe(self) -> dict[str, object]:
+        """What a report says of the data: see data.json in the output."""
+        return {
+            "name": self.name,
+            "synthetic": self.synthetic,
+            "source": self.source,
+            "classes": list(self.classes),
+            "images": len(self.table),
+            "content_hash": self.content_hash,
+            "notes": dict(self.notes),
+        }

@@ -1,0 +1,125 @@
+"""The stream: an Avalanche benchmark with one train, validation and test experience per task."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline, with_task_labels
+from avalanche.benchmarks.utils import DataAttribute
+from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_classification_dataset
+from torch.utils.data import Dataset
+
+from lorisbench.data.manifest import SPLITS, Manifest
+
+SAMPLE_INDEX = "sample_index"
+
+
+class Views(Protocol):
+    """Other versions of some of a store's samples, for training only: `count` of them, numbered from 1."""
+
+    count: int
+
+    def pick(self, x: torch.Tensor, rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """`x` with the samples replaced, in place, whose version is wanted.
+
+        x : (batch, ...), the samples at `rows` (int64 on the CPU, as is `chosen`) of the store; chosen : which version
+        of each, 0 for the sample as it is. A sample without versions is left as it is too.
+        """
+        ...
+
+
+class Store:
+    """The samples of a whole stream as two tensors; every dataset of the stream is a view of them.
+
+    Attributes
+    ----------
+    x : inputs of shape (images, ...): uint8 images (images, 3, size, size) or float32 features (images, dim). May
+        be replaced (images by the features of a backbone that has just been frozen); all datasets follow.
+    y : int64 labels of shape (images,).
+    task : int64 task labels of shape (images,); zeros unless given.
+    labelled : whether inputs carry their task label, see `with_task`; `x` itself never does.
+    views : augmented versions of training samples, or None. No dataset shows them; a loader that trains may.
+    """
+
+    views: Views | None = None
+
+    def __init__(
+        self, x: torch.Tensor, y: torch.Tensor, task: torch.Tensor | None = None, labelled: bool = False
+    ) -> None:
+        self.x = x
+        self.y = y
+        self.task = torch.zeros_like(y) if task is None else task.to(y.device)
+        self.labelled = labelled
+
+    def inputs(self, x: torch.Tensor, rows: torch.Tensor | slice) -> torch.Tensor:
+        """What a model is given for the samples `x` at `rows`: with their task labels if `labelled`."""
+        return with_task(x, self.task[rows]) if self.labelled else x
+
+    def classes_of_tasks(self) -> list[list[int]]:
+        """The labels that occur with each task label from 0 to the largest, ascending; none with one not given."""
+        pairs = torch.stack([self.task, self.y]).unique(dim=1).tolist()
+        found: list[list[int]] = [[] for _ in range(max(pairs[0]) + 1)]
+        for task, label in zip(*pairs, strict=True):
+            found[task].append(label)
+        return found
+
+
+def with_task(x: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
+    """Inputs (batch, ...) with their task labels (batch,): a last column of features, a last channel of images."""
+    label = task.to(x).view(-1, *[1] * (x.ndim - 1))
+    return torch.cat([x, label.expand(-1, 1, *x.shape[2:])], dim=1)
+
+
+class Rows(Dataset):
+    """Some rows of a store, as (input, label) pairs."""
+
+    def __init__(self, store: Store, rows: np.ndarray) -> None:
+        self.store = store
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        row = int(self.rows[index])
+        return self.store.inputs(self.store.x[row][None], slice(row, row + 1))[0], int(self.store.y[row])
+
+
+def make_stream(manifest: Manifest, store: Store) -> Any:
+    """An Avalanche benchmark of a manifest with `train_stream`, `validation_stream` and `test_stream`.
+
+    Every experience has its dataset with targets, task labels (0 in data-incremental streams), `task_set` and the
+    attribute `sample_index` (row of the store); subsets and concatenations keep it, so that a loader can fetch whole
+    batches from the store instead of collating single samples.
+    """
+    datasets = {
+        split: [_dataset(store, manifest.rows(split, experience)) for experience in range(manifest.experiences)]
+        for split in SPLITS
+    }
+    benchmark = with_classes_timeline(with_task_labels(benchmark_from_datasets(**datasets)))
+    for stream in benchmark.streams.values():
+        for experience in stream:
+            # Avalanche sets a `set` here, but its multi-head models index tensors with it (AVALANCHE 0.8)
+            experience.classes_in_this_experience = sorted(experience.classes_in_this_experience)
+    return benchmark
+
+
+def _dataset(store: Store, rows: np.ndarray) -> Any:
+    # The public as_taskaware_classification_dataset adds no task labels and a public TaskLabels attribute gives no
+    # `task_set`, which Avalanche's own LwF needs: only the private maker gives both (AVALANCHE 1.4).
+    chosen = torch.from_numpy(rows)
+    labels, tasks = store.y[chosen].tolist(), store.task[chosen].tolist()
+    # one number stands for all where it can: a list is a copy for each experience
+    task: Any = tasks[0] if len(set(tasks)) == 1 else tasks
+    dataset = _make_taskaware_classification_dataset(Rows(store, rows), task_labels=task, targets=labels)
+    return dataset.update_data_attribute(SAMPLE_INDEX, DataAttribute(rows.tolist(), SAMPLE_INDEX))
+
+
+def rows_of(dataset: Any) -> torch.Tensor | None:
+    """Rows (int64) of the store behind an Avalanche dataset, or None if it holds samples from elsewhere."""
+    attribute = getattr(dataset, SAMPLE_INDEX, None)
+    if attribute is None or len(attribute) != len(dataset):
+        return None
+    return torch.as_tensor(np.fromiter(attribute, dtype=np.int64, count=len(dataset)))

@@ -1,0 +1,162 @@
+"""Subsets and orders of a stream: experiences permuted or shuffled, fewer classes, fewer images."""
+
+from __future__ import annotations
+
+import difflib
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from lorisbench.common.errors import InputError
+from lorisbench.data.benchmark import Benchmark
+from lorisbench.data.manifest import POSITION, SPLITS, Manifest
+
+
+class Shuffle(BaseModel):
+    """`order: {seed: 3}`: the experiences shuffled, the same way for the same seed everywhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    seed: int = Field(ge=0)
+
+
+class Arranged(Benchmark):
+    """A benchmark whose stream can be put in another order and thinned out.
+
+    `order` is a permutation such as [2, 0, 1] (of 0..n-1: the experience that comes first, second, ...) or {seed: 3}, a
+    seeded shuffle. `fraction` keeps so much of each recording (of each class, where there are no recordings).
+    `val_as_replay` adds the validation images of earlier experiences to the training data of later ones, as the IROS
+    2019 challenge allowed.
+    """
+
+    order: list[int] | Shuffle | None = None
+    fraction: float = Field(1.0, gt=0, le=1)
+    val_as_replay: bool = False
+
+    @field_validator("order")
+    @classmethod
+    def _check_order(cls, value: Any) -> Any:
+        if isinstance(value, list) and sorted(value) != list(range(len(value))):
+            raise ValueError("each of 0..n-1 was expected once")
+        return value
+
+    def subset(self, objects: int | Sequence[str] | None = None) -> Subset:
+        order = self.order.seed if isinstance(self.order, Shuffle) else self.order
+        return Subset(order, objects, self.fraction, self.val_as_replay)
+
+
+def check_objects(value: Any) -> Any:
+    """The setting `objects`: a number of classes, or their names. Raises ValueError for fewer than two."""
+    if isinstance(value, int) and value < 2:
+        raise ValueError("at least 2 objects are needed")
+    if isinstance(value, list) and (len(value) < 2 or len(set(value)) < len(value)):
+        raise ValueError("at least 2 different names are needed")
+    return value
+
+
+@dataclass(frozen=True)
+class Subset:
+    """What of a stream is used, and in what order.
+
+    Attributes
+    ----------
+    order : the experiences in the order they come, a permutation of 0..n-1; or the seed of a shuffle.
+    objects : the first so many classes, or those of these names.
+    fraction : share of the images of each recording and split, evenly spaced, at least one.
+    val_as_replay : validation images of earlier experiences join the training data of later ones.
+    """
+
+    order: Sequence[int] | int | None = None
+    objects: int | Sequence[str] | None = None
+    fraction: float = 1.0
+    val_as_replay: bool = False
+
+
+def in_stream_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows by experience and split, otherwise in the order they have, numbered anew."""
+    split = table.split.map(dict(zip(SPLITS, range(len(SPLITS)), strict=True)))
+    place = np.lexsort((split.to_numpy(), table.experience.to_numpy()))
+    return table.iloc[place].reset_index(drop=True)
+
+
+def arrange(manifest: Manifest, subset: Subset) -> Manifest:
+    """The manifest with the experiences, classes and images that `subset` says.
+
+    Raises InputError if it is no permutation of the experiences, or names classes that there are not.
+    """
+    table, notes = manifest.table, dict(manifest.notes)
+    if manifest.pixels is not None and POSITION not in table:
+        table = table.assign(**{POSITION: np.arange(len(table))})
+    order = order_of(subset.order, manifest.experiences)
+    classes = choose(list(manifest.classes), subset.objects)
+    if classes != list(manifest.classes):
+        table = table[table.class_name.isin(classes)]
+        table = table.assign(label=table.class_name.map({name: label for label, name in enumerate(classes)}))
+    if order != list(range(len(order))):
+        moved = {old: new for new, old in enumerate(order)}
+        table = in_stream_order(table.assign(experience=table.experience.map(moved)))
+    if subset.fraction < 1:
+        table = thin(table, subset.fraction)
+        notes["fraction"] = f"{subset.fraction:g} of each recording"
+    return replace(
+        manifest, table=table.reset_index(drop=True), classes=classes, notes=notes,
+        experience_names=[manifest.experience_names[old] for old in order], val_as_replay=subset.val_as_replay,
+    )  # fmt: skip
+
+
+def first_experiences(manifest: Manifest, count: int) -> Manifest:
+    """The stream cut off after its first experiences. Raises InputError if it has fewer, or none is wanted."""
+    if not 1 <= count <= manifest.experiences:
+        raise InputError(f"the first {count} experiences: {manifest.name} has {manifest.experiences}")
+    table = manifest.table
+    if manifest.pixels is not None and POSITION not in table:
+        table = table.assign(**{POSITION: np.arange(len(table))})
+    table = table[table.experience < count].reset_index(drop=True)
+    return replace(manifest, table=table, experience_names=list(manifest.experience_names[:count]))
+
+
+def order_of(order: Sequence[int] | int | None, experiences: int) -> list[int]:
+    if order is None:
+        return list(range(experiences))
+    if isinstance(order, int):
+        shuffled = list(range(experiences))
+        random.Random(f"lorisbench order {order}").shuffle(shuffled)  # Python keeps this sequence across versions
+        return shuffled
+    if sorted(order) != list(range(experiences)):
+        raise InputError(
+            f"benchmark.order: a permutation of 0..{experiences - 1} was expected, one number for each experience, "
+            f"not {list(order)}"
+        )
+    return list(order)
+
+
+def choose(classes: list[str], objects: int | Sequence[str] | None) -> list[str]:
+    """The first so many classes, or those of the given names, in the order of `classes`. Raises InputError."""
+    if objects is None:
+        return classes
+    if isinstance(objects, int):
+        if objects > len(classes):
+            raise InputError(f"benchmark.objects: {objects} were asked for, the folder has {len(classes)}")
+        return classes[:objects]
+    for name in objects:
+        if name not in classes:
+            close = difflib.get_close_matches(name, classes, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(classes[:5])}, ..."
+            raise InputError(f"benchmark.objects: no object {name!r} in the folder{hint}")
+    return [name for name in classes if name in set(objects)]
+
+
+def thin(table: pd.DataFrame, fraction: float) -> pd.DataFrame:
+    """Evenly spaced rows of each recording and split: max(1, round(fraction * images)), always the same."""
+    keys = table.groupby(["experience", "split", "recording", "class_name"], sort=False)
+    place = keys.cumcount().to_numpy()
+    size = keys.path.transform("size").to_numpy()
+    kept = np.maximum(1, np.rint(size * fraction)).astype(np.int64)
+    # row p is kept if it is floor((i + 1/2) * size / kept) for some i: in integers, to be the same everywhere
+    i = (2 * place * kept) // (2 * size)
+    spots = [((2 * j + 1) * size) // (2 * kept) for j in (i, np.minimum(i + 1, kept - 1), np.maximum(i - 1, 0))]
+    return table[np.logical_or.reduce([place == spot for spot in spots])]

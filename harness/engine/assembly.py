@@ -1,0 +1,74 @@
+"""A run's Avalanche strategy from its settings: model, optimizer, plugins, all drawn by its seed."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lorisbench.data.stream import Store
+from lorisbench.engine.engine import Engine, make_optimizer, seed_of
+from lorisbench.engine.strategy import Context
+from lorisbench.model.models import Backbone, Classifier, backbone_of, make_head
+from lorisbench.model.task_heads import TaskClassifier, TaskHead
+from lorisbench.suite.config import BackboneConfig, HeadConfig
+from lorisbench.suite.resolve import RunSpec, make_strategy
+from lorisbench.suite.training import TrainingConfig
+
+
+def seed_everything(*parts: object) -> None:
+    """Seed torch (all devices), numpy and random from all parts."""
+    seed = seed_of(*parts)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
+def assemble(
+    spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
+) -> Any:
+    """The Avalanche strategy of a run, from the sizes of its data. One that trains works on a copy of `pretrained`."""
+    strategy = make_strategy(spec.config["strategy"], f"strategies.{spec.label}")
+    return strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
+
+
+def context_of(
+    spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
+) -> Context:
+    """What a strategy is built from: a fresh model drawn by the run's seed, and the engine for it."""
+    seed_everything(spec.seed, "model")
+    settings = BackboneConfig.model_validate(spec.config["backbone"])
+    head = HeadConfig.model_validate(spec.config["head"])
+    width = pretrained.feature_dim
+
+    def new_head() -> nn.Module:
+        if head.per_task:
+            return TaskHead(width, store.classes_of_tasks(), classes, head.hidden)
+        return make_head(width, classes, head.hidden)
+
+    backbone = None if settings.on_features else _own_backbone(settings, pretrained, spec.seed)
+    model = (TaskClassifier if head.per_task else Classifier)(backbone, new_head())
+    training = TrainingConfig.model_validate(spec.config["training"])
+
+    def engine(wrapped: nn.Module, plugins: list[Any]) -> Engine:
+        wrapped.to(device)
+        return Engine(
+            model=wrapped, optimizer=make_optimizer(wrapped, training), plugins=plugins, store=store,
+            training=training, device=device, seed=spec.seed,
+        )  # fmt: skip
+
+    return Context(
+        model=model, new_head=new_head, num_classes=classes, feature_dim=width,
+        experiences=experiences, device=device, seed=spec.seed, engine=engine,
+    )  # fmt: skip
+
+
+def _own_backbone(settings: BackboneConfig, pretrained: Backbone, seed: int) -> Backbone:
+    """A run's own copy of the pretrained backbone; one that is trained from random weights draws them by its seed."""
+    if settings.weights == "none" and settings.train != "never":
+        return backbone_of(settings, seed)
+    return copy.deepcopy(pretrained)

@@ -1,0 +1,62 @@
+"""What a strategy keeps between experiences: bytes of tensors beyond the model, replayed samples, heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.reach import walk
+
+MODEL_PARTS = (
+    "backbone",
+    "head",
+    "heads",
+)  # what answers by itself; other buffers of a model are state (a router's)
+
+
+def heads_of(model: nn.Module) -> int:
+    """Number of heads of a model: the length of its `heads`, else 1."""
+    heads = getattr(model, "heads", None)
+    return len(heads) if isinstance(heads, nn.ModuleList) else 1
+
+
+def replay_samples(plugins: list[Any]) -> int:
+    """Samples of earlier experiences that plugins hold: their `replay_samples`, or the buffer of a storage policy."""
+    total = 0
+    for plugin in plugins:
+        policy = getattr(plugin, "storage_policy", None)
+        if hasattr(plugin, "replay_samples"):
+            total += int(plugin.replay_samples)
+        elif policy is not None and hasattr(policy, "buffer"):
+            total += len(policy.buffer)
+    return total
+
+
+def referred_samples(plugins: list[Any]) -> int:
+    """Those of `replay_samples` that are parts of the stream's data, not tensors of a plugin that `owns_samples`."""
+    return replay_samples([plugin for plugin in plugins if not getattr(plugin, "owns_samples", False)])
+
+
+def state_bytes(strategy: Any, model: nn.Module) -> tuple[int, int]:
+    """Bytes beyond the model kept by plugins (importances, teachers), and bytes of router buffers in the model."""
+    own = {_storage(t) for t in (*model.parameters(), *model.buffers())}
+    router = {
+        _storage(buffer): buffer.untyped_storage().nbytes()
+        for name, buffer in model.named_buffers()
+        if name.partition(".")[0] not in MODEL_PARTS
+    }
+    held: dict[int, int] = {}
+    for plugin in strategy.plugins:
+        if isinstance(plugin, HarnessPlugin):
+            continue
+        for _, tensor in walk(plugin, "", inside=True):
+            if isinstance(tensor, torch.Tensor) and _storage(tensor) not in own:
+                held[_storage(tensor)] = tensor.untyped_storage().nbytes()
+    return sum(held.values()), sum(router.values())
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage().data_ptr())

@@ -1,0 +1,1 @@
+"""A finished run's model, loaded again and written as one ONNX file."""

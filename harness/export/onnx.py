@@ -1,0 +1,229 @@
+"""A finished run's model as one ONNX graph: uint8 images in, class probabilities out, checked against PyTorch."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from lorisbench.common.errors import InputError
+from lorisbench.common.files import write_bytes
+from lorisbench.common.registry import nearest
+from lorisbench.data.images import PREPROCESSING
+from lorisbench.export.trained import TrainedRun, read_run, restore_run
+
+if TYPE_CHECKING:
+    import onnx
+
+FORMATS = ("onnx",)
+EXTRA = ("onnx", "onnxruntime", "onnxscript")
+ANSWERS = (
+    "open",
+    "prototype",
+    "agreement",
+    "confidence",
+    "mean",
+    "newest",
+    "gaussians",
+)  # what DNN can do image by image, without a label
+BATCHES = (1, 2, 7, 33)
+LARGEST_DIFFERENCE = 1e-3
+EQUAL_SHARE = 0.999
+
+
+class Deployed(nn.Module):
+    """forward: images uint8 (batch, 3, size, size) -> probabilities float32 (batch, classes); rows sum to 1."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        # Of logits these are the probabilities; of log-probabilities, which DNN gives, too
+        return self.model(images).float().softmax(dim=1)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The graph in onnxruntime beside the model in PyTorch.
+
+    Attributes
+    ----------
+    images : how many were compared, in batches of BATCHES.
+    largest : the largest absolute difference of a probability; NaN where one side gave NaN.
+    equal : share of the images, in 0..1, for which both name the same class.
+    fault : why onnxruntime did not run the graph; empty if it did.
+    """
+
+    images: int
+    largest: float
+    equal: float
+    fault: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return not self.fault and self.largest <= LARGEST_DIFFERENCE and self.equal >= EQUAL_SHARE
+
+    def __str__(self) -> str:
+        if self.fault:
+            return f"onnxruntime does not run the graph: {self.fault}"
+        return (
+            f"onnxruntime against PyTorch, {self.images} generated images in batches of "
+            f"{', '.join(map(str, BATCHES))}: largest difference of a probability {self.largest:.2g}, "
+            f"{100 * self.equal:.2f} % equal predictions"
+        )
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was made of a run; the file is there only if the comparison passed."""
+
+    comparison: Comparison
+    file: Path
+    size: int
+
+
+def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path] = ()) -> Export:
+    """Write a run's model to `out` (default: model.onnx in its folder), unless it differs from PyTorch's.
+
+    Raises
+    ------
+    InputError : the format is not known, a package of the extra is missing, the run cannot be used (`read_run`,
+        `restore_run`) or its model cannot be exported.
+    """
+    if kind not in FORMATS:
+        raise InputError(f"unknown format {kind!r}{nearest(kind, FORMATS)}")
+    for package in EXTRA:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise InputError(f"export needs the package {package}: pip install 'lorisbench[onnx]'") from error
+    file = out or folder / "model.onnx"
+    if file.is_dir():
+        raise InputError(f"--out {file}: is a folder, the name of a file was expected")
+    run = read_run(folder)
+    model = restore_run(run, plugins)
+    check_exportable(run.spec.run_id, model)
+    size = run.backbone.image_size
+    deployed = Deployed(model).eval().requires_grad_(False)
+    try:
+        graph = make_graph(deployed, size)
+        describe(graph, run)
+        data = graph.SerializeToString()
+    except Exception as error:  # of an outside strategy's model, the exporter's passes, protobuf (2 GB)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{run.spec.run_id}: its model ({type(model).__name__}) cannot be written as an ONNX graph: {reason}"
+        ) from error
+    comparison = compare(data, deployed, size)
+    if comparison.passed:
+        write_bytes(file, data)
+    return Export(comparison, file, len(data))
+
+
+def check_exportable(name: str, model: nn.Module) -> None:
+    """Raise InputError for a model of DNN whose answer takes more than the image."""
+    from lorisbench.strategies.dnn.network import DynamicNetwork
+
+    if isinstance(model, DynamicNetwork) and model.answer not in ANSWERS:
+        raise InputError(
+            f"{name}: answer {str(model.answer)!r} takes more than the image itself and cannot be exported; "
+            f"these can: {', '.join(ANSWERS)}"
+        )
+
+
+def make_graph(deployed: nn.Module, size: int) -> onnx.ModelProto:
+    """`deployed` as an ONNX model with all weights inside, input `images`, output `probabilities`, any batch size."""
+    example = sample_images(2, size)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the exporter's own passes: the comparison tells what counts
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            program: Any = torch.onnx.export(
+                deployed, (example,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=["images"], output_names=["probabilities"], verbose=False,
+            )  # fmt: skip
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+    proto: onnx.ModelProto = program.model_proto
+    for part in (proto.graph, *proto.functions):
+        _strip(part)
+    return proto
+
+
+def _strip(part: Any) -> None:
+    """Remove the exporter's notes, stack traces with the paths of this machine among them, from a graph or function."""
+    values = [value for field in ("input", "output") for value in getattr(part, field) if not isinstance(value, str)]
+    named = [*values, *part.value_info, *getattr(part, "initializer", ()), *part.node, part]
+    for item in named:
+        item.ClearField("doc_string")
+        item.ClearField("metadata_props")
+    for node in part.node:
+        for attribute in node.attribute:
+            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+                _strip(inner)
+
+
+def describe(graph: onnx.ModelProto, run: TrainedRun) -> None:
+    """Write into the graph's metadata what a user of the file must know; all values are text, `classes` is JSON."""
+    import onnx
+
+    about = {
+        "run_id": run.spec.run_id,
+        "benchmark": run.benchmark,
+        "synthetic": "true" if run.synthetic else "false",
+        "classes": json.dumps(run.classes, ensure_ascii=False),
+        "image_size": str(run.backbone.image_size),
+        "preprocessing": PREPROCESSING,
+        "lorisbench": version("lorisbench"),
+    }
+    onnx.helper.set_model_props(graph, about)
+    onnx.checker.check_model(graph)
+
+
+def compare(graph: bytes, deployed: nn.Module, size: int) -> Comparison:
+    """Run the graph in onnxruntime and `deployed` in PyTorch on the same images, in batches of each of BATCHES."""
+    import numpy as np
+    import onnxruntime
+
+    images = sample_images(sum(BATCHES), size).split(BATCHES)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its faults are told in one line, below
+    try:
+        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        given = np.concatenate([session.run(["probabilities"], {"images": x.numpy()})[0] for x in images])
+    except Exception as error:  # onnxruntime's exceptions have no common class
+        return Comparison(0, float("nan"), 0.0, " ".join(str(error).split())[:300])
+    with torch.inference_mode():
+        wanted = torch.cat([deployed(x) for x in images]).numpy()
+    if given.shape != wanted.shape:
+        return Comparison(0, float("nan"), 0.0, f"it gives the shape {given.shape}, not {wanted.shape}")
+    equal = float((given.argmax(axis=1) == wanted.argmax(axis=1)).mean())
+    return Comparison(len(wanted), float(np.abs(given - wanted).max()), equal)
+
+
+def sample_images(count: int, size: int) -> torch.Tensor:
+    """The same images each time, uint8 (count, 3, size, size): random colours on grids from coarse to fine.
+
+    One colour, smooth gradients and noise in turn: on noise alone all images would look the same to a backbone.
+    """
+    generator = torch.Generator().manual_seed(0)
+    drawn = []
+    for index in range(count):
+        cells = min(size, 2 ** (index % 8))
+        grid = 255 * torch.rand(1, 3, cells, cells, generator=generator)
+        drawn.append(nn.functional.interpolate(grid, size=(size, size), mode="bilinear").round().to(torch.uint8))
+    return torch.cat(drawn)

@@ -1,0 +1,157 @@
+"""A finished run's model from the run's folder alone: the data set is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from lorisbench.common.errors import InputError
+from lorisbench.common.files import read_json
+from lorisbench.common.registry import STRATEGIES, load_plugin
+from lorisbench.run.store import RunDirectory
+from lorisbench.suite.config import BackboneConfig, HeadConfig, parse
+from lorisbench.suite.resolve import RunSpec, title_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_UNTOLD = "{} needs task labels to answer, which an image does not bring"
+# Where a plugin of Avalanche may change what the model gave before it is counted (BiC and CoPE do)
+ANSWERING_HOOKS = ("before_eval_forward", "after_eval_forward", "after_eval_iteration")
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run as its folder tells it.
+
+    Attributes
+    ----------
+    spec : its settings, of config.yaml.
+    benchmark : its benchmark's short name, as in results.csv.
+    classes : class names in the order of the labels.
+    synthetic : whether it was trained on images that no camera took.
+    experiences : how many it was trained on.
+    """
+
+    directory: RunDirectory
+    spec: RunSpec
+    benchmark: str
+    classes: list[str]
+    synthetic: bool
+    experiences: int
+
+    @property
+    def backbone(self) -> BackboneConfig:
+        return parse(BackboneConfig, self.spec.config["backbone"], f"{self.directory.path / 'config.yaml'}: backbone")
+
+
+def read_run(folder: Path) -> TrainedRun:
+    """Read a run directory `OUT/runs/<run_id>` and `OUT/data.json`.
+
+    Raises InputError, in one line, if it is no such folder, the run is not finished, or a file is missing or damaged.
+    """
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise InputError(f"{folder}: not the folder of a run, OUT/runs/<run_id>{_hint(folder)}")
+    try:
+        config = yaml.safe_load(file.read_text("utf-8"))
+        spec = RunSpec(str(config["run_id"]), str(config["label"]), int(config["seed"]), config)
+        benchmark = title_of(config["benchmark"])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: not the settings of a run ({type(error).__name__})") from error
+    directory = RunDirectory(folder)
+    status = directory.status()
+    if status["status"] != "done":
+        reason = f", {status['reason']}" if status.get("reason") else ""
+        raise InputError(f"{spec.run_id}: the run is not finished (status {status['status']}{reason})")
+    place = folder.resolve().parent.parent / "data.json"
+    data = read_json(place) or {}
+    classes = data.get("classes")
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise InputError(f"{place}: missing or damaged; the names of the classes are read from it")
+    synthetic = data.get("synthetic") is not False
+    return TrainedRun(directory, spec, benchmark, classes, synthetic, max(1, len(directory.entries())))
+
+
+def _hint(folder: Path) -> str:
+    runs = sorted(path for path in (folder / "runs").glob("*") if (path / "config.yaml").is_file())
+    return f"; give one of its runs, such as {runs[0]}" if runs else ""
+
+
+def restore_run(run: TrainedRun, plugins: Sequence[Path] = ()) -> nn.Module:
+    """The run's trained model on the CPU, in eval mode, with its backbone.
+
+    forward: images uint8 (batch, 3, size, size) -> scores (batch, classes).
+
+    Raises InputError, in one line, if the strategy is not known, the checkpoint is missing, damaged or not the
+    model's, or the strategy's answers are not those of its model alone.
+    """
+    import torch
+    from safetensors import SafetensorError
+
+    from lorisbench.data.stream import Store
+    from lorisbench.engine.assembly import assemble
+    from lorisbench.model.checkpoint import PLACE, load_checkpoint
+    from lorisbench.model.models import backbone_of
+
+    for plugin in plugins:
+        load_plugin(plugin)
+    path = run.directory.path
+    if not (path / PLACE).is_file():
+        raise InputError(f"{path / PLACE}: no such file; the run has no checkpoint")
+    _check_known(run)
+    if parse(HeadConfig, run.spec.config["head"], f"{path / 'config.yaml'}: head").per_task:
+        raise InputError(_UNTOLD.format(f"{run.spec.run_id}: strategy {run.spec.label!r}"))
+    settings = run.backbone
+    frozen = settings.train == "never"
+    # What was trained is all in the checkpoint: no pretrained weights are loaded, or even downloaded, for nothing
+    backbone = backbone_of(settings if frozen else settings.model_copy(update={"weights": "none"}))
+    backbone.freeze()
+    empty = Store(torch.zeros(0, backbone.feature_dim), torch.zeros(0, dtype=torch.int64))
+    strategy = assemble(run.spec, backbone, empty, len(run.classes), run.experiences, torch.device("cpu"))
+    _check_answers(run, strategy)
+    try:
+        return load_checkpoint(strategy.model, path, backbone, frozen)
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path / PLACE}: {type(error).__name__}: {error}") from error
+
+
+def _check_known(run: TrainedRun) -> None:
+    """Raise InputError, naming the plugin files of the suite, for a strategy that one of them defines."""
+    entry = run.spec.config.get("strategy")
+    name = entry.get("strategy") if isinstance(entry, dict) else None
+    try:
+        suite: Any = yaml.safe_load((run.directory.path.resolve().parent.parent / "suite.yaml").read_text("utf-8"))
+        files = " ".join(f"--plugin {file}" for file in suite["plugins"])
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+        files = ""
+    if name not in STRATEGIES.names() and files:
+        # Not loaded by itself: a folder from elsewhere would run code that nobody named
+        raise InputError(f"{run.spec.run_id}: strategy {name!r} is not built in; add {files}")
+
+
+def _check_answers(run: TrainedRun, strategy: Any) -> None:
+    """Raise InputError if a strategy predicts by more than its model."""
+    from avalanche.core import SupervisedPlugin
+    from avalanche.models import MultiTaskModule
+    from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin
+    from avalanche.training.plugins.clock import Clock
+
+    from lorisbench.engine.engine import Engine
+    from lorisbench.strategies.dnn.watch import AnswerPlugin
+
+    name = f"{run.spec.run_id}: strategy {run.spec.label!r}"
+    if getattr(type(strategy), "forward", None) is not Engine.forward:
+        raise InputError(f"{name} predicts by code of its own ({type(strategy).__name__}), not by its model alone")
+    if isinstance(strategy.model, MultiTaskModule):
+        raise InputError(_UNTOLD.format(name))
+    onlookers = (EvaluationPlugin, LRSchedulerPlugin, Clock, AnswerPlugin)  # they have such hooks, and change no answer
+    for plugin in strategy.plugins:
+        for hook in ANSWERING_HOOKS:
+            own = getattr(type(plugin), hook, None)
+            if own not in (None, getattr(SupervisedPlugin, hook)) and not isinstance(plugin, onlookers):
+                raise InputError(f"{name}: {type(plugin).__name__} may change what the model answers ({hook})")

@@ -1,0 +1,1 @@
+"""Metrics of the accuracy matrix, intervals over seeds, and the comparison of two outputs."""

@@ -1,0 +1,62 @@
+"""Features of a frozen backbone: extracted once, kept on disk by content, memory-mapped, shared by all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lorisbench.common.cache import cache_root, cached_array
+from lorisbench.common.files import digest_of
+from lorisbench.data import images
+from lorisbench.data.manifest import Manifest
+from lorisbench.model.models import Backbone
+
+BATCH = 64
+
+
+def to_tensor(block: np.ndarray, device: torch.device) -> torch.Tensor:
+    """uint8 (n, height, width, 3) to a uint8 tensor (n, 3, height, width), channels last in memory."""
+    return torch.from_numpy(block).to(device).permute(0, 3, 1, 2)
+
+
+@torch.inference_mode()
+def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
+    """Features, float32 (n, feature_dim), of each block of images, uint8 (n, size, size, 3). Eval mode throughout."""
+    was_training = backbone.network.training
+    backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    backbone.network.eval()
+    try:
+        for block in blocks:
+            yield backbone(to_tensor(block, device)).float().cpu().numpy()
+    finally:
+        backbone.network.train(was_training)
+
+
+def path_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> Path:
+    """Where the features lie: named by the images' content, the preprocessing, the weights and the dtype."""
+    key = digest_of(
+        {
+            "content": manifest.content_hash,
+            "preprocessing": images.PREPROCESSING,
+            "size": size,
+            "weights": backbone.digest(),
+            "dtype": "float32",
+            "device": device.type,  # the same images on another kind of device differ in the last bits
+        }
+    )
+    return cache_root() / "features" / f"{key}.npy"
+
+
+def cached(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> np.ndarray:
+    """Features of every image of a manifest, float32 (images, feature_dim), memory-mapped.
+
+    Extracted with a progress bar if the cache has none; the file appears only when it is complete.
+    """
+    sources = manifest.sources()
+    return cached_array(
+        path_of(manifest, backbone, size, device), "<f4", (len(sources), backbone.feature_dim), "extracting features",
+        lambda: extract(backbone, images.batches(sources, size, BATCH), device),
+    )  # fmt: skip

@@ -1,0 +1,152 @@
+"""Augmented views of the training images of a stream, as images or as features, for the loader to draw from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lorisbench.common.cache import cached_array
+from lorisbench.common.files import digest_of
+from lorisbench.data import images
+from lorisbench.data.manifest import Manifest, Pixels
+from lorisbench.model import features
+from lorisbench.model.augment import AUGMENTATION, augment, draws
+from lorisbench.model.models import Backbone
+from lorisbench.suite.config import SuiteConfig
+from lorisbench.suite.training import AugmentConfig, TrainingConfig
+
+
+class ImageViews:
+    """Views of images, made as a batch asks for them: nothing is kept but what was drawn for each.
+
+    Parameters
+    ----------
+    settings : how many views, and of which kind.
+    images : images of the store (or manifest), whose positions the views depend on.
+    rows : int64, positions of the images that have views; every other image is left as it is.
+    """
+
+    def __init__(self, settings: AugmentConfig, images: int, rows: np.ndarray) -> None:
+        self.settings = settings
+        self.count = settings.views
+        self.rows = torch.from_numpy(rows)
+        self.drawn = draws(settings, images)
+        self._has_views = torch.zeros(images, dtype=torch.bool)
+        self._has_views[self.rows] = True
+
+    def pick(self, x: torch.Tensor, rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """The images `x`, uint8 (batch, 3, size, size), where `chosen` is above 0 that view; see `stream.Views`."""
+        which = (chosen > 0) & self._has_views[rows]
+        if which.any():
+            here = which.to(x.device)
+            x[here] = augment(x[here], self.drawn[rows[which], chosen[which] - 1], self.settings)
+        return x
+
+    def all_of(self, x: torch.Tensor, rows: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Every view, one after the other, of some images (batch, 3, size, size) at `rows`."""
+        for view in range(self.count):
+            yield augment(x, self.drawn[rows, view], self.settings)
+
+
+class FeatureViews:
+    """Features of views, extracted once.
+
+    Parameters
+    ----------
+    extracted : float32 (rows, views, feature_dim), on the CPU, may be memory-mapped.
+    images : images of the store.
+    rows : int64, positions of the images that have views, in the order of `extracted`.
+    """
+
+    def __init__(self, extracted: torch.Tensor, images: int, rows: np.ndarray) -> None:
+        self.extracted = extracted
+        self.count = extracted.shape[1]
+        self._position = torch.full((images,), -1)
+        self._position[torch.from_numpy(rows)] = torch.arange(len(rows))
+
+    def pick(self, x: torch.Tensor, rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        """The features `x`, float32 (batch, dim), where `chosen` is above 0 those of that view; see `stream.Views`."""
+        position = self._position[rows]
+        which = (chosen > 0) & (position >= 0)
+        if which.any():
+            x[which.to(x.device)] = self.extracted[position[which], chosen[which] - 1].to(x.device)
+        return x
+
+
+def wanted(config: SuiteConfig) -> list[AugmentConfig]:
+    """The augmentations, each once, of the strategies of a resolved suite."""
+    found = [TrainingConfig.model_validate(entry.get("training") or {}).augment for entry in config.strategies.values()]
+    return list({str(augment): augment for augment in found if augment is not None}.values())
+
+
+def rows_of(manifest: Manifest, settings: AugmentConfig) -> np.ndarray:
+    """Positions (int64) of the images that have views: the training images of the first experience, or of all."""
+    if settings.experiences == "first":
+        return manifest.rows("train", 0)
+    return np.flatnonzero(manifest.table.split == "train")
+
+
+def image_views(manifest: Manifest, settings: AugmentConfig) -> ImageViews:
+    return ImageViews(settings, len(manifest.table), rows_of(manifest, settings))
+
+
+def extract(
+    backbone: Backbone, blocks: Iterator[tuple[torch.Tensor, torch.Tensor]], views: ImageViews, device: torch.device
+) -> Iterator[np.ndarray]:
+    """Features, float32 (batch, views, feature_dim), of all views of blocks (uint8 (batch, 3, size, size), rows)."""
+    made = (
+        np.ascontiguousarray(view.permute(0, 2, 3, 1).numpy())
+        for block, rows in blocks
+        for view in views.all_of(block, rows)
+    )
+    extracted = features.extract(backbone, made, device)
+    while group := list(islice(extracted, views.count)):
+        yield np.stack(group, axis=1)
+
+
+def path_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device, settings: AugmentConfig) -> Path:
+    """Where the features of views lie: beside those of the images, named by the settings of the views as well."""
+    plain = features.path_of(manifest, backbone, size, device)
+    key = digest_of({"images": plain.stem, "augment": settings.model_dump(), "augmentation": AUGMENTATION})
+    return plain.with_name(f"{key}.npy")
+
+
+def cached(
+    manifest: Manifest, backbone: Backbone, size: int, device: torch.device, settings: AugmentConfig
+) -> FeatureViews:
+    """The features of all views of a manifest's training images, memory-mapped; extracted if the cache has none.
+
+    They take 4 bytes x training images x views x feature_dim (quickstart, 4 views of all: 59 MB).
+    """
+    views = image_views(manifest, settings)
+    rows = rows_of(manifest, settings)
+
+    def blocks() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        everything: Any = manifest.sources()
+        wanted = (
+            Pixels(everything.stored, everything.rows[rows])
+            if isinstance(everything, Pixels)
+            else ([everything[row] for row in rows])
+        )
+        start = 0
+        for block in images.batches(wanted, size, features.BATCH):
+            yield torch.from_numpy(block).permute(0, 3, 1, 2), views.rows[start : start + len(block)]
+            start += len(block)
+
+    stored = cached_array(
+        path_of(manifest, backbone, size, device, settings), "<f4", (len(rows), settings.views, backbone.feature_dim),
+        "extracting features of augmented views", lambda: extract(backbone, blocks(), views, device),
+    )  # fmt: skip
+    return FeatureViews(torch.from_numpy(stored), len(manifest.table), rows)
+
+
+def of_backbone(backbone: Backbone, x: torch.Tensor, views: ImageViews, device: torch.device) -> FeatureViews:
+    """The same of a backbone that a run has just trained and frozen; x: all images, uint8 (images, 3, size, size)."""
+    blocks = ((x[rows], rows) for rows in views.rows.split(features.BATCH))
+    extracted = np.concatenate(list(extract(backbone, blocks, views, device)))
+    return FeatureViews(torch.from_numpy(extracted), len(x), views.rows.numpy())

@@ -1,0 +1,45 @@
+"""The table of the checks that hold on any data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lorisbench.common.errors import InputError
+from lorisbench.report.summary import DASH
+from lorisbench.report.tables import Cell, Head, Note, Table
+
+COLUMNS = ("name", "compared", "figure", "tolerance", "control", "passed")
+NOTES = (
+    "Passed: the figure is at most the tolerance, and that of the control, in which what is checked is left out (naive "
+    "training, or what is in brackets), is above it, so that the check can fail.",
+    "On generated data, through the harness's engine and the strategies as they are registered.",
+)
+
+
+def checks_table(path: Path) -> Table:
+    """A row a check, from the file that `reproduce.verify` wrote. Raises InputError if it is not such a file."""
+    try:
+        checks: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+        values = pd.DataFrame(checks)[list(COLUMNS)]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not the results of checks ({type(error).__name__}); delete it") from error
+    rows = [
+        [
+            *(Cell(check[key]) for key in ("name", "compared")),
+            *(_cell(check[key]) for key in ("figure", "tolerance", "control")),
+            Cell("passed" if check["passed"] else "FAILED"),
+        ]
+        for check in checks
+    ]
+    heads = [Head("Check", number=False), Head("What is compared", number=False)]
+    heads += [Head("Figure"), Head("Tolerance"), Head("Control"), Head("Result", number=False)]
+    caption = f"Checks that hold on any data: {int(values.passed.sum())} of {len(values)} passed"
+    return Table("checks", caption, heads, rows, values, [Note(text) for text in NOTES])
+
+
+def _cell(value: float | None) -> Cell:
+    return Cell(DASH if value is None else f"{value:.2g}")

@@ -1,0 +1,213 @@
+"""A published number beside ours: what was measured, on what ground, and the status by one rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lorisbench.metrics import matrix as metrics
+from lorisbench.report.frame import Matrix, Stored
+from lorisbench.reproduce.published import WORST, Number, Part
+
+REPRODUCED = "reproduced"
+DIFFERS = "differs"
+ELSEWHERE = "not run on OpenLORIS"
+OTHER = "other data"
+UNKNOWN = "published value unknown"
+INCOMPARABLE = "not comparable"
+ABSENT = "not implemented"
+MISSING = "not measured"
+MARKS = {
+    REPRODUCED: "r", DIFFERS: "d", ELSEWHERE: "s", OTHER: "o", UNKNOWN: "u", INCOMPARABLE: "c", ABSENT: "n",
+    MISSING: "m",
+}  # fmt: skip
+"""Each status with the letter that stands for it in a table."""
+
+RULE = (
+    "Reproduced where |measured − published| ≤ tolerance, else differs. Tolerance: uncertainty of the published number "
+    "+ 2 × its standard deviation where one is printed + 2 × standard error of our mean (standard deviation over seeds "
+    "by the root of their number; 0 with one seed, which has none)."
+)
+ROUNDING = 1e-9  # of binary fractions: 95.76 − 95.75 is a little more than 0.01
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Mean and sample standard deviation over seeds, in per cent; NaN where there are too few values."""
+
+    mean: float
+    std: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What measured numbers were made on, and (`faults`) why that is not what the paper used.
+
+    `wanted` names the paper's data where these are others, and the paper is not of OpenLORIS-Object.
+    """
+
+    data: str
+    synthetic: bool
+    faults: list[str]
+    wanted: str = ""
+
+    @property
+    def head(self) -> str:
+        """What a table's caption must say of it; empty on the paper's own stream."""
+        if self.wanted:
+            kind = "synthetic, " if self.synthetic else ""
+            return (
+                f"Other data ({kind}{self.data}), not {self.wanted}: no value can be compared, only the order of the "
+                "methods"
+            )
+        if self.synthetic:
+            return (
+                f"Synthetic data ({self.data}), not OpenLORIS: no value can be compared, only the order of the methods"
+            )
+        return f"Not comparable: {'; '.join(self.faults)}" if self.faults else ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One published number (None: nobody published it) and what was measured for it."""
+
+    published: Number | None
+    measured: Measured
+    status: str
+
+    @property
+    def compared(self) -> bool:
+        """Whether the status comes from the two numbers; elsewhere their difference would mean nothing."""
+        return self.status in (REPRODUCED, DIFFERS)
+
+    @property
+    def difference(self) -> float:
+        """Measured − published in points, NaN where they are not compared."""
+        return self.measured.mean - self.published.value if self.published and self.compared else math.nan
+
+    @property
+    def tolerance(self) -> float:
+        """In points, NaN where nothing is compared."""
+        return tolerance(self.published, self.measured) if self.published and self.compared else math.nan
+
+    def values(self) -> dict[str, Any]:
+        """The columns of a CSV file."""
+        number = self.published
+        return {
+            "published": number.value if number else None,
+            "published_std": number.std if number else None,
+            "uncertainty": number.uncertainty if number else None,
+            "measured": self.measured.mean,
+            "measured_std": self.measured.std,
+            "seeds": self.measured.n,
+            "difference": self.difference,
+            "tolerance": self.tolerance,
+            "status": self.status,
+        }
+
+
+def over_seeds(values: Iterable[float]) -> Measured:
+    """Mean and standard deviation (n − 1) of one value a seed, as fractions; those that are not finite are missing."""
+    numbers = 100 * np.asarray(list(values), dtype=np.float64)
+    numbers = numbers[np.isfinite(numbers)]
+    mean = float(numbers.mean()) if len(numbers) else math.nan
+    return Measured(mean, float(numbers.std(ddof=1)) if len(numbers) > 1 else math.nan, len(numbers))
+
+
+def tolerance(published: Number, measured: Measured) -> float:
+    """How far ours may be off, in points: see `RULE`."""
+    error = measured.std / math.sqrt(measured.n) if measured.n > 1 else 0.0
+    return published.uncertainty + 2 * (published.std or 0.0) + 2 * error
+
+
+def claim(published: Number | None, measured: Measured, ground: Ground, implemented: bool = True) -> Claim:
+    """The claim with its status. What rules a comparison out comes before any number is looked at."""
+    return Claim(published, measured, _status(published, measured, ground, implemented))
+
+
+def _status(published: Number | None, measured: Measured, ground: Ground, implemented: bool) -> str:
+    if not implemented:
+        return ABSENT
+    if published is None:
+        return UNKNOWN
+    if ground.wanted:
+        return OTHER
+    if ground.synthetic:
+        return ELSEWHERE
+    if ground.faults:
+        return INCOMPARABLE
+    if not measured.n:
+        return MISSING
+    near = abs(measured.mean - published.value) <= tolerance(published, measured) + ROUNDING
+    return REPRODUCED if near else DIFFERS
+
+
+def ground_of(stored: Stored, part: Part) -> Ground:
+    """What the runs of a folder were made on, compared with the stream of the paper.
+
+    Only what the files say counts: data that do not say they are real are taken as synthetic.
+    """
+    name = str(stored.data.get("name") or "unnamed data")
+    synthetic = stored.data.get("synthetic") is not False
+    if part.data and (synthetic or name != part.data):
+        return Ground(name, synthetic, [], part.data)
+    if synthetic:
+        return Ground(name, True, [])
+    return Ground(name, False, list(_faults(stored, part)))
+
+
+def _faults(stored: Stored, part: Part) -> Iterable[str]:
+    benchmark = stored.suite.get("benchmark") or {}
+    classes, tasks = len(stored.data.get("classes") or []), len(stored.names)
+    if benchmark.get("name") != part.benchmark:
+        yield f"the benchmark is {benchmark.get('name')}, not {part.benchmark}"
+    protocol, factor = benchmark.get("protocol"), benchmark.get("factor")
+    if (protocol, factor) != (part.protocol, part.factor):
+        yield f"protocol {factor or protocol}, not {part.factor or part.protocol}"
+    if tasks != part.experiences:
+        kind = "batches" if part.protocol == "challenge" else "tasks"
+        yield f"{part.protocol} protocol with {tasks} tasks, not the {part.experiences} {kind} of the paper"
+    if classes != part.classes:
+        yield f"{classes} objects, not {part.classes}"
+    if benchmark.get("order") is not None:
+        yield "another order of the tasks"
+    if benchmark.get("fraction", 1.0) != 1.0:
+        yield f"only {benchmark['fraction']:g} of the images"
+    if benchmark.get("val_as_replay"):
+        yield "validation images of earlier tasks were trained on"
+    if (stored.suite.get("evaluation") or {}).get("split", "test") != "test":
+        yield "measured on validation images"
+
+
+def by_seed(stored: Stored, label: str | None, metric: str) -> dict[int, float]:
+    """A metric (a fraction) of the finished runs of a strategy by seed, from their matrices; NaN where undefined."""
+    if label is None:
+        return {}
+    done = stored.done(label)
+    runs = zip(done["seed"].tolist(), done["run_id"].tolist(), strict=True)
+    return {int(seed): measure(stored.matrices[run], metric) for seed, run in runs if run in stored.matrices}
+
+
+def measure(matrix: Matrix, metric: str) -> float:
+    """One of `published.MEASURES` of an accuracy matrix."""
+    if metric == WORST:
+        return float(np.min(matrix[np.tril_indices(len(matrix))]))
+    return metrics.compute(matrix)[0][metric]
+
+
+def changes(suite: Mapping[str, Any], run: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
+    """Settings below `keys` in which a run's suite.yaml differs from the shipped suite, as `a.b: 1 (suite: 130)`."""
+    before, now = _leaves({k: suite.get(k) for k in keys}), _leaves({k: run.get(k) for k in keys})
+    found = [key for key in now if key in before and now[key] != before[key]]
+    return [f"{key}: {now[key]} (suite: {before[key]})" for key in found]
+
+
+def _leaves(value: Any, place: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {place: value}
+    return {k: leaf for key, inner in value.items() for k, leaf in _leaves(inner, f"{place}.{key}".lstrip(".")).items()}

@@ -1,0 +1,118 @@
+"""`lorisbench reproduce`: the suites behind a paper's tables, and those tables with published beside measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorisbench.common.registry import select
+from lorisbench.reproduce.published import Published, load
+from lorisbench.suite.resolve import Suite, load_suite, make_benchmark
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lorisbench.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A paper's published results and the suites, by part, that stand for its experiments."""
+
+    published: Published
+    suites: dict[str, Suite]
+
+
+def plan(
+    paper: str,
+    *,
+    parts: Sequence[str] = (),
+    data_root: Path | None = None,
+    seeds: Sequence[int] = (),
+    assignments: Sequence[str] = (),
+) -> Reproduction:
+    """The suites of a paper, checked but not run: the shipped suite once for each part, under that part's protocol.
+
+    Raises InputError for an unknown paper or part, naming the nearest, and for what `load_suite` refuses.
+    """
+    published = load(paper)
+    suites = {}
+    for name in select("part", parts or list(published.parts), list(published.parts)):
+        own = [] if name == published.suite else [f"name={published.suite}-{name}"]
+        settings = published.parts[name].assignments([*assignments, *own])
+        suites[name] = load_suite(published.suite, data_root=data_root, seeds=seeds, assignments=settings)
+    return Reproduction(published, suites)
+
+
+def listed(reproduction: Reproduction, out: Path) -> list[str]:
+    """What `--dry-run` prints: a line a run, with its folder and status. Raises InputError for a folder in use."""
+    from lorisbench.run.store import Output
+
+    lines = []
+    for name, suite in reproduction.suites.items():
+        output = Output(out / name)
+        output.check(suite)
+        lines += [f"{name}/{spec.run_id}\t{output.run(spec.run_id).status()['status']}" for spec in suite.runs]
+    return lines
+
+
+def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[str]]:
+    """Run the checks that go with the paper, keep them in OUT/checks.json, and write tables and page of all there is.
+
+    Returns their table and the names of those that failed; None where the paper has no checks. Needs no data. Raises
+    InputError for a folder that holds other results.
+    """
+    if not reproduction.published.checks:
+        return None, []
+    from dataclasses import asdict
+
+    from lorisbench.common.files import write_json
+    from lorisbench.reproduce.page import CHECKS, write
+    from lorisbench.reproduce.verification import run_checks
+    from lorisbench.reproduce.verification.checks import ALL
+    from lorisbench.run.store import Output
+
+    for name, suite in reproduction.suites.items():
+        Output(out / name).check(suite)
+    checks = run_checks(ALL)
+    rows = [{key: _finite(value) for key, value in asdict(each).items()} | {"passed": each.passed} for each in checks]
+    write_json(out / CHECKS, rows)
+    tables = write(reproduction.published, _shipped(reproduction.published), out)
+    return next(table for table in tables if table.name == "checks"), [each.name for each in checks if not each.passed]
+
+
+def _finite(value: Any) -> Any:
+    """A value as JSON has it, which knows no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[pd.DataFrame, list[Table]]:
+    """Run what is not finished, each part in its folder OUT/<part>, and write tables and page of all that is there.
+
+    Returns the lines of results.csv of all parts run now, and the tables. Raises InputError, before anything is
+    trained, for a folder that holds other results or data without one of the parts.
+    """
+    import pandas as pd
+
+    from lorisbench.reproduce.page import write
+    from lorisbench.run.launch import launch
+    from lorisbench.run.store import Output
+
+    for name, suite in reproduction.suites.items():
+        Output(out / name).check(suite)
+        if len(reproduction.suites) > 1:  # a tree may lack one of them: told now, not after hours of the others
+            make_benchmark(suite.config.benchmark).manifest()
+    frames = [launch(suite, out / name, workers) for name, suite in reproduction.suites.items()]
+    tables = write(reproduction.published, _shipped(reproduction.published), out)
+    return pd.concat(frames, ignore_index=True), tables
+
+
+def _shipped(published: Published) -> dict[str, dict[str, Any]]:
+    """The shipped suite of each part, resolved, as it is without what the command line changes."""
+    return {
+        name: load_suite(published.suite, assignments=part.assignments()).resolved
+        for name, part in published.parts.items()
+    }

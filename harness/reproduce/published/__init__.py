@@ -1,0 +1,194 @@
+"""Published results as data: a YAML file a paper, and the reader that takes no number without its source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from lorisbench.common.errors import InputError
+from lorisbench.common.registry import nearest
+from lorisbench.metrics.matrix import METRICS
+from lorisbench.suite.config import Settings, parse, read_yaml
+
+FOLDER = Path(__file__).resolve().parent
+WORST = "worst_seen"  # the lowest cell with i ≥ j; a published matrix has one, results.csv no column for it
+MEASURES = (*METRICS, WORST)
+
+Text = Annotated[str, Field(min_length=8)]  # of a source or a caption: "?" and "n/a" are none
+Value = FiniteFloat | tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]
+How = Literal["read in the source", "measured off a figure", "derived"]
+
+
+@dataclass(frozen=True)
+class Number:
+    """A published value in per cent: standard deviation (None if not given) and how far the reading may be off."""
+
+    value: float
+    std: float | None
+    uncertainty: float
+
+
+class Part(Settings):
+    """One stream the paper trained on: the protocol, and how many experiences and classes it had.
+
+    `benchmark` reads it here, and `data` is the data set as a manifest names it, where that is not OpenLORIS-Object.
+    `settings` are those of the suite that this stream has otherwise, by dotted key.
+    """
+
+    title: str
+    benchmark: str = "openloris"
+    data: str = ""
+    protocol: Literal["sequence", "factor", "challenge", "domain", "class", "task"]
+    factor: str | None = None
+    experiences: PositiveInt
+    classes: PositiveInt
+    settings: dict[str, Any] = {}
+
+    def assignments(self, between: Sequence[str] = ()) -> list[str]:
+        """The suite's settings of this part, as `--set` would; `between`: what a user sets, which its protocol ends.
+
+        Under another protocol there would be nothing to compare.
+        """
+        factor = [f"benchmark.factor={self.factor}"] if self.factor else []
+        own = [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
+        return [*own, *between, f"benchmark.protocol={self.protocol}", *factor]
+
+
+class Origin(Settings):
+    """Where numbers come from, how they were read, and how far that may be off, in the unit of the numbers."""
+
+    part: str
+    caption: Text
+    source: Text
+    how: How
+    uncertainty: PositiveFloat
+    uncertainty_note: str = ""
+    unit: Literal["percent", "fraction"]
+
+    @property
+    def scale(self) -> float:
+        """What makes per cent of the unit."""
+        return 1.0 if self.unit == "percent" else 100.0
+
+    def number(self, value: float, std: float | None = None, uncertainty: float | None = None) -> Number:
+        off = self.uncertainty if uncertainty is None else uncertainty
+        return Number(value * self.scale, None if std is None else std * self.scale, off * self.scale)
+
+
+class PublishedTable(Origin):
+    """Rows of metrics by method: a value, [value, standard deviation], or null where the value was not published."""
+
+    rows: dict[str, dict[str, Value | None]] = Field(min_length=1)
+
+    @field_validator("rows")
+    @classmethod
+    def _known_metrics(cls, value: dict[str, dict[str, Value | None]]) -> dict[str, dict[str, Value | None]]:
+        for row in value.values():
+            for metric in row:
+                if metric not in MEASURES:
+                    raise ValueError(f"unknown metric {metric!r}{nearest(metric, MEASURES)}")
+        return value
+
+    def get(self, method: str, metric: str) -> Number | None:
+        value = self.rows.get(method, {}).get(metric)
+        if value is None:
+            return None
+        return self.number(*value) if isinstance(value, tuple) else self.number(value)
+
+    @property
+    def metrics(self) -> list[str]:
+        """All metrics of its rows, in the order of the first row that names each."""
+        return list(dict.fromkeys(metric for row in self.rows.values() for metric in row))
+
+
+class PublishedMatrix(Origin):
+    """The printed triangle (row = after experience, column = test on experience) as [mean, std], and row averages."""
+
+    method: str
+    cells: list[list[tuple[FiniteFloat, FiniteFloat]]] = Field(min_length=1)
+    averages: list[tuple[FiniteFloat, FiniteFloat]]
+    averages_uncertainty: PositiveFloat
+    averages_note: str
+
+    @model_validator(mode="after")
+    def _triangle(self) -> PublishedMatrix:
+        if [len(row) for row in self.cells] != list(range(1, len(self.cells) + 1)):
+            raise ValueError("cells: a lower triangle was expected, row i with i + 1 pairs")
+        if len(self.averages) != len(self.cells):
+            raise ValueError("averages: one a row was expected")
+        return self
+
+    def get(self, after: int, test: int) -> Number | None:
+        """A cell, None above the diagonal: nobody printed the accuracy on experiences still to come."""
+        return self.number(*self.cells[after][test]) if test <= after else None
+
+    def average(self, after: int) -> Number:
+        return self.number(*self.averages[after], self.averages_uncertainty)
+
+
+class Published(Settings):
+    """What one paper published, and which shipped suite and strategies stand for its methods here.
+
+    `methods`: name as printed -> label in the suite, None where the method is not implemented here. `order_by`: the
+    metric that methods are ranked by. `differences`: how our setup differs from the authors'. `checks`: whether the
+    checks of `lorisbench.reproduce.verification`, which hold on any data, go with them.
+    """
+
+    title: Text
+    suite: str
+    checks: bool = False
+    differences: Text
+    parts: dict[str, Part] = Field(min_length=1)
+    methods: dict[str, str | None] = Field(min_length=1)
+    order_by: str
+    tables: dict[str, PublishedTable]
+    matrices: dict[str, PublishedMatrix] = {}
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Published:
+        for name, origin in self.origins():
+            if origin.part not in self.parts:
+                raise ValueError(f"{name}.part: unknown part {origin.part!r}{nearest(origin.part, self.parts)}")
+            methods = origin.rows if isinstance(origin, PublishedTable) else [origin.method]  # type: ignore[attr-defined]
+            for method in methods:
+                if method not in self.methods:
+                    raise ValueError(f"{name}: unknown method {method!r}{nearest(method, self.methods)}")
+        return self
+
+    def origins(self) -> Iterator[tuple[str, Origin]]:
+        """All tables and matrices by their dotted names."""
+        yield from ((f"tables.{name}", table) for name, table in self.tables.items())
+        yield from ((f"matrices.{name}", matrix) for name, matrix in self.matrices.items())
+
+    def unimplemented(self) -> list[str]:
+        return [method for method, label in self.methods.items() if label is None]
+
+
+def available() -> list[str]:
+    """Names of the papers whose results are here."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load(name: str) -> Published:
+    """The published results of a paper. Raises InputError for an unknown name, naming the nearest."""
+    if name not in available():
+        raise InputError(f"unknown paper {name!r}{nearest(name, available())}")
+    return read(FOLDER / f"{name}.yaml")
+
+
+def read(path: Path) -> Published:
+    """A file of published results.
+
+    Raises InputError in one line, with file and key, for whatever is wrong: above all for a table or matrix that does
+    not say its source, how it was read and how far that may be off.
+    """
+    values: dict[str, Any] = read_yaml(path)
+    try:
+        return parse(Published, values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -1,0 +1,49 @@
+"""Whether the strategies compute what their papers say: checks against closed forms and independent implementations.
+
+They hold on any data, so they run on generated ones, in seconds, through the harness's engine and registry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lorisbench.common.errors import reason_of
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison.
+
+    Attributes
+    ----------
+    name : what is checked, one line. compared : what its figure is, one line.
+    figure : must be finite and at most `tolerance`.
+    control : the same figure where what is checked is left out (naive in place of EWC, say): it must be above the
+        tolerance, as the check could not fail otherwise. NaN where there is no such thing.
+    """
+
+    name: str
+    compared: str
+    figure: float
+    tolerance: float
+    control: float = math.nan
+
+    @property
+    def passed(self) -> bool:
+        return self.figure <= self.tolerance and not self.control <= self.tolerance
+
+
+def run_checks(checks: Sequence[Callable[[], list[Check]]]) -> list[Check]:
+    """What these checks found; one that raises an exception has failed, and says which, without a figure."""
+    from lorisbench.common.threads import one_thread
+
+    found: list[Check] = []
+    with one_thread():
+        for check in checks:
+            try:
+                found += check()
+            except Exception as error:
+                found.append(Check(check.__name__.replace("_", " "), f"raised {reason_of(error)}", math.nan, 0.0))
+    return found

@@ -1,0 +1,121 @@
+"""A tiny domain-incremental stream, and strategies of the registry trained on it by the harness's engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import nn
+
+from lorisbench.data.manifest import COLUMNS, Manifest
+from lorisbench.data.stream import Store, make_stream
+from lorisbench.engine.assembly import assemble, seed_everything
+from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.model.models import Backbone
+from lorisbench.suite.config import BackboneConfig, HeadConfig
+from lorisbench.suite.resolve import RunSpec
+from lorisbench.suite.training import TrainingConfig
+
+WIDTH, CLASSES, SAMPLES = 6, 3, 24
+LINEAR: list[int] = []  # hidden widths of the head
+MLP = [8]
+SEED = 0
+
+
+class Spy(HarnessPlugin):
+    """Calls back with the strategy: `Spy(after_update=print)`; `first` where it acts before the strategy's plugins."""
+
+    def __init__(self, first: bool = False, **callbacks: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.first = first
+        for name, call in callbacks.items():
+            setattr(self, name, lambda strategy, *a, call=call, **k: call(strategy))
+
+
+def samples(experience: int, count: int = SAMPLES) -> tuple[torch.Tensor, torch.Tensor]:
+    """x float32 (count, WIDTH), y int64 (count,): noise about a mean for each class, moved with each experience."""
+    generator = torch.Generator().manual_seed(experience)
+    y = torch.arange(count) % CLASSES
+    x = torch.randn(count, WIDTH, generator=generator) + experience
+    x[:, :CLASSES] += 2 * nn.functional.one_hot(y, CLASSES)
+    return x, y
+
+
+def stream(experiences: int, labelled: bool = False) -> tuple[Any, Store]:
+    """The stream of `samples` (validation and test have one sample each, to be there), and its store.
+
+    labelled : each experience has a task label, which inputs carry.
+    """
+    rows: list[tuple[object, ...]] = []
+    parts = []
+    for experience in range(experiences):
+        x, y = samples(experience, SAMPLES + 2)
+        parts.append((x, y))
+        for i, split in enumerate(["train"] * SAMPLES + ["validation", "test"]):
+            rows.append((f"{experience}/{i}", int(y[i]), str(int(y[i])), experience, split, "", 0, ""))
+    x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+    task = torch.arange(experiences).repeat_interleave(SAMPLES + 2) if labelled else None
+    store = Store(x, y, task, labelled)
+    names = [str(experience) for experience in range(experiences)]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    manifest = Manifest(table, Path(), "generated numbers", True, [str(k) for k in range(CLASSES)], names)
+    return make_stream(manifest, store), store
+
+
+def seen(experience: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What a strategy trains on in an experience of `stream`: x (SAMPLES, WIDTH) and y."""
+    x, y = samples(experience, SAMPLES + 2)
+    return x[:SAMPLES], y[:SAMPLES]
+
+
+def trained(
+    strategy: str,
+    *,
+    spies: Sequence[Spy] = (),
+    hidden: Sequence[int] = MLP,
+    experiences: int = 3,
+    training: dict[str, Any] | None = None,
+    per_task: bool = False,
+    **settings: Any,
+) -> Any:
+    """The Avalanche strategy after all experiences, on the CPU; the order of samples is the same for all strategies.
+
+    strategy, settings : name and settings of one in the registry. training : settings of `training` other than gradient
+    descent at 0.1 with momentum 0.5, 2 epochs, batches of 16. per_task : each experience has an output layer.
+    """
+    changes = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.5, "epochs": 2, "batch_size": 16, **(training or {})}
+    config = {
+        "backbone": BackboneConfig().model_dump(),
+        "head": HeadConfig(hidden=list(hidden), per_task=per_task).model_dump(),
+        "training": TrainingConfig.model_validate(changes).model_dump(),
+        "strategy": {"strategy": strategy, **settings},
+    }
+    whole, store = stream(experiences, per_task)
+    # features are given: nothing ever passes through the backbone but its width
+    backbone = Backbone(nn.Identity(), (0.0,) * 3, (1.0,) * 3, WIDTH)
+    spec = RunSpec(strategy, strategy, SEED, config)
+    engine = assemble(spec, backbone, store, CLASSES, experiences, torch.device("cpu"))
+    engine.plugins[:0] = [spy for spy in spies if spy.first]
+    engine.plugins += [spy for spy in spies if not spy.first]
+    for index, experience in enumerate(whole.train_stream):
+        seed_everything(SEED, index)  # some of Avalanche's plugins draw from the random state, as a run has it
+        engine.train(experience, reset_optimizer_state=True)
+    return engine
+
+
+def weights(strategy: Any) -> torch.Tensor:
+    """A copy of all parameters, flat."""
+    return torch.cat([p.detach().flatten().clone() for p in strategy.model.parameters()])
+
+
+def apart(one: Any, other: Any) -> float:
+    """The largest difference of a weight of two strategies' models."""
+    return float((weights(one) - weights(other)).abs().max())
+
+
+def plugin_of(strategy: Any, kind: type) -> Any:
+    """The plugin of this class among the strategy's."""
+    return next(plugin for plugin in strategy.plugins if isinstance(plugin, kind))

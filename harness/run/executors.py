@@ -1,0 +1,94 @@
+"""Where runs are trained: in this process, in local worker processes, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorisbench.common.console import hide_warnings
+from lorisbench.common.errors import InputError
+from lorisbench.common.processes import answers_of
+from lorisbench.common.registry import nearest
+
+if TYPE_CHECKING:
+    from lorisbench.run.one_run import Workbench
+    from lorisbench.suite.resolve import RunSpec
+
+_benches: dict[str, Workbench] = {}
+
+
+def here(bench: Workbench, specs: Sequence[RunSpec], out: Path) -> Iterator[str]:
+    """Train the runs one after the other in this process; yields each run's id when it has ended."""
+    from lorisbench.run.one_run import train
+    from lorisbench.run.store import Output
+
+    for spec in specs:
+        train(bench, spec, Output(out).run(spec.run_id))
+        yield spec.run_id
+
+
+def local(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: int) -> Iterator[str]:
+    """Train the runs in `workers` fresh processes; yields each run's id when it has ended.
+
+    Numbers do not depend on the number of workers: a run draws nothing from outside itself and the worker has the
+    thread count that the run would have in this process. On an interrupt the workers are stopped. Raises InputError if
+    one is killed.
+    """
+    work = functools.partial(train_by_id, resolved, out=str(out))
+    with contextlib.closing(answers_of(work, run_ids, workers)) as ended:
+        for run_id, _ in ended:
+            yield run_id
+
+
+def ray(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: int) -> Iterator[str]:
+    """Train the runs as Ray tasks; `out`, the cache folder and the data must be on a file system all nodes share."""
+    import ray as cluster
+
+    started = not cluster.is_initialized()
+    if started:
+        cluster.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
+    try:
+        task = cluster.remote(max_retries=0)(train_by_id)
+        pending = {task.remote(resolved, run_id, str(out)): run_id for run_id in run_ids}
+        while pending:
+            (ready, *_), _ = cluster.wait(list(pending), num_returns=1)
+            cluster.get(ready)
+            yield pending.pop(ready)
+    finally:
+        if started:
+            cluster.shutdown()
+
+
+def train_by_id(resolved: dict[str, Any], run_id: str, out: str) -> None:
+    """Train one run of a resolved suite in this process; what runs share is prepared once per process."""
+    hide_warnings()  # before Avalanche is imported, which gives some
+    from lorisbench.common.files import digest_of
+    from lorisbench.run.one_run import prepare, train
+    from lorisbench.run.store import Output
+    from lorisbench.suite.config import SuiteConfig, parse
+    from lorisbench.suite.resolve import make_benchmark, resolve
+
+    suite = resolve(parse(SuiteConfig, resolved))
+    key = digest_of(resolved)
+    if key not in _benches:
+        _benches[key] = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    spec = next(spec for spec in suite.runs if spec.run_id == run_id)
+    train(_benches[key], spec, Output(Path(out)).run(run_id))
+
+
+Executor = Callable[[dict[str, Any], Sequence[str], Path, int], Iterator[str]]
+EXECUTORS: dict[str, Executor] = {"local": local, "ray": ray}
+
+
+def check_executor(name: str) -> None:
+    """Raises InputError for an unknown executor, or one whose package is not installed, before anything is loaded."""
+    if name not in EXECUTORS:
+        raise InputError(f"unknown executor {name!r}{nearest(name, EXECUTORS)}")
+    if name == "ray":
+        try:
+            import ray  # noqa: F401
+        except ImportError as error:
+            raise InputError("--executor ray needs the package ray: pip install 'lorisbench[ray]'") from error

@@ -1,0 +1,114 @@
+"""A whole suite: check the output folder, prepare the data, train what is not finished, measure, collect, report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from lorisbench.common.console import say
+from lorisbench.run.executors import EXECUTORS, here
+from lorisbench.run.store import Output
+from lorisbench.suite.resolve import RunSpec, Suite, make_benchmark
+
+if TYPE_CHECKING:
+    from lorisbench.run.one_run import Workbench
+
+
+def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -> pd.DataFrame:
+    """Run a suite to its end and return the table of results.csv.
+
+    Finished runs are left as they are; each other run is trained from its beginning. Whatever happens, what has
+    ended is collected into results.csv and matrix.csv; the report is written at the end.
+
+    Raises
+    ------
+    InputError : the folder or the data cannot be used (nothing has been trained then).
+    KeyboardInterrupt : after the finished runs have been collected.
+    """
+    output = Output(out)
+    resolved = output.check(suite)
+    with output.locked():
+        backbone = None
+        if output.unfinished(suite) or _unmeasured(suite, output):
+            # Before the data, which may take minutes to render: a device or backbone that is not there ends it here
+            from lorisbench.model.models import backbone_of
+            from lorisbench.run.one_run import device_of
+
+            device_of(suite.config.device)
+            backbone = backbone_of(suite.config.backbone)
+        manifest = make_benchmark(suite.config.benchmark).manifest()
+        data = manifest.describe()
+        output.check_images(data)
+        bench = None
+        if backbone is not None:
+            from lorisbench.run.one_run import check_task_labels, prepare
+
+            check_task_labels(suite.config, manifest.task_labels())
+            # Before the folder is written to, for an image that cannot be decoded leaves nothing behind; and in this
+            # process also for workers: the features are in the cache before any of them asks
+            bench = prepare(suite.config, manifest, backbone)
+        output.prepare(suite, resolved, data, manifest.counts())
+        output.collect()
+        todo = output.unfinished(suite)
+        done = len(suite.runs) - len(todo)
+        say(f"{len(suite.runs)} runs, {done} finished before" if done else f"{len(suite.runs)} runs")
+        try:
+            if bench is not None:
+                _work(suite, bench, output, todo, workers, executor)
+        finally:
+            frame = output.collect()
+        from lorisbench.report import write_report
+
+        write_report(out)
+    ids = [spec.run_id for spec in suite.runs]
+    return frame[frame.run_id.isin(ids)]
+
+
+def headline(frame: pd.DataFrame) -> str:
+    """A few columns of the finished runs as text, mean over seeds, accuracies in per cent."""
+    done = frame[frame.status == "done"]
+    if done.empty:
+        return "no run has finished"
+    means = done.groupby("strategy", sort=False)[["accuracy_last", "accuracy_seen", "forgetting_max"]].mean() * 100
+    means["latency_p50_ms"] = done.groupby("strategy", sort=False).latency_p50_ms.mean()
+    means.insert(0, "seeds", done.groupby("strategy", sort=False).size())
+    named = means.rename(columns={c: f"{c} %" for c in means.columns if c.startswith(("accuracy", "forgetting"))})
+    return named.round(2).reset_index().to_string(index=False, na_rep="-")
+
+
+def _work(suite: Suite, bench: Workbench, output: Output, todo: list[RunSpec], workers: int, executor: str) -> None:
+    from lorisbench.run.latency import forward_cost, measure
+
+    ended: Iterator[str]
+    if workers == 1 and executor == "local":
+        ended = here(bench, todo, output.root)
+    else:
+        ended = EXECUTORS[executor](suite.resolved, [spec.run_id for spec in todo], output.root, workers)
+    labels = {spec.run_id: f"{spec.label} seed {spec.seed}" for spec in todo}
+    for count, run_id in enumerate(ended, 1):
+        status = output.run(run_id).status()
+        line = _summary(output, run_id) if status["status"] == "done" else status["reason"]
+        say(f"[{count}/{len(todo)}] {labels[run_id]}: {status['status']}, {line}")
+        output.collect()
+    left = _unmeasured(suite, output)
+    if left:
+        say(f"measuring latency of {len(left)} runs")
+        forward = forward_cost(bench)
+    for spec in left:
+        measure(bench, spec, output.run(spec.run_id), forward)
+
+
+def _unmeasured(suite: Suite, output: Output) -> list[RunSpec]:
+    """Finished runs whose latency is wanted and not there; measured after all training, when nothing else runs."""
+    runs = [(spec, output.run(spec.run_id)) for spec in suite.runs if suite.config.latency.enabled]
+    return [s for s, run in runs if run.status()["status"] == "done" and not (run.path / "latency.json").is_file()]
+
+
+def _summary(output: Output, run_id: str) -> str:
+    entries = output.run(run_id).entries()
+    last = entries[-1]["accuracy"]
+    seconds = sum(entry["train_seconds"] for entry in entries)
+    return f"last row {100 * sum(last) / len(last):.1f} %, trained in {seconds:.1f} s"

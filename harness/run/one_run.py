@@ -1,0 +1,266 @@
+"""One run from its settings to its files: data, model, strategy, the loop over experiences, what is kept."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lorisbench.common.environment import environment
+from lorisbench.common.errors import InputError, reason_of
+from lorisbench.data import images
+from lorisbench.data.manifest import Manifest
+from lorisbench.data.stream import Store, Views, make_stream
+from lorisbench.engine.assembly import assemble, seed_everything
+from lorisbench.engine.engine import Diverged, Recorder
+from lorisbench.engine.state import heads_of, referred_samples, replay_samples, state_bytes
+from lorisbench.engine.validation_replay import ValidationReplay
+from lorisbench.model import features, views
+from lorisbench.model.checkpoint import write_checkpoint
+from lorisbench.model.models import Backbone, backbone_of, megabytes
+from lorisbench.run.store import RunDirectory
+from lorisbench.suite.config import SuiteConfig
+from lorisbench.suite.resolve import RunSpec, make_strategy
+from lorisbench.suite.training import AugmentConfig, TrainingConfig
+
+LARGEST_TASK = 255  # images carry their task label as a channel, uint8
+
+
+@dataclass
+class Workbench:
+    """What all runs of a suite share in one process.
+
+    Attributes
+    ----------
+    x : inputs of all images in manifest order: float32 features if they are cached, else uint8 images (n, 3, s, s).
+    y, task : int64 labels and task labels.
+    backbone : the pretrained backbone; a run that trains it works on a copy.
+    device : where runs train. `device: auto` trains heads on cached features on the CPU even where there is a GPU: a
+        step of theirs is too small to be worth kernel launches (quickstart's LwF: 4.6 s on an H100, 1.9 s on its host).
+    accelerator : where backbones run: features are extracted and latency is measured there.
+    """
+
+    config: SuiteConfig
+    manifest: Manifest
+    device: torch.device
+    accelerator: torch.device
+    backbone: Backbone
+    x: torch.Tensor
+    y: torch.Tensor
+    task: torch.Tensor
+
+    @property
+    def on_features(self) -> bool:
+        return self.config.backbone.on_features
+
+
+def device_of(name: str) -> torch.device:
+    """`auto` is the GPU where there is one. Raises InputError for a GPU that is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda"):
+        index = int(name.partition(":")[2] or 0)
+        if index >= torch.cuda.device_count():
+            raise InputError(f"device {name!r}: this machine has {torch.cuda.device_count()} GPUs")
+    return torch.device(name)
+
+
+def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
+    """Load the backbone, unless given, and the inputs (features or images, from the cache or made now).
+
+    Raises InputError where the split that fills the accuracy matrix is also trained on.
+    """
+    if manifest.val_as_replay and config.evaluation.split == "validation":
+        raise InputError(
+            "benchmark.val_as_replay trains on validation images: evaluation.split: validation would test on them"
+        )
+    accelerator = device_of(config.device)
+    if accelerator.type == "cuda":
+        _make_cuda_deterministic()
+    settings = config.backbone
+    backbone = backbone or backbone_of(settings)
+    size = settings.image_size
+    if settings.train == "never":
+        backbone.freeze()
+    device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
+    if settings.on_features:
+        for augment in views.wanted(config):  # here, where all cores are used and no other process waits for them
+            views.cached(manifest, backbone, size, accelerator, augment)
+        x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator)).to(device)
+    else:
+        x = torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
+    y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
+    task = torch.tensor(manifest.task_labels())
+    return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
+
+
+def check_task_labels(config: SuiteConfig, labels: np.ndarray) -> None:
+    """Raise InputError for what needs the stream's task labels, int64 (images,), and cannot do with these."""
+    if len(np.unique(labels)) < 2:
+        if config.head.per_task:
+            raise InputError("head.per_task: needs task labels; this stream has only one")
+        for label, entry in config.strategies.items():
+            if make_strategy(entry, f"strategies.{label}").needs_task_labels:
+                raise InputError(f"strategies.{label}: {entry['strategy']} needs task labels; this stream has only one")
+    if config.head.per_task and not 0 <= labels.min() <= labels.max() <= LARGEST_TASK:
+        found = f"{labels.min()} to {labels.max()}"
+        raise InputError(f"head.per_task: task labels from 0 to {LARGEST_TASK} were expected, not {found}")
+
+
+def _views(bench: Workbench, augment: AugmentConfig | None) -> Views | None:
+    if augment is None:
+        return None
+    if bench.on_features:
+        size = bench.config.backbone.image_size
+        return views.cached(bench.manifest, bench.backbone, size, bench.accelerator, augment)
+    return views.image_views(bench.manifest, augment)
+
+
+def _make_cuda_deterministic() -> None:
+    """The same run id gives the same numbers on one GPU: no algorithm chosen by timing, none that sums in any order."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.use_deterministic_algorithms(True)
+
+
+def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
+    """The Avalanche strategy of a run, with a fresh model, optimizer and plugin list. `store`: see `store_of`."""
+    classes, experiences = len(bench.manifest.classes), bench.manifest.experiences
+    return assemble(spec, bench.backbone, store, classes, experiences, bench.device)
+
+
+def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
+    """Train and evaluate one run, journalling each experience; its status ends as done, diverged or failed.
+
+    A fault of the strategy is the run's own (status failed, reason and traceback in status.json); an interrupt and
+    an InputError pass through.
+    """
+    threads = 1 if bench.on_features else torch.get_num_threads()
+    directory.start(spec.config, environment(threads, str(bench.device), str(bench.accelerator)))
+    before = torch.get_num_threads()
+    # One thread for heads on features: nothing is gained by more, and sums then never depend on --workers
+    torch.set_num_threads(threads)
+    try:
+        strategy = _loop(bench, spec, directory)
+        write_checkpoint(strategy.model, directory.path, frozen=bench.config.backbone.train == "never")
+        directory.set_status("done")
+    except Diverged as error:
+        directory.set_status("diverged", str(error))
+    except (KeyboardInterrupt, InputError) as error:
+        directory.set_status("pending", f"interrupted ({type(error).__name__})")
+        raise
+    except (Exception, SystemExit) as error:  # a plugin that exits ends its run, not the suite
+        import traceback
+
+        directory.set_status("failed", reason_of(error), traceback=traceback.format_exc())
+    finally:
+        torch.set_num_threads(before)
+
+
+def store_of(bench: Workbench) -> Store:
+    """The samples as strategies see them, for one run."""
+    return Store(bench.x, bench.y, bench.task, labelled=bench.config.head.per_task)
+
+
+def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
+    store = store_of(bench)
+    store.views = _views(bench, TrainingConfig.model_validate(spec.config["training"]).augment)
+    stream = make_stream(bench.manifest, store)
+    strategy = build(bench, spec, store)
+    recorder = Recorder()
+    strategy.plugins.append(recorder)
+    if bench.manifest.val_as_replay:
+        strategy.plugins.append(ValidationReplay([e.dataset for e in stream.streams["validation"]]))
+    split = bench.config.evaluation.split
+    tests = list(stream.streams[split])
+    rows = [bench.manifest.rows(split, e) for e in range(bench.manifest.experiences)]
+    label = bench.manifest.table.label.to_numpy(dtype=np.int32)[np.concatenate(rows)]
+    experience = np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows])
+    predicted: list[np.ndarray] = []
+    for index, current in enumerate(stream.train_stream):
+        seed_everything(spec.seed, index)
+        start = time.perf_counter()
+        strategy.train(current, reset_optimizer_state=True)
+        _synchronise(bench.device)
+        seconds = time.perf_counter() - start
+        if index == 0 and bench.config.backbone.train == "first":
+            _freeze_backbone(bench, strategy, store)
+        strategy.eval(tests)
+        predicted.append(recorder.predictions().numpy())
+        directory.write_predictions(np.stack(predicted), label, experience)
+        hits = np.bincount(experience, weights=predicted[-1] == label) / np.bincount(experience)
+        directory.journal(
+            {
+                "experience": index,
+                "name": bench.manifest.experience_names[index],
+                "train_seconds": seconds,
+                "train_images": len(current.dataset),
+                "accuracy": hits.tolist(),
+                **_sizes(bench, strategy, store),
+            }
+        )
+        _write_tables(strategy.plugins, directory)
+    return strategy
+
+
+def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
+    """`backbone.train: first`: after experience 0 the backbone is frozen and its features replace the images."""
+    backbone = strategy.model.backbone
+    backbone.freeze()
+    if isinstance(store.views, views.ImageViews):  # before the images are gone; those of the first have had their use
+        later = store.views.settings.experiences == "all"
+        store.views = views.of_backbone(backbone, store.x, store.views, bench.device) if later else None
+    chunks = (
+        np.ascontiguousarray(store.x[i : i + features.BATCH].permute(0, 2, 3, 1).numpy())
+        for i in range(0, len(store.x), features.BATCH)
+    )
+    extracted = np.concatenate(list(features.extract(backbone, chunks, bench.device)))
+    store.x = torch.from_numpy(extracted).to(bench.device)
+    store.y, store.task = store.y.to(bench.device), store.task.to(bench.device)
+    # Features (2-D inputs) skip the backbone; it stays in the model, frozen, for the checkpoint and for latency
+
+
+def _sizes(bench: Workbench, strategy: Any, store: Store) -> dict[str, Any]:
+    model = strategy.model
+    attached = getattr(model, "backbone", None) is not None
+    parameters = megabytes(model) + (0.0 if attached else megabytes(bench.backbone))
+    extra, router = state_bytes(strategy, model)
+    sample = store.x[0].numel() * store.x.element_size()
+    return {
+        "model_mb": parameters - router / 1e6,
+        "state_mb": (extra + router + referred_samples(strategy.plugins) * sample) / 1e6,
+        "replay_samples": replay_samples(strategy.plugins),
+        "heads": heads_of(model),
+    }
+
+
+def _write_tables(plugins: list[Any], directory: RunDirectory) -> None:
+    """Write <name>.csv for each of the plugins' `tables`. Raises ValueError for a name that is no plain file name."""
+    import pandas as pd
+
+    from lorisbench.common.files import write_text
+
+    tables: dict[str, list[Mapping[str, Any]]] = {}
+    for plugin in plugins:
+        found = getattr(plugin, "tables", None)
+        # A plugin of Avalanche or of others may have an attribute of this name for purposes of its own
+        for name, rows in found.items() if isinstance(found, dict) else ():
+            if isinstance(rows, list) and rows:
+                tables.setdefault(str(name), []).extend(rows)
+    for name, rows in tables.items():
+        if not re.fullmatch("[a-z0-9_]+", name):
+            raise ValueError(f"a table may not be called {name!r}: only a-z, 0-9 and _")
+        write_text(directory.path / f"{name}.csv", pd.DataFrame(rows).convert_dtypes().to_csv(index=False))
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

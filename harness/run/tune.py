@@ -1,0 +1,272 @@
+"""`lorisbench tune`: settings chosen on validation splits of the first experiences, as many trials for each strategy.
+
+Each strategy has a study of Optuna of its own, kept in OUT/studies: trial 0 has the suite's own values (if they are in
+the range), later ones are drawn by its TPE sampler from a seed of the trial's number, so that a study which was
+interrupted goes on as if it had not been. A trial is a run below OUT/trials; one that has finished is never trained
+again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from lorisbench.common.console import hide_warnings, say
+from lorisbench.common.errors import InputError
+from lorisbench.common.files import digest_of, read_json, write_json, write_text
+from lorisbench.common.processes import answers_of
+from lorisbench.common.registry import load_plugin, nearest, select
+from lorisbench.run.store import FINISHED, Output, RunDirectory
+from lorisbench.suite.config import SuiteConfig, parse
+from lorisbench.suite.resolve import Suite, make_benchmark, make_strategy, resolve
+
+if TYPE_CHECKING:
+    import optuna
+
+    from lorisbench.run.one_run import Workbench
+
+METRIC = "accuracy_last"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is tuned: a resolved suite, `trials` for each of `labels`, on the first `experiences`, with `seed`."""
+
+    suite: dict[str, Any]
+    labels: tuple[str, ...]
+    trials: int
+    experiences: int
+    seed: int
+    out: Path
+
+
+def tune(
+    suite: Suite,
+    trials: int,
+    experiences: int,
+    seed: int,
+    out: Path,
+    workers: int = 1,
+    strategies: Sequence[str] = (),
+) -> Path:
+    """Tune the strategies of a suite that declare what to tune; the path of the suite with the values found.
+
+    With `strategies`, labels of the suite, only these are tuned; the others stay in it as they are. Writes
+    OUT/tuned.yaml and OUT/trials.csv. More trials of the same study may follow.
+
+    Raises InputError if no strategy can be tuned, one declares a search space that is none, OUT holds the study of
+    something else, Optuna is not installed, or none of a strategy's trials has finished.
+    """
+    _check_installed()
+    spaces = {label: make_strategy(entry).tuned for label, entry in suite.config.strategies.items()}
+    wanted = select("strategy", strategies, list(spaces)) if strategies else list(spaces)
+    labels = tuple(label for label in wanted if spaces[label])
+    if not labels:
+        raise InputError(f"{', '.join(wanted)}: none says what there is to tune (`tuned` of its class)")
+    for label in labels:
+        _check_space(label, suite.config.strategies[label])
+    plan = Plan(suite.resolved, labels, trials, experiences, seed, out)
+    with Output(out).locked():
+        _check_folder(plan)
+        with contextlib.closing(answers_of(functools.partial(study, plan), labels, min(workers, len(labels)))) as ended:
+            found = dict(ended)
+        frame = pd.DataFrame([{"strategy": label, **row} for label in labels for row in found[label]])
+        write_text(out / "trials.csv", frame.to_csv(index=False))
+        tuned = dict(suite.resolved)
+        best = {label: _best(label, found[label], spaces[label]) for label in labels}
+        tuned["strategies"] = {label: {**entry, **best.get(label, {})} for label, entry in tuned["strategies"].items()}
+        tuned["tuning"] = _text(plan, frame, best, spaces)
+        write_text(out / "tuned.yaml", yaml.safe_dump(tuned, sort_keys=False, allow_unicode=True, width=110))
+    return out / "tuned.yaml"
+
+
+def _check_installed() -> None:
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise InputError("tune needs the package optuna: pip install 'lorisbench[tune]'") from error
+
+
+def _check_space(label: str, entry: Mapping[str, Any]) -> None:
+    """Raise InputError for a search space that is none (see `engine.strategy.Range`) or has values that are refused."""
+    strategy = make_strategy(entry)
+    for key, (kind, *where) in strategy.tuned.items():
+        what = f"{label}: {strategy.name} tunes {key}"
+        if key not in type(strategy).model_fields:
+            raise InputError(f"{label}: {strategy.name} tunes {key!r}{nearest(key, type(strategy).model_fields)}")
+        if (kind, len(where)) not in (("log", 2), ("linear", 2), ("choice", 1)):
+            raise InputError(f"{what} by {kind!r}: log, linear or choice were expected")
+        if kind == "choice":
+            values = list(where[0])
+            if not values or not all(isinstance(value, (bool, int, float, str, type(None))) for value in values):
+                raise InputError(f"{what} by {values}: one or more numbers, words, true, false or null were expected")
+        else:
+            first, last = where
+            if not first < last or (kind == "log" and first <= 0):
+                raise InputError(f"{what} from {first} to {last}{' by log' if kind == 'log' else ''}: no such range")
+            values = [first, first + (last - first) / math.pi, last]  # one is no integer
+        for value in values:
+            try:
+                make_strategy({**entry, key: value}, label)
+            except InputError as error:
+                raise InputError(f"{what}, which may not be {value}: {error}") from error
+
+
+def _check_folder(plan: Plan) -> None:
+    """Raise InputError unless OUT is new, or holds no trials or those of the same suite, experiences and seed."""
+    known = {"strategies", "seeds", "tuning", "description", "name", "latency", "plugins"}  # these may differ
+    suite = {key: value for key, value in plan.suite.items() if key not in known}
+    mark = {"suite": digest_of(suite), "experiences": plan.experiences, "seed": plan.seed}
+    file = plan.out / "tune.json"
+    there = read_json(file)
+    if there is None and any(path.name != ".lock" for path in plan.out.iterdir()):
+        raise InputError(f"{plan.out}: holds other files and no trials; choose another --out")
+    if there is not None and there != mark and (plan.out / "trials").is_dir():
+        changed = " and ".join(key for key in mark if there.get(key) != mark[key])
+        raise InputError(f"{plan.out}: holds trials of another {changed}; choose another --out")
+    write_json(file, mark)
+
+
+def study(plan: Plan, label: str) -> list[dict[str, Any]]:
+    """All trials of one strategy, those still to do trained now: a row of trials.csv each."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    hide_warnings()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    for plugin in plan.suite["plugins"]:
+        load_plugin(plugin)
+    settings = plan.suite["strategies"][label]
+    space = make_strategy(settings).tuned
+    name = f"{label}-{digest_of({'settings': settings, 'space': space})[:10]}"  # with others it is another study
+    (plan.out / "studies").mkdir(exist_ok=True)
+    storage = JournalStorage(JournalFileBackend(str(plan.out / "studies" / f"{name}.journal")))
+    made = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
+    for stopped in made.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        made.tell(stopped.number, state=optuna.trial.TrialState.FAIL)
+    bench = None
+    for number in range(len(_finished(made)), plan.trials):
+        made.sampler = _sampler(plan, label, number)
+        waiting = made.get_trials(states=(optuna.trial.TrialState.WAITING,))
+        if number == 0 and not waiting and all(_within(settings[key], *kind) for key, kind in space.items()):
+            made.enqueue_trial({key: settings[key] for key in space})
+        trial = made.ask()
+        values = {key: _suggest(trial, key, *kind) for key, kind in space.items()}
+        bench = bench or _workbench(plan)
+        row = _run(plan, label, bench, values)
+        trial.set_user_attr("row", row)
+        made.tell(trial, row[METRIC] if row["status"] == "done" else 0.0)
+        say(f"{label}, trial {number + 1} of {plan.trials}: {_told(values)}: {_result(row)}")
+    trials = _finished(made)[: plan.trials]
+    return [{"trial": number, **ended.user_attrs["row"]} for number, ended in enumerate(trials)]
+
+
+def _finished(made: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    import optuna
+
+    return list(made.get_trials(states=(optuna.trial.TrialState.COMPLETE,)))
+
+
+def _sampler(plan: Plan, label: str, number: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    from lorisbench.engine.engine import seed_of
+
+    return optuna.samplers.TPESampler(seed=seed_of("tune", plan.seed, label, number) % 2**32)
+
+
+def _within(value: Any, kind: str, *where: Any) -> bool:
+    if kind == "choice":
+        return value in where[0]
+    return isinstance(value, (int, float)) and where[0] <= value <= where[1]
+
+
+def _suggest(trial: optuna.Trial, key: str, kind: str, *where: Any) -> Any:
+    if kind == "choice":
+        return trial.suggest_categorical(key, *where)
+    return trial.suggest_float(key, *where, log=kind == "log")
+
+
+def _workbench(plan: Plan) -> Workbench:
+    from lorisbench.data.subsets import first_experiences
+    from lorisbench.run.one_run import check_task_labels, prepare
+
+    config = parse(SuiteConfig, {**plan.suite, "evaluation": {"split": "validation"}})
+    manifest = make_benchmark(config.benchmark).manifest()
+    check_task_labels(config, manifest.task_labels())  # of the whole stream: its first experiences may have one label
+    return prepare(resolve(config).config, first_experiences(manifest, plan.experiences))
+
+
+def _run(plan: Plan, label: str, bench: Workbench, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Train a strategy with these values, unless that has been done: status, seconds, accuracy and the values."""
+    from lorisbench.run.one_run import train
+
+    changes = {"evaluation": {"split": "validation"}, "seeds": [plan.seed]}
+    entry = {**plan.suite["strategies"][label], **values}
+    (spec,) = resolve(parse(SuiteConfig, {**plan.suite, **changes, "strategies": {label: entry}})).runs
+    directory = RunDirectory(plan.out / "trials" / spec.run_id)
+    if directory.status()["status"] not in FINISHED:
+        train(bench, spec, directory)
+    status, entries = directory.status(), directory.entries()
+    done = status["status"] == "done"
+    return {
+        "status": status["status"],
+        "reason": status.get("reason", ""),
+        METRIC: float(np.mean(entries[-1]["accuracy"])) if done else None,
+        "train_seconds": sum(entry["train_seconds"] for entry in entries),
+        **values,
+    }
+
+
+def _best(label: str, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the best trial, the first of equals. Raises InputError if none has finished."""
+    done = [row for row in rows if row["status"] == "done"]
+    if not done:
+        reason = rows[0]["reason"] if rows else "no trial was made"
+        raise InputError(f"{label}: none of its {len(rows)} trials has finished; {reason}")
+    best = max(done, key=lambda row: row[METRIC])
+    return {key: best[key] for key in space}
+
+
+def _text(plan: Plan, frame: pd.DataFrame, best: Mapping[str, Any], spaces: Mapping[str, Any]) -> str:
+    """What `tuning:` of the tuned suite says."""
+    import optuna
+
+    searched = "; ".join(
+        f"{label}: {', '.join(_range(key, *kind) for key, kind in spaces[label].items())}, "
+        f"chosen {_told(values)}, {frame[frame.strategy == label].train_seconds.sum():.0f} s of training"
+        for label, values in best.items()
+    )
+    left = [f"{label} ({'not asked for' if space else 'nothing to tune'})" for label, space in spaces.items()
+            if label not in best]  # fmt: skip
+    rest = f" Not tuned: {', '.join(left)}." if left else ""
+    return (
+        f"By `lorisbench tune`: {plan.trials} trials for each strategy, the first with its values before if these are "
+        f"in the range, the others drawn by Optuna {optuna.__version__} (TPE); the highest mean {METRIC} on the "
+        f"validation splits of the first {plan.experiences} experiences, trained on these alone with seed {plan.seed}. "
+        f"{searched}.{rest}"
+    )
+
+
+def _range(key: str, kind: str, *where: Any) -> str:
+    if kind == "choice":
+        return f"{key} one of {', '.join(map(str, *where))}"
+    return f"{key} {where[0]:g} to {where[1]:g}" + (" (logarithmic)" if kind == "log" else "")
+
+
+def _result(row: Mapping[str, Any]) -> str:
+    return f"{100 * row[METRIC]:.1f} %" if row["status"] == "done" else f"{row['status']}, {row['reason']}"
+
+
+def _told(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items())

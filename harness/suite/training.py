@@ -1,0 +1,118 @@
+"""How experiences are trained: the settings below `training`, and presets that stand for several of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from lorisbench.common.registry import nearest
+
+
+class Settings(BaseModel):
+    """A group of settings; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class LaterConfig(Settings):
+    """Training settings for experiences after the first; what is not given stays as in `training`."""
+
+    epochs: int | None = Field(None, ge=1)
+    lr: float | None = Field(None, gt=0)
+    milestones: list[int] | None = None
+
+
+class AugmentConfig(Settings):
+    """`views` fixed augmented versions of each training image; an epoch draws for it the original or one of them.
+
+    A version is a random crop of at least the share `crop` of the area, scaled back, mirrored half the time (`flip`),
+    with brightness, contrast and saturation scaled by 1 ± the value. `experiences`: augmented is the training of the
+    `first` (Ma et al. 2019, slides: "more data augmentation" for head 1; the kinds and strengths are ours) or of
+    `all`. `seed` draws the versions, which all runs share; the run's own seed draws which of them an epoch sees.
+    """
+
+    views: int = Field(4, ge=1, le=64)
+    experiences: Literal["first", "all"] = "first"
+    crop: float = Field(0.5, gt=0, le=1)
+    flip: bool = True
+    brightness: float = Field(0.2, ge=0, le=1)
+    contrast: float = Field(0.2, ge=0, le=1)
+    saturation: float = Field(0.2, ge=0, le=1)
+    seed: int = Field(0, ge=0)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # "Adam, base lr=0.003 @[50, 90, 120], inc lr=0.003 @[50, 90]" (Ma et al. 2019, caption). The epochs are ours, 30
+    # after the last milestone; batch size and the factor at a milestone are not stated either and stay the defaults
+    "hik2019": {
+        "optimizer": "adam",
+        "lr": 0.003,
+        "milestones": [50, 90, 120],
+        "epochs": 150,
+        "later": {"lr": 0.003, "milestones": [50, 90], "epochs": 120},
+    },
+}
+
+
+def expand_preset(training: Any) -> Any:
+    """`training: hik2019`, or `{preset: hik2019, ...}` where the keys beside it come first, with the preset's values.
+
+    Anything else is given back as it is. Raises ValueError for a preset that is not known.
+    """
+    given = {"preset": training} if isinstance(training, str) else training
+    if not isinstance(given, Mapping) or "preset" not in given:
+        return training
+    own = {key: value for key, value in given.items() if key != "preset"}
+    if given["preset"] is None:
+        return own
+    name = str(given["preset"])
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}{nearest(name, PRESETS)}")
+    return merged(PRESETS[name], own)
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `changes`; where both hold a mapping, the two are merged."""
+    both = {key for key in changes if isinstance(changes[key], Mapping) and isinstance(base.get(key), Mapping)}
+    return {**base, **changes, **{key: {**base[key], **changes[key]} for key in both}}
+
+
+class TrainingConfig(Settings):
+    """How each experience is trained. The optimizer starts anew in each; at each milestone (epoch) lr is scaled.
+
+    `epochs`, `lr` and `milestones` are the first experience's where `later` has others: more batches for the first
+    head is `epochs: 30, later: {epochs: 10}`. `preset: hik2019` stands for the method's own values (see `PRESETS`).
+    """
+
+    epochs: int = Field(10, ge=1)
+    batch_size: int = Field(32, ge=1)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = Field(0.003, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    milestones: list[int] = []
+    milestone_factor: float = Field(0.1, gt=0)
+    later: LaterConfig = LaterConfig()
+    augment: AugmentConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        return expand_preset(value)
+
+    @model_serializer(mode="wrap")
+    def _without_what_does_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Settings of a run name it: without augmentation it has the name it had before there was any."""
+        values: dict[str, Any] = handler(self)
+        if self.augment is None:
+            values.pop("augment", None)
+        return values

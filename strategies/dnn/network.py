@@ -1,0 +1,270 @@
+"""A network with shared layers and a growing number of heads."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, cast, get_args
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from lorisbench.strategies.dnn import answers as dnn_answers
+from lorisbench.strategies.dnn.open import OpenRouter
+from lorisbench.strategies.dnn.router import GaussianRouter
+from lorisbench.strategies.parts.shrinkage import Shrinkage
+
+Answer = Literal["open", "prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle", "gaussians"]
+ROUTED = ("open", "prototype", "agreement", "oracle", "gaussians")  # the answers that need statistics of the features
+LINEAR = ("weight", "bias")
+
+
+Part = tuple[dict[str, Any], str, torch.Tensor | None, int, int]
+
+
+def _part(holder: dict[str, Any], name: str) -> Part:
+    """A tensor as it is now: where its module holds it, its version, the address of its data."""
+    tensor = holder[name]
+    return (
+        (holder, name, tensor, 0, 0) if tensor is None else (holder, name, tensor, tensor._version, tensor.data_ptr())
+    )
+
+
+def _unchanged(parts: list[Part]) -> bool:
+    # One loop without a call in it: this is asked for each batch, and a batch may be one image.
+    for holder, name, tensor, version, address in parts:
+        if holder.get(name) is not tensor:
+            return False
+        if tensor is not None and (tensor._version != version or tensor.data_ptr() != address):
+            return False
+    return True
+
+
+class _Stack(NamedTuple):
+    """Weights (rows, F) and biases (rows,) of `layers`, one below the other, and the parts they come from.
+
+    `owner` (D, heads) tells which head answers for each domain.
+    """
+
+    layers: list[nn.Linear]
+    parts: list[Part]
+    weight: torch.Tensor
+    bias: torch.Tensor
+    owner: torch.Tensor
+
+
+class DynamicNetwork(nn.Module):
+    """Shared layers, several heads, and a rule that says which head answers.
+
+    In training mode it gives the logits of the active head, in evaluation mode the log-probabilities of the
+    answer, both (batch, classes). An input with two dimensions is taken as features and skips the backbone.
+    With one head all rules give that head's softmax.
+
+    Parameters
+    ----------
+    backbone : the shared layers, images -> features (batch, feature_dim); None where inputs are features.
+        Once its parameters no longer require gradients, `train()` leaves it in evaluation mode.
+    new_head : makes a freshly initialised head, features -> logits (batch, classes).
+    head : the first head; made by `new_head` if not given.
+    answer : `prototype`: every head's probabilities, weighted for each image by how likely the Gaussians of
+        `GaussianRouter` hold that the image comes from the head's domain. A head gets weight once its
+        first experience has ended. `agreement`: as `prototype`, but the Gaussians also vote on the class, see
+        `GaussianRouter.joint`. `open`: as `agreement` where an image looks like one of a domain that was seen, else
+        what the classes have in common over all domains, see `OpenRouter`. `confidence`: the head with the highest
+        maximal probability. `mean`: the mean of all heads' probabilities. `newest`: the head made last. `batch`: one
+        head for the whole batch, see `dnn_answers.batch`. `oracle`: head `told`, and as `agreement` where that is
+        None. `gaussians`: as `agreement` without any head.
+    shrinkage, router_temperature : see `GaussianRouter`.
+
+    Attributes
+    ----------
+    heads : ModuleList of all heads, oldest first.
+    active : index of the head in training.
+    told : index of the head that `oracle` is to use, set from outside; None if it is not known.
+    last_features : what the active head saw in the last forward pass in training mode, detached, or None.
+    watch : if set, called in evaluation mode wherever several heads are weighed, with their log-probabilities
+        (batch, heads, classes) and the router's scores (batch, D * K) or None.
+    """
+
+    _new_head: Callable[[], nn.Module]
+
+    def __init__(
+        self,
+        backbone: nn.Module | None,
+        new_head: Callable[[], nn.Module],
+        head: nn.Module | None = None,
+        answer: Answer = "open",
+        shrinkage: Shrinkage = "oas",
+        router_temperature: float = 20.0,
+    ) -> None:
+        super().__init__()
+        if answer not in get_args(Answer):
+            raise ValueError(f"answer {answer!r} is none of {', '.join(get_args(Answer))}")
+        self.backbone = backbone
+        self.heads = nn.ModuleList([new_head() if head is None else head])
+        router = OpenRouter if answer == "open" else GaussianRouter
+        self.router = router(shrinkage, router_temperature)
+        self.answer = answer
+        self.active = 0
+        self.told: int | None = None
+        self.last_features: torch.Tensor | None = None
+        self.watch: Callable[[torch.Tensor, torch.Tensor | None], None] | None = None
+        self._new_head = new_head
+        self._stack: _Stack | None = None
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """What the heads see: the backbone's output, or x itself if two-dimensional or without a backbone."""
+        return x if x.ndim == 2 or self.backbone is None else self.backbone(x)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.features(x)
+        if self.training:
+            self.last_features = features.detach()
+            return self.heads[self.active](features)
+        if len(self.heads) == 1 or self.answer == "newest":
+            return self.heads[-1](features).log_softmax(dim=1)
+        if self.answer == "oracle" and self.told is not None:
+            return self.heads[self.told](features).log_softmax(dim=1)
+        routed = self.answer in ROUTED and self.router.domains > 0
+        logits, scores, owner = self._logits_and_scores(features, routed)
+        if self.watch is not None:
+            self.watch(logits.log_softmax(dim=2), scores)
+        if self.answer == "prototype" and scores is not None:
+            weights = self.router.domain_weights(scores) @ owner
+            # One product in place of a sum of logarithms; what is too small for the type becomes its smallest
+            mixed = (weights.unsqueeze(1) @ logits.softmax(dim=2)).squeeze(1)
+            return mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
+        log_p = logits.log_softmax(dim=2)
+        if scores is None:
+            rule = {"confidence": dnn_answers.confidence, "batch": dnn_answers.batch}
+            return rule.get(self.answer, dnn_answers.mean)(log_p)
+        return self.router.joint(scores, torch.zeros_like(log_p) if self.answer == "gaussians" else log_p)
+
+    def all_logits(self, features: torch.Tensor) -> torch.Tensor:
+        """Logits of every head: features (batch, feature_dim) -> (batch, heads, classes)."""
+        return self._logits_and_scores(features, False)[0]
+
+    def _logits_and_scores(
+        self, features: torch.Tensor, routed: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """Logits (batch, heads, classes), the router's scores (batch, D * K) if asked for, owners (D, heads).
+
+        Linear heads and the router are one matrix product, so that many heads cost about as much as one.
+        """
+        heads = len(self.heads)
+        stack = self._stacked(routed)
+        if stack is None:
+            logits = torch.stack([head(features) for head in self.heads], dim=1)
+            owner = self.router.owners(heads).to(features.dtype)
+            scores = F.linear(features, self.router.weight, self.router.bias) if routed else None
+            return logits, scores, owner
+        output = F.linear(features, stack.weight, stack.bias)
+        width = heads * cast(nn.Linear, self.heads[0]).out_features
+        logits = output[:, :width].view(output.shape[0], heads, -1)
+        return logits, output[:, width:] if routed else None, stack.owner
+
+    def _stacked(self, routed: bool) -> _Stack | None:
+        """All heads, then the router if asked for, as one layer; None where a head is more than a linear layer.
+
+        Stacking costs more than the product at batch size 1, so it is kept until one of its parts changes: a
+        part is the same while it is the same tensor, at the same address, in the same version, which every
+        change in place raises. Only a write through `.data` does not: call `eval()` after one. With gradients,
+        or while the module is traced, nothing is kept.
+        """
+        layers = cast(list[nn.Linear], [*self.heads._modules.values(), *([self.router] if routed else [])])
+        keep = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
+        kept = self._stack
+        if keep and kept is not None and kept.layers == layers and _unchanged(kept.parts):
+            return kept
+        self._stack = None
+        heads = len(self.heads)
+        if any(type(head) is not nn.Linear for head in layers[:heads]):  # a subclass may compute something else
+            return None
+        weight = torch.cat([layer.weight for layer in layers])
+        bias = torch.cat(
+            [torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias for layer in layers]
+        )
+        stack = _Stack(layers, [], weight, bias, self.router.owners(heads).to(weight.dtype))
+        tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
+        if keep and not any(tensor.is_inference() for tensor in tensors):  # these have no versions
+            stack.parts.extend(_part(layer._parameters, name) for layer in layers[:heads] for name in LINEAR)
+            if routed:
+                stack.parts.extend(_part(self.router._buffers, name) for name in (*LINEAR, "domain_head"))
+            self._stack = stack
+        return stack
+
+    def add_head(self, like: int | None = None) -> int:
+        """Append a head, freshly initialised or a copy of head `like`, and return its index."""
+        head = self._new_head() if like is None else copy.deepcopy(self.heads[like])
+        first = next(self.heads[0].parameters())
+        self.heads.append(head.to(first.device, first.dtype))
+        return len(self.heads) - 1
+
+    def frozen_copy(self, head: int) -> nn.Module:
+        """A copy of a head in evaluation mode and without gradients, to distil from."""
+        return copy.deepcopy(self.heads[head]).eval().requires_grad_(False)
+
+    def train_only(self, active: int) -> None:
+        """Make `active` the head in training; every other head neither gets gradients nor changes."""
+        self.active = active
+        for index, head in enumerate(self.heads):
+            head.requires_grad_(index == active)
+            for parameter in head.parameters():
+                parameter.grad = None
+        self.train(self.training)
+
+    def freeze_backbone(self) -> None:
+        """No more gradients for the shared layers, and evaluation mode for good."""
+        if self.backbone is not None:
+            self.backbone.requires_grad_(False)
+            self.backbone.eval()
+
+    def train(self, mode: bool = True) -> DynamicNetwork:
+        """Set the mode, but leave a frozen backbone and the heads not in training in evaluation mode."""
+        super().train(mode)
+        self._stack = None
+        self.last_features = None
+        if self.backbone is not None and not any(p.requires_grad for p in self.backbone.parameters()):
+            self.backbone.eval()
+        for index, head in enumerate(self.heads):
+            head.train(mode and index == self.active)
+        return self
+
+    @torch.no_grad()
+    def record_domain(self, data: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Record an experience's data, pairs (x, y), in the active head's domain (see `GaussianRouter`).
+
+        Raises ValueError if there are no samples.
+        """
+        training = self.training
+        self.eval()
+        pairs = ((self.features(x), y) for x, y in data)
+        first = next(pairs, None)
+        if first is None:
+            raise ValueError("a domain needs at least one sample")
+        classes = self.heads[self.active](first[0][:1]).shape[-1]
+        self.router.record(itertools.chain([first], pairs), classes, self.active)
+        self.train(training)
+
+    def router_bytes(self) -> int:
+        """Bytes of the statistics kept to choose a head."""
+        return self.router.statistics_bytes()
+
+    def _apply(self, *args: Any, **kwargs: Any) -> DynamicNetwork:
+        self._stack = None  # moving a parameter to another device or type does not raise its version
+        return super()._apply(*args, **kwargs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_stack": None}  # the parameters of a copy count their versions from 0 again
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Grow to the number of heads of the state before its tensors are loaded."""
+        start = f"{prefix}heads."
+        stored = {int(key[len(start) :].partition(".")[0]) for key in state_dict if key.startswith(start)}
+        if len(self.heads) <= max(stored, default=0):
+            while len(self.heads) <= max(stored):
+                self.add_head()
+            self.train_only(self.active)
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,0 +1,1 @@
+"""What several strategies share: memories, penalties, distillation, statistics of features in closed form."""

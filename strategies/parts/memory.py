@@ -1,0 +1,140 @@
+"""A memory of samples of a stream, chosen at random while the stream goes by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import torch
+from avalanche.core import SupervisedPlugin
+from torch import nn
+
+from lorisbench.strategies.parts.data import batches, evaluating
+
+Selection = Literal["reservoir", "class-balanced"]
+
+
+def chosen(keys: torch.Tensor, labels: torch.Tensor, size: int, selection: Selection) -> torch.Tensor:
+    """Which of a stream's samples a memory of `size` keeps, given a random key of each.
+
+    `reservoir`: the smallest keys. As keys are drawn independently and alike, each sample of the stream is kept with
+    the same probability, as in Vitter's reservoir sampling (1985, Algorithm R). `class-balanced`: the classes in
+    turn give their sample of the smallest key that is left until the memory is full; so the numbers a class differ by
+    at most one, but for classes that have no more samples, and within a class all are equally likely.
+
+    More samples can only push one down in either order: choosing among those kept before and new ones gives what
+    choosing once among all would, and nothing that was let go is ever missed.
+
+    Parameters
+    ----------
+    keys : float64 (samples,) on the CPU, in [0, 1). labels : int64 (samples,) on the CPU.
+
+    Returns
+    -------
+    int64 (min(size, samples),), ascending.
+    """
+    order = keys.argsort()
+    if selection == "class-balanced":
+        by_class = order[labels[order].argsort(stable=True)]
+        counts = labels.unique(return_counts=True)[1]
+        rank = torch.empty_like(order)
+        rank[by_class] = torch.arange(len(order)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+        order = order[rank[order].argsort(stable=True)]
+    return order[:size].sort().values
+
+
+class Memory:
+    """At most `size` samples (None: all), each an input, a label, and what else is added with them.
+
+    Parameters
+    ----------
+    selection : see `chosen`. seed : of the memory's own random numbers, for what is kept and what is drawn.
+
+    Attributes
+    ----------
+    fields : tensors of equal length: inputs (samples, ...), int64 labels (samples,), and the others added; empty
+        before the first sample. keys : float64 (samples,) on the CPU.
+    """
+
+    def __init__(self, size: int | None, selection: Selection = "reservoir", seed: int = 0) -> None:
+        self.size = size
+        self.selection: Selection = selection
+        self.generator = torch.Generator().manual_seed(seed)
+        self.fields: tuple[torch.Tensor, ...] = ()
+        self.keys = torch.empty(0, dtype=torch.float64)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def add(self, *fields: torch.Tensor) -> None:
+        """Offer samples of the stream, as tensors in the order of `fields`; some are kept, others may have to go."""
+        fields = tuple(field.detach() for field in fields)
+        keys = torch.cat([self.keys, torch.rand(len(fields[0]), dtype=torch.float64, generator=self.generator)])
+        kept = torch.arange(len(keys))
+        if self.size is not None and len(keys) > self.size:
+            labels = torch.cat([part[1].cpu() for part in (self.fields, fields) if part])
+            kept = chosen(keys, labels, self.size, self.selection)
+        old, new = kept[kept < len(self)], kept[kept >= len(self)] - len(self)
+        if len(new):
+            # fancy indices copy: what is kept is no view of a batch or of the stream's data
+            taken = [field[new.to(field.device)] for field in fields]
+            if self.fields:
+                before = [field[old.to(field.device)] for field in self.fields]
+                taken = [torch.cat(pair) for pair in zip(before, taken, strict=True)]
+            self.fields, self.keys = tuple(taken), keys[kept]
+
+    def draw(self, count: int) -> tuple[torch.Tensor, ...]:
+        """The fields of `count` different samples, or of all if there are no more, uniformly at random."""
+        return self.at(torch.randperm(len(self), generator=self.generator)[:count])
+
+    def at(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The fields of the samples at `indices`, int64 on the CPU."""
+        return tuple(field[indices.to(field.device)] for field in self.fields)
+
+    def adapt(self, model: nn.Module, x: torch.Tensor) -> None:
+        """Turn kept images into `model.features` of them where the stream has gone over to features.
+
+        So it is once a backbone has been trained and frozen (`backbone.train: first`). `x` is a batch of the stream.
+        """
+        if self.fields and self.fields[0].ndim > 2 and x.ndim == 2:
+            features: Callable[[torch.Tensor], torch.Tensor] = model.features  # type: ignore[assignment]
+            with torch.no_grad(), evaluating(model):
+                taken = torch.cat([features(part) for part in self.fields[0].split(256)])
+            self.fields = (taken, *self.fields[1:])
+
+
+def remember(memory: Memory, strategy: Any, inputs: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
+    """Offer the samples of the current experience, free of augmentation: inputs, labels, task labels.
+
+    inputs : what to keep of a batch of inputs; None for the inputs themselves. A stream without task labels gets 0.
+    """
+    data = strategy.experience.dataset.eval()
+    tasks = torch.as_tensor(list(getattr(data, "targets_task_labels", [0] * len(data))), device=strategy.device)
+    start = 0
+    for x, y in batches(strategy, data):
+        memory.add(x if inputs is None else inputs(x), y, tasks[start : start + len(y)])
+        start += len(y)
+
+
+class MemoryPlugin(SupervisedPlugin):
+    """A plugin with a memory, which goes over to features when the stream does.
+
+    Attributes
+    ----------
+    memory : the samples kept, on the device where training runs.
+    replay_samples : how many they are.
+    owns_samples : True: the samples are tensors among the plugin's attributes, so their bytes are counted there.
+    """
+
+    owns_samples = True
+
+    def __init__(self, memory: Memory) -> None:
+        super().__init__()
+        self.memory = memory
+
+    @property
+    def replay_samples(self) -> int:
+        return len(self.memory)
+
+    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        self.memory.adapt(strategy.model, strategy.mb_x)
