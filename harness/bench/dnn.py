@@ -19,7 +19,7 @@ from lorisbench.data.stream import Store
 from lorisbench.engine.engine import Engine, make_optimizer
 from lorisbench.model import features
 from lorisbench.model.models import Backbone, Classifier, make_backbone
-from lorisbench.run.latency import alternate
+from lorisbench.runs.latency import alternate
 from lorisbench.strategies.dnn.network import Answer, DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.suite.config import TrainingConfig

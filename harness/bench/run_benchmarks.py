@@ -104,7 +104,7 @@ def memory() -> list[str]:
     suite = [sys.executable, "-m", "lorisbench", "run", "quickstart", "--out"]
     with tempfile.TemporaryDirectory() as folder:
         return [
-            f"importing the engine: {_peak([sys.executable, '-c', 'import lorisbench.run.one_run']):.2f} GB",
+            f"importing the engine: {_peak([sys.executable, '-c', 'import lorisbench.runs.one_run']):.2f} GB",
             f"the quickstart suite: {_peak([*suite, folder + '/out']):.2f} GB",
         ]
 

@@ -67,7 +67,7 @@ def run(
     ] = False,
 ) -> None:
     """Run a suite and write its report. Finished runs are kept; exit code 1 if a run failed."""
-    from lorisbench.run.executors import check_executor
+    from lorisbench.runs.executors import check_executor
     from lorisbench.suite.resolve import load_suite
 
     check_executor(executor)
@@ -81,14 +81,14 @@ def run(
     )
     target = out or Path("results") / resolved.config.name
     if dry_run:
-        from lorisbench.run.store import Output
+        from lorisbench.runs.store import Output
 
         Output(target).check(resolved)
         for spec in resolved.runs:
             status = Output(target).run(spec.run_id).status()["status"]
             print(f"{spec.run_id}\t{status}")
         return
-    from lorisbench.run.launch import headline, launch
+    from lorisbench.runs.launch import headline, launch
 
     frame = launch(resolved, target, workers, executor)
     print(headline(frame))
@@ -110,7 +110,7 @@ def tune(
     plugin: PluginOption = None,
 ) -> None:
     """Choose settings on validation splits of the first experiences, and write the suite with them. Resumable."""
-    from lorisbench.run.tune import tune as tune_suite
+    from lorisbench.runs.tune import tune as tune_suite
     from lorisbench.suite.resolve import load_suite
 
     resolved = load_suite(
@@ -127,7 +127,7 @@ def tune(
 def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]) -> None:
     """Write the report of an output folder again, from its files alone."""
     from lorisbench.report import write_report
-    from lorisbench.run.store import Output
+    from lorisbench.runs.store import Output
 
     if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
         with Output(out).locked():

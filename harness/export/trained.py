@@ -12,7 +12,7 @@ import yaml
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import read_json
 from lorisbench.common.registry import STRATEGIES, load_plugin
-from lorisbench.run.store import RunDirectory
+from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.config import BackboneConfig, HeadConfig, parse
 from lorisbench.suite.resolve import RunSpec, title_of
 

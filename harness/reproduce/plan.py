@@ -49,7 +49,7 @@ def plan(
 
 def listed(reproduction: Reproduction, out: Path) -> list[str]:
     """What `--dry-run` prints: a line a run, with its folder and status. Raises InputError for a folder in use."""
-    from lorisbench.run.store import Output
+    from lorisbench.runs.store import Output
 
     lines = []
     for name, suite in reproduction.suites.items():
@@ -73,7 +73,7 @@ def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[st
     from lorisbench.reproduce.page import CHECKS, write
     from lorisbench.reproduce.verification import run_checks
     from lorisbench.reproduce.verification.checks import ALL
-    from lorisbench.run.store import Output
+    from lorisbench.runs.store import Output
 
     for name, suite in reproduction.suites.items():
         Output(out / name).check(suite)
@@ -98,8 +98,8 @@ def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[
     import pandas as pd
 
     from lorisbench.reproduce.page import write
-    from lorisbench.run.launch import launch
-    from lorisbench.run.store import Output
+    from lorisbench.runs.launch import launch
+    from lorisbench.runs.store import Output
 
     for name, suite in reproduction.suites.items():
         Output(out / name).check(suite)

@@ -228,12 +228,12 @@ class DNN(Strategy, name="dnn"):
     (our choice).
     answer: which head answers, without a task label (our choice): `open`, as `agreement` where an image looks like
     those of a domain that was trained on, else the class statistics over all domains, without a head (see
-    `lorisbench.strategies.dnn.open`); `agreement`, where Gaussians of each domain's features weigh the heads and vote
-    on the class as well; `prototype`, where they weigh the heads only; `confidence`, the surest head; `mean` of all;
-    `newest`; `batch`, the head surest on average over the images tested together (transductive: it assumes that these are of
-    one domain); `oracle`, the head of the experience that the images are from (an upper bound for choosing a head: it
-    is told what no method is; an experience not yet trained has no head, and `agreement` answers); `gaussians`, as
-    `agreement` without any head (a control: what the heads add).
+    `lorisbench.strategies.dnn.open`); `agreement`, where Gaussians of each domain's features weigh the heads and
+    vote on the class as well; `prototype`, where they weigh the heads only; `confidence`, the surest head; `mean`
+    of all; `newest`; `batch`, the head surest on average over the images tested together (transductive: it assumes
+    that these are of one domain); `oracle`, the head of the experience that the images are from (an upper bound for
+    choosing a head: it is told what no method is; an experience not yet trained has no head, and `agreement`
+    answers); `gaussians`, as `agreement` without any head (a control: what the heads add).
     shrinkage: of the Gaussians' shared covariance, `oas` or a fixed share in (0, 1] (our choice).
     router_temperature: of the Gaussians in `open`, `prototype` and `agreement`, 1 for their own posterior, more for a
     softer one (our choice).

@@ -25,7 +25,7 @@ from lorisbench.benchmarks.sim.render import MARKER, SimSettings, is_complete, r
 from lorisbench.benchmarks.sim.scene import FACTORS, LEVELS, film, level_of, make_recording
 
 TINY = SimSettings(objects=3, frames=5, size=48, segments=3)
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

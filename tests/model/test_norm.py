@@ -13,7 +13,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.model.models import Backbone, backbone_of, make_backbone
 from lorisbench.model.norms import GroupNormAct, batch_to_group, groups_of
-from lorisbench.run.one_run import _freeze_backbone, build, prepare
+from lorisbench.runs.one_run import _freeze_backbone, build, prepare
 from lorisbench.suite.resolve import load_suite, make_benchmark
 
 

@@ -156,7 +156,7 @@ def test_the_number_of_objects_to_render_is_no_subset_of_the_real_ones(release: 
 
 
 def test_two_processes_may_not_write_to_one_folder(suite_file, cli, tmp_path: Path) -> None:
-    from lorisbench.run.store import Output
+    from lorisbench.runs.store import Output
 
     with Output(tmp_path / "out").locked():
         refused(cli("run", suite_file(), "--out", tmp_path / "out"), "another lorisbench process")

@@ -1,98 +1,23 @@
-"""What a suite leaves on disk: the output folder, run directories with their journals, and the collected tables."""
+"""The output folder of a suite: what it may hold, what all runs share, and the tables collected from the runs."""
 
 from __future__ import annotations
 
 import contextlib
-import io
-import json
-import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import atomic, read_json, write_json, write_text
-from lorisbench.metrics import matrix as metrics
-from lorisbench.run.adaptation import adapt_ratio
-from lorisbench.suite.resolve import RunSpec, Suite, title_of, without_places
+from lorisbench.common.files import read_json, write_json, write_text
+from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.rows import MATRIX_COLUMNS, RUN_COLUMNS, row_of
+from lorisbench.suite.resolve import RunSpec, Suite, without_places
 
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
 FINISHED = ("done", "diverged")  # a diverged run would diverge again: it is deterministic
-RUN_COLUMNS = [
-    "run_id", "benchmark", "strategy", "seed", "status", "reason", "experiences",
-    "square", "accuracy_last", "accuracy_seen", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
-    "plasticity", "train_seconds", "latency_p50_ms", "latency_p95_ms", "latency_ratio", "adapt_ratio", "model_mb",
-    "state_mb", "replay_samples", "heads", "undefined",
-]  # fmt: skip
-MATRIX_COLUMNS = ["run_id", "after_experience", "test_experience", "accuracy", "n"]
-
-
-class RunDirectory:
-    """The files of one run below `OUT/runs/<run_id>/`; every write is atomic, the journal only grows."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def status(self) -> dict[str, Any]:
-        """`{"status": ..., "reason": ...}`; a run without the file is pending."""
-        return read_json(self.path / "status.json") or {"status": "pending", "reason": ""}
-
-    def set_status(self, status: str, reason: str = "", **more: Any) -> None:
-        write_json(self.path / "status.json", {"status": status, "reason": reason, **more})
-
-    def start(self, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-        """Make the folder ready for a run from its beginning: what an unfinished attempt left is removed."""
-        for name in ("journal.jsonl", "predictions.npz", "latency.json", "model.onnx"):
-            (self.path / name).unlink(missing_ok=True)
-        for table in self.path.glob("*.csv"):
-            table.unlink()
-        write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
-        write_json(self.path / "env.json", environment)
-        self.set_status("running", pid=os.getpid())
-
-    def journal(self, entry: Mapping[str, Any]) -> None:
-        """Append one line and force it to disk."""
-        with open(self.path / "journal.jsonl", "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-
-    def entries(self) -> list[dict[str, Any]]:
-        """The journal, one mapping an experience; a last line cut short by a crash is left out."""
-        try:
-            lines = (self.path / "journal.jsonl").read_text("utf-8").splitlines()
-        except FileNotFoundError:
-            return []
-        entries = []
-        for line in lines:
-            try:
-                entries.append(json.loads(line))
-            except json.JSONDecodeError:
-                break
-        return entries
-
-    def write_predictions(self, predicted: np.ndarray, label: np.ndarray, experience: np.ndarray) -> None:
-        """predicted: int32 (experiences trained so far, samples); label, experience: int32 (samples,)."""
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, predicted=predicted, label=label, experience=experience)
-        with atomic(self.path / "predictions.npz") as stream:
-            stream.write(buffer.getvalue())
-
-    def matrix(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Accuracy matrix R from the predictions, float64 (rows trained, experiences), and images per experience."""
-        try:
-            with np.load(self.path / "predictions.npz", allow_pickle=False) as stored:
-                predicted, label, experience = stored["predicted"], stored["label"], stored["experience"]
-        except (FileNotFoundError, ValueError, OSError, KeyError, zipfile.BadZipFile):
-            return None
-        n = np.bincount(experience)
-        hits = predicted == label
-        return np.stack([np.bincount(experience, weights=row) for row in hits]) / n, n
 
 
 class Output:
@@ -199,7 +124,7 @@ class Output:
                 continue
             except (yaml.YAMLError, UnicodeDecodeError) as error:
                 raise InputError(f"{folder / 'config.yaml'}: cannot be read ({type(error).__name__})") from error
-            row, matrix = _row(RunDirectory(folder), config)
+            row, matrix = row_of(RunDirectory(folder), config)
             if synthetic and "sim" not in row["benchmark"]:
                 row["benchmark"] += " (synthetic)"  # a rendered folder opened by --data-root
             if row["status"] == "done" and not matrix and row["run_id"] in kept:
@@ -245,45 +170,3 @@ def _difference(before: Any, now: Any) -> str:
                 inner = _difference(before.get(key), now.get(key))
                 return f"{key}.{inner}" if ": " in inner else f"{key}: {inner}"
     return f"{before!r} there, {now!r} here"
-
-
-def _row(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
-    """One line of results.csv and the lines of matrix.csv of a run."""
-    status = directory.status()
-    row: dict[str, Any] = {
-        "run_id": config["run_id"],
-        "benchmark": title_of(config["benchmark"]),
-        "strategy": config["label"],
-        "seed": config["seed"],
-        "status": status["status"],
-        "reason": status.get("reason", ""),
-    }
-    undefined: dict[str, str] = {}
-    cells: list[tuple[Any, ...]] = []
-    stored = directory.matrix() if row["status"] != "pending" else None
-    if stored is not None:
-        matrix, n = stored
-        row["experiences"] = len(n)
-        full = np.full((len(n), len(n)), np.nan)
-        full[: len(matrix)] = matrix
-        values, undefined = metrics.compute(full, n)
-        row |= values
-        cells = [(config["run_id"], i, j, matrix[i, j], n[j]) for i in range(len(matrix)) for j in range(len(n))]
-    entries = directory.entries()
-    if entries:
-        row["train_seconds"] = round(sum(entry["train_seconds"] for entry in entries), 4)
-        row |= {key: entries[-1][key] for key in ("model_mb", "state_mb", "replay_samples", "heads")}
-    latency = read_json(directory.path / "latency.json") or {}
-    if "error" in latency:
-        undefined["latency_p50_ms"] = latency["error"]
-    elif latency:
-        row["latency_p50_ms"] = float(np.median(latency["ms"]))
-        row["latency_p95_ms"] = float(np.percentile(latency["ms"], 95))
-        row["latency_ratio"] = float(np.median(latency["ms"]) / np.median(latency["bare_ms"]))
-    if entries:
-        try:
-            row["adapt_ratio"] = adapt_ratio(entries, latency, config.get("backbone", {}))
-        except metrics.UndefinedMetricError as reason:
-            undefined["adapt_ratio"] = str(reason)
-    row["undefined"] = "; ".join(f"{name}: {reason}" for name, reason in undefined.items())
-    return {k: (None if isinstance(v, float) and np.isnan(v) else v) for k, v in row.items()}, cells

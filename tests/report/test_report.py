@@ -246,7 +246,7 @@ def test_report_imports_neither_torch_nor_avalanche(tmp_path: Path) -> None:
         f"lorisbench.report.write_report(Path({str(out)!r})); "
         "assert not {'torch', 'avalanche', 'matplotlib.pyplot'} & set(sys.modules)"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 
 

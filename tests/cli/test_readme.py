@@ -12,7 +12,7 @@ from PIL import Image
 from lorisbench.common.errors import InputError
 from lorisbench.suite.resolve import make_benchmark, written_out
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import torch
 
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.state import state_bytes
-from lorisbench.run.one_run import _freeze_backbone, _sizes, build, prepare
+from lorisbench.runs.one_run import _freeze_backbone, _sizes, build, prepare
 from lorisbench.suite.resolve import load_suite, make_benchmark
 
 SETTINGS: dict[str, dict[str, Any]] = {

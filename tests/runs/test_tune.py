@@ -14,7 +14,7 @@ from lorisbench.common.registry import STRATEGIES
 from lorisbench.data.subsets import first_experiences
 from lorisbench.report.facts import collect
 from lorisbench.report.frame import read
-from lorisbench.run import one_run as runs
+from lorisbench.runs import one_run as runs
 from lorisbench.suite.resolve import load_suite, make_benchmark
 
 pytest.importorskip("optuna")

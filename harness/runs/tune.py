@@ -25,14 +25,15 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of, read_json, write_json, write_text
 from lorisbench.common.processes import answers_of
 from lorisbench.common.registry import load_plugin, nearest, select
-from lorisbench.run.store import FINISHED, Output, RunDirectory
+from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.store import FINISHED, Output
 from lorisbench.suite.config import SuiteConfig, parse
 from lorisbench.suite.resolve import Suite, make_benchmark, make_strategy, resolve
 
 if TYPE_CHECKING:
     import optuna
 
-    from lorisbench.run.one_run import Workbench
+    from lorisbench.runs.one_run import Workbench
 
 METRIC = "accuracy_last"
 
@@ -199,7 +200,7 @@ def _suggest(trial: optuna.Trial, key: str, kind: str, *where: Any) -> Any:
 
 def _workbench(plan: Plan) -> Workbench:
     from lorisbench.data.subsets import first_experiences
-    from lorisbench.run.one_run import check_task_labels, prepare
+    from lorisbench.runs.one_run import check_task_labels, prepare
 
     config = parse(SuiteConfig, {**plan.suite, "evaluation": {"split": "validation"}})
     manifest = make_benchmark(config.benchmark).manifest()
@@ -209,7 +210,7 @@ def _workbench(plan: Plan) -> Workbench:
 
 def _run(plan: Plan, label: str, bench: Workbench, values: Mapping[str, Any]) -> dict[str, Any]:
     """Train a strategy with these values, unless that has been done: status, seconds, accuracy and the values."""
-    from lorisbench.run.one_run import train
+    from lorisbench.runs.one_run import train
 
     changes = {"evaluation": {"split": "validation"}, "seeds": [plan.seed]}
     entry = {**plan.suite["strategies"][label], **values}

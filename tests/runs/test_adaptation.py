@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from lorisbench.metrics.matrix import UndefinedMetricError
-from lorisbench.run import latency
-from lorisbench.run.adaptation import adapt_ratio
-from lorisbench.run.one_run import prepare
-from lorisbench.run.store import Output
+from lorisbench.runs import latency
+from lorisbench.runs.adaptation import adapt_ratio
+from lorisbench.runs.one_run import prepare
+from lorisbench.runs.store import Output
 from lorisbench.suite.resolve import load_suite, make_benchmark
 
 TINY = {"name": "timm:test_efficientnet", "weights": "none", "image_size": 32}

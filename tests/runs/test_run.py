@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.engine import seed_of
-from lorisbench.run.one_run import build, prepare
+from lorisbench.runs.one_run import build, prepare
 from lorisbench.suite.config import SuiteConfig, parse
 from lorisbench.suite.resolve import load_suite, make_benchmark
 
@@ -224,7 +224,7 @@ def test_backbone_training_modes(suite_file) -> None:
         for index, experience in enumerate(make_stream(bench.manifest, store).train_stream[:3]):
             strategy.train(experience, reset_optimizer_state=True)
             if mode == "first" and index == 0:
-                from lorisbench.run.one_run import _freeze_backbone
+                from lorisbench.runs.one_run import _freeze_backbone
 
                 _freeze_backbone(bench, strategy, store)
                 assert store.x.ndim == 2

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from lorisbench.data.stream import Store, make_stream
-from lorisbench.run.one_run import _freeze_backbone, build, prepare
+from lorisbench.runs.one_run import _freeze_backbone, build, prepare
 from lorisbench.strategies.dnn.network import Answer, DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.strategies.joint import JointPlugin

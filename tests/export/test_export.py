@@ -20,7 +20,7 @@ from torch import nn
 from lorisbench.data import images
 from lorisbench.export import onnx as export
 from lorisbench.model import models
-from lorisbench.run.launch import launch
+from lorisbench.runs.launch import launch
 from lorisbench.strategies.dnn.network import DynamicNetwork
 from lorisbench.suite.resolve import load_suite, make_benchmark
 
@@ -29,7 +29,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not
 
 SIZE = 32
 RULES = ("prototype", "agreement", "confidence", "mean", "newest")
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = Path(__file__).resolve().parents[2] / "README.md"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -17,9 +17,9 @@ from lorisbench.data.stream import with_task
 from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import BATCH, extract, to_tensor
 from lorisbench.model.models import Classifier, make_head
-from lorisbench.run.adaptation import on_features
-from lorisbench.run.one_run import Workbench, build, store_of
-from lorisbench.run.store import RunDirectory
+from lorisbench.runs.adaptation import on_features
+from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.one_run import Workbench, build, store_of
 from lorisbench.suite.resolve import RunSpec
 
 

@@ -24,7 +24,7 @@ from lorisbench.engine.validation_replay import ValidationReplay
 from lorisbench.model import features, views
 from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.models import Backbone, backbone_of, megabytes
-from lorisbench.run.store import RunDirectory
+from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.resolve import RunSpec, make_strategy
 from lorisbench.suite.training import AugmentConfig, TrainingConfig

@@ -22,8 +22,8 @@ from torch.utils.data import TensorDataset
 
 from lorisbench.engine.reach import walk
 from lorisbench.report import frame, style, timeline, write_report
-from lorisbench.run.one_run import _write_tables
-from lorisbench.run.store import RunDirectory
+from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.one_run import _write_tables
 from lorisbench.strategies.dnn.network import DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.strategies.dnn.watch import AnswerPlugin

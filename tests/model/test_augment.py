@@ -15,8 +15,8 @@ from lorisbench.engine.engine import TensorLoader
 from lorisbench.model import views
 from lorisbench.model.augment import augment, draws
 from lorisbench.model.models import make_backbone
-from lorisbench.run.executors import here, train_by_id
-from lorisbench.run.one_run import _freeze_backbone, _views, build, prepare
+from lorisbench.runs.executors import here, train_by_id
+from lorisbench.runs.one_run import _freeze_backbone, _views, build, prepare
 from lorisbench.suite.resolve import load_suite, make_benchmark
 from lorisbench.suite.training import AugmentConfig
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lorisbench.common.console import say
-from lorisbench.run.executors import EXECUTORS, here
-from lorisbench.run.store import Output
+from lorisbench.runs.executors import EXECUTORS, here
+from lorisbench.runs.store import Output
 from lorisbench.suite.resolve import RunSpec, Suite, make_benchmark
 
 if TYPE_CHECKING:
-    from lorisbench.run.one_run import Workbench
+    from lorisbench.runs.one_run import Workbench
 
 
 def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -> pd.DataFrame:
@@ -35,7 +35,7 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
         if output.unfinished(suite) or _unmeasured(suite, output):
             # Before the data, which may take minutes to render: a device or backbone that is not there ends it here
             from lorisbench.model.models import backbone_of
-            from lorisbench.run.one_run import device_of
+            from lorisbench.runs.one_run import device_of
 
             device_of(suite.config.device)
             backbone = backbone_of(suite.config.backbone)
@@ -44,7 +44,7 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
         output.check_images(data)
         bench = None
         if backbone is not None:
-            from lorisbench.run.one_run import check_task_labels, prepare
+            from lorisbench.runs.one_run import check_task_labels, prepare
 
             check_task_labels(suite.config, manifest.task_labels())
             # Before the folder is written to, for an image that cannot be decoded leaves nothing behind; and in this
@@ -80,7 +80,7 @@ def headline(frame: pd.DataFrame) -> str:
 
 
 def _work(suite: Suite, bench: Workbench, output: Output, todo: list[RunSpec], workers: int, executor: str) -> None:
-    from lorisbench.run.latency import forward_cost, measure
+    from lorisbench.runs.latency import forward_cost, measure
 
     ended: Iterator[str]
     if workers == 1 and executor == "local":

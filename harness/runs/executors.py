@@ -14,7 +14,7 @@ from lorisbench.common.processes import answers_of
 from lorisbench.common.registry import nearest
 
 if TYPE_CHECKING:
-    from lorisbench.run.one_run import Workbench
+    from lorisbench.runs.one_run import Workbench
     from lorisbench.suite.resolve import RunSpec
 
 _benches: dict[str, Workbench] = {}
@@ -22,8 +22,8 @@ _benches: dict[str, Workbench] = {}
 
 def here(bench: Workbench, specs: Sequence[RunSpec], out: Path) -> Iterator[str]:
     """Train the runs one after the other in this process; yields each run's id when it has ended."""
-    from lorisbench.run.one_run import train
-    from lorisbench.run.store import Output
+    from lorisbench.runs.one_run import train
+    from lorisbench.runs.store import Output
 
     for spec in specs:
         train(bench, spec, Output(out).run(spec.run_id))
@@ -66,8 +66,8 @@ def train_by_id(resolved: dict[str, Any], run_id: str, out: str) -> None:
     """Train one run of a resolved suite in this process; what runs share is prepared once per process."""
     hide_warnings()  # before Avalanche is imported, which gives some
     from lorisbench.common.files import digest_of
-    from lorisbench.run.one_run import prepare, train
-    from lorisbench.run.store import Output
+    from lorisbench.runs.one_run import prepare, train
+    from lorisbench.runs.store import Output
     from lorisbench.suite.config import SuiteConfig, parse
     from lorisbench.suite.resolve import make_benchmark, resolve
 

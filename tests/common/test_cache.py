@@ -21,7 +21,7 @@ from PIL import Image
 
 from lorisbench.benchmarks.openloris.layouts import read
 from lorisbench.benchmarks.openloris.protocols import Subset
-from lorisbench.common import files
+from lorisbench.common import cache as caching
 from lorisbench.common.errors import InputError
 from lorisbench.data import images
 from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
@@ -207,7 +207,7 @@ MAKER = """
 import os, sys, time
 from pathlib import Path
 import numpy as np
-from lorisbench.common.files import cached_array, cache_root
+from lorisbench.common.cache import cached_array, cache_root
 log, delay = Path(sys.argv[1]), float(sys.argv[2])
 def blocks():
     with open(log, "a") as stream:
@@ -268,9 +268,9 @@ def test_a_maker_that_fails_leaves_nothing_and_the_next_one_makes_it(own_cache: 
         raise InputError("an image is damaged")
 
     with pytest.raises(InputError, match="damaged"):
-        files.cached_array(path, "|u1", (2, 2), "making", failing)
+        caching.cached_array(path, "|u1", (2, 2), "making", failing)
     assert os.listdir(path.parent) == []
-    made = files.cached_array(path, "|u1", (2, 2), "making", lambda: iter([np.ones((2, 2), np.uint8)]))
+    made = caching.cached_array(path, "|u1", (2, 2), "making", lambda: iter([np.ones((2, 2), np.uint8)]))
     assert made.tolist() == [[1, 1], [1, 1]]
 
 
@@ -293,13 +293,13 @@ def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(
             lock.touch()
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with files._alone(path, "making"):
+    with caching._alone(path, "making"):
         assert taken == [path.with_name("old").stat().st_ino, lock.stat().st_ino]
 
 
 def test_rows_of_another_shape_are_an_error_of_the_program(own_cache: Path) -> None:
     with pytest.raises(ValueError, match="making: rows of the shape"):
-        files.cached_array(own_cache / "x.npy", "|u1", (2, 2), "making", lambda: iter([np.ones((2, 3), np.uint8)]))
+        caching.cached_array(own_cache / "x.npy", "|u1", (2, 2), "making", lambda: iter([np.ones((2, 3), np.uint8)]))
     assert os.listdir(own_cache) == []
 
 

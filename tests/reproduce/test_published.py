@@ -155,6 +155,6 @@ def test_an_unknown_paper_names_the_nearest() -> None:
 
 def test_the_files_are_installed_with_the_package() -> None:
     setup = configparser.ConfigParser()
-    setup.read(Path(__file__).resolve().parent.parent / "setup.cfg")
+    setup.read(Path(__file__).resolve().parents[2] / "setup.cfg")
     assert "lorisbench.reproduce.published" in setup["options"]["packages"].split()
     assert setup["options.package_data"]["lorisbench.reproduce.published"] == "*.yaml"
