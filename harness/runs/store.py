@@ -32,14 +32,14 @@ class Output:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process. Raises InputError if another process is writing to it."""
-        import fcntl
+        from filelock import FileLock, Timeout
 
         self.root.mkdir(parents=True, exist_ok=True)
-        with open(self.root / ".lock", "w", encoding="ascii") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"{self.root}: another lorisbench process is writing to it") from error
+        try:
+            lock = FileLock(self.root / ".lock").acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(f"{self.root}: another lorisbench process is writing to it") from error
+        with lock:
             yield
 
     def check(self, suite: Suite) -> dict[str, Any]:
