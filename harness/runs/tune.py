@@ -25,8 +25,8 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of, read_json, write_json, write_text
 from lorisbench.common.processes import map_unordered
 from lorisbench.common.registry import load_plugin, nearest, select
-from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.store import FINISHED, Output
+from lorisbench.runs.directory import FINISHED, RunDirectory
+from lorisbench.runs.store import Output
 from lorisbench.suite.config import SuiteConfig, parse
 from lorisbench.suite.resolve import Suite, make_benchmark, make_strategy, resolve
 
