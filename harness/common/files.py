@@ -1,4 +1,4 @@
-"""Atomic writes, the cache folder and content hashes."""
+"""Atomic writes, content hashes and room on disks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from lorisbench.common.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextlib.contextmanager
