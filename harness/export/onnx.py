@@ -123,7 +123,8 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
 
 def check_exportable(name: str, model: nn.Module) -> None:
     """Raise InputError for a model whose method `not_exportable` says why its answers are more than a graph's."""
-    reason = model.not_exportable() if hasattr(model, "not_exportable") else None
+    ask = getattr(model, "not_exportable", None)
+    reason = ask() if ask else None
     if reason:
         raise InputError(f"{name}: {reason}")
 
