@@ -16,16 +16,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from lorisbench.metrics.table import named
+
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
-COLUMNS = {
-    "accuracy_last": "last row, %",
-    "accuracy_seen": "seen, %",
-    "square": "square, %",
-    "forgetting_max": "forgetting, points",
-    "latency_ratio": "latency ratio",
-    "state_mb": "state, MB",
-}
+COLUMNS = ("accuracy_last", "accuracy_seen", "square", "forgetting_max", "latency_ratio", "state_mb")
 PLOTS = {"quickstart": ("curves", "forgetting", "latency", "matrices")}
 
 
@@ -102,8 +97,10 @@ def _comparison(target: Path) -> str:
     table = pd.read_csv(target / "tables" / "comparison.csv")
     data = json.loads((target / "data.json").read_text("utf-8"))
     suite = (target / "suite.yaml").read_text("utf-8")
-    columns = {key: title for key, title in COLUMNS.items() if table[f"{key}_mean"].notna().any()}
-    rows = ["| strategy | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
+    columns = [key for key in COLUMNS if table[f"{key}_mean"].notna().any()]
+    titles = [named(key).heading for key in columns]
+    heads = ["strategy", *(title[0].lower() + title[1:] for title in titles)]
+    rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in table.to_dict("records"):
         cells = [f"{row[f'{key}_mean']:.2f} ± {row[f'{key}_ci95']:.2f}" for key in columns]
         rows.append(f"| {row['strategy']} | " + " | ".join(cells) + " |")

@@ -156,11 +156,11 @@ def export(
 
 @app.command("ls")
 def list_components(
-    kind: Annotated[str, typer.Argument(help="strategies, benchmarks or suites; all if left out")] = "",
+    kind: Annotated[str, typer.Argument(help="strategies, benchmarks, suites or metrics; all if left out")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, with every setting")] = False,
     plugin: PluginOption = None,
 ) -> None:
-    """List strategies, benchmarks and suites."""
+    """List strategies, benchmarks, suites and metrics."""
     from lorisbench.cli.listing import listing
 
     print(listing(kind, as_json, [str(path) for path in plugin or []]))

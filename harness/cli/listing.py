@@ -1,25 +1,27 @@
-"""`lorisbench ls`: components and suites, read from sources so that it answers at once."""
+"""`lorisbench ls`: components, suites and metrics, found without importing torch, so that it answers at once."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, nearest
 from lorisbench.common.scan import Entry
+from lorisbench.metrics import table
 from lorisbench.suite import shipped as suites
 
 
 def listing(kind: str, as_json: bool, plugins: Sequence[str] = ()) -> str:
-    """Text or JSON of strategies, benchmarks and suites. Raises InputError for an unknown kind."""
+    """Text or JSON of strategies, benchmarks, suites and metrics. Raises InputError for an unknown kind."""
     for plugin in plugins:
         load_plugin(plugin)
     kinds: dict[str, list[dict[str, Any]]] = {
         "strategies": [_describe(entry) for _, entry in sorted(STRATEGIES.entries().items())],
         "benchmarks": [_describe(entry) for _, entry in sorted(BENCHMARKS.entries().items())],
         "suites": [{"name": name, "summary": summary} for name, summary in suites.shipped().items()],
+        "metrics": [table.describe(metric) for metric in table.METRICS],
     }
     if kind and kind not in kinds:
         raise InputError(f"unknown kind {kind!r}{nearest(kind, kinds)}")
@@ -30,8 +32,18 @@ def listing(kind: str, as_json: bool, plugins: Sequence[str] = ()) -> str:
     for title, entries in chosen.items():
         lines.append(f"{title}:")
         width = max((len(entry["name"]) for entry in entries), default=0)
-        lines += [f"  {entry['name']:<{width}}  {entry['summary']}".rstrip() for entry in entries]
+        lines += [f"  {entry['name']:<{width}}  {_sentence(entry)}".rstrip() for entry in entries]
     return "\n".join(lines)
+
+
+def _sentence(entry: Mapping[str, Any]) -> str:
+    """What stands beside a name: the summary of a component or suite, or how a metric is shown and defined."""
+    if "summary" in entry:
+        return str(entry["summary"])
+    better = f"{entry['better']} is better" if entry["better"] else ""
+    aside = "" if entry["in_results"] else "beside published numbers only"
+    told = "; ".join(filter(None, (entry["unit"], better, f"from {entry['source']}", aside)))
+    return f"{entry['header']} ({told}): {entry['formula']}"
 
 
 def _describe(entry: Entry) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from lorisbench.conformance.trials import argument_faults, batch_faults, replay,
 
 Status = Literal["pass", "fail", "not applicable"]
 
+FINE_TUNING = "naive"  # what is trained without any method, the control of a check
 MODES: tuple[Mode, ...] = ("features", "frozen", "images", "first")
 PLAIN: tuple[Mode, ...] = ("features", "images")  # the others add nothing where runs are compared with each other
 LEARNT = 0.6  # accuracy on four classes, where chance is 0.25; fine-tuning reaches 1
@@ -74,8 +75,8 @@ def collect(strategy: dict[str, Any], component: Any, modes: Sequence[Mode] = MO
 
 
 @functools.cache
-def _naive(mode: Mode) -> list[torch.Tensor]:
-    return replay(Toy({"strategy": "naive"}, mode))
+def _fine_tuning(mode: Mode) -> list[torch.Tensor]:
+    return replay(Toy({"strategy": FINE_TUNING}, mode))
 
 
 def _few(names: list[str], most: int = 3) -> str:
@@ -101,13 +102,13 @@ def learns(evidence: Evidence) -> Verdict:
 
 def acts(evidence: Evidence) -> Verdict:
     """From experience 1 on its answers are not those of fine-tuning."""
-    if evidence.strategy["strategy"] == "naive":
+    if evidence.strategy["strategy"] == FINE_TUNING:
         return Verdict("not applicable", "it is fine-tuning")
 
     def fault(seen: Observation) -> str:
         if seen.toy.mode not in PLAIN:
             return ""
-        plain = _naive(seen.toy.mode)
+        plain = _fine_tuning(seen.toy.mode)
         largest = max(difference(*pair) for pair in zip(seen.answers[1:], plain[1:], strict=True))
         return "" if largest > ACTS else "answers are those of fine-tuning after every experience"
 

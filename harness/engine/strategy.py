@@ -63,9 +63,10 @@ class Strategy(Component):
     holds), `owns_samples` (True where they are tensors among its attributes, whose bytes are counted there, and not
     parts of the stream's data), `moving` (names of its attributes with modules that it changes on purpose while an
     experience is trained, such as a teacher that is a moving average of the weights; `lorisbench check` holds all
-    others to be frozen) and `tables` (a dict from a name of lower-case letters, digits and underscores to a list of
-    flat dicts; each list that is not empty is written to <name>.csv in the run's folder, whole, with the rows of
-    plugins that share a name one after the other).
+    others to be frozen), `answers_unchanged` (True where it has hooks of the evaluation only to watch it and changes
+    no answer; a run with a plugin that has such hooks, and does not say this, cannot be exported) and `tables` (a dict
+    from a name of lower-case letters, digits and underscores to a list of flat dicts; each list that is not empty is
+    written to <name>.csv in the run's folder, whole, with the rows of plugins that share a name one after the other).
     """
 
     registry: ClassVar = STRATEGIES
@@ -105,7 +106,12 @@ class Strategy(Component):
         return []
 
     def wrap(self, model: nn.Module, context: Context) -> nn.Module:
-        """The module to train; override to add heads or other parts around `model`."""
+        """The module to train; override to add heads or other parts around `model`.
+
+        Where its answers depend on more than the images that it is given, such as a task label or the rest of the
+        batch, it should have a method `not_exportable()` that returns the reason as text, or None, for
+        `lorisbench export`.
+        """
         return model
 
     def plugins(self, context: Context) -> list[Any]:

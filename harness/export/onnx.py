@@ -26,15 +26,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("onnx",)
 EXTRA = ("onnx", "onnxruntime", "onnxscript")
-ANSWERS = (
-    "open",
-    "prototype",
-    "agreement",
-    "confidence",
-    "mean",
-    "newest",
-    "gaussians",
-)  # what DNN can do image by image, without a label
 BATCHES = (1, 2, 7, 33)
 LARGEST_DIFFERENCE = 1e-3
 EQUAL_SHARE = 0.999
@@ -48,7 +39,7 @@ class Deployed(nn.Module):
         self.model = model
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        # Of logits these are the probabilities; of log-probabilities, which DNN gives, too
+        # The probabilities of logits, and of log-probabilities, which some models give, too
         return self.model(images).float().softmax(dim=1)
 
 
@@ -131,14 +122,11 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
 
 
 def check_exportable(name: str, model: nn.Module) -> None:
-    """Raise InputError for a model of DNN whose answer takes more than the image."""
-    from lorisbench.strategies.dnn.network import DynamicNetwork
-
-    if isinstance(model, DynamicNetwork) and model.answer not in ANSWERS:
-        raise InputError(
-            f"{name}: answer {str(model.answer)!r} takes more than the image itself and cannot be exported; "
-            f"these can: {', '.join(ANSWERS)}"
-        )
+    """Raise InputError for a model whose method `not_exportable` says why its answers are more than a graph's."""
+    ask = getattr(model, "not_exportable", None)
+    reason = ask() if ask else None
+    if reason:
+        raise InputError(f"{name}: {reason}")
 
 
 def make_graph(deployed: nn.Module, size: int) -> onnx.ModelProto:

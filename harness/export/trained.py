@@ -142,16 +142,17 @@ def _check_answers(run: TrainedRun, strategy: Any) -> None:
     from avalanche.training.plugins.clock import Clock
 
     from lorisbench.engine.engine import Engine
-    from lorisbench.strategies.dnn.watch import AnswerPlugin
 
     name = f"{run.spec.run_id}: strategy {run.spec.label!r}"
     if getattr(type(strategy), "forward", None) is not Engine.forward:
         raise InputError(f"{name} predicts by code of its own ({type(strategy).__name__}), not by its model alone")
     if isinstance(strategy.model, MultiTaskModule):
         raise InputError(_UNTOLD.format(name))
-    onlookers = (EvaluationPlugin, LRSchedulerPlugin, Clock, AnswerPlugin)  # they have such hooks, and change no answer
+    onlookers = (EvaluationPlugin, LRSchedulerPlugin, Clock)  # they have such hooks, and change no answer
     for plugin in strategy.plugins:
+        if isinstance(plugin, onlookers) or getattr(plugin, "answers_unchanged", False):
+            continue
         for hook in ANSWERING_HOOKS:
             own = getattr(type(plugin), hook, None)
-            if own not in (None, getattr(SupervisedPlugin, hook)) and not isinstance(plugin, onlookers):
+            if own not in (None, getattr(SupervisedPlugin, hook)):
                 raise InputError(f"{name}: {type(plugin).__name__} may change what the model answers ({hook})")

@@ -13,12 +13,10 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.files import read_json
 from lorisbench.common.registry import select
 from lorisbench.metrics.intervals import mean_interval
+from lorisbench.metrics.table import compared
 
-METRICS = (
-    "accuracy_last", "accuracy_seen", "square", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
-    "plasticity", "train_seconds", "latency_p50_ms", "latency_p95_ms", "latency_ratio", "adapt_ratio", "model_mb",
-    "state_mb",
-)  # fmt: skip
+METRICS = tuple(metric.name for metric in compared())
+RUN = ("strategy", "seed", "status", "benchmark")
 OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 
 
@@ -95,9 +93,8 @@ def _table(out: Path) -> pd.DataFrame:
         raise InputError(f"{out} holds no results.csv; run `lorisbench run SUITE --out {out}` first")
     try:
         frame = pd.read_csv(out / "results.csv", keep_default_na=False, na_values=[""])
-        if "adapt_ratio" not in frame:  # a table of an older version
-            frame["adapt_ratio"] = np.nan
-        frame = frame[[*METRICS, "strategy", "seed", "status", "benchmark"]]
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise InputError(f"{out / 'results.csv'}: not a table of lorisbench") from error
-    return frame
+    if not set(RUN) <= set(frame.columns) or not set(METRICS) & set(frame.columns):
+        raise InputError(f"{out / 'results.csv'}: not a table of lorisbench")
+    return frame.reindex(columns=[*METRICS, *RUN])  # a table of an older version has fewer metrics

@@ -6,7 +6,7 @@ import numpy as np
 
 from lorisbench.metrics.intervals import Interval, Verdict, paired_difference, verdict
 from lorisbench.report.frame import Stored
-from lorisbench.report.summary import MINUS, Summary, by_seed, count_states, number, of_type, replay
+from lorisbench.report.summary import MINUS, Summary, by_seed, count_states, number, replay
 from lorisbench.report.tables import DAGGER
 
 
@@ -93,9 +93,9 @@ def _caution(known: dict[str, Interval]) -> str:
     )
 
 
-def duels(stored: Stored, summary: Summary, strategy: str = "dnn") -> list[Duel]:
-    """Every strategy of one type against every other, on `accuracy_last`, paired by seed; losses first."""
-    ours = of_type(stored, strategy)
+def duels(stored: Stored, summary: Summary) -> list[Duel]:
+    """What the report is about against every other strategy, on `accuracy_last`, paired by seed; losses first."""
+    ours = stored.about
     found = []
     for label in ours:
         if stored.remarks(label):

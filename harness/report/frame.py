@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
-from lorisbench.metrics import matrix as metrics
+from lorisbench.metrics import table
 
-Matrix = metrics.Matrix
+Matrix = NDArray[np.float64]
 
 TEXT = {
     "run_id",
@@ -27,18 +28,7 @@ TEXT = {
     "verdict",
 }
 REQUIRED = ("run_id", "strategy", "seed", "status")
-NUMBERS = (
-    *metrics.METRICS,
-    "train_seconds",
-    "latency_p50_ms",
-    "latency_p95_ms",
-    "latency_ratio",
-    "adapt_ratio",
-    "model_mb",
-    "state_mb",
-    "replay_samples",
-    "heads",
-)
+NUMBERS = tuple(metric.name for metric in table.in_results())
 
 
 @dataclass(frozen=True)
@@ -76,6 +66,13 @@ class Stored:
         if not isinstance(strategies, dict):
             return {}
         return {str(label): value if isinstance(value, dict) else {} for label, value in strategies.items()}
+
+    @property
+    def about(self) -> list[str]:
+        """Labels of the strategies that the report is about, in the suite's order."""
+        wanted = self.suite.get("about")
+        wanted = wanted if isinstance(wanted, list) else [wanted]
+        return [label for label in self.settings if label in wanted]
 
     def remarks(self, label: str) -> list[str]:
         """What must be known of a strategy before it is compared, as suite.yaml has it."""
@@ -231,7 +228,7 @@ def _complete(runs: pd.DataFrame, matrices: dict[str, Matrix]) -> pd.DataFrame:
             full[column] = ""
     full["status"] = full["status"].replace("", "pending")
     absent = [name for name in NUMBERS if name not in full]
-    computed = {run: metrics.compute(matrix)[0] for run, matrix in matrices.items()} if absent else {}
+    computed = {run: table.compute(matrix)[0] for run, matrix in matrices.items()} if absent else {}
     for name in absent:
         full[name] = [computed.get(run, {}).get(name, np.nan) for run in full["run_id"]]
     return full

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorisbench.common.files import write_text
+from lorisbench.metrics.table import of_matrices
 from lorisbench.report import facts, findings, frame, render, summary, tables
 from lorisbench.report.frame import Stored
 from lorisbench.report.style import Plot
@@ -81,6 +82,7 @@ def html(stored: Stored, means: summary.Summary, built: list[tables.Table], plot
         plots=plots,
         failures=int(failed.sum()),
         columns=summary.COLUMNS,
+        others=[each for each in of_matrices() if each.in_results and not each.in_tables],
         embed=_embed,
     )
 

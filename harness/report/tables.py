@@ -8,12 +8,15 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from lorisbench.metrics import matrix as metrics
 from lorisbench.metrics.intervals import Interval, mean_interval
-from lorisbench.report.frame import Stored
+from lorisbench.metrics.matrix import forgetting_max_by_experience
+from lorisbench.metrics.table import Direction, named
+from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.summary import COLUMNS, DASH, Summary, count_states, number, replay, why_empty
 
 DAGGER = "†"
+RUN_METRICS = {"accuracy_last": 2, "train_seconds": 1}
+"""What the table of all runs shows of each, with places after the point."""
 STATES = ("failed", "diverged", "running", "pending", "done")
 INTERVAL = (
     "Mean ± half-width of the 95 % Student-t interval over seeds; no ± where only one run has a value (and, "
@@ -65,7 +68,7 @@ class Table:
 class _Column:
     key: str
     head: Head
-    better: Literal["higher", "lower", ""]
+    better: Direction
     interval: Callable[[str], Interval]
     why: Callable[[str], str]
     decimals: int | None = 2
@@ -87,19 +90,18 @@ def comparison(stored: Stored, summary: Summary) -> Table:
     """A row a strategy: every metric with its interval over seeds."""
     columns = []
     for column in COLUMNS:
-        percent = column.group.startswith("Accuracy")
         columns.append(
             _Column(
-                key=column.key,
-                head=Head(column.header, column.group),
+                key=column.name,
+                head=Head(column.column_header, column.group),
                 better=column.better,
-                interval=lambda label, key=column.key: summary[label][key],  # type: ignore[misc]
-                why=lambda label, key=column.key: why_empty(stored, label, key),  # type: ignore[misc]
-                decimals=2 if percent else None,
-                quiet=not percent,
+                interval=lambda label, key=column.name: summary[label][key],  # type: ignore[misc]
+                why=lambda label, key=column.name: why_empty(stored, label, key),  # type: ignore[misc]
+                decimals=column.decimals,
+                quiet=column.of_matrix is None,
             )
         )
-    definitions = [f"{column.header}: {column.definition}" for column in COLUMNS]
+    definitions = [f"{column.column_header}: {column.formula}" for column in COLUMNS]
     return _table("comparison", "Comparison of the strategies", stored, summary, columns, definitions)
 
 
@@ -124,7 +126,7 @@ def forgetting_per_experience(stored: Stored, summary: Summary) -> Table:
         summary,
         "forgetting_per_experience",
         "Forgetting on each experience (percentage points)",
-        metrics.forgetting_max_by_experience,
+        forgetting_max_by_experience,
         len(stored.names) - 1,
         "lower",
         "Forgetting: (max of R[i, j] over j ≤ i < T−1) − R[T−1, j] (Chaudhry et al. 2018); lower is better. "
@@ -137,7 +139,7 @@ def _per_experience(
     summary: Summary,
     name: str,
     caption: str,
-    values_of: Callable[[metrics.Matrix], metrics.Matrix],
+    values_of: Callable[[Matrix], Matrix],
     size: int,
     better: Literal["higher", "lower"],
     definition: str,
@@ -175,6 +177,7 @@ def runs(stored: Stored) -> Table:
         _state=[order.get(state, 0) for state in stored.runs["status"]],
         _label=[label_order[label] for label in stored.runs["strategy"]],
     ).sort_values(["_state", "_label", "seed"], kind="stable")
+    shown = [(named(name), places) for name, places in RUN_METRICS.items()]
     rows = []
     for run in listed.to_dict("records"):
         reason = " ".join(str(run["reason"]).split())
@@ -183,8 +186,7 @@ def runs(stored: Stored) -> Table:
                 Cell(str(run["strategy"])),
                 Cell(DASH if pd.isna(run["seed"]) else str(int(run["seed"]))),
                 Cell(str(run["status"])),
-                Cell(_plain(run["accuracy_last"], 100, 2)),
-                Cell(_plain(run["train_seconds"], 1, 1)),
+                *(Cell(_plain(run[metric.name], metric.scale, places)) for metric, places in shown),
                 Cell(reason if len(reason) <= 400 else reason[:399] + "…"),
                 Cell(str(run["run_id"])),
             ]
@@ -193,14 +195,14 @@ def runs(stored: Stored) -> Table:
         Head("Strategy", number=False),
         Head("Seed"),
         Head("Status", number=False),
-        Head("Last row, %"),
-        Head("Training, s"),
+        *(Head(metric.heading) for metric, _ in shown),
         Head("Reason", number=False),
         Head("Run", number=False),
     ]
-    values = listed[
-        ["run_id", "strategy", "seed", "status", "reason", "accuracy_last", "train_seconds", "undefined"]
-    ].assign(accuracy_last=listed["accuracy_last"] * 100)
+    names = [metric.name for metric, _ in shown]
+    values = listed[["run_id", "strategy", "seed", "status", "reason", *names, "undefined"]].assign(
+        **{metric.name: listed[metric.name] * metric.scale for metric, _ in shown}
+    )
     notes = [Note(f"{len(listed)} run{'s' * (len(listed) != 1)}: {count_states(listed['status'])}.")]
     return Table("runs", "All runs", heads, rows, values, notes, states=list(listed["status"]))
 

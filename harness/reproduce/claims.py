@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lorisbench.metrics import matrix as metrics
+from lorisbench.metrics.table import compute
 from lorisbench.report.frame import Matrix, Stored
-from lorisbench.reproduce.published import WORST, Number, Part
+from lorisbench.reproduce.published import Number, Part
 
 REPRODUCED = "reproduced"
 DIFFERS = "differs"
@@ -194,10 +194,8 @@ def by_seed(stored: Stored, label: str | None, metric: str) -> dict[int, float]:
 
 
 def measure(matrix: Matrix, metric: str) -> float:
-    """One of `published.MEASURES` of an accuracy matrix."""
-    if metric == WORST:
-        return float(np.min(matrix[np.tril_indices(len(matrix))]))
-    return metrics.compute(matrix)[0][metric]
+    """One of `published.MEASURES` of an accuracy matrix, NaN where that does not determine it."""
+    return compute(matrix, names=[metric])[0][metric]
 
 
 def changes(suite: Mapping[str, Any], run: Mapping[str, Any], keys: Iterable[str]) -> list[str]:

@@ -8,23 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from lorisbench.metrics.table import of_matrices
 from lorisbench.report.frame import Stored
 from lorisbench.report.summary import DASH, number
 from lorisbench.report.tables import Cell, Head, Note, Table
 from lorisbench.reproduce.claims import MARKS, RULE, Claim, Ground, Measured, by_seed, claim, ground_of, over_seeds
-from lorisbench.reproduce.published import WORST, Number, Published, PublishedMatrix, PublishedTable
+from lorisbench.reproduce.published import Number, Published, PublishedMatrix, PublishedTable
 
-HEADERS = {
-    "square": "Square",
-    "accuracy_seen": "Mean i ≥ j",
-    "bwt_mean": "Mean i > j (BWT)",
-    "fwt_mean": "Mean i < j (FWT)",
-    "plasticity": "Diagonal",
-    "accuracy_last": "Last row",
-    "forgetting_first": "Forgetting (own − last)",
-    "forgetting_max": "Forgetting (max − last)",
-    WORST: "Worst cell",
-}
+HEADERS = {metric.name: metric.spelt_out or metric.header for metric in of_matrices()}
 WIDE = 4  # metrics that fit side by side
 SPREAD = "Measured: mean ± sample standard deviation over seeds, in per cent (differences in points)."
 

@@ -14,10 +14,10 @@ from torch import nn
 from lorisbench.common.files import write_json
 from lorisbench.data import images
 from lorisbench.data.stream import with_task
+from lorisbench.metrics.costs import on_features
 from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import BATCH, extract, to_tensor
 from lorisbench.model.models import Classifier, make_head
-from lorisbench.runs.adaptation import on_features
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.one_run import Workbench, build, store_of
 from lorisbench.suite.resolve import RunSpec

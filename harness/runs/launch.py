@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lorisbench.common.console import say
+from lorisbench.metrics import table
 from lorisbench.runs.executors import EXECUTORS, here
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
@@ -16,6 +17,8 @@ from lorisbench.suite.resolve import RunSpec, Suite, make_benchmark
 
 if TYPE_CHECKING:
     from lorisbench.runs.one_run import Workbench
+
+HEADLINE = ("accuracy_last", "accuracy_seen", "forgetting_max", "latency_p50_ms")
 
 
 def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -> pd.DataFrame:
@@ -71,14 +74,15 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
 
 
 def headline(frame: pd.DataFrame) -> str:
-    """A few columns of the finished runs as text, mean over seeds, accuracies in per cent."""
+    """The columns `HEADLINE` of the finished runs as text, mean over seeds, accuracies in per cent."""
     done = frame[frame.status == "done"]
     if done.empty:
         return "no run has finished"
-    means = done.groupby("strategy", sort=False)[["accuracy_last", "accuracy_seen", "forgetting_max"]].mean() * 100
-    means["latency_p50_ms"] = done.groupby("strategy", sort=False).latency_p50_ms.mean()
-    means.insert(0, "seeds", done.groupby("strategy", sort=False).size())
-    named = means.rename(columns={c: f"{c} %" for c in means.columns if c.startswith(("accuracy", "forgetting"))})
+    groups = done.groupby("strategy", sort=False)
+    scales = {name: table.named(name).scale for name in HEADLINE}
+    means = groups[list(scales)].mean() * pd.Series(scales)
+    means.insert(0, "seeds", groups.size())
+    named = means.rename(columns={name: f"{name} %" for name, scale in scales.items() if scale == 100})
     return named.round(2).reset_index().to_string(index=False, na_rep="-")
 
 

@@ -78,6 +78,8 @@ class Output:
                 )
         merged = dict(suite.resolved)
         merged["strategies"] = {**known, **suite.resolved["strategies"]}
+        about = {*(before.get("about") or []), *suite.resolved["about"]}
+        merged["about"] = [label for label in merged["strategies"] if label in about]
         merged["seeds"] = sorted({*before["seeds"], *suite.resolved["seeds"]})
         return merged
 

@@ -126,7 +126,7 @@ def _check_space(label: str, entry: Mapping[str, Any]) -> None:
 
 def _check_folder(plan: Plan) -> None:
     """Raise InputError unless OUT is new, or holds no trials or those of the same suite, experiences and seed."""
-    known = {"strategies", "seeds", "tuning", "description", "name", "latency", "plugins"}  # these may differ
+    known = {"strategies", "seeds", "tuning", "description", "name", "latency", "plugins", "about"}  # these may differ
     suite = {key: value for key, value in plan.suite.items() if key not in known}
     mark = {"suite": digest_of(suite), "experiences": plan.experiences, "seed": plan.seed}
     file = plan.out / "tune.json"
@@ -214,7 +214,7 @@ def _run(plan: Plan, label: str, bench: Workbench, values: Mapping[str, Any]) ->
     """Train a strategy with these values, unless that has been done: status, seconds, accuracy and the values."""
     from lorisbench.runs.one_run import train
 
-    changes = {"evaluation": {"split": "validation"}, "seeds": [plan.seed]}
+    changes = {"evaluation": {"split": "validation"}, "seeds": [plan.seed], "about": []}
     entry = {**plan.suite["strategies"][label], **values}
     (spec,) = resolve(parse(SuiteConfig, {**plan.suite, **changes, "strategies": {label: entry}})).runs
     directory = RunDirectory(plan.out / "trials" / spec.run_id)

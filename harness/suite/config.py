@@ -13,6 +13,7 @@ from pydantic import (
     PositiveInt,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_serializer,
 )
@@ -91,7 +92,11 @@ class LatencyConfig(Settings):
 
 
 class SuiteConfig(Settings):
-    """A suite: benchmark x strategies x seeds with all their settings."""
+    """A suite: benchmark x strategies x seeds with all their settings.
+
+    `about` has the labels of the strategies that the report is about, one or a list: it says of each how it does
+    against every other strategy. It changes no run.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
@@ -106,6 +111,21 @@ class SuiteConfig(Settings):
     plugins: list[str] = []
     latency: LatencyConfig = LatencyConfig()
     tuning: str = ""
+    about: list[str] = []
+
+    @field_validator("about", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value or []
+
+    @field_validator("about")
+    @classmethod
+    def _check_about(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        labels = info.data.get("strategies", value)  # not there if they are wrong themselves, which is told instead
+        for label in value:
+            if label not in labels:
+                raise ValueError(f"{label!r} is no label of its strategies{nearest(label, labels)}")
+        return value
 
     @field_validator("strategies", mode="before")
     @classmethod

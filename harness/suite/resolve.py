@@ -16,7 +16,7 @@ from lorisbench.suite.config import SuiteConfig, override, parse, read_suite
 from lorisbench.suite.training import TrainingConfig, expand_preset, merged
 
 OWN_KEYS = ("strategy", "training", "remarks")  # keys of a strategy's entry that are not settings of its class
-UNTUNED = ("name", "description", "device", "latency", "seeds", "tuning")  # what no chosen value depends on
+UNTUNED = ("name", "description", "device", "latency", "seeds", "tuning", "about")  # what no chosen value depends on
 PLACES = ("root", "file")  # settings of a benchmark that say where its images are, not which
 
 
@@ -79,6 +79,7 @@ def resolve(
     if strategies:
         labels = select("strategy", strategies, list(config.strategies))
         config.strategies = {label: config.strategies[label] for label in labels}
+        config.about = [label for label in config.about if label in labels]
     if seeds:
         config.seeds = parse_seeds(seeds)
     config.benchmark = _resolve_benchmark(written_out(config.benchmark, base), data_root)

@@ -18,6 +18,7 @@ from lorisbench.strategies.parts.shrinkage import Shrinkage
 
 Answer = Literal["open", "prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle", "gaussians"]
 ROUTED = ("open", "prototype", "agreement", "oracle", "gaussians")  # the answers that need statistics of the features
+BY_ITSELF = tuple(answer for answer in get_args(Answer) if answer not in ("batch", "oracle"))  # each image alone
 LINEAR = ("weight", "bias")
 
 
@@ -247,6 +248,15 @@ class DynamicNetwork(nn.Module):
         classes = self.heads[self.active](first[0][:1]).shape[-1]
         self.router.record(itertools.chain([first], pairs), classes, self.active)
         self.train(training)
+
+    def not_exportable(self) -> str | None:
+        """Why its answers are not those of one graph, for `lorisbench export`; None if they are."""
+        if self.answer in BY_ITSELF:
+            return None
+        return (
+            f"answer {str(self.answer)!r} takes more than the image itself and cannot be exported; "
+            f"these can: {', '.join(BY_ITSELF)}"
+        )
 
     def router_bytes(self) -> int:
         """Bytes of the statistics kept to choose a head."""

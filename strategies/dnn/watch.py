@@ -14,7 +14,7 @@ from lorisbench.strategies.dnn.open import OpenRouter
 class AnswerPlugin(SupervisedPlugin):
     """Counts, for each experience tested on, the share of its images that each head answers.
 
-    It looks on at the evaluation's own forward pass and changes nothing in it. Counts stay on the device until
+    It watches the evaluation's own forward pass and changes nothing in it. Counts stay on the device until
     the evaluation is over; outside of evaluation the network is not watched. What is evaluated before the first
     experience is trained is not counted.
 
@@ -24,6 +24,8 @@ class AnswerPlugin(SupervisedPlugin):
         test_experience, head (-1: none, the images held to be of a new domain under the answer `open`), share (in
         0..1; they sum to 1). A later evaluation of the same pair of experiences replaces the earlier one.
     """
+
+    answers_unchanged = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -214,6 +214,51 @@ def test_strategies_that_answer_by_more_than_their_model_are_refused(trained, cl
         export.check_exportable("run", network)
 
 
+PLUGIN = """
+from avalanche.core import SupervisedPlugin
+from lorisbench.engine.strategy import Strategy
+
+class Watch(SupervisedPlugin):
+    def after_eval_forward(self, strategy, **kwargs):
+        pass
+
+class Watched(Strategy, name="watched"):
+    says: bool = True
+    reason: str = ""
+
+    def wrap(self, model, context):
+        if self.reason:
+            model.not_exportable = lambda: self.reason
+        return model
+
+    def plugins(self, context):
+        plugin = Watch()
+        if self.says:
+            plugin.answers_unchanged = True
+        return [plugin]
+"""
+
+
+def test_any_plugin_may_say_that_it_only_watches_and_any_model_that_it_is_no_graph(
+    trained, naive_file: Path, cli, tmp_path: Path, monkeypatch
+) -> None:
+    run = copied(trained("naive"), tmp_path)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    (tmp_path / "watched.py").write_text(PLUGIN)
+    monkeypatch.setattr(export, "make_graph", lambda deployed, size: onnx.load(naive_file))  # saves seconds
+
+    def answer(**settings: object):
+        entry = {**config["strategy"], "strategy": "watched", **settings}
+        (run / "config.yaml").write_text(yaml.safe_dump({**config, "strategy": entry}))
+        return cli("export", run, "--plugin", tmp_path / "watched.py")
+
+    refused(answer(says=False), "Watch may change what the model answers", "after_eval_forward")
+    refused(answer(reason="it asks its neighbours"), f"{run.name}: it asks its neighbours")
+    assert not (run / "model.onnx").exists()
+    made = answer()
+    assert made.code == 0, made.err
+
+
 def test_a_class_that_no_domain_has_seen_gets_no_probability() -> None:
     network = DynamicNetwork(None, lambda: nn.Linear(72, 4), answer="agreement")
     for domain in range(2):

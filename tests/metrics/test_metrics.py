@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lorisbench.metrics import matrix as metrics
+from lorisbench.metrics import table
 
 NAN = float("nan")
 
@@ -56,7 +57,7 @@ def published(text: str) -> np.ndarray:
 def test_published_matrices(text: str, expected: tuple[float, ...]) -> None:
     """The six figures derived from the slides by hand, to their two decimals."""
     names = ("accuracy_seen", "bwt_mean", "plasticity", "accuracy_last", "forgetting_first", "forgetting_max")
-    values, reasons = metrics.compute(published(text))
+    values, reasons = table.compute(published(text))
     assert [round(100 * values[name], 2) for name in names] == list(expected)
     # Nobody published the future cells, so what needs them is undefined and says so.
     assert set(reasons) == {"square", "fwt_mean"}
@@ -97,9 +98,9 @@ square_matrices = st.integers(1, 7).flatmap(
 
 @given(square_matrices)
 def test_agrees_with_slow_definitions(matrix: np.ndarray) -> None:
-    values, reasons = metrics.compute(matrix)
+    values, reasons = table.compute(matrix)
     expected = slow(matrix.tolist())
-    assert set(values) == set(metrics.METRICS)
+    assert set(values) == {metric.name for metric in table.of_matrices() if metric.in_results}
     assert set(reasons) == set(values) - set(expected)
     for name, value in expected.items():
         assert values[name] == pytest.approx(value, abs=1e-12), name
@@ -110,10 +111,10 @@ def test_a_missing_cell_undefines_just_what_needs_it(matrix: np.ndarray, data: s
     """No metric is guessed from the rest of its cells, and none is dropped that does not need the cell."""
     size = len(matrix)
     i, j = data.draw(st.integers(0, size - 1)), data.draw(st.integers(0, size - 1))
-    whole, undefined = metrics.compute(matrix)
+    whole, undefined = table.compute(matrix)
     holed = matrix.copy()
     holed[i, j] = NAN
-    values, reasons = metrics.compute(holed)
+    values, reasons = table.compute(holed)
     last = size - 1
     needs = {
         "square": True,
@@ -133,7 +134,7 @@ def test_a_missing_cell_undefines_just_what_needs_it(matrix: np.ndarray, data: s
 
 
 def test_one_experience() -> None:
-    values, reasons = metrics.compute(np.array([[0.75]]))
+    values, reasons = table.compute(np.array([[0.75]]))
     assert {name: value for name, value in values.items() if not math.isnan(value)} == {
         "square": 0.75,
         "accuracy_last": 0.75,
@@ -145,14 +146,14 @@ def test_one_experience() -> None:
 
 
 def test_no_experience() -> None:
-    values, reasons = metrics.compute(np.empty((0, 0)))
+    values, reasons = table.compute(np.empty((0, 0)))
     assert all(math.isnan(value) for value in values.values())
     assert set(reasons.values()) == {"there is no experience"}
 
 
 def test_run_that_stopped_early() -> None:
     """The last row is missing: nothing that speaks of the end of training has a value."""
-    values, reasons = metrics.compute(np.array([[0.9, 0.3], [NAN, NAN]]))
+    values, reasons = table.compute(np.array([[0.9, 0.3], [NAN, NAN]]))
     assert values["fwt_mean"] == 0.3
     assert {name for name, value in values.items() if math.isnan(value)} == set(reasons)
     assert reasons["accuracy_last"] == "2 of 2 cells of the last row were not measured"
@@ -162,7 +163,7 @@ def test_run_that_stopped_early() -> None:
 def test_cells_without_test_images_have_no_accuracy() -> None:
     matrix = np.array([[0.9, 0.0], [0.8, 0.0]])
     for counts in (np.array([10, 0]), np.array([[10, 0], [10, 0]])):
-        values, reasons = metrics.compute(matrix, counts)
+        values, reasons = table.compute(matrix, counts)
         assert values["bwt_mean"] == 0.8
         assert reasons["accuracy_last"] == "1 of 2 cells of the last row were not measured"
     assert matrix[0, 1] == 0.0, "the caller's matrix was changed"
@@ -170,7 +171,7 @@ def test_cells_without_test_images_have_no_accuracy() -> None:
 
 def test_n_is_not_a_weight() -> None:
     matrix = np.array([[1.0, 0.0], [1.0, 0.0]])
-    assert metrics.compute(matrix, np.array([999, 1]))[0]["square"] == 0.5
+    assert table.compute(matrix, np.array([999, 1]))[0]["square"] == 0.5
 
 
 def test_forgetting_by_experience() -> None:
@@ -183,9 +184,9 @@ def test_forgetting_by_experience() -> None:
 @pytest.mark.parametrize("matrix", [np.ones((2, 3)), np.ones(4), np.array([[np.inf]])])
 def test_what_is_no_accuracy_matrix_is_refused(matrix: np.ndarray) -> None:
     with pytest.raises(ValueError, match="an accuracy matrix is"):
-        metrics.compute(matrix)
+        table.compute(matrix)
 
 
 def test_counts_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match="n has shape"):
-        metrics.compute(np.ones((2, 2)), np.ones(3, dtype=int))
+        table.compute(np.ones((2, 2)), np.ones(3, dtype=int))

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from lorisbench.common.errors import InputError
-from lorisbench.metrics import matrix as metrics
+from lorisbench.metrics.table import compute
 from lorisbench.report import write_report
 
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")
@@ -75,7 +75,7 @@ class Folder:
             "status": "failed" if matrix is None else "done", "reason": "", "experiences": self.size,
         }  # fmt: skip
         if matrix is not None:
-            found, reasons = metrics.compute(matrix)
+            found, reasons = compute(matrix)
             row |= found | {
                 "train_seconds": 61.25, "latency_p50_ms": 5.5, "latency_p95_ms": 6.75, "latency_ratio": 1.1,
                 "model_mb": 13.6, "state_mb": 0.0, "replay_samples": 0, "heads": 1,
@@ -291,6 +291,7 @@ def test_a_remark_is_a_footnote_and_keeps_a_strategy_out_of_the_best(tmp_path: P
     for label, final in (("told", 0.79), ("fair", 0.6), ("poor", 0.5)):
         for seed in (0, 1):
             folder.run(label, seed, accuracy_matrix(3, seed, final, 0.1), "naive" if label == "poor" else "dnn")
+    folder.suite["about"] = ["told", "fair"]
     folder.suite["strategies"]["told"]["remarks"] = ["an upper bound: it is told the task"]
     write_report(folder.write())
     table = (tmp_path / "out" / "report" / "tables" / "comparison.md").read_text()
@@ -305,12 +306,12 @@ def test_a_remark_is_a_footnote_and_keeps_a_strategy_out_of_the_best(tmp_path: P
     assert "told wins" not in page
 
 
-def test_dnn_that_loses_is_said_to_lose(tmp_path: Path) -> None:
-    """Label and type differ: what counts is the type. Verdicts are paired by seed."""
-    folder = Folder(tmp_path / "out")
+def test_what_loses_is_said_to_lose(tmp_path: Path) -> None:
+    """Verdicts are paired by seed."""
+    folder = Folder(tmp_path / "out", about=["ours"])
     for seed in range(3):
         shared = 0.1 * seed  # hides the differences unless the seeds are paired
-        folder.run("ours", seed, np.full((3, 3), 0.50 + shared), strategy="dnn")
+        folder.run("ours", seed, np.full((3, 3), 0.50 + shared))
         folder.run("good", seed, np.full((3, 3), 0.55 + shared + 0.001 * seed))
         folder.run("bad", seed, np.full((3, 3), 0.40 + shared + 0.001 * seed))
         folder.run("like", seed, np.full((3, 3), 0.50 + shared + 0.05 * (seed - 1)))
@@ -321,8 +322,28 @@ def test_dnn_that_loses_is_said_to_lose(tmp_path: Path) -> None:
     assert page.index("ours loses") < page.index("undecided: ") < page.index("ours wins")
 
 
+def test_without_a_strategy_that_it_is_about_a_report_has_no_verdicts(tmp_path: Path) -> None:
+    for about in ({}, {"about": []}, {"about": ["gone"]}):
+        folder = Folder(tmp_path / "out", **about)
+        for seed in range(2):
+            folder.run("dnn", seed, np.full((3, 3), 0.9), strategy="dnn")
+            folder.run("naive", seed, np.full((3, 3), 0.4))
+        page = page_of(folder.write())
+        assert "against naive" not in page and 'class="duels"' not in page and "last row" in page
+
+
+def test_those_that_it_is_about_are_compared_with_all_others_and_not_with_each_other(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out", about=["second", "first"])
+    for k, label in enumerate(("first", "other", "second")):
+        for seed in range(2):
+            folder.run(label, seed, np.full((3, 3), 0.3 + 0.1 * k))
+    page = page_of(folder.write())
+    told = re.findall(r"</span>(\w+ (?:wins|loses) against \w+):", page)
+    assert told == ["first loses against other", "second wins against other"]
+
+
 def test_one_seed_decides_nothing(tmp_path: Path) -> None:
-    folder = Folder(tmp_path / "out")
+    folder = Folder(tmp_path / "out", about="dnn")
     folder.run("dnn", 0, np.full((3, 3), 0.9), strategy="dnn")
     folder.run("naive", 0, np.full((3, 3), 0.4))
     page = page_of(folder.write())

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from lorisbench.metrics.costs import RunRecord, adapt_ratio
 from lorisbench.metrics.matrix import UndefinedMetricError
 from lorisbench.runs import latency
-from lorisbench.runs.adaptation import adapt_ratio
 from lorisbench.runs.one_run import prepare
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
@@ -28,8 +28,8 @@ ENTRIES = [
 
 def test_it_is_training_and_pass_over_pass_without_the_first_experience() -> None:
     # 4,000 images at 20 ms are 80 s; 4 s of training come on top
-    assert adapt_ratio(ENTRIES, {"forward_ms_per_image": 20.0}, FROZEN) == pytest.approx(84 / 80)
-    assert adapt_ratio(ENTRIES, {"forward_ms_per_image": 1.0}, {"train": "first"}) == pytest.approx(2)
+    assert adapt_ratio(RunRecord(ENTRIES, {"forward_ms_per_image": 20.0}, FROZEN)) == pytest.approx(84 / 80)
+    assert adapt_ratio(RunRecord(ENTRIES, {"forward_ms_per_image": 1.0}, {"train": "first"})) == pytest.approx(2)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_it_is_training_and_pass_over_pass_without_the_first_experience() -> Non
 )
 def test_where_it_is_undefined_it_says_why(entries, measured, backbone, reason) -> None:
     with pytest.raises(UndefinedMetricError, match=reason):
-        adapt_ratio(entries, measured, backbone)
+        adapt_ratio(RunRecord(entries, measured, backbone))
 
 
 def test_a_suite_stores_what_it_is_made_of(suite_file, cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

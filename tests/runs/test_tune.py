@@ -37,7 +37,8 @@ def refused(answer, *words: str) -> None:
 
 @pytest.fixture
 def suite(suite_file) -> Path:
-    return suite_file(strategies=STRATEGIES_OF_SUITE, training={"epochs": 2, "batch_size": 2}, seeds=[0, 1])
+    changes = {"training": {"epochs": 2, "batch_size": 2}, "seeds": [0, 1], "about": "naive"}
+    return suite_file(strategies=STRATEGIES_OF_SUITE, **changes)
 
 
 def table(out: Path) -> pd.DataFrame:

@@ -12,12 +12,11 @@ from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt, field_valid
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
-from lorisbench.metrics.matrix import METRICS
+from lorisbench.metrics.table import of_matrices
 from lorisbench.suite.config import Settings, parse, read_yaml
 
 FOLDER = Path(__file__).resolve().parent
-WORST = "worst_seen"  # the lowest cell with i ≥ j; a published matrix has one, results.csv no column for it
-MEASURES = (*METRICS, WORST)
+MEASURES = tuple(metric.name for metric in of_matrices())
 
 Text = Annotated[str, Field(min_length=8)]  # of a source or a caption: "?" and "n/a" are none
 Value = FiniteFloat | tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]

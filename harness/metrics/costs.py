@@ -1,0 +1,107 @@
+"""What a run cost in time and memory: functions of its journal and its latency.json.
+
+Each returns None where the file that it reads is not there, and raises `UndefinedMetricError` where it is there and
+still says nothing. NumPy is imported where it is needed, as in `matrix`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lorisbench.metrics.matrix import UndefinedMetricError
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is stored of a run beside its predictions.
+
+    Attributes
+    ----------
+    entries : the journal, one mapping an experience; empty before the first has ended.
+    latency : latency.json; empty where it was not measured.
+    backbone : the suite's settings of the backbone.
+    """
+
+    entries: Sequence[Mapping[str, Any]]
+    latency: Mapping[str, Any]
+    backbone: Mapping[str, Any]
+
+
+def train_seconds(run: RunRecord) -> float | None:
+    """Seconds of training, all experiences together."""
+    return round(sum(entry["train_seconds"] for entry in run.entries), 4) if run.entries else None
+
+
+def in_the_end(key: str) -> Callable[[RunRecord], float | None]:
+    """The function that reads a key of the journal's last entry."""
+
+    def read(run: RunRecord) -> float | None:
+        return run.entries[-1][key] if run.entries else None
+
+    return read
+
+
+def latency_p50_ms(run: RunRecord) -> float | None:
+    """Median of the milliseconds of a prediction call. One reason is given here for all that latency.json lacks."""
+    if "error" in run.latency:
+        raise UndefinedMetricError(run.latency["error"])
+    return _percentile(run, 50)
+
+
+def latency_p95_ms(run: RunRecord) -> float | None:
+    """95th percentile of the milliseconds of a prediction call."""
+    return _percentile(run, 95)
+
+
+def latency_ratio(run: RunRecord) -> float | None:
+    """Median time of a prediction call over that of the bare backbone with one head."""
+    import numpy as np
+
+    if "ms" not in run.latency:
+        return None
+    return float(np.median(run.latency["ms"]) / np.median(run.latency["bare_ms"]))
+
+
+def _percentile(run: RunRecord, percent: int) -> float | None:
+    import numpy as np
+
+    return float(np.percentile(run.latency["ms"], percent)) if "ms" in run.latency else None
+
+
+def on_features(backbone: Mapping[str, Any]) -> bool:
+    """Whether experiences after the first are trained on features, extracted once (`backbone:` of a suite)."""
+    return backbone.get("train") == "first" or (backbone.get("train") == "never" and backbone.get("cache") is True)
+
+
+def adapt_ratio(run: RunRecord) -> float | None:
+    """(sum of training seconds + forward seconds) / forward seconds, over the experiences after the first.
+
+    Training seconds are what an experience took once its features were there: all that the strategy does before
+    (measuring what it knows already), during and after training (statistics, importances). Forward seconds are one
+    pass of the bare backbone over the images of those experiences, as features are extracted, decoding excluded.
+    So 1 is an adaptation that costs nothing beyond the pass that every method needs.
+
+    It reads experience, train_seconds and train_images (new images of that experience) of the journal, and
+    `forward_ms_per_image` of latency.json, which was measured on images of the set.
+
+    Raises
+    ------
+    UndefinedMetricError : the run does not train on features, has no later experience, or forward passes were not
+        measured.
+    """
+    if not run.entries:
+        return None
+    if not on_features(run.backbone):
+        raise UndefinedMetricError("training is not on features that are extracted once")
+    if "error" in run.latency:
+        raise UndefinedMetricError(run.latency["error"])
+    if "forward_ms_per_image" not in run.latency:
+        raise UndefinedMetricError("forward passes over a batch were not measured")
+    later = [entry for entry in run.entries if entry["experience"] > 0]
+    images = sum(entry.get("train_images", 0) for entry in later)
+    if not images:
+        raise UndefinedMetricError("no experience after the first, or its images were not counted")
+    forward = run.latency["forward_ms_per_image"] / 1000 * images
+    return float(1 + sum(entry["train_seconds"] for entry in later) / forward)

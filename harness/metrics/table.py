@@ -1,0 +1,303 @@
+"""The one table of metrics, from which results.csv, reports, comparisons and the lists for readers take theirs.
+
+To add a metric, add an entry to `METRICS`: it is then a column of results.csv and of the report's full table, a line
+of `lorisbench compare`, a name for `--fail-on` and for published results, and a line of `lorisbench ls metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from lorisbench.metrics import costs, matrix
+from lorisbench.metrics.costs import RunRecord
+from lorisbench.metrics.matrix import Matrix, UndefinedMetricError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Unit = Literal["%", "points", "s", "ms", "MB", "images", ""]
+Direction = Literal["higher", "lower", ""]
+Group = Literal["Accuracy (%)", "Time", "Size"]
+Source = Literal["matrix.csv", "journal.jsonl", "latency.json", "journal.jsonl and latency.json"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One figure of a run. Its value is what `of_matrix` or `of_run`, the one that is given, returns.
+
+    Attributes
+    ----------
+    name : column of results.csv.
+    header : heading in tables, without the unit.
+    unit : unit in which it is shown; per cent and points are stored as fractions.
+    better : which direction is better; "" where neither is, so that no value is set in bold or compared.
+    formula : definition in words and symbols, with its source where it is somebody's.
+    group : columns of the report that have a heading together.
+    of_matrix : function of the accuracy matrix (T, T), in fractions. It raises `UndefinedMetricError` where that does
+        not determine the metric.
+    of_run : function of what else is stored of the run; see `costs`.
+    source : the files that it is computed from.
+    decimals : places after the point in tables; None: about three figures, as the column's largest needs them.
+    spelt_out : heading beside published numbers, where authors call different figures by one name.
+    leads : whether it stands before the others of its group, in tables and in comparisons of accuracies.
+    in_results, in_tables : whether it is a column of results.csv, and of the report's tables.
+    reason_of : the metric whose reason, in the column `undefined`, is also that of this one.
+    """
+
+    name: str
+    header: str
+    unit: Unit
+    better: Direction
+    formula: str
+    group: Group
+    source: Source
+    of_matrix: Callable[[Matrix], float] | None = None
+    of_run: Callable[[RunRecord], float | None] | None = None
+    decimals: int | None = None
+    spelt_out: str = ""
+    leads: bool = False
+    in_results: bool = True
+    in_tables: bool = True
+    reason_of: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.of_matrix is None) == (self.of_run is None):
+            raise TypeError(f"metric {self.name}: either of_matrix or of_run was expected")
+
+    @property
+    def scale(self) -> float:
+        """What turns a stored value into the unit shown."""
+        return 100.0 if self.unit in ("%", "points") else 1.0
+
+    @property
+    def heading(self) -> str:
+        """The header with its unit."""
+        return f"{self.header}, {self.unit}" if self.unit else self.header
+
+    @property
+    def column_header(self) -> str:
+        """The heading of a column that stands under its group's, which already has the unit if the group has one."""
+        return self.header if self.group.endswith("(%)") else self.heading
+
+
+def accuracy(
+    name: str,
+    header: str,
+    of_matrix: Callable[[Matrix], float],
+    formula: str,
+    *,
+    unit: Literal["%", "points"] = "%",
+    better: Direction = "higher",
+    spelt_out: str = "",
+    leads: bool = False,
+    in_results: bool = True,
+    in_tables: bool = True,
+) -> Metric:
+    """A metric of the accuracy matrix."""
+    return Metric(
+        name=name, header=header, unit=unit, better=better, formula=formula, group="Accuracy (%)",
+        source="matrix.csv", of_matrix=of_matrix, decimals=2, spelt_out=spelt_out, leads=leads,
+        in_results=in_results, in_tables=in_tables,
+    )  # fmt: skip
+
+
+def at_the_end(name: str, header: str, unit: Unit, better: Direction, formula: str, *, leads: bool = False) -> Metric:
+    """A size that each entry of the journal has under the metric's name; the last one counts."""
+    return Metric(
+        name=name, header=header, unit=unit, better=better, formula=formula, group="Size", source="journal.jsonl",
+        of_run=costs.in_the_end(name), leads=leads,
+    )  # fmt: skip
+
+
+METRICS = (
+    accuracy(
+        "square", "Square", matrix.square,
+        "mean of the whole matrix R, future experiences included: “square performance” of Ma et al. 2019, "
+        "“over-all accuracy” of She et al. 2020.",
+    ),
+    accuracy(
+        "accuracy_last", "Last row", matrix.accuracy_last,
+        "mean accuracy on all experiences after the last one: mean of R[T−1, j].", leads=True,
+    ),
+    accuracy(
+        "accuracy_seen", "Seen", matrix.accuracy_seen,
+        "mean of R[i, j] over i ≥ j, “Accuracy” of She et al. 2020.", spelt_out="Mean i ≥ j", leads=True,
+    ),
+    accuracy(
+        "bwt_mean", "BWT", matrix.bwt_mean,
+        "mean of R[i, j] over i > j (She et al. 2020); not the difference of GEM.", spelt_out="Mean i > j (BWT)",
+    ),
+    accuracy(
+        "fwt_mean", "FWT", matrix.fwt_mean,
+        "mean of R[i, j] over i < j (She et al. 2020); not the difference of GEM.", spelt_out="Mean i < j (FWT)",
+    ),
+    accuracy(
+        "forgetting_max", "Forgetting", matrix.forgetting_max,
+        "mean over j < T−1 of (max of R[i, j] over j ≤ i < T−1) − R[T−1, j] (Chaudhry et al. 2018), in points; lower "
+        "is better, and below 0 the last accuracy is the best.",
+        unit="points", better="lower", spelt_out="Forgetting (max − last)",
+    ),
+    accuracy(
+        "forgetting_first", "Forgetting, first value", matrix.forgetting_first,
+        "mean over j < T−1 of R[j, j] − R[T−1, j], as Avalanche prints it.",
+        unit="points", better="lower", spelt_out="Forgetting (own − last)", in_tables=False,
+    ),
+    accuracy(
+        "plasticity", "Plasticity", matrix.plasticity,
+        "mean of the diagonal R[j, j]: accuracy just after training.", spelt_out="Diagonal",
+    ),
+    accuracy(
+        "worst_seen", "Worst cell", matrix.worst_seen,
+        "the lowest R[i, j] with i ≥ j.", in_results=False, in_tables=False,
+    ),
+    Metric(
+        name="train_seconds", header="Training", unit="s", better="lower", group="Time",
+        formula="wall-clock time of training on all experiences.", source="journal.jsonl", of_run=costs.train_seconds,
+    ),
+    Metric(
+        name="latency_p50_ms", header="Latency p50", unit="ms", better="lower", group="Time",
+        formula="median time of one prediction call.", source="latency.json", of_run=costs.latency_p50_ms, leads=True,
+    ),
+    Metric(
+        name="latency_p95_ms", header="Latency p95", unit="ms", better="lower", group="Time",
+        formula="95th percentile of the time of one prediction call.", source="latency.json",
+        of_run=costs.latency_p95_ms, reason_of="latency_p50_ms", in_tables=False,
+    ),
+    Metric(
+        name="latency_ratio", header="Latency ratio", unit="", better="lower", group="Time",
+        formula="to the bare backbone with one head, same machine.", source="latency.json",
+        of_run=costs.latency_ratio, reason_of="latency_p50_ms", leads=True,
+    ),
+    Metric(
+        name="adapt_ratio", header="Adapt ratio", unit="", better="lower", group="Time",
+        formula="features and training of a new experience over its features alone: (training time of the experiences "
+        "after the first + one forward pass over their images) / that pass; images decoded beforehand.",
+        source="journal.jsonl and latency.json", of_run=costs.adapt_ratio,
+    ),
+    at_the_end("model_mb", "Model", "MB", "lower", "parameters and buffers of the final model."),
+    at_the_end("state_mb", "State", "MB", "lower", "what the strategy keeps between experiences.", leads=True),
+    at_the_end("replay_samples", "Replay", "images", "", "images of earlier experiences that are kept."),
+    at_the_end("heads", "Heads", "", "", "classification heads of the final model."),
+)  # fmt: skip
+"""Every metric; those of results.csv in the order of its columns."""
+
+
+def named(name: str) -> Metric:
+    """The metric of this name. Raises KeyError if there is none."""
+    return {metric.name: metric for metric in METRICS}[name]
+
+
+def in_results() -> list[Metric]:
+    """The columns of results.csv that are metrics."""
+    return [metric for metric in METRICS if metric.in_results]
+
+
+def in_tables() -> list[Metric]:
+    """The columns of the report's full table: group by group, those that lead first."""
+    groups: list[str] = list(dict.fromkeys(metric.group for metric in METRICS))
+    shown = [metric for metric in METRICS if metric.in_tables]
+    return sorted(shown, key=lambda metric: (groups.index(metric.group), not metric.leads))
+
+
+def compared() -> list[Metric]:
+    """What two outputs are compared by: the columns of results.csv that have a better direction."""
+    found = [metric for metric in METRICS if metric.in_results and metric.better]
+    accuracies = [metric for metric in found if metric.of_matrix]
+    return [*sorted(accuracies, key=lambda metric: not metric.leads), *(each for each in found if each.of_run)]
+
+
+def of_matrices() -> list[Metric]:
+    """What can be computed of an accuracy matrix, and so of one that was published."""
+    return [metric for metric in METRICS if metric.of_matrix is not None]
+
+
+def compute(
+    accuracies: NDArray[np.floating], n: NDArray[np.integer] | None = None, names: Iterable[str] | None = None
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Metrics of one accuracy matrix, and the reason for each that is undefined.
+
+    Parameters
+    ----------
+    accuracies : shape (T, T), fractions; NaN marks a cell that was not measured (a run that failed, a future that
+        nobody published).
+    n : test images behind each cell, shape (T, T), or per test experience, shape (T,); a cell with none has no
+        accuracy, whatever the matrix says. It is not a weight.
+    names : of the metrics; those of results.csv if not given.
+
+    Returns
+    -------
+    {name: value, NaN where undefined}, {name: reason}
+
+    Raises
+    ------
+    ValueError : the matrix is not square or is infinite somewhere, or `n` has another shape.
+    """
+    import numpy as np
+
+    values = np.array(accuracies, dtype=np.float64)
+    if values.ndim != 2 or values.shape[0] != values.shape[1]:
+        raise ValueError(f"an accuracy matrix is square, this one has shape {values.shape}")
+    if np.isinf(values).any():
+        raise ValueError("an accuracy matrix is finite, or NaN where not measured")
+    if n is not None:
+        counts = np.asarray(n)
+        if counts.shape not in (values.shape, values.shape[1:]):
+            raise ValueError(f"n has shape {counts.shape}, the matrix {values.shape}")
+        values[np.broadcast_to(counts, values.shape) == 0] = np.nan
+
+    results: dict[str, float] = {}
+    reasons: dict[str, str] = {}
+    wanted = [metric.name for metric in in_results()] if names is None else list(names)
+    for metric in of_matrices():
+        if metric.name not in wanted or metric.of_matrix is None:
+            continue
+        try:
+            if not len(values):
+                raise UndefinedMetricError("there is no experience")
+            results[metric.name] = metric.of_matrix(values)
+        except UndefinedMetricError as undefined:
+            results[metric.name] = float("nan")
+            reasons[metric.name] = str(undefined)
+    return results, reasons
+
+
+def compute_costs(run: RunRecord) -> tuple[dict[str, float], dict[str, str]]:
+    """The other columns of results.csv: {name: value} of what was measured, and {name: reason} of what is undefined."""
+    results: dict[str, float] = {}
+    reasons: dict[str, str] = {}
+    for metric in in_results():
+        try:
+            value = metric.of_run(run) if metric.of_run else None
+        except UndefinedMetricError as undefined:
+            reasons[metric.name] = str(undefined)
+            continue
+        if value is not None:
+            results[metric.name] = value
+    return results, reasons
+
+
+def describe(metric: Metric) -> dict[str, Any]:
+    """A metric as `lorisbench ls --json` has it."""
+    return {
+        "name": metric.name,
+        "header": metric.header,
+        "unit": metric.unit,
+        "better": metric.better,
+        "formula": metric.formula,
+        "source": metric.source,
+        "in_results": metric.in_results,
+    }
+
+
+def markdown_table() -> str:
+    """The table for a README: a line a metric, without a line break at the end."""
+    heads = ("metric", "header", "unit", "better", "formula", "from")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for metric in METRICS:
+        aside = "" if metric.in_results else " Beside published numbers only, no column of results.csv."
+        cells = (f"`{metric.name}`", metric.header, metric.unit, metric.better, metric.formula + aside, metric.source)
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)

@@ -1,0 +1,151 @@
+"""The one table of metrics: what takes its columns from it, and that one entry more is shown everywhere."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from lorisbench.metrics import compare, table
+from lorisbench.metrics.costs import RunRecord
+from lorisbench.metrics.matrix import UndefinedMetricError, worst_seen
+from lorisbench.report import summary
+from lorisbench.reproduce.published import MEASURES
+from lorisbench.reproduce.tables import HEADERS
+from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.rows import RUN_COLUMNS
+from lorisbench.runs.store import Output
+
+LABEL = np.array([0, 1, 0, 1])
+ENTRY = {"train_seconds": 2.0, "model_mb": 1.0, "state_mb": 0.5, "replay_samples": 3, "heads": 1, "wheels": 4}
+MORE = """
+import sys
+from lorisbench.metrics import table
+
+table.METRICS += (
+    table.accuracy("kept", "Kept", lambda r: float(r[-1, 0]), "R[T−1, 0]."),
+    table.at_the_end("wheels", "Wheels", "images", "lower", "wheels of the robot."),
+)
+from lorisbench.cli.app import main
+main()
+"""
+
+
+def finished(out: Path, hits: float) -> Path:
+    """An output with one finished run of two experiences, two test images each; `hits` of the first are kept."""
+    (out / "runs").mkdir(parents=True)
+    run = RunDirectory(out / "runs" / "a")
+    run.start({"run_id": "a", "label": "naive", "seed": 0, "benchmark": {"name": "b"}}, {})
+    last = np.where(np.arange(4) < 2 * (1 - hits), 1 - LABEL, LABEL)
+    run.write_predictions(np.array([[0, 1, 1, 1], last]), LABEL, np.array([0, 0, 1, 1]))
+    for experience in range(2):
+        run.journal({"experience": experience, "train_images": 10, **ENTRY})
+    run.set_status("done")
+    (out / "suite.yaml").write_text(yaml.safe_dump({"name": "made", "strategies": {"naive": {"strategy": "naive"}}}))
+    return out
+
+
+def with_more(*words: object) -> subprocess.CompletedProcess[str]:
+    """The command line with two more entries in the table, and nothing else changed."""
+    command = [sys.executable, "-c", MORE, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_an_entry_more_is_shown_everywhere(tmp_path: Path) -> None:
+    a, b = finished(tmp_path / "a", hits=1), finished(tmp_path / "b", hits=0.5)
+    for out in (a, b):
+        made = with_more("report", out)
+        assert made.returncode == 0, made.stderr
+    results = pd.read_csv(b / "results.csv")
+    assert list(results.columns) == [*RUN_COLUMNS[:-1], "kept", "wheels", "undefined"]
+    assert results.kept.tolist() == [0.5] and results.wheels.tolist() == [4]
+
+    shown = pd.read_csv(b / "report" / "tables" / "comparison.csv")
+    assert shown.kept_mean.tolist() == [50] and shown.wheels_mean.tolist() == [4]
+    text = (b / "report" / "tables" / "comparison.md").read_text("utf-8")
+    assert "| Kept (%) |" in text and "| Wheels, images |" in text and "- Kept: R\\[T−1, 0\\]." in text
+    assert "<code>kept</code></dt><dd>R[T−1, 0].</dd>" in (b / "report" / "index.html").read_text("utf-8")
+
+    compared = with_more("compare", a, b, "--fail-on", "kept < -0.4")
+    assert compared.returncode == 1 and "kept B - A = -0.5000 < -0.4" in compared.stderr
+    assert [line.split()[1] for line in compared.stdout.splitlines()[1:]][-1] == "wheels"
+    assert with_more("compare", a, b, "--fail-on", "kept < -0.6").returncode == 0
+
+    listed = {entry["name"]: entry for entry in json.loads(with_more("ls", "metrics", "--json").stdout)}
+    assert listed["kept"]["formula"] == "R[T−1, 0]." and listed["wheels"]["unit"] == "images"
+
+
+def test_an_entry_more_is_computed_for_older_outputs(tmp_path: Path) -> None:
+    a = finished(tmp_path / "a", hits=0.5)
+    Output(a).collect()
+    for name in ("suite.yaml", "runs"):  # all that is left are the tables
+        (a / name).rename(tmp_path / name)
+    assert with_more("report", a).returncode == 0
+    assert pd.read_csv(a / "report" / "tables" / "comparison.csv").kept_mean.tolist() == [50]
+    compared = with_more("compare", a, a, "--fail-on", "accuracy_last < 0")
+    assert compared.returncode == 0 and "kept" not in compared.stdout and "accuracy_last" in compared.stdout
+
+
+def test_columns_and_their_orders_are_those_that_readers_know() -> None:
+    latencies = ["latency_p50_ms", "latency_p95_ms", "latency_ratio"]
+    costs = ["train_seconds", *latencies, "adapt_ratio", "model_mb", "state_mb"]
+    assert list(RUN_COLUMNS) == [
+        "run_id", "benchmark", "strategy", "seed", "status", "reason", "experiences",
+        "square", "accuracy_last", "accuracy_seen", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
+        "plasticity", *costs, "replay_samples", "heads", "undefined",
+    ]  # fmt: skip
+    assert list(compare.METRICS) == [
+        "accuracy_last", "accuracy_seen", "square", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
+        "plasticity", *costs,
+    ]  # fmt: skip
+    assert [column.column_header for column in summary.COLUMNS] == [
+        "Last row", "Seen", "Square", "BWT", "FWT", "Forgetting", "Plasticity",
+        "Latency p50, ms", "Latency ratio", "Training, s", "Adapt ratio",
+        "State, MB", "Model, MB", "Replay, images", "Heads",
+    ]  # fmt: skip
+    assert [column.name for column in summary.COLUMNS if column.better == "lower"] == [
+        "forgetting_max", "latency_p50_ms", "latency_ratio", "train_seconds", "adapt_ratio", "state_mb", "model_mb",
+    ]  # fmt: skip
+    assert {"forgetting_first", "worst_seen"} <= set(MEASURES) and "worst_seen" not in RUN_COLUMNS
+    assert (HEADERS["bwt_mean"], HEADERS["accuracy_last"]) == ("Mean i > j (BWT)", "Last row")
+
+
+def test_names_are_unique_and_every_metric_says_what_it_is() -> None:
+    names = [metric.name for metric in table.METRICS]
+    assert len(set(names)) == len(names)
+    for metric in table.METRICS:
+        assert metric.header and metric.formula.endswith("."), metric.name
+        assert not metric.reason_of or metric.reason_of in names
+    with pytest.raises(TypeError, match="metric x: either"):
+        table.Metric(name="x", header="X", unit="", better="", formula=".", group="Time", source="matrix.csv")
+
+
+def test_the_markdown_table_has_a_line_a_metric() -> None:
+    head, rule, *lines = table.markdown_table().split("\n")
+    assert head == "| metric | header | unit | better | formula | from |" and rule == "|---|---|---|---|---|---|"
+    assert [line.split("`")[1] for line in lines] == [metric.name for metric in table.METRICS]
+    assert all(line.count(" | ") == 5 for line in lines)
+    (line,) = (line for line in lines if "`state_mb`" in line)
+    assert line == (
+        "| `state_mb` | State | MB | lower | what the strategy keeps between experiences. | journal.jsonl |"
+    )
+
+
+def test_the_worst_cell_is_one_that_was_trained_and_measured() -> None:
+    assert worst_seen(np.array([[0.9, 0.1], [0.4, 0.8]])) == 0.4
+    with pytest.raises(UndefinedMetricError, match="1 of 3 cells with i ≥ j"):
+        worst_seen(np.array([[0.9, 0.1], [np.nan, 0.8]]))
+
+
+def test_a_latency_that_failed_is_explained_once() -> None:
+    values, reasons = table.compute_costs(RunRecord([], {"error": "OSError: gone"}, {}))
+    assert values == {} and reasons == {"latency_p50_ms": "OSError: gone"}
+    values, reasons = table.compute_costs(RunRecord([], {"ms": [1.0, 2.0, 6.0], "bare_ms": [1.0]}, {}))
+    assert reasons == {}
+    assert values == pytest.approx({"latency_p50_ms": 2, "latency_p95_ms": 5.6, "latency_ratio": 2})
