@@ -1,4 +1,4 @@
-"""Models small enough for tests that train or export them."""
+"""Models and settings small enough for tests that train, measure or export."""
 
 from __future__ import annotations
 
@@ -6,6 +6,13 @@ import torch
 from torch import nn
 
 from lorisbench.model import models
+
+SMALL = {"name": "timm:test_resnet", "weights": "none", "image_size": 32}
+"""A backbone of 15 convolutions; its weights are drawn, so no file and no network is needed."""
+FEATURES = 96
+"""Of its features."""
+TWO_CALLS = {"calls": 2, "warmup": 0}
+"""The least that latency can be measured with."""
 
 
 def small_backbone(name: str, weights: str, seed: int) -> models.Backbone:

@@ -178,24 +178,6 @@ def test_a_plugin_that_exits_ends_its_run_and_not_the_suite(suite_file, cli, tmp
     assert "SystemExit" in results.reason["leaver"]
 
 
-def test_cached_and_uncached_features_give_the_same_numbers(suite_file, cli, tmp_path: Path) -> None:
-    for cache in (True, False):
-        suite = suite_file(backbone={"name": "efficientnet-lite0", "image_size": 32, "cache": cache},
-                           strategies=["ewc", "lwf", "dnn"])  # fmt: skip
-        assert cli("run", suite, "--out", tmp_path / str(cache)).code == 0
-    for label in ("ewc", "lwf", "dnn"):
-        assert np.array_equal(predictions(tmp_path / "True", label), predictions(tmp_path / "False", label))
-
-    for label in ("ewc", "lwf"):
-        cached, uncached = (
-            load_file(only(tmp_path / folder, label) / "checkpoint" / "model.safetensors")
-            for folder in ("True", "False")
-        )
-        assert cached.keys() == uncached.keys()
-        for key, value in cached.items():
-            assert torch.allclose(value, uncached[key], atol=1e-4), key
-
-
 def test_numbers_do_not_depend_on_workers_or_order(suite_file, cli, tmp_path: Path) -> None:
     suite = suite_file(strategies=["naive", "dnn"], seeds=[0, 1], latency={"enabled": False})
     assert cli("run", suite, "--out", tmp_path / "one").code == 0

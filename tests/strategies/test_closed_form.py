@@ -20,13 +20,14 @@ from sklearn.covariance import oas as sklearn_oas
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.neighbors import NearestCentroid
+from small_models import FEATURES, SMALL, TWO_CALLS
 from torch import nn
 from torch.utils.data import Dataset
 
 from lorisbench.engine.state import state_bytes
 from lorisbench.engine.strategy import Context
 from lorisbench.export.trained import read_run, restore_run
-from lorisbench.model.models import Classifier, make_backbone
+from lorisbench.model.models import Classifier
 from lorisbench.strategies import ranpac
 from lorisbench.strategies.ncm import NCM, NearestMean
 from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, SymmetricSum
@@ -437,16 +438,15 @@ STRATEGIES = {"ncm": None, "slda": None, "ranpac": {"projection": 100}}
 
 @pytest.mark.parametrize(("mode", "labels"), [("never", STRATEGIES), ("first", STRATEGIES), ("always", ["slda"])])
 def test_runs_on_features_and_on_images(suite_file, cli, tmp_path, mode, labels):
-    backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32}
-    width, out = make_backbone(backbone["name"], "none", 32).feature_dim, tmp_path / "out"
-    suite = suite_file(backbone={**backbone, "train": mode}, strategies=labels, head={"hidden": [7]},
+    out = tmp_path / "out"
+    suite = suite_file(backbone={**SMALL, "train": mode}, strategies=labels, head={"hidden": [7]}, latency=TWO_CALLS,
                        training={"epochs": 1, "batch_size": 6})  # fmt: skip
     answer = cli("run", suite, "--out", out)
     assert answer.code == 0, answer.err
     results = pd.read_csv(out / "results.csv").set_index("strategy")
     assert (results.replay_samples == 0).all() and (results["heads"] == 1).all()
     assert results.latency_p50_ms.notna().all(), "the model is rebuilt from the checkpoint"
-    means, triangle, ridge = 3 * width, width * (width + 1) // 2, 100 * 101 // 2 + 100 * 3  # and 3 counts
+    means, triangle, ridge = 3 * FEATURES, FEATURES * (FEATURES + 1) // 2, 100 * 101 // 2 + 100 * 3  # and 3 counts
     numbers = {"ncm": means, "slda": means + triangle, "ranpac": ridge}
     for name in labels:
         assert results.state_mb[name] == pytest.approx(8 * (numbers[name] + 3) / 1e6, rel=1e-6), name
@@ -463,7 +463,7 @@ def test_runs_on_features_and_on_images(suite_file, cli, tmp_path, mode, labels)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 @pytest.mark.parametrize("mode", ["never", "first"])
 def test_runs_on_the_gpu(suite_file, cli, tmp_path, mode):
-    backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode}
+    backbone = {**SMALL, "train": mode}
     training = {"epochs": 1, "batch_size": 6}
     predicted = {}
     for name, device in (("one", "cuda"), ("two", "cuda"), ("cpu", "cpu")):

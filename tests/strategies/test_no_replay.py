@@ -12,6 +12,7 @@ import torch
 from avalanche.benchmarks import benchmark_from_datasets
 from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.training import Naive
+from small_models import SMALL
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -139,7 +140,7 @@ class GuardedStore(Store):
 def test_no_other_experience_is_read_in_a_run(
     suite_file: Callable, mode: str, cache: bool, label: str, settings: dict[str, Any]
 ) -> None:
-    backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode, "cache": cache}
+    backbone = {**SMALL, "train": mode, "cache": cache}
     training = {"epochs": 1, "batch_size": 6, "weight_decay": 0.01, "augment": {"views": 1, "experiences": "all"}}
     suite = load_suite(str(suite_file(backbone=backbone, strategies={label: settings}, training=training)))
     bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
