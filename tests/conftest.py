@@ -81,6 +81,32 @@ def cache(made_once: Callable[..., Path]) -> Path:
     return folder
 
 
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x40"
+"""As much of a picture 64 pixels wide as the report reads."""
+
+
+@pytest.fixture(autouse=True)
+def plots_left_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are laid out and their files are there, but nothing is rendered, which takes longest of all in a report.
+
+    `@pytest.mark.drawn("curves")` has that plot rendered, without a name all. (Fixtures of modules render all anyway.)
+    """
+    from lorisbench.report import heatmaps, plots, style, timeline
+
+    mark = request.node.get_closest_marker("drawn")
+
+    def save(figure: object, folder: Path, name: str, caption: str, alternative: str) -> style.Plot:
+        if mark is not None and (not mark.args or name in mark.args):
+            return style.save(figure, folder, name, caption, alternative)  # type: ignore[arg-type]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.png").write_bytes(PNG)
+        (folder / f"{name}.svg").write_text("<svg/>")
+        return style.Plot(name, caption, alternative, PNG, 64)
+
+    for module in (heatmaps, plots, timeline):
+        monkeypatch.setattr(module, "save", save)
+
+
 @pytest.fixture
 def suite_file(tmp_path: Path, release: Path) -> Callable[..., Path]:
     """Writes a suite on the tiny data set: `suite_file(strategies=..., seeds=[0], ...)` -> path.

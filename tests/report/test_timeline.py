@@ -28,6 +28,7 @@ from lorisbench.strategies.dnn.network import DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.strategies.dnn.watch import AnswerPlugin
 
+pytestmark = pytest.mark.drawn
 RULES = ("open", "prototype", "agreement", "confidence", "mean", "newest")
 WIDTH, CLASSES, SAMPLES, DOMAINS = 6, 3, 24, 3
 
