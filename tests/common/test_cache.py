@@ -123,6 +123,8 @@ def test_the_content_hash_follows_the_bytes_of_the_pixels(tmp_path: Path, own_ca
 
 
 def test_task_labels_reach_experiences_and_minibatches(tmp_path: Path) -> None:
+    from tiny_stream import Spy
+
     from lorisbench.engine.engine import Engine, make_optimizer
     from lorisbench.suite.config import TrainingConfig
 
@@ -139,17 +141,12 @@ def test_task_labels_reach_experiences_and_minibatches(tmp_path: Path) -> None:
     model, training = torch.nn.Linear(4, 2), TrainingConfig(epochs=1, batch_size=2)
     seen: list[list[int]] = []
 
-    from avalanche.core import SupervisedPlugin
+    def look(strategy: Engine) -> None:
+        seen.append(strategy.mb_task_id.tolist())
 
-    class Spy(SupervisedPlugin):  # type: ignore[type-arg]
-        def before_training_iteration(self, strategy: Engine, **kwargs: object) -> None:
-            seen.append(strategy.mb_task_id.tolist())
-
-        def before_eval_iteration(self, strategy: Engine, **kwargs: object) -> None:
-            seen.append(strategy.mb_task_id.tolist())
-
+    spy = Spy(before_training_iteration=look, before_eval_iteration=look)
     engine = Engine(
-        model=model, optimizer=make_optimizer(model, training), plugins=[Spy()], store=store, training=training,
+        model=model, optimizer=make_optimizer(model, training), plugins=[spy], store=store, training=training,
         device=torch.device("cpu"), seed=0,
     )  # fmt: skip
     for experience in stream.train_stream:

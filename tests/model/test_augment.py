@@ -180,13 +180,9 @@ def settings_of(**augmentation: Any) -> dict[str, Any]:
     return {"epochs": 2, "batch_size": 6, "augment": {"views": 2, **augmentation}}
 
 
-
-
 @pytest.mark.parametrize(("label", "experiences"), [("naive", "first"), ("joint", "first"), ("dnn", "all")])
 def test_only_minibatches_in_training_are_augmented(suite_file: Callable, experiences: str, label: str) -> None:
-    suite = load_suite(
-        str(suite_file(training=settings_of(experiences=experiences), strategies=[label]))
-    )
+    suite = load_suite(str(suite_file(training=settings_of(experiences=experiences), strategies=[label])))
     bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
     store = Store(bench.x, bench.y)
     store.views = _views(bench, suite.config.training.augment)
@@ -275,9 +271,7 @@ def test_cached_and_uncached_views_give_the_same_numbers(suite_file: Callable) -
 def test_views_are_extracted_once_for_each_augmentation(suite_file: Callable, monkeypatch) -> None:
     strategies = {"a": {"strategy": "naive"}, "b": {"strategy": "naive", "training": {"augment": {"crop": 0.9}}},
                   "c": {"strategy": "naive", "training": {"augment": None}}}  # fmt: skip
-    suite = load_suite(
-        str(suite_file(training=settings_of(seed=7, saturation=0.1), strategies=strategies))
-    )
+    suite = load_suite(str(suite_file(training=settings_of(seed=7, saturation=0.1), strategies=strategies)))
     assert [a.crop for a in views.wanted(suite.config)] == [0.5, 0.9]
     manifest = make_benchmark(suite.config.benchmark).manifest()
     bench = prepare(suite.config, manifest)

@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from avalanche.benchmarks import benchmark_from_datasets
-from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.training import Naive
 from avalanche.training.supervised.deep_slda import StreamingLDA as AvalancheLDA
@@ -21,6 +19,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.neighbors import NearestCentroid
 from small_models import FEATURES, SMALL, TWO_CALLS
+from tiny_stream import stream_of
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -385,7 +384,7 @@ def in_avalanche(config, model, shape):
     plugins = [*config.plugins(context), count]
     strategy = Naive(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.01), train_mb_size=4,
                      train_epochs=2, plugins=plugins, evaluator=None)  # fmt: skip
-    stream = benchmark_from_datasets(train=[as_classification_dataset(Guarded(e, shape)) for e in range(3)])
+    stream = stream_of([Guarded(e, shape) for e in range(3)])
     states = []
     for Guarded.now, experience in enumerate(stream.train_stream):
         strategy.train(experience)

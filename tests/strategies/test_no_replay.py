@@ -9,10 +9,9 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from avalanche.benchmarks import benchmark_from_datasets
-from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.training import Naive
 from small_models import SMALL
+from tiny_stream import stream_of
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -54,8 +53,7 @@ class Guarded(Dataset):
 
 def train_guarded(model: nn.Module, plugin: Any) -> Naive:
     stage = Stage()
-    sets = [as_classification_dataset(Guarded(stage, experience)) for experience in range(EXPERIENCES)]
-    stream = benchmark_from_datasets(train=sets).train_stream
+    stream = stream_of([Guarded(stage, experience) for experience in range(EXPERIENCES)]).train_stream
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     strategy = Naive(model=model, optimizer=optimizer, train_mb_size=4, train_epochs=2, plugins=[plugin],
                      evaluator=None)  # fmt: skip
