@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
-from small_models import SMALL
+from small_models import SMALL, rounding_of
 
 from lorisbench.common.errors import InputError
 from lorisbench.data.stream import Store, make_stream, rows_of
@@ -252,11 +252,13 @@ def test_a_worker_gets_the_same_numbers_in_any_order(suite_file: Callable, tmp_p
 
 
 def test_cached_and_uncached_views_give_the_same_numbers(suite_file: Callable) -> None:
-    found = {}
+    # plain descent: Adam would divide what rounding leaves by gradients that are next to nothing
+    descent = {"batch_size": 6, "optimizer": "sgd", "lr": 0.1, "momentum": 0.0}
+    found, longest = {}, torch.tensor(0.0)
     for name, cache, training in (
         ("cached", True, settings_of()), ("uncached", False, settings_of()), ("plain", True, {"epochs": 2}),
     ):  # fmt: skip
-        suite = load_suite(str(suite_file(training={"batch_size": 6, **training}, backbone={**SMALL, "cache": cache})))
+        suite = load_suite(str(suite_file(training=training | descent, backbone={**SMALL, "cache": cache})))
         bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
         store = Store(bench.x, bench.y)
         store.views = _views(bench, suite.config.training.augment)
@@ -264,8 +266,12 @@ def test_cached_and_uncached_views_give_the_same_numbers(suite_file: Callable) -
         for experience in make_stream(bench.manifest, store).train_stream[:2]:
             strategy.train(experience, reset_optimizer_state=True)
         found[name] = strategy.model.head.weight.detach()
-    assert torch.allclose(found["cached"], found["uncached"], atol=1e-4)
-    assert not torch.allclose(found["cached"], found["plain"], atol=1e-3)
+        longest = torch.maximum(longest, bench.x.norm(dim=1).max()) if bench.on_features else longest
+    # a gradient is a mean of (p - y) outer x, off by what x is times the length of p - y, below 1.5, and by what p is,
+    # which is less; each of two experiences takes a step in each of two epochs
+    limit = 4 * 0.1 * 3 * rounding_of(bench.backbone) * longest
+    assert (found["cached"] - found["uncached"]).norm() <= limit
+    assert (found["cached"] - found["plain"]).norm() > 10 * limit
 
 
 def test_views_are_extracted_once_for_each_augmentation(suite_file: Callable, monkeypatch) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_models import rounding_of
 from torch import nn
 
 from lorisbench.data.stream import Store, make_stream
@@ -16,8 +17,6 @@ from lorisbench.model.models import Backbone
 from lorisbench.runs.executors import here
 from lorisbench.runs.one_run import Workbench, build, prepare
 from lorisbench.suite.resolve import Suite, load_suite, make_benchmark
-
-EPS = torch.finfo(torch.float32).eps
 
 
 class LookUp(Backbone):
@@ -40,15 +39,6 @@ def both(suite_file: Callable[..., Path], **changes: object) -> list[tuple[Suite
         suite = load_suite(str(suite_file(backbone=backbone, **changes)))
         found.append((suite, prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())))
     return found
-
-
-def rounding_of(network: nn.Module) -> float:
-    """By what share of their norm outputs may differ when the same sums are added up in another order.
-
-    A sum of n products is off by about sqrt(n) roundings of its size; each layer hands on what it got and adds its own.
-    """
-    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
-    return EPS * sum(layer.weight[0].numel() ** 0.5 for layer in layers)
 
 
 def test_cached_features_are_those_of_any_batch_within_rounding(suite_file: Callable[..., Path]) -> None:
