@@ -1,8 +1,10 @@
 # `make run`: install, render the embedded data, run the quickstart suite, write the report.
-# `make test`: install, lint, type-check, test. Both work on a machine that has only Python 3.11 or 3.12.
+# `make test`: install, lint, check types, test, all but the tests marked heavy. `make test-all`: these too.
+# All work on a machine that has only Python 3.11 or 3.12.
 BIN := .venv/bin
+MARKED := not heavy
 
-.PHONY: run test install format clean
+.PHONY: run test test-all install format clean
 
 install:
 	@.ci/venv
@@ -10,12 +12,18 @@ install:
 run: install
 	$(BIN)/lorisbench run quickstart --out results/quickstart
 
+# Types are checked beside the tests. A worker for each core, up to eight, of one thread each; the tests of a file are
+# all one worker's, with what is trained for them.
 test: install
 	@.ci/data
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@.ci/types
-	$(BIN)/python -m pytest
+	@.ci/types & types=$$!; \
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "$(MARKED)"; tested=$$?; \
+	wait $$types && exit $$tested
+
+test-all: MARKED := heavy or not heavy
+test-all: test
 
 format: install
 	$(BIN)/ruff format .

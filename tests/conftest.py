@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from filelock import FileLock
 from PIL import Image
+
+# One thread a process, before torch is imported, and for what a test starts too: workers of pytest-xdist do not get in
+# each other's way, and no sum depends on how many cores there are.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")
 OBJECTS = ("box_01", "cup_01", "cup_02")
@@ -44,22 +50,71 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`made_once(name, make)` -> a folder that one process of the test run fills by `make(folder)`; only to be read."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, partial = shared / name, shared / f"{name}.partial"
+        with FileLock(shared / f"{name}.lock"):
+            if not folder.exists():
+                shutil.rmtree(partial, ignore_errors=True)
+                make(partial)
+                partial.rename(folder)
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def release(made_once: Callable[..., Path]) -> Path:
     """648 images: 3 objects, 4 factors, 9 segments, 3 splits, 2 frames."""
-    return write_release(tmp_path_factory.mktemp("data") / "release")
+    return made_once("release", write_release)
 
 
 @pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder of the test session's own; nothing of the user's is read or written."""
-    folder = tmp_path_factory.mktemp("cache")
+def cache(made_once: Callable[..., Path]) -> Path:
+    """A cache folder of the test run's own, of all its processes; nothing of the user's is read or written."""
+    folder = made_once("cache", Path.mkdir)
     os.environ["LORISBENCH_CACHE"] = str(folder)
     return folder
 
 
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x40"
+"""As much of a picture 64 pixels wide as the report reads."""
+
+
+@pytest.fixture(autouse=True)
+def plots_left_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots are laid out and their files are there, but nothing is rendered, which takes longest of all in a report.
+
+    `@pytest.mark.drawn("curves")` has that plot rendered, without a name all. (Fixtures of modules render all anyway.)
+    """
+    from lorisbench.report import heatmaps, plots, style, timeline
+
+    mark = request.node.get_closest_marker("drawn")
+
+    def save(figure: object, folder: Path, name: str, caption: str, alternative: str) -> style.Plot:
+        if mark is not None and (not mark.args or name in mark.args):
+            return style.save(figure, folder, name, caption, alternative)  # type: ignore[arg-type]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.png").write_bytes(PNG)
+        (folder / f"{name}.svg").write_text("<svg/>")
+        return style.Plot(name, caption, alternative, PNG, 64)
+
+    for module in (heatmaps, plots, timeline):
+        monkeypatch.setattr(module, "save", save)
+
+
 @pytest.fixture
 def suite_file(tmp_path: Path, release: Path) -> Callable[..., Path]:
-    """Writes a suite on the tiny data set: `suite_file(strategies=..., seeds=[0], ...)` -> path."""
+    """Writes a suite on the tiny data set: `suite_file(strategies=..., seeds=[0], ...)` -> path.
+
+    The backbone is small, and latency is not measured unless a test asks for it (`latency=TWO_CALLS`).
+    """
+
+    from small_models import SMALL
 
     def write(**changes: object) -> Path:
         settings: dict[str, object] = {
@@ -70,11 +125,11 @@ def suite_file(tmp_path: Path, release: Path) -> Callable[..., Path]:
                 "factor": "clutter",
                 "root": str(release),
             },
-            "backbone": {"name": "efficientnet-lite0", "image_size": 32},
+            "backbone": SMALL,
             "training": {"epochs": 2, "batch_size": 4},
             "strategies": ["naive"],
             "seeds": [0],
-            "latency": {"calls": 2, "warmup": 0},
+            "latency": {"enabled": False},
             "device": "cpu",
             **changes,
         }

@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from avalanche.benchmarks import benchmark_from_datasets, with_classes_timeline, with_task_labels
+from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_classification_dataset
-from avalanche.core import SupervisedPlugin
 from avalanche.training import Naive
 from torch import nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
-WIDTH, CLASSES = 6, 3
+from lorisbench.reproduce.verification.tiny import CLASSES, SAMPLES, WIDTH, Spy, samples, weights
 
+__all__ = ["Spy", "head", "mlp", "movement", "pairs", "samples", "stream", "stream_of", "train", "weights"]
 
-def samples(experience: int, count: int = 24) -> tuple[torch.Tensor, torch.Tensor]:
-    """x float32 (count, 6), y int64 (count,) of one experience; each shifts the inputs further."""
-    generator = torch.Generator().manual_seed(experience)
-    y = torch.arange(count) % CLASSES
-    x = torch.randn(count, WIDTH, generator=generator) + experience
-    x[:, :CLASSES] += 2 * nn.functional.one_hot(y, CLASSES)
-    return x, y
+Samples = tuple[torch.Tensor, torch.Tensor]
+"""x float32 (count, ...), y int64 (count,)."""
 
 
-def stream(experiences: int = 3, count: int = 24) -> Any:
-    """Their training stream, with the task labels and `task_set` that Avalanche's LwF asks for."""
-    sets = []
-    for experience in range(experiences):
-        x, y = samples(experience, count)
-        dataset = TensorDataset(x, y)
-        dataset.targets = y.tolist()
-        sets.append(_make_taskaware_classification_dataset(dataset, task_labels=0))
-    return with_classes_timeline(with_task_labels(benchmark_from_datasets(train=sets, test=sets)))
+def stream_of(experiences: Sequence[Samples | Dataset[Any]], tasks: Sequence[int] | None = None) -> Any:
+    """Streams of these experiences, for training and, the same again, for tests.
+
+    tasks : a task label for each; then there are the `task_set` and the timeline, too, that Avalanche's LwF asks for.
+    """
+    sets: list[Any] = []
+    for experience in experiences:
+        dataset: Any = experience
+        if isinstance(experience, tuple):
+            dataset = TensorDataset(*experience)
+            dataset.targets = experience[1].tolist()
+        sets.append(dataset)
+    if tasks is None:
+        known = [as_classification_dataset(dataset) for dataset in sets]
+        return benchmark_from_datasets(train=known, test=known)
+    labelled = [_make_taskaware_classification_dataset(d, task_labels=t) for d, t in zip(sets, tasks, strict=True)]
+    return with_classes_timeline(with_task_labels(benchmark_from_datasets(train=labelled, test=labelled)))
+
+
+def stream(experiences: int = 3, count: int = SAMPLES) -> Any:
+    """The tiny stream, of one task: `samples` of each experience, which shifts the inputs further."""
+    return stream_of([samples(experience, count) for experience in range(experiences)], [0] * experiences)
 
 
 def mlp(norm: bool = False) -> nn.Module:
@@ -49,31 +58,35 @@ def head() -> nn.Module:
 def train(
     plugins: list[Any],
     model: nn.Module | None = None,
+    of: Any = None,
     *,
     lr: float = 0.1,
     momentum: float = 0.5,
+    weight_decay: float = 0.0,
     epochs: int = 2,
     experiences: int = 3,
+    count: int = SAMPLES,
     batch_size: int = 16,
     adam: bool = False,
 ) -> Any:
-    """Train on the stream in a bare Avalanche script; the order of samples is the same for all plugins."""
+    """Train in a bare Avalanche script, on the tiny stream unless on the training experiences `of` another one.
+
+    The order of samples is the same for all plugins.
+    """
     model = mlp() if model is None else model
     parameters = model.parameters()
-    optimizer = torch.optim.Adam(parameters, lr) if adam else torch.optim.SGD(parameters, lr, momentum=momentum)
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay)
+    if adam:
+        optimizer = torch.optim.Adam(model.parameters(), lr)
     strategy = Naive(
-        model=model, optimizer=optimizer, train_mb_size=batch_size, train_epochs=epochs, plugins=plugins, evaluator=None
-    )
-    for experience in stream(experiences).train_stream:
+        model=model, optimizer=optimizer, train_mb_size=batch_size, train_epochs=epochs, eval_mb_size=16,
+        plugins=plugins, evaluator=None,
+    )  # fmt: skip
+    for experience in stream(experiences, count).train_stream if of is None else of:
         # some of Avalanche's plugins draw from the random state while they estimate, ours do not
         torch.manual_seed(experience.current_experience)
         strategy.train(experience)
     return strategy
-
-
-def weights(strategy: Any) -> torch.Tensor:
-    """A copy of all parameters, flat."""
-    return torch.cat([p.detach().flatten().clone() for p in strategy.model.parameters()])
 
 
 def movement(plugins: Callable[[], list[Any]], **settings: Any) -> float:
@@ -86,12 +99,3 @@ def movement(plugins: Callable[[], list[Any]], **settings: Any) -> float:
 def pairs(x: torch.Tensor, y: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """x and y in batches."""
     return zip(x.split(size), y.split(size), strict=True)
-
-
-class Spy(SupervisedPlugin):
-    """Calls back with the strategy: `Spy(after_update=print)`."""
-
-    def __init__(self, **callbacks: Callable[[Any], Any]) -> None:
-        super().__init__()
-        for name, call in callbacks.items():
-            setattr(self, name, lambda strategy, *a, call=call, **k: call(strategy))

@@ -173,6 +173,7 @@ def test_debians_fashion_mnist_is_found(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.skipif(not fashion_mnist.installed(), reason="Debian's dataset-fashion-mnist is not installed")
+@pytest.mark.heavy
 def test_real_fashion_mnist_has_its_images_and_labels() -> None:
     manifest = make_benchmark(written_out({"avalanche": "SplitFMNIST", "n_experiences": 2, "seed": 0})).manifest()
     assert manifest.counts()[["train", "validation", "test"]].sum().tolist() == [54_000, 6_000, 10_000]

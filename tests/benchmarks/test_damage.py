@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 import trees
+from answers import refused
 
 from lorisbench.benchmarks.openloris.layouts import read, read_root
-from lorisbench.common.errors import InputError
 from lorisbench.data.subsets import Subset
 
 ALL = Subset()
@@ -36,14 +36,8 @@ def copy(made: SimpleNamespace, tmp_path: Path) -> Callable[[str], Path]:
     return lambda name: Path(shutil.copytree(getattr(made, name), tmp_path / name, copy_function=os.link))
 
 
-def refused(tree: str, root: Path, *words: str) -> None:
-    """Reading ends in one line with these words."""
-    with pytest.raises(InputError) as error:
-        read(root, "auto", *PROTOCOLS[tree], ALL)
-    message = str(error.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message
+def not_read(tree: str, root: Path, *words: str) -> None:
+    refused(lambda: read(root, "auto", *PROTOCOLS[tree], ALL), *words)
 
 
 @pytest.mark.parametrize("target", ["circle", "..", "../.."])
@@ -63,21 +57,21 @@ def test_a_link_in_a_circle_is_named_at_every_depth(
 ) -> None:
     root = copy(tree)
     (root / place / "circle").symlink_to(target)
-    refused(tree, root, f"{root / place / 'circle'}: a symbolic link that leads in a circle")
+    not_read(tree, root, f"{root / place / 'circle'}: a symbolic link that leads in a circle")
 
 
 def test_two_links_to_each_other(copy: Callable[[str], Path]) -> None:
     root = copy("release")
     (root / "train/clutter/segment1/one").symlink_to("two")
     (root / "train/clutter/segment1/two").symlink_to("one")
-    refused("release", root, "train/clutter/segment1/", "a symbolic link that leads in a circle")
+    not_read("release", root, "train/clutter/segment1/", "a symbolic link that leads in a circle")
 
 
 def test_a_segment_that_links_to_itself(copy: Callable[[str], Path]) -> None:
     root = copy("release")
     shutil.rmtree(root / "train/clutter/segment3")
     (root / "train/clutter/segment3").symlink_to("segment3")
-    refused("release", root, "train/clutter/segment3: a symbolic link that leads in a circle")
+    not_read("release", root, "train/clutter/segment3: a symbolic link that leads in a circle")
 
 
 def test_a_link_to_nowhere_is_no_object(copy: Callable[[str], Path]) -> None:
@@ -93,10 +87,10 @@ def test_a_listed_image_or_a_list_that_links_to_itself(copy: Callable[[str], Pat
     image = root / line.rpartition(" ")[0]
     image.unlink()
     image.symlink_to(image.name)
-    refused("avalanche", root, f"{file}:3: {image}: cannot be read (Too many levels of symbolic links)")
+    not_read("avalanche", root, f"{file}:3: {image}: cannot be read (Too many levels of symbolic links)")
     file.unlink()
     file.symlink_to(file.name)
-    refused("avalanche", root, str(file))
+    not_read("avalanche", root, str(file))
 
 
 def test_validation_beside_the_lists_that_links_to_itself(copy: Callable[[str], Path]) -> None:
@@ -104,7 +98,7 @@ def test_validation_beside_the_lists_that_links_to_itself(copy: Callable[[str], 
     image = next((root / "validation/clutter/segment3/box_01").iterdir())
     image.unlink()
     image.symlink_to(image.name)
-    refused("avalanche", root, f"{image}: cannot be read (Too many levels of symbolic links)")
+    not_read("avalanche", root, f"{image}: cannot be read (Too many levels of symbolic links)")
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -115,7 +109,9 @@ def test_an_empty_class_of_a_segment_is_named(copy: Callable[[str], Path], split
     shutil.rmtree(folder)
     if not gone:
         folder.mkdir()
-    refused("release", root, f"object 'cup_02' has no {split} image of task 'clutter 2.3'", f"{split}/clutter/segment6")
+    not_read(
+        "release", root, f"object 'cup_02' has no {split} image of task 'clutter 2.3'", f"{split}/clutter/segment6"
+    )
     assert "'cup_02'" not in str(read(root, "auto", "factor", "pixel", ALL).notes)
     assert read(root, "auto", "sequence", None, ALL).experiences == 12, "two more segments of the level have it"
 
@@ -128,9 +124,9 @@ def test_an_empty_class_of_a_list_is_named(copy: Callable[[str], Path], file: st
     (lists / file).unlink()  # a hard link to the tree that other tests copy
     (lists / file).write_text("\n".join(kept) + "\n")
     if file == "test.txt":
-        refused("avalanche", root, "object 'cup_02' has no test image of task 'clutter 2.3'", f"clutter/{file}")
+        not_read("avalanche", root, "object 'cup_02' has no test image of task 'clutter 2.3'", f"clutter/{file}")
     else:
-        refused("avalanche", root, "object 'cup_02' has no", f"clutter/{file}")
+        not_read("avalanche", root, "object 'cup_02' has no", f"clutter/{file}")
         assert "missing classes" in read_root(root).notes
 
 
@@ -139,7 +135,7 @@ def test_an_empty_list_is_a_task_without_images(copy: Callable[[str], Path]) -> 
     file = root / "batches_filelists/domain/clutter/train_batch_05.txt"
     file.unlink()
     file.write_text("\n\n")
-    refused("avalanche", root, "segment6")
+    not_read("avalanche", root, "segment6")
 
 
 def test_a_group_without_object_folders(copy: Callable[[str], Path]) -> None:
@@ -147,7 +143,7 @@ def test_a_group_without_object_folders(copy: Callable[[str], Path]) -> None:
     shutil.rmtree(root / "clutter/train/task2")
     (root / "clutter/train/task2").mkdir()
     (root / "clutter/train/task2/readme.txt").write_text("moved")
-    refused("benchmark1", root, "clutter/train/task2: holds no object folders")
+    not_read("benchmark1", root, "clutter/train/task2: holds no object folders")
 
 
 def label_csv(root: Path, *lines: str) -> Path:
@@ -169,7 +165,7 @@ def label_csv(root: Path, *lines: str) -> Path:
 )
 def test_label_csv_that_escapes_or_is_out_of_range(copy: Callable[[str], Path], line: str, words: str) -> None:
     root = copy("batches")
-    refused("batches", root, f"{label_csv(root, line)}:5: ", words)
+    not_read("batches", root, f"{label_csv(root, line)}:5: ", words)
 
 
 def test_doubled_lines_of_label_csv_are_used_once_and_noted(copy: Callable[[str], Path]) -> None:
@@ -195,7 +191,7 @@ def test_an_image_without_bytes_is_named_in_every_layout(copy: Callable[[str], P
     root = copy(tree)
     (root / image).unlink()
     (root / image).write_bytes(b"")
-    refused(tree, root, f"{root / image}: the image has no bytes")
+    not_read(tree, root, f"{root / image}: the image has no bytes")
     assert image in set(read_root(root).table.path)
 
 
@@ -205,4 +201,4 @@ def test_a_folder_that_is_named_like_an_image_is_named(copy: Callable[[str], Pat
     image = root / "train/clutter/segment3/cup_01/012.jpg"
     image.unlink()
     image.mkdir()
-    refused(tree, root, f"{image}: a folder or device, not a file")
+    not_read(tree, root, f"{image}: a folder or device, not a file")

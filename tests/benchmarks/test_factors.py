@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from answers import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -322,27 +323,22 @@ def test_damaged_files_give_one_line(
 
 
 def test_wrong_folders_give_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(root: Path, words: str, **changes: object) -> None:
-        with pytest.raises(InputError, match=words) as refusal:
-            manifest(root, **changes)
-        assert "\n" not in str(refusal.value)
-
-    refused(tmp_path / "none", "no such folder")
+    refused(lambda: manifest(tmp_path / "none"), "no such folder")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "holds 0 folders")
+    refused(lambda: manifest(tmp_path / "empty"), "holds 0 folders")
     root = write_classes(tmp_path / "own")
-    refused(root, "class 'cup' has 6 images left for test, 7 are needed", test=7)
-    refused(root, "class 'cup' has 0 images left for train", test=4, validation=2, train=1)
+    refused(lambda: manifest(root, test=7), "class 'cup' has 6 images left for test, 7 are needed")
+    refused(lambda: manifest(root, test=4, validation=2, train=1), "class 'cup' has 0 images left for train")
     (root / "void").mkdir()
-    refused(root, "void: holds no images")
+    refused(lambda: manifest(root), "void: holds no images")
     (root / "void" / "0.png").write_bytes(b"nothing of the kind")
-    refused(root, "void")
+    refused(lambda: manifest(root), "void")
     for split, classes in (("train", ("cup", "jar")), ("test", ("cup", "mug"))):
         write_classes(tmp_path / "split" / split, classes)
-    refused(tmp_path / "split", "no folder of the class 'jar'")
+    refused(lambda: manifest(tmp_path / "split"), "no folder of the class 'jar'")
     write_idx(tmp_path / "lacking")
     (tmp_path / "lacking" / "t10k-labels-idx1-ubyte.gz").unlink()
-    refused(tmp_path / "lacking", "has no t10k-labels-idx1-ubyte.gz")
+    refused(lambda: manifest(tmp_path / "lacking"), "has no t10k-labels-idx1-ubyte.gz")
     monkeypatch.setattr(labelled, "DEBIAN", tmp_path / "nowhere")
     with pytest.raises(InputError, match="apt-get install dataset-fashion-mnist"):
         Factors().manifest()

@@ -148,11 +148,10 @@ def test_files_do_not_depend_on_the_number_of_workers_but_on_the_seed(tiny: Path
     assert (tmp_path / "other" / first).read_bytes() != (tiny / first).read_bytes()
 
 
-def test_a_complete_set_is_not_rendered_again(tiny: Path) -> None:
+def test_a_complete_set_is_not_rendered_again(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny.rglob("*")}
-    start = time.perf_counter()
+    monkeypatch.setattr(sim_render, "_render_into", lambda *_: pytest.fail("it was rendered again"))
     assert render(tiny, TINY, progress=False) == tiny
-    assert time.perf_counter() - start < 1
     assert {path: path.stat().st_mtime_ns for path in tiny.rglob("*")} == before
 
 
@@ -190,13 +189,12 @@ def test_a_killed_render_leaves_nothing_that_looks_whole(tmp_path: Path) -> None
     out = tmp_path / "set"
     process = start_render(out, "objects=16, frames=10, size=64")
     partial = tmp_path / f"set.partial-{process.pid}"
-    deadline = time.monotonic() + 40
     while not any(partial.rglob("*.jpg")):
-        assert time.monotonic() < deadline and process.poll() is None, "the render wrote no picture"
+        assert process.poll() is None, "the render wrote no picture"
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
     try:
-        process.communicate(timeout=20)  # the pipe closes when the last orphaned worker has ended
+        process.communicate(timeout=120)  # the pipe closes when the last orphaned worker has ended
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         pytest.fail("workers outlive their killed parent")
@@ -211,7 +209,7 @@ def test_two_renders_of_one_set_both_end_well(tmp_path: Path) -> None:
     settings = "objects=2, frames=5, size=32, segments=3, factors=('pixel', 'clutter')"
     processes = [start_render(tmp_path / "set", settings) for _ in range(2)]
     for process in processes:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate()
         assert process.returncode == 0, errors.decode()
     whole = SimSettings(objects=2, frames=5, size=32, segments=3, factors=("pixel", "clutter"))
     assert is_complete(tmp_path / "set", whole)

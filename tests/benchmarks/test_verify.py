@@ -245,8 +245,8 @@ def test_ctrl_c_ends_the_workers_without_tracebacks(tree: Path, tmp_path: Path) 
         process.stdout.readline()
         time.sleep(0.7)  # while workers start or decode
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-        deadline = time.monotonic() + 5
+        _, err = process.communicate(timeout=120)
+        deadline = time.monotonic() + 60
         while alive(process.pid) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not alive(process.pid)
@@ -264,11 +264,11 @@ def test_a_killed_worker_is_one_line() -> None:
 
 
 def test_stopping_early_does_not_wait_for_what_runs() -> None:
-    answers = map_unordered(time.sleep, [0.0, 30.0, 30.0, 30.0], 2)
+    answers = map_unordered(time.sleep, [0.0, 300.0, 300.0, 300.0], 2)
     start = time.monotonic()
     assert next(answers) == (0.0, None)
     answers.close()
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 300, "however busy the machine is, no task has ended"
 
 
 def test_workers_import_nothing_heavy() -> None:

@@ -189,12 +189,11 @@ def test_interrupt_leaves_what_is_finished_readable(suite_file, tmp_path: Path) 
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not list(out.glob("runs/*slow*/env.json")):
+        while process.poll() is None and not list(out.glob("runs/*slow*/env.json")):
             time.sleep(0.2)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate()
     finally:
         process.kill()
     assert process.returncode == 1, err

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -123,6 +122,8 @@ def test_the_content_hash_follows_the_bytes_of_the_pixels(tmp_path: Path, own_ca
 
 
 def test_task_labels_reach_experiences_and_minibatches(tmp_path: Path) -> None:
+    from tiny_stream import Spy
+
     from lorisbench.engine.engine import Engine, make_optimizer
     from lorisbench.suite.config import TrainingConfig
 
@@ -139,17 +140,12 @@ def test_task_labels_reach_experiences_and_minibatches(tmp_path: Path) -> None:
     model, training = torch.nn.Linear(4, 2), TrainingConfig(epochs=1, batch_size=2)
     seen: list[list[int]] = []
 
-    from avalanche.core import SupervisedPlugin
+    def look(strategy: Engine) -> None:
+        seen.append(strategy.mb_task_id.tolist())
 
-    class Spy(SupervisedPlugin):  # type: ignore[type-arg]
-        def before_training_iteration(self, strategy: Engine, **kwargs: object) -> None:
-            seen.append(strategy.mb_task_id.tolist())
-
-        def before_eval_iteration(self, strategy: Engine, **kwargs: object) -> None:
-            seen.append(strategy.mb_task_id.tolist())
-
+    spy = Spy(before_training_iteration=look, before_eval_iteration=look)
     engine = Engine(
-        model=model, optimizer=make_optimizer(model, training), plugins=[Spy()], store=store, training=training,
+        model=model, optimizer=make_optimizer(model, training), plugins=[spy], store=store, training=training,
         device=torch.device("cpu"), seed=0,
     )  # fmt: skip
     for experience in stream.train_stream:
@@ -208,53 +204,56 @@ import os, sys, time
 from pathlib import Path
 import numpy as np
 from lorisbench.common.cache import cached_array, cache_root
-log, delay = Path(sys.argv[1]), float(sys.argv[2])
+log, gate = Path(sys.argv[1]), Path(sys.argv[2])
 def blocks():
     with open(log, "a") as stream:
         stream.write(f"{os.getpid()}\\n")
     yield np.full((2, 3), 7, np.uint8)
-    time.sleep(delay)
+    while not gate.exists():
+        time.sleep(0.01)
     yield np.full((2, 3), 9, np.uint8)
 array = cached_array(cache_root() / "images" / "entry.npy", "|u1", (4, 3), "making", blocks)
 assert array.tolist() == [[7] * 3] * 2 + [[9] * 3] * 2
 """
 
 
-def start(log: Path, delay: float) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", MAKER, str(log), str(delay)]
+def start(log: Path, gate: Path) -> subprocess.Popen[str]:
+    """A process that makes the entry: it says so in `log` and ends it once `gate` is there."""
+    command = [sys.executable, "-c", MAKER, str(log), str(gate)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
+def begin(log: Path, gate: Path) -> subprocess.Popen[str]:
+    """Such a process that is at it."""
+    process = start(log, gate)
+    while not log.exists():
+        assert process.poll() is None, process.communicate()
         time.sleep(0.01)
+    return process
 
 
 def test_two_processes_make_an_entry_once(tmp_path: Path, own_cache: Path) -> None:
     log = tmp_path / "log"
-    first = start(log, 1.0)
-    until(log.exists)
-    second = start(log, 1.0)
+    first = begin(log, tmp_path / "gate")
+    second = start(log, tmp_path / "gate")
+    assert second.stderr is not None and "another process is at it; waiting" in second.stderr.readline()
+    (tmp_path / "gate").touch()
     for process in (first, second):
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate()
         assert process.returncode == 0, said
-    assert "another process is at it; waiting" in said
     assert log.read_text().split() == [str(first.pid)]
     assert visible(own_cache / "images") == ["entry.npy"] == os.listdir(own_cache / "images")
 
 
 def test_a_killed_maker_leaves_nothing_to_see_and_nothing_locked(tmp_path: Path, own_cache: Path) -> None:
     log = tmp_path / "log"
-    killed = start(log, 600)
-    until(log.exists)
-    waiting = start(log, 0)
+    killed = begin(log, tmp_path / "never")
+    waiting = start(log, tmp_path)
     assert waiting.stderr is not None and "waiting" in waiting.stderr.readline()
     assert visible(own_cache / "images") == []
     killed.send_signal(signal.SIGKILL)
-    killed.communicate(timeout=60)
-    _, said = waiting.communicate(timeout=60)
+    killed.communicate()
+    _, said = waiting.communicate()
     assert waiting.returncode == 0, said
     assert log.read_text().split() == [str(killed.pid), str(waiting.pid)]
     assert os.listdir(own_cache / "images") == ["entry.npy"], "what the killed process had written is gone too"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from answers import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from lorisbench.common.errors import InputError
 from lorisbench.data import images
 
 RED, GREEN = (200, 30, 60), (20, 180, 90)
@@ -58,14 +58,10 @@ def assert_two_colours(file: Path, tolerance: int) -> None:
     assert np.abs(decoded[:, :3] - RED).max() <= tolerance and np.abs(decoded[:, -3:] - GREEN).max() <= tolerance
 
 
-def refused(file: Path, *words: str) -> None:
+def refused_file(file: Path, *words: str) -> None:
     for attempt in (lambda: images.read_image(str(file)), lambda: images.decode(str(file), 16)):
-        with pytest.raises(InputError) as error:
-            attempt()
-        message = str(error.value)
-        assert message.startswith(f"{file}: ") and message.count(str(file)) == 1 and "\n" not in message
-        for word in words:
-            assert word in message
+        message = refused(attempt, *words)
+        assert message.startswith(f"{file}: ") and message.count(str(file)) == 1
 
 
 # Files that are no images
@@ -76,17 +72,17 @@ def test_truncated_jpeg(tmp_path: Path, kept: float) -> None:
     file = tmp_path / "cut.jpg"
     data = jpeg(photo(64, 48))
     file.write_bytes(data[: int(len(data) * kept)])
-    refused(file, "cannot be decoded as an image")
+    refused_file(file, "cannot be decoded as an image")
 
 
 def test_empty_missing_and_foreign_files(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
-    refused(tmp_path / "empty.jpg", "the image has no bytes")
+    refused_file(tmp_path / "empty.jpg", "the image has no bytes")
     (tmp_path / "text.jpg").write_text("not a picture\n" * 20)
-    refused(tmp_path / "text.jpg", "cannot identify image file")
-    refused(tmp_path / "gone.jpg", "cannot be read (No such file or directory)")
+    refused_file(tmp_path / "text.jpg", "cannot identify image file")
+    refused_file(tmp_path / "gone.jpg", "cannot be read (No such file or directory)")
     (tmp_path / "folder.jpg").mkdir()
-    refused(tmp_path / "folder.jpg", "cannot be read (Is a directory)")
+    refused_file(tmp_path / "folder.jpg", "cannot be read (Is a directory)")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
@@ -94,7 +90,7 @@ def test_unreadable_file(tmp_path: Path) -> None:
     file = tmp_path / "secret.jpg"
     file.write_bytes(jpeg(photo(16, 16)))
     file.chmod(0)
-    refused(file, "cannot be read (Permission denied)")
+    refused_file(file, "cannot be read (Permission denied)")
 
 
 @pytest.mark.parametrize(("side", "words"), [(60_000, "decompression bomb"), (4_000_000_000, "")])
@@ -105,7 +101,7 @@ def test_huge_declared_dimensions_cost_no_memory(tmp_path: Path, side: int, word
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
     file = tmp_path / "bomb.png"
     file.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b""))
-    refused(file, words)
+    refused_file(file, words)
 
 
 # Kinds of image
@@ -169,7 +165,7 @@ def test_16_bit_grey_with_a_transparent_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "words"), [(np.int32, "32-bit integer"), (np.float32, "32-bit floating-point")])
 def test_32_bit_pixels_are_refused_with_the_reason(tmp_path: Path, kind: type, words: str) -> None:
     Image.fromarray(np.arange(256).reshape(16, 16).astype(kind)).save(tmp_path / "wide.tif")
-    refused(tmp_path / "wide.tif", words, "black", "white")
+    refused_file(tmp_path / "wide.tif", words, "black", "white")
 
 
 def on_white(pixels: np.ndarray, alpha: np.ndarray) -> np.ndarray:

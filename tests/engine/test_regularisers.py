@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from small_models import FEATURES, SMALL
 
 from lorisbench.common.registry import STRATEGIES
 
@@ -16,8 +17,8 @@ ENTRIES = dict.fromkeys(NAMES) | {
     "ewc-online": {"strategy": "ewc", "mode": "online", "gamma": 0.9, "fisher": "batch"},
     "l2sp-initial": {"strategy": "l2sp", "anchor": "initial"},
 }
-HEAD = 4 * (1280 * 3 + 3)  # bytes of the linear head on EfficientNet-Lite0's features
-FAST = {"training": {"epochs": 1, "batch_size": 6}, "latency": {"enabled": False}}
+HEAD = 4 * (FEATURES * 3 + 3)  # bytes of the linear head
+FAST = {"training": {"epochs": 1, "batch_size": 6}}
 
 
 def predictions(out: Path, label: str) -> np.ndarray:
@@ -42,7 +43,7 @@ def test_on_frozen_features_what_they_keep_is_of_the_size_of_the_head(suite_file
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("mode", ["first", "always"])
 def test_with_a_backbone_that_trains(suite_file, cli, tmp_path: Path, mode: str) -> None:
-    backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode}
+    backbone = {**SMALL, "train": mode}
     # an exact estimate of a whole network takes a while; test_run.py has it
     entries = {label: settings for label, settings in ENTRIES.items() if label not in ("ewc", "l2sp-initial")}
     answer = cli("run", suite_file(backbone=backbone, strategies=entries, **FAST), "--out", tmp_path / "out")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_models import SMALL
 
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.state import state_bytes
@@ -25,7 +26,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "dgr": {"hidden": 8, "latent": 3, "generator_epochs": 1},
 }
 KEPT = {"der++": 18, "gem": 6, "dgr": 0}  # after three of nine experiences
-NETWORK = {"name": "timm:test_resnet", "weights": "none", "image_size": 32}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def run(suite_file: Callable, label: str, mode: str, cache: bool = True) -> tuple[Any, Any, list[Any], list[Any]]:
     """Three experiences of a run: its workbench, strategy, states of the model and sizes after each."""
-    backbone = {**NETWORK, "train": mode, "cache": cache}
+    backbone = {**SMALL, "train": mode, "cache": cache}
     suite = load_suite(str(suite_file(backbone=backbone, strategies={label: SETTINGS[label]},
                                       training={"epochs": 2, "batch_size": 4, "lr": 0.001})))  # fmt: skip
     bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())

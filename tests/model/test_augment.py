@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from avalanche.core import SupervisedPlugin
+from small_models import SMALL, rounding_of
 
 from lorisbench.common.errors import InputError
 from lorisbench.data.stream import Store, make_stream, rows_of
@@ -179,14 +180,9 @@ def settings_of(**augmentation: Any) -> dict[str, Any]:
     return {"epochs": 2, "batch_size": 6, "augment": {"views": 2, **augmentation}}
 
 
-RESNET = {"name": "timm:test_resnet", "weights": "none", "image_size": 32}
-
-
 @pytest.mark.parametrize(("label", "experiences"), [("naive", "first"), ("joint", "first"), ("dnn", "all")])
 def test_only_minibatches_in_training_are_augmented(suite_file: Callable, experiences: str, label: str) -> None:
-    suite = load_suite(
-        str(suite_file(training=settings_of(experiences=experiences), backbone=RESNET, strategies=[label]))
-    )
+    suite = load_suite(str(suite_file(training=settings_of(experiences=experiences), strategies=[label])))
     bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
     store = Store(bench.x, bench.y)
     store.views = _views(bench, suite.config.training.augment)
@@ -206,7 +202,7 @@ def test_only_minibatches_in_training_are_augmented(suite_file: Callable, experi
 def test_after_the_first_experience_a_trained_backbone_gives_the_views(suite_file: Callable) -> None:
     for experiences in ("first", "all"):
         suite = load_suite(
-            str(suite_file(training=settings_of(experiences=experiences), backbone={**RESNET, "train": "first"}))
+            str(suite_file(training=settings_of(experiences=experiences), backbone={**SMALL, "train": "first"}))
         )
         bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
         store = Store(bench.x, bench.y)
@@ -244,7 +240,7 @@ def heads(out: Path) -> dict[str, np.ndarray]:
 def test_a_worker_gets_the_same_numbers_in_any_order(suite_file: Callable, tmp_path: Path) -> None:
     """What a worker process does (`executors.train_by_id`) is done here: test_run starts real ones."""
     training = {**settings_of(experiences="all", seed=5), "epochs": 1}
-    suite = load_suite(str(suite_file(training=training, backbone=RESNET, strategies=["naive", "lwf"])))
+    suite = load_suite(str(suite_file(training=training, strategies=["naive", "lwf"])))
     manifest = make_benchmark(suite.config.benchmark).manifest()
     for _ in here(prepare(suite.config, manifest), suite.runs, tmp_path / "one"):
         pass
@@ -256,11 +252,13 @@ def test_a_worker_gets_the_same_numbers_in_any_order(suite_file: Callable, tmp_p
 
 
 def test_cached_and_uncached_views_give_the_same_numbers(suite_file: Callable) -> None:
-    found = {}
+    # plain descent: Adam would divide what rounding leaves by gradients that are next to nothing
+    descent = {"batch_size": 6, "optimizer": "sgd", "lr": 0.1, "momentum": 0.0}
+    found, longest = {}, torch.tensor(0.0)
     for name, cache, training in (
         ("cached", True, settings_of()), ("uncached", False, settings_of()), ("plain", True, {"epochs": 2}),
     ):  # fmt: skip
-        suite = load_suite(str(suite_file(training={"batch_size": 6, **training}, backbone={**RESNET, "cache": cache})))
+        suite = load_suite(str(suite_file(training=training | descent, backbone={**SMALL, "cache": cache})))
         bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
         store = Store(bench.x, bench.y)
         store.views = _views(bench, suite.config.training.augment)
@@ -268,16 +266,18 @@ def test_cached_and_uncached_views_give_the_same_numbers(suite_file: Callable) -
         for experience in make_stream(bench.manifest, store).train_stream[:2]:
             strategy.train(experience, reset_optimizer_state=True)
         found[name] = strategy.model.head.weight.detach()
-    assert torch.allclose(found["cached"], found["uncached"], atol=1e-4)
-    assert not torch.allclose(found["cached"], found["plain"], atol=1e-3)
+        longest = torch.maximum(longest, bench.x.norm(dim=1).max()) if bench.on_features else longest
+    # a gradient is a mean of (p - y) outer x, off by what x is times the length of p - y, below 1.5, and by what p is,
+    # which is less; each of two experiences takes a step in each of two epochs
+    limit = 4 * 0.1 * 3 * rounding_of(bench.backbone) * longest
+    assert (found["cached"] - found["uncached"]).norm() <= limit
+    assert (found["cached"] - found["plain"]).norm() > 10 * limit
 
 
 def test_views_are_extracted_once_for_each_augmentation(suite_file: Callable, monkeypatch) -> None:
     strategies = {"a": {"strategy": "naive"}, "b": {"strategy": "naive", "training": {"augment": {"crop": 0.9}}},
                   "c": {"strategy": "naive", "training": {"augment": None}}}  # fmt: skip
-    suite = load_suite(
-        str(suite_file(training=settings_of(seed=7, saturation=0.1), backbone=RESNET, strategies=strategies))
-    )
+    suite = load_suite(str(suite_file(training=settings_of(seed=7, saturation=0.1), strategies=strategies)))
     assert [a.crop for a in views.wanted(suite.config)] == [0.5, 0.9]
     manifest = make_benchmark(suite.config.benchmark).manifest()
     bench = prepare(suite.config, manifest)

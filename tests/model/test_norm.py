@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_models import SMALL
 from timm.layers import BatchNormAct2d
 from torch import nn
 
@@ -122,7 +123,7 @@ def test_only_group_norm_changes_the_run_id(suite_file: Callable[..., Path]) -> 
 @pytest.mark.parametrize("norm", ["batch", "group"])
 @pytest.mark.parametrize("mode", ["never", "first"])
 def test_a_frozen_backbone_never_drifts(suite_file: Callable[..., Path], mode: str, norm: str) -> None:
-    settings = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode, "cache": False}
+    settings = {**SMALL, "train": mode, "cache": False}
     suite = load_suite(str(suite_file(backbone={**settings, "norm": norm}, training={"epochs": 1, "batch_size": 6})))
     bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
     store = Store(bench.x, bench.y)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import small_backbone
+from small_models import TWO_CALLS, small_backbone
 from torch import nn
 from torch.nn.functional import log_softmax
 
@@ -259,7 +259,8 @@ def test_layers_on_frozen_features_forget_nothing_and_the_page_says_what_was_tol
     suite: Callable[..., Path], cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    file = suite(strategies=["naive", "lwf", "joint"], training={"epochs": 5, "batch_size": 4, "weight_decay": 0.1})
+    training = {"epochs": 5, "batch_size": 4, "weight_decay": 0.1}
+    file = suite(strategies=["naive", "lwf", "joint"], training=training, latency=TWO_CALLS)
     assert cli("run", file, "--out", out, report=True).code == 0
     found = matrix(out, "naive")
     assert (found[2] == found[[0, 1, 2], [0, 1, 2]]).all(), "no layer moves after its own task"
@@ -291,7 +292,7 @@ def test_images_carry_their_label_through_a_backbone_that_trains(
     )
     names = ["naive", "ewc", "lwf", "replay", "latent-replay", "gem"]
     strategies: dict[str, Any] = {name: {"memory": 6} if name == "gem" else None for name in names}
-    file = suite(strategies=strategies, backbone=backbone, training=training)
+    file = suite(strategies=strategies, backbone=backbone, training=training, latency=TWO_CALLS)
     answer = cli("run", file, "--out", tmp_path / "out")
     assert answer.code == 0, answer.err
     results = pd.read_csv(tmp_path / "out" / "results.csv")

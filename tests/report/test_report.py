@@ -250,10 +250,11 @@ def test_report_imports_neither_torch_nor_avalanche(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 
 
+@pytest.mark.drawn
 def test_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     contents = []
     for name in ("first", "second"):
-        out = realistic(tmp_path / name, experiences=3, seeds=2).write()
+        out = realistic(tmp_path / name, experiences=2, seeds=2).write()
         write_report(out)
         files = sorted(path for path in (out / "report").rglob("*") if path.is_file())
         contents.append({str(path.relative_to(out)): path.read_bytes() for path in files})
@@ -435,6 +436,7 @@ def test_missing_latency_leaves_its_plot_out_and_removes_an_old_one(tmp_path: Pa
 HOSTILE = ["<script>alert(1)</script>", "a_b%&", "../../up", "_hidden", "$x^2$", "x|y`*z*", "nan", "[1] ~ \\par"]
 
 
+@pytest.mark.drawn("curves")
 def test_names_are_text_everywhere(tmp_path: Path) -> None:
     """A strategy's label is the user's: it is shown as written, and is neither markup nor a path."""
     folder = Folder(tmp_path / "out", description="<b>bold</b>")
@@ -464,6 +466,7 @@ def test_labels_that_make_the_same_file_name_keep_their_own_plots(tmp_path: Path
     assert len({path.name.lower() for path in (folder.out / "report/plots").glob("matrix_*.svg")}) == 3
 
 
+@pytest.mark.drawn("curves")
 def test_many_strategies_with_long_names(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out", experiences=2)
     labels = [f"a strategy with a name that is rather too long for any plot, variant {k}" for k in range(30)]
@@ -479,6 +482,7 @@ def test_many_strategies_with_long_names(tmp_path: Path) -> None:
     assert np.diff(sorted(heights)).min() > 9.5, "names of lines overlap"
 
 
+@pytest.mark.drawn("timeline_dnn")
 def test_decisions_are_drawn_from_the_lowest_seed(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out", experiences=2)
     for seed in (4, 2):

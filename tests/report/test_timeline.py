@@ -13,12 +13,10 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from avalanche.benchmarks import benchmark_from_datasets
-from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.training import Naive
+from tiny_stream import stream_of
 from torch import nn
-from torch.utils.data import TensorDataset
 
 from lorisbench.engine.reach import walk
 from lorisbench.report import frame, style, timeline, write_report
@@ -28,6 +26,7 @@ from lorisbench.strategies.dnn.network import DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.strategies.dnn.watch import AnswerPlugin
 
+pytestmark = pytest.mark.drawn
 RULES = ("open", "prototype", "agreement", "confidence", "mean", "newest")
 WIDTH, CLASSES, SAMPLES, DOMAINS = 6, 3, 24, 3
 
@@ -61,19 +60,10 @@ def domains():
         yield means[y] + 1.2 * torch.randn(SAMPLES, WIDTH, generator=generator) + 0.4 * domain, y
 
 
-def make_stream(data):
-    sets = []
-    for x, y in data:
-        dataset = TensorDataset(x, y)
-        dataset.targets = y.tolist()
-        sets.append(as_classification_dataset(dataset))
-    return benchmark_from_datasets(train=sets, test=sets)
-
-
 @functools.cache
 def train(rule, counted):
     """The strategy, what its evaluations answered, and the plugin that counts, if it is to."""
-    stream = make_stream(domains())
+    stream = stream_of(list(domains()))
     plugins = [AnswerPlugin()] if counted else []
     torch.manual_seed(0)
     model = DynamicNetwork(None, lambda: nn.Linear(WIDTH, CLASSES), answer=rule, router_temperature=2.0)
@@ -158,12 +148,12 @@ def test_another_evaluation_replaces_the_first_and_an_untrained_network_is_not_c
         evaluator=None,
     )
     data = list(domains())
-    strategy.eval(make_stream(data[:1]).test_stream)
+    strategy.eval(stream_of(data[:1]).test_stream)
     assert plugin.tables["answers"] == []
-    strategy.train(make_stream(data[:1]).train_stream)
+    strategy.train(stream_of(data[:1]).train_stream)
     found = []
     for domain in (0, 2):
-        strategy.eval(make_stream([data[domain]]).test_stream)
+        strategy.eval(stream_of([data[domain]]).test_stream)
         rows = plugin.tables["answers"]
         assert sum(row["share"] for row in rows) == pytest.approx(1)
         found.append(max(rows, key=lambda row: row["share"])["head"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from small_models import TWO_CALLS
 
 from lorisbench.metrics.costs import RunRecord, adapt_ratio
 from lorisbench.metrics.matrix import UndefinedMetricError
@@ -59,7 +60,7 @@ def test_a_suite_stores_what_it_is_made_of(suite_file, cli, tmp_path: Path, monk
     monkeypatch.setattr(latency, "BATCH", 5)
     monkeypatch.setattr(latency, "extract", counted)
     out = tmp_path / "out"
-    suite = suite_file(seeds=[0, 1], backbone=TINY, training={"epochs": 1, "batch_size": 4})
+    suite = suite_file(seeds=[0, 1], backbone=TINY, training={"epochs": 1, "batch_size": 4}, latency=TWO_CALLS)
     assert cli("run", suite, "--out", out).code == 0
     assert len(passes) == 4, "a pass to warm up and three that count, for all runs together"
     results = pd.read_csv(out / "results.csv")

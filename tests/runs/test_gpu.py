@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_models import SMALL, TWO_CALLS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+LARGE = {"name": "efficientnet-lite0", "image_size": 32}
 STRATEGIES = ["naive", "joint", "ewc", "lwf", "dnn"]
 
 
@@ -24,9 +26,10 @@ def run(cli, suite: Path, out: Path, *options: str) -> dict[str, np.ndarray]:
 
 
 def test_features_on_the_gpu(suite_file: Callable[..., Path], cli, tmp_path: Path) -> None:
-    first = run(cli, suite_file(strategies=STRATEGIES, device="cuda"), tmp_path / "one")
-    again = run(cli, suite_file(strategies=STRATEGIES, device="cuda"), tmp_path / "two", "--workers", "2")
-    cpu = run(cli, suite_file(strategies=STRATEGIES, device="cpu"), tmp_path / "cpu")
+    settings = {"strategies": STRATEGIES, "backbone": LARGE, "latency": TWO_CALLS}
+    first = run(cli, suite_file(**settings, device="cuda"), tmp_path / "one")
+    again = run(cli, suite_file(**settings, device="cuda"), tmp_path / "two", "--workers", "2")
+    cpu = run(cli, suite_file(**settings, device="cpu"), tmp_path / "cpu")
     for label in STRATEGIES:
         assert np.array_equal(first[label], again[label]), label
         assert (first[label] == cpu[label]).mean() > 0.97, label
@@ -36,7 +39,7 @@ def test_features_on_the_gpu(suite_file: Callable[..., Path], cli, tmp_path: Pat
 
 @pytest.mark.parametrize("mode", ["first", "always"])
 def test_training_the_backbone_on_the_gpu(suite_file, cli, tmp_path: Path, mode: str) -> None:
-    backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode}
+    backbone = {**SMALL, "train": mode}
     suite = suite_file(strategies=STRATEGIES, device="cuda", backbone=backbone,
                        training={"epochs": 1, "batch_size": 6})  # fmt: skip
     first, again = (run(cli, suite, tmp_path / name) for name in ("one", "two"))

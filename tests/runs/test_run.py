@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from small_models import FEATURES, TWO_CALLS
 
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.engine import seed_of
@@ -82,7 +83,8 @@ def predictions(out: Path, label: str, seed: int = 0) -> np.ndarray:
 
 def test_a_suite_writes_everything_the_design_lists(suite_file: Callable[..., Path], cli, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    answer = cli("run", suite_file(strategies=["naive", "joint", "dnn"], seeds=[0, 1]), "--out", out, report=True)
+    settings = {"strategies": ["naive", "joint", "dnn"], "seeds": [0, 1], "latency": TWO_CALLS}
+    answer = cli("run", suite_file(**settings), "--out", out, report=True)
     assert answer.code == 0, answer.err
     assert str(out / "report" / "index.html") in answer.out
     results = pd.read_csv(out / "results.csv")
@@ -111,7 +113,7 @@ def test_a_suite_writes_everything_the_design_lists(suite_file: Callable[..., Pa
         assert (folder / "checkpoint" / "model.safetensors").is_file()
     joint = results[results.strategy == "joint"].iloc[0]
     assert joint.replay_samples == 8 * 6  # all earlier training images
-    assert joint.state_mb == pytest.approx((48 * 1280 * 4 + (1280 * 3 + 3) * 4) / 1e6)  # features, initial head
+    assert joint.state_mb == pytest.approx((48 * FEATURES * 4 + (FEATURES * 3 + 3) * 4) / 1e6)  # features, initial head
     naive = results[results.strategy == "naive"].iloc[0]
     assert naive.state_mb == 0 and naive.replay_samples == 0 and naive.heads == 1
     assert (only(out, "dnn") / "decisions.csv").is_file()
@@ -129,7 +131,7 @@ def test_training_equals_a_plain_torch_loop(suite_file: Callable[..., Path]) -> 
     store = Store(bench.x, bench.y)
     strategy = build(bench, suite.runs[0], store)
     stream = make_stream(bench.manifest, store)
-    head = torch.nn.Linear(1280, 3)
+    head = torch.nn.Linear(FEATURES, 3)
     head.load_state_dict(strategy.model.head.state_dict())
     for index in range(2):
         strategy.train(stream.train_stream[index], reset_optimizer_state=True)
@@ -178,24 +180,6 @@ def test_a_plugin_that_exits_ends_its_run_and_not_the_suite(suite_file, cli, tmp
     assert "SystemExit" in results.reason["leaver"]
 
 
-def test_cached_and_uncached_features_give_the_same_numbers(suite_file, cli, tmp_path: Path) -> None:
-    for cache in (True, False):
-        suite = suite_file(backbone={"name": "efficientnet-lite0", "image_size": 32, "cache": cache},
-                           strategies=["ewc", "lwf", "dnn"])  # fmt: skip
-        assert cli("run", suite, "--out", tmp_path / str(cache)).code == 0
-    for label in ("ewc", "lwf", "dnn"):
-        assert np.array_equal(predictions(tmp_path / "True", label), predictions(tmp_path / "False", label))
-
-    for label in ("ewc", "lwf"):
-        cached, uncached = (
-            load_file(only(tmp_path / folder, label) / "checkpoint" / "model.safetensors")
-            for folder in ("True", "False")
-        )
-        assert cached.keys() == uncached.keys()
-        for key, value in cached.items():
-            assert torch.allclose(value, uncached[key], atol=1e-4), key
-
-
 def test_numbers_do_not_depend_on_workers_or_order(suite_file, cli, tmp_path: Path) -> None:
     suite = suite_file(strategies=["naive", "dnn"], seeds=[0, 1], latency={"enabled": False})
     assert cli("run", suite, "--out", tmp_path / "one").code == 0
@@ -237,7 +221,7 @@ def test_backbone_training_modes(suite_file) -> None:
 @pytest.mark.parametrize("mode", ["first", "always"])
 def test_all_strategies_run_end_to_end_on_images(suite_file, cli, tmp_path: Path, mode: str) -> None:
     backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode}
-    suite = suite_file(backbone=backbone, training={"epochs": 1, "batch_size": 6},
+    suite = suite_file(backbone=backbone, training={"epochs": 1, "batch_size": 6}, latency=TWO_CALLS,
                        strategies=["naive", "joint", "ewc", "lwf", "dnn"])  # fmt: skip
     answer = cli("run", suite, "--out", tmp_path / "out")
     assert answer.code == 0, answer.err
@@ -257,7 +241,7 @@ def test_avalanche_plugins_run_unmodified(suite_file, cli, tmp_path: Path) -> No
     assert answer.code == 0, answer.err
     results = pd.read_csv(tmp_path / "out" / "results.csv").set_index("strategy")
     assert results.loc["stock-replay", "replay_samples"] == 5
-    assert results.loc["stock-lwf", "state_mb"] == pytest.approx((1280 * 3 + 3) * 4 / 1e6)  # its teacher head
+    assert results.loc["stock-lwf", "state_mb"] == pytest.approx((FEATURES * 3 + 3) * 4 / 1e6)  # its teacher head
 
 
 def test_a_failing_and_a_diverging_run_leave_the_others(suite_file, cli, tmp_path: Path) -> None:
@@ -311,6 +295,7 @@ def test_the_seed_draws_the_first_weights(suite_file) -> None:
     assert not torch.equal(first.head.weight, second.head.weight)
 
 
+@pytest.mark.heavy
 def test_ray_trains_the_same_numbers(suite_file, cli, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra [ray] is not installed")
     suite = suite_file(strategies=["naive", "dnn"], latency={"enabled": False})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
+import answers
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,10 +31,7 @@ class Mine(Strategy, name="{name}"):
 STRATEGIES_OF_SUITE = {"naive": None, "lwf": {"alpha": 0.5}, "slda": None}
 
 
-def refused(answer, *words: str) -> None:
-    assert answer.code == 2 and "Traceback" not in answer.err, answer
-    line = answer.err.splitlines()[-1]  # after what was said of trials
-    assert line.startswith("lorisbench: error: ") and all(word in line for word in words), answer.err
+refused = functools.partial(answers.refused, after=True)  # after what was said of trials
 
 
 @pytest.fixture

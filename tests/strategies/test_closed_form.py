@@ -9,8 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from avalanche.benchmarks import benchmark_from_datasets
-from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.training import Naive
 from avalanche.training.supervised.deep_slda import StreamingLDA as AvalancheLDA
@@ -20,13 +18,15 @@ from sklearn.covariance import oas as sklearn_oas
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.neighbors import NearestCentroid
+from small_models import FEATURES, SMALL, TWO_CALLS
+from tiny_stream import stream_of
 from torch import nn
 from torch.utils.data import Dataset
 
 from lorisbench.engine.state import state_bytes
 from lorisbench.engine.strategy import Context
 from lorisbench.export.trained import read_run, restore_run
-from lorisbench.model.models import Classifier, make_backbone
+from lorisbench.model.models import Classifier
 from lorisbench.strategies import ranpac
 from lorisbench.strategies.ncm import NCM, NearestMean
 from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, SymmetricSum
@@ -384,7 +384,7 @@ def in_avalanche(config, model, shape):
     plugins = [*config.plugins(context), count]
     strategy = Naive(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.01), train_mb_size=4,
                      train_epochs=2, plugins=plugins, evaluator=None)  # fmt: skip
-    stream = benchmark_from_datasets(train=[as_classification_dataset(Guarded(e, shape)) for e in range(3)])
+    stream = stream_of([Guarded(e, shape) for e in range(3)])
     states = []
     for Guarded.now, experience in enumerate(stream.train_stream):
         strategy.train(experience)
@@ -437,16 +437,15 @@ STRATEGIES = {"ncm": None, "slda": None, "ranpac": {"projection": 100}}
 
 @pytest.mark.parametrize(("mode", "labels"), [("never", STRATEGIES), ("first", STRATEGIES), ("always", ["slda"])])
 def test_runs_on_features_and_on_images(suite_file, cli, tmp_path, mode, labels):
-    backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32}
-    width, out = make_backbone(backbone["name"], "none", 32).feature_dim, tmp_path / "out"
-    suite = suite_file(backbone={**backbone, "train": mode}, strategies=labels, head={"hidden": [7]},
+    out = tmp_path / "out"
+    suite = suite_file(backbone={**SMALL, "train": mode}, strategies=labels, head={"hidden": [7]}, latency=TWO_CALLS,
                        training={"epochs": 1, "batch_size": 6})  # fmt: skip
     answer = cli("run", suite, "--out", out)
     assert answer.code == 0, answer.err
     results = pd.read_csv(out / "results.csv").set_index("strategy")
     assert (results.replay_samples == 0).all() and (results["heads"] == 1).all()
     assert results.latency_p50_ms.notna().all(), "the model is rebuilt from the checkpoint"
-    means, triangle, ridge = 3 * width, width * (width + 1) // 2, 100 * 101 // 2 + 100 * 3  # and 3 counts
+    means, triangle, ridge = 3 * FEATURES, FEATURES * (FEATURES + 1) // 2, 100 * 101 // 2 + 100 * 3  # and 3 counts
     numbers = {"ncm": means, "slda": means + triangle, "ranpac": ridge}
     for name in labels:
         assert results.state_mb[name] == pytest.approx(8 * (numbers[name] + 3) / 1e6, rel=1e-6), name
@@ -463,7 +462,7 @@ def test_runs_on_features_and_on_images(suite_file, cli, tmp_path, mode, labels)
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 @pytest.mark.parametrize("mode", ["never", "first"])
 def test_runs_on_the_gpu(suite_file, cli, tmp_path, mode):
-    backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode}
+    backbone = {**SMALL, "train": mode}
     training = {"epochs": 1, "batch_size": 6}
     predicted = {}
     for name, device in (("one", "cuda"), ("two", "cuda"), ("cpu", "cpu")):

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import tiny_stream
 import torch
-from avalanche.benchmarks import benchmark_from_datasets
-from avalanche.benchmarks.utils import as_classification_dataset
-from avalanche.core import SupervisedPlugin
-from avalanche.training import Naive
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_stream import Spy, stream_of
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import cross_entropy, kl_div
-from torch.utils.data import TensorDataset
 
 from lorisbench.strategies.dgr import DGR, DGRPlugin
 from lorisbench.strategies.parts.vae import VAE
@@ -60,32 +57,13 @@ def blobs(at, samples=128):
     x = 0.3 * torch.randn(samples, 6, generator=torch.Generator().manual_seed(at))
     x[:, 0] += 4 * at
     x[:, 1] += 4 * y
-    dataset = TensorDataset(x, y)
-    dataset.targets = y.tolist()
-    return as_classification_dataset(dataset)
-
-
-class Spy(SupervisedPlugin):
-    """Calls back with the strategy."""
-
-    def __init__(self, **callbacks):
-        super().__init__()
-        for name, call in callbacks.items():
-            setattr(self, name, lambda strategy, *a, call=call, **k: call(strategy))
+    return x, y
 
 
 def train(plugins, experiences=2, epochs=1, make=lambda: nn.Linear(6, 2)):
     torch.manual_seed(0)
-    model = make()
-    strategy = Naive(
-        model=model, optimizer=torch.optim.Adam(model.parameters(), lr=0.05), train_mb_size=32, train_epochs=epochs,
-        plugins=plugins, evaluator=None,
-    )  # fmt: skip
-    stream = benchmark_from_datasets(train=[blobs(at) for at in range(experiences)]).train_stream
-    for experience in stream:
-        torch.manual_seed(experience.current_experience)
-        strategy.train(experience)
-    return strategy
+    of = stream_of([blobs(at) for at in range(experiences)]).train_stream
+    return tiny_stream.train(plugins, make(), of, lr=0.05, adam=True, batch_size=32, epochs=epochs)
 
 
 def plugin(**changes):
@@ -137,21 +115,11 @@ def test_replay_of_what_is_generated_keeps_the_past_where_naive_forgets():
     def accuracy(plugins):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(6, 32), nn.ReLU(), nn.Linear(32, 2))
-        strategy = Naive(
-            model=model, optimizer=torch.optim.Adam(model.parameters(), lr=0.01), train_mb_size=32, train_epochs=15,
-            plugins=plugins, evaluator=None,
-        )  # fmt: skip
-        data = [blobs(0), blobs(1)]
-        x = torch.stack([item[0] for item in data[1]])
-        turned = TensorDataset(x, 1 - torch.arange(len(x)) % 2)
-        turned.targets = turned.tensors[1].tolist()
-        stream = benchmark_from_datasets(train=[data[0], as_classification_dataset(turned)]).train_stream
-        for experience in stream:
-            strategy.train(experience)
-        first = torch.stack([item[0] for item in data[0]])
+        (first, y), (x, also) = blobs(0), blobs(1)
+        of = stream_of([(first, y), (x, 1 - also)]).train_stream
+        tiny_stream.train(plugins, model, of, lr=0.01, adam=True, batch_size=32, epochs=15)
         return [
-            (model(first).argmax(1) == torch.arange(len(first)) % 2).float().mean().item(),
-            (model(x).argmax(1) == turned.tensors[1]).float().mean().item(),
+            (model(inputs).argmax(1) == labels).float().mean().item() for inputs, labels in ((first, y), (x, 1 - also))
         ]
 
     assert min(accuracy([plugin()])) > 0.9

@@ -6,17 +6,15 @@ import copy
 from typing import get_args
 
 import pytest
+import tiny_stream
 import torch
-from avalanche.benchmarks import benchmark_from_datasets, with_task_labels
-from avalanche.benchmarks.utils import as_classification_dataset
-from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_classification_dataset
 from avalanche.core import SupervisedPlugin
 from avalanche.training import Naive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tiny_stream import stream_of
 from torch import nn
-from torch.utils.data import TensorDataset
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import STRATEGIES
@@ -31,20 +29,13 @@ WIDTH, CLASSES, SAMPLES = 8, 3, 48
 def make_stream(task_aware=False, experiences=3, permute=True):
     """Images (3, 4, 4) whose colour tells the class; each experience permutes the colours (or hardly differs)."""
     generator = torch.Generator().manual_seed(0)
-    sets = []
+    parts = []
     for experience in range(experiences):
         y = torch.arange(SAMPLES) % CLASSES
         colour = torch.eye(CLASSES).roll(experience if permute else 0, dims=0)[y]
         x = colour[:, :, None, None] + 0.3 * torch.randn(SAMPLES, 3, 4, 4, generator=generator)
-        x += experience * (0.5 if permute else 0.02)
-        dataset = TensorDataset(x, y)
-        dataset.targets = y.tolist()
-        if task_aware:
-            sets.append(_make_taskaware_classification_dataset(dataset, task_labels=0))
-        else:
-            sets.append(as_classification_dataset(dataset))
-    stream = benchmark_from_datasets(train=sets, test=sets)
-    return with_task_labels(stream) if task_aware else stream
+        parts.append((x + experience * (0.5 if permute else 0.02), y))
+    return stream_of(parts, [0] * experiences if task_aware else None)
 
 
 def make_network(**kwargs):
@@ -55,7 +46,7 @@ def make_network(**kwargs):
     return DynamicNetwork(backbone, lambda: nn.Linear(WIDTH, CLASSES), **kwargs)
 
 
-class Spy(SupervisedPlugin):
+class Record(SupervisedPlugin):
     """Copies the weights after each experience and the teacher's while it is in use."""
 
     def __init__(self, plugin):
@@ -81,22 +72,11 @@ class Spy(SupervisedPlugin):
 def train(plugin, model=None, stream=None, epochs=4):
     model = make_network() if model is None else model
     stream = make_stream() if stream is None else stream
-    spy = Spy(plugin)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
-    strategy = Naive(
-        model=model,
-        optimizer=optimizer,
-        train_mb_size=16,
-        train_epochs=epochs,
-        eval_mb_size=16,
-        plugins=[plugin, spy],
-        evaluator=None,
-    )
-    torch.manual_seed(1)
-    for experience in stream.train_stream:
-        strategy.train(experience)
+    record = Record(plugin)
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "epochs": epochs}
+    strategy = tiny_stream.train([plugin, record], model, stream.train_stream, **settings)
     strategy.eval(stream.test_stream)
-    return strategy, spy
+    return strategy, record
 
 
 def part(state, start):

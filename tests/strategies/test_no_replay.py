@@ -9,9 +9,9 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from avalanche.benchmarks import benchmark_from_datasets
-from avalanche.benchmarks.utils import as_classification_dataset
 from avalanche.training import Naive
+from small_models import SMALL
+from tiny_stream import stream_of
 from torch import nn
 from torch.utils.data import Dataset
 
@@ -53,8 +53,7 @@ class Guarded(Dataset):
 
 def train_guarded(model: nn.Module, plugin: Any) -> Naive:
     stage = Stage()
-    sets = [as_classification_dataset(Guarded(stage, experience)) for experience in range(EXPERIENCES)]
-    stream = benchmark_from_datasets(train=sets).train_stream
+    stream = stream_of([Guarded(stage, experience) for experience in range(EXPERIENCES)]).train_stream
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     strategy = Naive(model=model, optimizer=optimizer, train_mb_size=4, train_epochs=2, plugins=[plugin],
                      evaluator=None)  # fmt: skip
@@ -139,7 +138,7 @@ class GuardedStore(Store):
 def test_no_other_experience_is_read_in_a_run(
     suite_file: Callable, mode: str, cache: bool, label: str, settings: dict[str, Any]
 ) -> None:
-    backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode, "cache": cache}
+    backbone = {**SMALL, "train": mode, "cache": cache}
     training = {"epochs": 1, "batch_size": 6, "weight_decay": 0.01, "augment": {"views": 1, "experiences": "all"}}
     suite = load_suite(str(suite_file(backbone=backbone, strategies={label: settings}, training=training)))
     bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())

@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 
 import pytest
+import tiny_stream
 import torch
-from avalanche.benchmarks import benchmark_from_datasets
-from avalanche.benchmarks.utils import as_classification_dataset
-from avalanche.core import SupervisedPlugin
 from avalanche.training import Naive
+from tiny_stream import Spy, mlp, stream_of
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
-from torch.utils.data import TensorDataset
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import STRATEGIES
@@ -37,41 +35,17 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def make_stream(experiences=3):
     """Every sample is told from all others by its first input."""
     generator = torch.Generator().manual_seed(0)
-    sets = []
+    parts = []
     for experience in range(experiences):
         y = torch.arange(SAMPLES) % 3
         x = torch.randn(SAMPLES, 6, generator=generator) + 2 * nn.functional.one_hot((y + experience) % 3, 6)
         x[:, 0] = experience + torch.arange(SAMPLES) / 100
-        dataset = TensorDataset(x, y)
-        dataset.targets = y.tolist()
-        sets.append(as_classification_dataset(dataset))
-    return benchmark_from_datasets(train=sets).train_stream
+        parts.append((x, y))
+    return stream_of(parts).train_stream
 
 
-def make_model(norm=False):
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8) if norm else nn.Tanh(), nn.Linear(8, 3))
-
-
-class Spy(SupervisedPlugin):
-    """Calls back with the strategy."""
-
-    def __init__(self, **callbacks):
-        super().__init__()
-        for name, call in callbacks.items():
-            setattr(self, name, lambda strategy, *a, call=call, **k: call(strategy))
-
-
-def train(plugins, model=None, experiences=3, epochs=2, **kwargs):
-    model = make_model() if model is None else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    strategy = Naive(
-        model=model, optimizer=optimizer, train_mb_size=BATCH, train_epochs=epochs, plugins=plugins, evaluator=None
-    )
-    for experience in make_stream(experiences):
-        torch.manual_seed(experience.current_experience)
-        strategy.train(experience, **kwargs)
-    return strategy
+def train(plugins, model=None, experiences=3, epochs=2):
+    return tiny_stream.train(plugins, model, make_stream(experiences), lr=0.05, momentum=0, epochs=epochs)
 
 
 def weights(model):
@@ -132,7 +106,7 @@ def test_the_order_of_samples_is_naives_and_runs_repeat(make):
     def run(*plugins):
         orders, caller = [], list(plugins)
         spy = Spy(before_forward=lambda s: orders.append(s.mb_x[:BATCH, 0].tolist()))
-        strategy = train([*caller, spy], make_model(norm=True))
+        strategy = train([*caller, spy], mlp(norm=True))
         assert caller == list(plugins)
         current = [[v for v in order if int(v) == index // 6] for index, order in enumerate(orders)]
         return current, weights(strategy.model)
@@ -144,22 +118,10 @@ def test_the_order_of_samples_is_naives_and_runs_repeat(make):
 
 
 def test_a_stream_with_task_labels_replays_them():
-    from avalanche.benchmarks import with_classes_timeline, with_task_labels
-    from avalanche.benchmarks.utils.classification_dataset import _make_taskaware_classification_dataset
-
-    sets = []
-    for task in range(2):
-        dataset = TensorDataset(torch.full((12, 2), float(task)), torch.arange(12) % 3)
-        dataset.targets = dataset.tensors[1].tolist()
-        sets.append(_make_taskaware_classification_dataset(dataset, task_labels=task))
+    of = stream_of([(torch.full((12, 2), float(task)), torch.arange(12) % 3) for task in range(2)], [0, 1])
     seen = []
-    model = nn.Linear(2, 3)
-    strategy = Naive(
-        model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), train_mb_size=4, evaluator=None,
-        plugins=[ReplayPlugin(Memory(6), 3), Spy(before_backward=lambda s: seen.append((s.mb_x, s.mb_task_id)))],
-    )  # fmt: skip
-    for experience in with_classes_timeline(with_task_labels(benchmark_from_datasets(train=sets))).train_stream:
-        strategy.train(experience)
+    spy = Spy(before_backward=lambda s: seen.append((s.mb_x, s.mb_task_id)))
+    tiny_stream.train([ReplayPlugin(Memory(6), 3), spy], nn.Linear(2, 3), of.train_stream, epochs=1, batch_size=4)
     assert [len(x) for x, _ in seen] == [4, 4, 4, 7, 7, 7]
     assert all(torch.equal(x[:, 0].long(), task) for x, task in seen)
 
@@ -168,7 +130,7 @@ def test_a_stream_with_task_labels_replays_them():
 
 
 def test_derpp_adds_both_terms_on_draws_of_their_own_and_stores_logits_of_the_step():
-    model, pairs, offered = make_model(), [], []
+    model, pairs, offered = mlp(), [], []
     memory = Memory(12, seed=5)
     plugin = DERPlusPlusPlugin(memory, 0.3, 0.7, 4)
     twin = torch.Generator()
@@ -246,7 +208,7 @@ def test_looking_at_memory_moves_no_statistics(make):
     """With a rate of nothing, statistics are those of naive fine-tuning: only the stream's batches count."""
 
     def statistics(plugins):
-        model = make_model(norm=True)
+        model = mlp(norm=True)
         for p in model.parameters():
             p.register_hook(lambda grad: grad * 0)
         return train(plugins, model).model[1].running_mean
@@ -259,7 +221,7 @@ def test_looking_at_memory_moves_no_statistics(make):
 
 def test_gdumb_trains_from_the_initial_weights_on_a_balanced_memory_of_the_stream_alone():
     starts, shown, sizes = [], [], []
-    model = make_model()
+    model = mlp()
     initial = weights(model).clone()
     plugin = GDumbPlugin(20, 3)
 
@@ -298,17 +260,12 @@ class Split(nn.Module):
 
 
 def image_stream(experiences=3):
-    sets = []
+    parts = []
     for experience in range(experiences):
         y = torch.arange(12) % 3
-        x = (
-            torch.rand(12, 3, 2, 2, generator=torch.Generator().manual_seed(experience))
-            + torch.eye(3)[y][:, :, None, None]
-        )
-        dataset = TensorDataset(x, y)
-        dataset.targets = y.tolist()
-        sets.append(as_classification_dataset(dataset))
-    return benchmark_from_datasets(train=sets).train_stream
+        x = torch.rand(12, 3, 2, 2, generator=torch.Generator().manual_seed(experience))
+        parts.append((x + torch.eye(3)[y][:, :, None, None], y))
+    return stream_of(parts).train_stream
 
 
 def test_latent_replay_freezes_the_backbone_after_the_first_experience_and_keeps_its_features():

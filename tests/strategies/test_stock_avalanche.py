@@ -8,6 +8,7 @@ import torch
 from avalanche.training.plugins import EWCPlugin as StockEWC
 from avalanche.training.plugins import LwFPlugin as StockLwF
 from pydantic import ValidationError
+from small_models import FEATURES
 from tiny_stream import mlp, train, weights
 
 from lorisbench.strategies.ewc import EWC, EWCPlugin
@@ -94,6 +95,6 @@ def test_they_run_in_the_harness_and_are_footnoted(suite_file, cli, tmp_path):
     results = pd.read_csv(tmp_path / "out" / "results.csv").set_index("strategy")
     assert (results.status == "done").all()
     assert results.loc["si-avalanche", "accuracy_last"] == results.loc["naive", "accuracy_last"]
-    head = (1280 * 3 + 3) * 4 / 1e6
+    head = (FEATURES * 3 + 3) * 4 / 1e6
     assert results.loc["lwf-avalanche", "state_mb"] == pytest.approx(head)
     assert results.loc["ewc-avalanche", "state_mb"] == pytest.approx(2 * 9 * head)  # two for each experience

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 from pathlib import Path
 
 import pytest
+import tiny_stream
 import torch
-from avalanche.benchmarks import benchmark_from_datasets
-from avalanche.benchmarks.utils import as_classification_dataset
-from avalanche.core import SupervisedPlugin
-from avalanche.training import Naive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from tiny_stream import Spy, mlp, stream, weights
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import TensorDataset
 
 from lorisbench.common.registry import STRATEGIES
 from lorisbench.strategies import ewc
@@ -27,51 +25,7 @@ from lorisbench.strategies.lwf import LwF, LwFPlugin
 from lorisbench.strategies.parts.data import batches
 from lorisbench.strategies.parts.distillation import distillation
 
-
-def make_stream(experiences=3, samples=40, seed=0, shape=(6,)):
-    generator = torch.Generator().manual_seed(seed)
-    sets = []
-    for shift in range(experiences):
-        y = torch.arange(samples) % 3
-        x = torch.randn(samples, *shape, generator=generator) + shift
-        x.flatten(1)[:, :3] += 2 * F.one_hot(y, 3)
-        sets.append(TensorDataset(x, y))
-    for dataset in sets:
-        dataset.targets = dataset.tensors[1].tolist()
-    data = [as_classification_dataset(dataset) for dataset in sets]
-    return benchmark_from_datasets(train=data, test=data)
-
-
-def make_model(norm=False, seed=0):
-    torch.manual_seed(seed)
-    layers = [nn.Linear(6, 8), nn.BatchNorm1d(8) if norm else nn.Tanh(), nn.Linear(8, 3)]
-    return nn.Sequential(*layers)
-
-
-def train(plugins, model=None, lr=0.1, epochs=2, experiences=3, **kwargs):
-    """Train on the stream in a bare Avalanche script; returns the strategy."""
-    model = make_model() if model is None else model
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.5)
-    strategy = Naive(
-        model=model, optimizer=optimizer, train_mb_size=16, train_epochs=epochs, plugins=plugins, evaluator=None
-    )
-    torch.manual_seed(1)
-    for experience in make_stream(experiences).train_stream:
-        strategy.train(experience, **kwargs)
-    return strategy
-
-
-def weights(strategy):
-    return torch.cat([p.detach().flatten() for p in strategy.model.parameters()])
-
-
-class Spy(SupervisedPlugin):
-    """Calls back with the strategy."""
-
-    def __init__(self, **callbacks):
-        super().__init__()
-        for name, call in callbacks.items():
-            setattr(self, name, lambda strategy, *a, call=call, **k: call(strategy))
+train = functools.partial(tiny_stream.train, count=40)
 
 
 # ---------------------------------------------------------------- data
@@ -79,7 +33,7 @@ class Spy(SupervisedPlugin):
 
 def test_batches_come_in_order_and_leave_the_random_state_alone():
     strategy = train([], experiences=1, epochs=1)
-    dataset = make_stream(1).train_stream[0].dataset
+    dataset = stream(1, 40).train_stream[0].dataset
     before = torch.get_rng_state()
     found = list(batches(strategy, dataset, 16))
     assert torch.equal(torch.get_rng_state(), before)
@@ -106,7 +60,7 @@ def test_joint_trains_from_the_initial_weights_on_everything_seen():
         before_training_exp=lambda s: (sizes.append(len(s.adapted_dataset)), starts.append(weights(s).clone())),
         after_training_exp=lambda s: held.append(plugin.replay_samples),
     )
-    model = make_model()
+    model = mlp()
     initial = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
     strategy = train([plugin, spy], model)
     assert sizes == [40, 80, 120]
@@ -118,12 +72,12 @@ def test_joint_trains_from_the_initial_weights_on_everything_seen():
 def test_joint_keeps_sample_attributes():
     seen = []
     train([JointPlugin(), Spy(before_training_exp=lambda s: seen.append(list(s.adapted_dataset.targets)))])
-    expected = [list(e.dataset.targets) for e in make_stream().train_stream]
+    expected = [list(e.dataset.targets) for e in stream(3, 40).train_stream]
     assert seen[2] == expected[0] + expected[1] + expected[2]
 
 
 def test_joint_resets_batch_norm_but_no_layer_frozen_meanwhile():
-    model = make_model(norm=True)
+    model = mlp(norm=True)
     means, layers = [], []
 
     def look(s):
@@ -178,7 +132,7 @@ def test_ewc_with_huge_lambda_freezes_the_weights():
 
 
 def test_frozen_parameters_hold_no_memory_and_later_freezing_frees_it():
-    model = make_model()
+    model = mlp()
     model[0].requires_grad_(False)
     plugin = EWCPlugin(1.0)
     train([plugin], model)
@@ -186,7 +140,7 @@ def test_frozen_parameters_hold_no_memory_and_later_freezing_frees_it():
 
     plugin = EWCPlugin(1.0)
     freeze = Spy(after_training_exp=lambda s: s.model[0].requires_grad_(False))
-    train([plugin, freeze], make_model(), experiences=2)
+    train([plugin, freeze], mlp(), experiences=2)
     assert set(plugin.importance) == set(plugin.centre) == {"2.weight", "2.bias"}
 
 
@@ -238,12 +192,12 @@ def test_lwf_adds_alpha_times_the_distance_to_the_model_before():
         after_backward=compare,
         after_training_exp=lambda s: after_first.append(copy.deepcopy(s.model).eval()),
     )
-    train([plugin, spy], make_model(norm=True), experiences=2)
+    train([plugin, spy], mlp(norm=True), experiences=2)
     assert pairs and all(found == pytest.approx(expected, rel=1e-5) for found, expected in pairs)
 
 
 def test_lwf_with_large_alpha_keeps_predictions():
-    x = torch.stack([item[0] for item in make_stream().train_stream[1].dataset])
+    x = torch.stack([item[0] for item in stream(3, 40).train_stream[1].dataset])
     change = {}
     for alpha in (0.0, 100.0):
         outputs = []
@@ -254,7 +208,7 @@ def test_lwf_with_large_alpha_keeps_predictions():
 
 
 def test_lwf_teacher_is_still_and_shares_what_is_frozen():
-    model, plugin, states = make_model(norm=True), LwFPlugin(1.0, 2.0), []
+    model, plugin, states = mlp(norm=True), LwFPlugin(1.0, 2.0), []
     model[0].requires_grad_(False)
 
     def look(s):
