@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
+import functools
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 
 from lorisbench.benchmarks.factors.cutouts import Cutout, Source, cutout_of
 from lorisbench.benchmarks.factors.images import Levels, Measured, apply
-from lorisbench.common.processes import end_with_parent
+from lorisbench.common.processes import map_unordered
 
 # What other processes import is this module and what it needs: pandas, for one, would cost each a second to start
 
@@ -59,33 +58,20 @@ class Painter:
 
 
 def paint(painter: Painter, tasks: Sequence[Task]) -> Iterator[tuple[np.ndarray, list[Measured]]]:
-    """The answer to each task, in order."""
+    """The answer to each task, in order. Raises InputError if a worker process was killed."""
     workers = os.cpu_count() or 1
-    if workers == 1 or sum(len(task.steps) for task in tasks) < FEW:
-        yield from map(painter, tasks)
-        return
-    # Spawned, since the parent may hold torch's threads, which do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(painter,))
-    try:
-        pending: deque[Future[list[tuple[np.ndarray, list[Measured]]]]] = deque()
-        for start in range(0, len(tasks), BLOCK):
-            pending.append(pool.submit(_work, tasks[start : start + BLOCK]))
-            if len(pending) > 4 * workers:  # so that what waits to be written stays small
-                yield from pending.popleft().result()
-        while pending:
-            yield from pending.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    if sum(len(task.steps) for task in tasks) < FEW:
+        workers = 1
+    blocks = ((start, tasks[start : start + BLOCK]) for start in range(0, len(tasks), BLOCK))
+    early: dict[int, list[tuple[np.ndarray, list[Measured]]]] = {}  # few: blocks take about as long as each other
+    due = 0
+    with contextlib.closing(map_unordered(functools.partial(_paint_block, painter), blocks, workers)) as ended:
+        for (start, _), answers in ended:
+            early[start] = answers
+            while due in early:
+                yield from early.pop(due)
+                due += BLOCK
 
 
-_painters: list[Painter] = []  # in a worker, the one it paints with
-
-
-def _start(painter: Painter) -> None:
-    end_with_parent()
-    _painters.append(painter)
-
-
-def _work(tasks: Sequence[Task]) -> list[tuple[np.ndarray, list[Measured]]]:
-    return [_painters[-1](task) for task in tasks]
+def _paint_block(painter: Painter, block: tuple[int, Sequence[Task]]) -> list[tuple[np.ndarray, list[Measured]]]:
+    return [painter(task) for task in block[1]]

@@ -10,12 +10,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import multiprocessing
 import os
 import re
 import shutil
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -27,7 +24,7 @@ from lorisbench.benchmarks.sim.objects import OBJECTS
 from lorisbench.benchmarks.sim.scene import BATCHES, FACTORS, MIXED, factor_number, film, make_recording
 from lorisbench.benchmarks.sim.shading import shade
 from lorisbench.common.console import track
-from lorisbench.common.processes import end_with_parent
+from lorisbench.common.processes import map_unordered
 from lorisbench.data.marker import MARKER
 
 SIDECAR = "levels.csv"
@@ -119,6 +116,7 @@ def render(
     ValueError : `workers` is less than 1.
     FileExistsError : `out` holds something else.
     RuntimeError : a recording's levels could not be met.
+    InputError : a worker process was killed.
     """
     out = Path(out)
     if workers is not None and workers < 1:
@@ -195,15 +193,11 @@ def _render_into(folder: Path, settings: SimSettings, workers: int, progress: bo
     takes = [(factor, segment, number) for factor, segment in settings.recordings for number in range(settings.objects)]
     work = partial(_render_take, folder, settings)
     rows: list[tuple[object, ...]] = []
-    with track("rendering OpenLORIS-Sim", len(takes), progress) as advance, contextlib.ExitStack() as stack:
-        parts: Iterable[list[tuple[object, ...]]] = map(work, takes)
-        if workers > 1:
-            # Spawned, since the parent may hold torch's threads, which do not survive a fork.
-            context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(min(workers, len(takes)), context, initializer=end_with_parent)
-            stack.callback(pool.shutdown, wait=True, cancel_futures=True)
-            parts = pool.map(work, takes, chunksize=max(1, min(8, len(takes) // (4 * workers))))
-        for part in parts:
+    with (
+        track("rendering OpenLORIS-Sim", len(takes), progress) as advance,
+        contextlib.closing(map_unordered(work, takes, min(workers, len(takes)))) as parts,
+    ):
+        for _, part in parts:
             rows += part
             advance(1)
     rows.sort(key=lambda row: str(row[0]))

@@ -10,10 +10,10 @@ from pathlib import Path
 from lorisbench.common.cache import cache_root
 from lorisbench.common.console import say
 from lorisbench.common.files import digest_of, write_text
+from lorisbench.common.pace import Pace
 
 VERSION = 1  # of what the check looks at: a stricter check believes nothing that an older one found
 EVERY_SECONDS = 5.0
-SHARE = 20  # at most a twentieth of the time goes into writing, however many files there are
 
 Stamp = tuple[int, int]  # size in bytes, time of the last change in ns
 
@@ -39,7 +39,7 @@ class Verified:
         self._prefix = f"{root}{os.sep}"
         self._good = {} if fresh else self._load()
         self._changed = False
-        self._next = time.monotonic() + EVERY_SECONDS
+        self._pace = Pace(EVERY_SECONDS)
 
     def knows(self, file: str, stamp: Stamp) -> bool:
         """Whether the file was found good with this stamp."""
@@ -53,16 +53,15 @@ class Verified:
 
     def save(self, now: bool = True) -> None:
         """Write the state file; with `now=False` only if that was last done a while ago."""
-        start = time.monotonic()
-        if not self._changed or not (now or start >= self._next):
+        if not self._changed or not (now or self._pace.due()):
             return
+        start = time.monotonic()
         try:
             write_text(self.file, json.dumps({**self._head, "good": self._good}, separators=(",", ":")))
         except OSError as error:  # the check is worth more than its memory
             say(f"{self.file}: cannot be written ({error.strerror}); what is found good is not remembered")
         self._changed = False
-        end = time.monotonic()
-        self._next = end + max(EVERY_SECONDS, SHARE * (end - start))
+        self._pace.written(start)
 
     def _load(self) -> dict[str, list[int]]:
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lorisbench.common.console import track
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import existing_folder, write_bytes
-from lorisbench.common.processes import answers_of
+from lorisbench.common.processes import map_unordered
 
 if TYPE_CHECKING:  # not needed by the processes that decode, which have to start fast
     from lorisbench.benchmarks.tools.verified import Stamp, Verified
@@ -63,7 +63,7 @@ def bad_files(files: Sequence[str], workers: int | None = None, known: Verified 
     try:
         with (
             track("decoding images", len(todo)) as advance,
-            contextlib.closing(answers_of(decode_chunk, chunks, processes)) as answers,
+            contextlib.closing(map_unordered(decode_chunk, chunks, processes)) as answers,
         ):
             for chunk, found in answers:
                 for place, reason in zip(chunk.places, found, strict=True):

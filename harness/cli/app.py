@@ -128,10 +128,11 @@ def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]
     """Write the report of an output folder again, from its files alone."""
     from lorisbench.report import write_report
     from lorisbench.runs.store import Output
+    from lorisbench.runs.tables import Tables
 
     if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
         with Output(out).locked():
-            Output(out).collect()
+            Tables(out).write()
     print(f"report: {write_report(out)}")
 
 

@@ -87,33 +87,22 @@ def _lock_of(path: Path) -> Path:
 @contextlib.contextmanager
 def _alone(path: Path, label: str) -> Iterator[None]:
     """Hold the lock of a cache entry; says so where another process holds it, and waits."""
-    import fcntl
+    from filelock import FileLock, Timeout
 
     from lorisbench.common.console import say
 
-    lock = _lock_of(path)
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(lock, "w", encoding="ascii") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"{label}: another process is at it; waiting")
-                fcntl.flock(stream, fcntl.LOCK_EX)
-            if not _is_open_at(stream.fileno(), lock):
-                continue  # who had it before removed it, and a third process may hold a new one
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
-
-
-def _is_open_at(descriptor: int, path: Path) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_lock_of(path))
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"{label}: another process is at it; waiting")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        _lock_of(path).unlink(missing_ok=True)  # while it is held: who waits for it takes none that has been removed
+        lock.release()
 
 
 KINDS = ("renders", "images", "features", "hashes", "pixels", "datasets", "verified")

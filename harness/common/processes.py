@@ -1,17 +1,17 @@
-"""Worker processes that end when they should: with their parent, and quietly on Ctrl-C."""
+"""One pool of worker processes, for all who need one: they end with their parent, and quietly on Ctrl-C."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
-import multiprocessing
 import os
+import pickle
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from lorisbench.common.errors import InputError
 
@@ -21,29 +21,20 @@ Answer = TypeVar("Answer")
 AHEAD = 4  # tasks waiting for each process: enough to keep it busy, few enough to stop soon
 
 
-def end_with_parent() -> None:
-    """End this worker when its parent dies, even by a signal that lets the parent end nothing itself."""
-    parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
-
-
-def answers_of(
+def map_unordered(
     work: Callable[[Task], Answer], tasks: Iterable[Task], workers: int
 ) -> Generator[tuple[Task, Answer], None, None]:
     """Each task with the answer of `work(task)`, in the order they end, worked on by `workers` fresh processes.
 
-    Close the iterator (`contextlib.closing`) to stop early: running tasks are then given up. One worker is this
-    process itself.
+    Close the generator (`contextlib.closing`) to stop early: running tasks are then given up. One worker is this
+    process itself. Nothing is run again in the processes but what `work` and the tasks need, so that a plain script
+    needs no `if __name__ == "__main__"`, and what a script or a notebook defines can be worked with.
 
     Parameters
     ----------
-    work : a function of a module that is cheap to import, for each process imports it.
+    work : any function or object that can be called; each process gets it once, however much it holds. It should be
+        of a module that is cheap to import, for each process imports it.
+    tasks : read only a few ahead of the answers.
 
     Raises
     ------
@@ -52,30 +43,39 @@ def answers_of(
     if workers == 1:
         yield from ((task, work(task)) for task in tasks)
         return
-    # Spawned, since the parent may hold torch's threads, which do not survive a fork
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=end_with_parent)
+    # Here, since numpy comes with it. Its executor, not joblib.Parallel, which would give each process fewer threads
+    # than this one has: some sums depend on their number
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky import ProcessPoolExecutor, wait
+    from joblib.externals.loky.backend.reduction import dumps
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    pickled = bytes(dumps(work))
+    resource_tracker.ensure_running()  # before processes, for where it starts it lets interrupts through
+    pool = ProcessPoolExecutor(workers, initializer=_begin, initargs=(os.getpid(), pickled))
     remaining = iter(tasks)
-    waiting: dict[Future[Answer], Task] = {}
+    waiting: dict[Any, Task] = {}
     try:
         while True:
             for task in itertools.islice(remaining, AHEAD * workers - len(waiting)):
                 with _interrupts_wait():
-                    waiting[pool.submit(work, task)] = task
+                    waiting[pool.submit(_answer, task)] = task
             if not waiting:
                 break
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+            for future in wait(waiting, return_when="FIRST_COMPLETED").done:
                 yield waiting.pop(future), future.result()
     except BaseException as error:
-        for process in list((pool._processes or {}).values()):
+        for process in list(pool._processes.values()):
             process.terminate()
-        if isinstance(error, BrokenProcessPool):
+        if isinstance(error, TerminatedWorkerError):
             raise InputError(
                 f"one of {workers} worker processes was killed, perhaps for lack of memory; what was finished is kept, "
                 "fewer workers need less"
             ) from error
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=True)
 
 
 @contextlib.contextmanager
@@ -86,3 +86,31 @@ def _interrupts_wait() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# In a worker process
+
+_given: list[bytes] = []  # the work, pickled
+
+
+def _begin(parent: int, work: bytes) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    _given.append(work)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent has died, even by a signal that lets the parent end nothing itself."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _answer(task: Any) -> Any:
+    return _unpickled(_given[-1])(task)
+
+
+@functools.cache
+def _unpickled(work: bytes) -> Callable[[Any], Any]:
+    """The work, unpickled with the first task and not before: what fails then reaches the caller as its error."""
+    work_of: Callable[[Any], Any] = pickle.loads(work)
+    return work_of

@@ -15,6 +15,8 @@ import yaml
 
 from lorisbench.common.files import atomic, read_json, write_json, write_text
 
+FINISHED = ("done", "diverged")  # a diverged run would diverge again: it is deterministic
+
 
 class RunDirectory:
     """The files of one run below `OUT/runs/<run_id>/`; every write is atomic, the journal only grows."""

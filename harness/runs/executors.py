@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
-from lorisbench.common.processes import answers_of
+from lorisbench.common.processes import map_unordered
 from lorisbench.common.registry import nearest
 
 if TYPE_CHECKING:
     from lorisbench.runs.one_run import Workbench
     from lorisbench.suite.resolve import RunSpec
-
-_benches: dict[str, Workbench] = {}
 
 
 def here(bench: Workbench, specs: Sequence[RunSpec], out: Path) -> Iterator[str]:
@@ -37,8 +36,8 @@ def local(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: 
     thread count that the run would have in this process. On an interrupt the workers are stopped. Raises InputError if
     one is killed.
     """
-    work = functools.partial(train_by_id, resolved, out=str(out))
-    with contextlib.closing(answers_of(work, run_ids, workers)) as ended:
+    work = functools.partial(train_by_id, json.dumps(resolved), out=str(out))
+    with contextlib.closing(map_unordered(work, run_ids, workers)) as ended:
         for run_id, _ in ended:
             yield run_id
 
@@ -52,7 +51,8 @@ def ray(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: in
         cluster.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
         task = cluster.remote(max_retries=0)(train_by_id)
-        pending = {task.remote(resolved, run_id, str(out)): run_id for run_id in run_ids}
+        suite = cluster.put(json.dumps(resolved))
+        pending = {task.remote(suite, run_id, str(out)): run_id for run_id in run_ids}
         while pending:
             (ready, *_), _ = cluster.wait(list(pending), num_returns=1)
             cluster.get(ready)
@@ -62,21 +62,26 @@ def ray(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: in
             cluster.shutdown()
 
 
-def train_by_id(resolved: dict[str, Any], run_id: str, out: str) -> None:
-    """Train one run of a resolved suite in this process; what runs share is prepared once per process."""
+def train_by_id(resolved: str, run_id: str, out: str) -> None:
+    """Train one run of a resolved suite, given as JSON, in this process; what runs share is prepared at the first."""
     hide_warnings()  # before Avalanche is imported, which gives some
-    from lorisbench.common.files import digest_of
-    from lorisbench.runs.one_run import prepare, train
+    from lorisbench.runs.one_run import train
     from lorisbench.runs.store import Output
+
+    bench, specs = _prepared(resolved)
+    train(bench, specs[run_id], Output(Path(out)).run(run_id))
+
+
+@functools.lru_cache(maxsize=1)  # a worker of a Ray cluster may see one suite after the other
+def _prepared(resolved: str) -> tuple[Workbench, dict[str, RunSpec]]:
+    """What the runs of a suite share in this process, and the runs by their ids."""
+    from lorisbench.runs.one_run import prepare
     from lorisbench.suite.config import SuiteConfig, parse
     from lorisbench.suite.resolve import make_benchmark, resolve
 
-    suite = resolve(parse(SuiteConfig, resolved))
-    key = digest_of(resolved)
-    if key not in _benches:
-        _benches[key] = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
-    spec = next(spec for spec in suite.runs if spec.run_id == run_id)
-    train(_benches[key], spec, Output(Path(out)).run(run_id))
+    suite = resolve(parse(SuiteConfig, json.loads(resolved)))
+    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    return bench, {spec.run_id: spec for spec in suite.runs}
 
 
 Executor = Callable[[dict[str, Any], Sequence[str], Path, int], Iterator[str]]

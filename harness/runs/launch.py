@@ -11,6 +11,7 @@ import pandas as pd
 from lorisbench.common.console import say
 from lorisbench.runs.executors import EXECUTORS, here
 from lorisbench.runs.store import Output
+from lorisbench.runs.tables import Tables
 from lorisbench.suite.resolve import RunSpec, Suite, make_benchmark
 
 if TYPE_CHECKING:
@@ -51,15 +52,17 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
             # process also for workers: the features are in the cache before any of them asks
             bench = prepare(suite.config, manifest, backbone)
         output.prepare(suite, resolved, data, manifest.counts())
-        output.collect()
+        tables = Tables(out)
+        tables.write()
         todo = output.unfinished(suite)
         done = len(suite.runs) - len(todo)
         say(f"{len(suite.runs)} runs, {done} finished before" if done else f"{len(suite.runs)} runs")
         try:
             if bench is not None:
-                _work(suite, bench, output, todo, workers, executor)
+                _work(suite, bench, output, tables, todo, workers, executor)
         finally:
-            frame = output.collect()
+            tables.read_unfinished()  # an interrupt or a lost worker leaves runs in another state than they had
+            frame = tables.write()
         from lorisbench.report import write_report
 
         write_report(out)
@@ -79,7 +82,9 @@ def headline(frame: pd.DataFrame) -> str:
     return named.round(2).reset_index().to_string(index=False, na_rep="-")
 
 
-def _work(suite: Suite, bench: Workbench, output: Output, todo: list[RunSpec], workers: int, executor: str) -> None:
+def _work(
+    suite: Suite, bench: Workbench, output: Output, tables: Tables, todo: list[RunSpec], workers: int, executor: str
+) -> None:
     from lorisbench.runs.latency import forward_cost, measure
 
     ended: Iterator[str]
@@ -92,13 +97,17 @@ def _work(suite: Suite, bench: Workbench, output: Output, todo: list[RunSpec], w
         status = output.run(run_id).status()
         line = _summary(output, run_id) if status["status"] == "done" else status["reason"]
         say(f"[{count}/{len(todo)}] {labels[run_id]}: {status['status']}, {line}")
-        output.collect()
+        tables.read(run_id)
+        tables.write_if_due()
     left = _unmeasured(suite, output)
     if left:
         say(f"measuring latency of {len(left)} runs")
         forward = forward_cost(bench)
     for spec in left:
-        measure(bench, spec, output.run(spec.run_id), forward)
+        try:
+            measure(bench, spec, output.run(spec.run_id), forward)
+        finally:
+            tables.read(spec.run_id)
 
 
 def _unmeasured(suite: Suite, output: Output) -> list[RunSpec]:

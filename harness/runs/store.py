@@ -1,4 +1,4 @@
-"""The output folder of a suite: what it may hold, what all runs share, and the tables collected from the runs."""
+"""The output folder of a suite: what it may hold, and what all runs share."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ import yaml
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import read_json, write_json, write_text
-from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.rows import MATRIX_COLUMNS, RUN_COLUMNS, row_of
+from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.suite.resolve import RunSpec, Suite, without_places
 
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
-FINISHED = ("done", "diverged")  # a diverged run would diverge again: it is deterministic
 
 
 class Output:
@@ -32,14 +30,14 @@ class Output:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the folder for this process. Raises InputError if another process is writing to it."""
-        import fcntl
+        from filelock import FileLock, Timeout
 
         self.root.mkdir(parents=True, exist_ok=True)
-        with open(self.root / ".lock", "w", encoding="ascii") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(f"{self.root}: another lorisbench process is writing to it") from error
+        try:
+            lock = FileLock(self.root / ".lock").acquire(timeout=0)
+        except Timeout as error:
+            raise InputError(f"{self.root}: another lorisbench process is writing to it") from error
+        with lock:
             yield
 
     def check(self, suite: Suite) -> dict[str, Any]:
@@ -112,58 +110,6 @@ class Output:
 
     def unfinished(self, suite: Suite) -> list[RunSpec]:
         return [spec for spec in suite.runs if self.run(spec.run_id).status()["status"] not in FINISHED]
-
-    def collect(self) -> pd.DataFrame:
-        """Write results.csv and matrix.csv from the run directories, and return the former.
-
-        A run whose directory or predictions are gone keeps what the tables said of it before.
-        """
-        rows, cells = [], []
-        kept = self._earlier_rows()
-        synthetic = (read_json(self.root / "data.json") or {}).get("synthetic") is True
-        for folder in sorted((self.root / "runs").iterdir()) if (self.root / "runs").is_dir() else []:
-            try:
-                config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
-            except FileNotFoundError:
-                continue
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise InputError(f"{folder / 'config.yaml'}: cannot be read ({type(error).__name__})") from error
-            row, matrix = row_of(RunDirectory(folder), config)
-            if synthetic and "sim" not in row["benchmark"]:
-                row["benchmark"] += " (synthetic)"  # a rendered folder opened by --data-root
-            if row["status"] == "done" and not matrix and row["run_id"] in kept:
-                continue
-            kept.pop(row["run_id"], None)
-            rows.append(row)
-            cells += matrix
-        for row, matrix in kept.values():
-            rows.append(row)
-            cells += matrix
-        frame = pd.DataFrame(rows, columns=RUN_COLUMNS)
-        order = self._order()
-        frame = frame.sort_values(
-            ["strategy", "seed"], key=lambda c: c.map(order) if c.name == "strategy" else c, kind="stable"
-        )
-        write_text(self.root / "results.csv", frame.to_csv(index=False))
-        write_text(self.root / "matrix.csv", pd.DataFrame(cells, columns=MATRIX_COLUMNS).to_csv(index=False))
-        return frame
-
-    def _earlier_rows(self) -> dict[str, tuple[dict[str, Any], list[tuple[Any, ...]]]]:
-        """By run id, the row and the cells that the tables hold of finished runs."""
-        try:
-            rows = pd.read_csv(self.root / "results.csv", keep_default_na=False, na_values=[""])
-            cells = pd.read_csv(self.root / "matrix.csv")[MATRIX_COLUMNS]
-        except (FileNotFoundError, ValueError, KeyError):
-            return {}
-        if not {"run_id", "status"} <= set(rows.columns) <= set(RUN_COLUMNS):  # an older version has fewer columns
-            return {}
-        done: list[Any] = rows[rows.status == "done"].astype(object).to_dict("records")
-        groups = {str(name): list(group.itertuples(index=False, name=None)) for name, group in cells.groupby("run_id")}
-        return {str(row["run_id"]): (row, groups.get(str(row["run_id"]), [])) for row in done}
-
-    def _order(self) -> dict[str, int]:
-        suite = yaml.safe_load((self.root / "suite.yaml").read_text("utf-8"))
-        return {label: index for index, label in enumerate(suite["strategies"])}
 
 
 def _difference(before: Any, now: Any) -> str:

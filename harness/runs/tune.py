@@ -23,10 +23,10 @@ import yaml
 from lorisbench.common.console import hide_warnings, say
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of, read_json, write_json, write_text
-from lorisbench.common.processes import answers_of
+from lorisbench.common.processes import map_unordered
 from lorisbench.common.registry import load_plugin, nearest, select
-from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.store import FINISHED, Output
+from lorisbench.runs.directory import FINISHED, RunDirectory
+from lorisbench.runs.store import Output
 from lorisbench.suite.config import SuiteConfig, parse
 from lorisbench.suite.resolve import Suite, make_benchmark, make_strategy, resolve
 
@@ -78,7 +78,9 @@ def tune(
     plan = Plan(suite.resolved, labels, trials, experiences, seed, out)
     with Output(out).locked():
         _check_folder(plan)
-        with contextlib.closing(answers_of(functools.partial(study, plan), labels, min(workers, len(labels)))) as ended:
+        with contextlib.closing(
+            map_unordered(functools.partial(study, plan), labels, min(workers, len(labels)))
+        ) as ended:
             found = dict(ended)
         frame = pd.DataFrame([{"strategy": label, **row} for label in labels for row in found[label]])
         write_text(out / "trials.csv", frame.to_csv(index=False))

@@ -25,7 +25,7 @@ from lorisbench.benchmarks.openloris import checksums
 from lorisbench.benchmarks.tools.verified import Verified
 from lorisbench.benchmarks.tools.verify import bad_files
 from lorisbench.common.errors import InputError
-from lorisbench.common.processes import answers_of
+from lorisbench.common.processes import map_unordered
 from lorisbench.data.marker import MARKER
 
 IMAGES = 216  # of the tree of these tests
@@ -260,11 +260,11 @@ def test_ctrl_c_ends_the_workers_without_tracebacks(tree: Path, tmp_path: Path) 
 
 def test_a_killed_worker_is_one_line() -> None:
     with pytest.raises(InputError, match="one of 2 worker processes was killed"):
-        list(answers_of(os._exit, [9, 9, 9], 2))
+        list(map_unordered(os._exit, [9, 9, 9], 2))
 
 
 def test_stopping_early_does_not_wait_for_what_runs() -> None:
-    answers = answers_of(time.sleep, [0.0, 30.0, 30.0, 30.0], 2)
+    answers = map_unordered(time.sleep, [0.0, 30.0, 30.0, 30.0], 2)
     start = time.monotonic()
     assert next(answers) == (0.0, None)
     answers.close()

@@ -14,6 +14,7 @@ from lorisbench.runs import latency
 from lorisbench.runs.adaptation import adapt_ratio
 from lorisbench.runs.one_run import prepare
 from lorisbench.runs.store import Output
+from lorisbench.runs.tables import Tables
 from lorisbench.suite.resolve import load_suite, make_benchmark
 
 TINY = {"name": "timm:test_efficientnet", "weights": "none", "image_size": 32}
@@ -81,10 +82,10 @@ def test_tables_and_reasons_of_an_older_output(tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"strategies": {"naive": {}}}))
     old = {"calls": 1, "ms": [2.0], "bare_ms": [2.0]}
     (run.path / "latency.json").write_text(json.dumps(old))
-    (row,) = Output(tmp_path).collect().to_dict("records")
+    (row,) = Tables(tmp_path).write().to_dict("records")
     assert pd.isna(row["adapt_ratio"]) and "adapt_ratio: forward passes over a batch were not" in row["undefined"]
     (run.path / "latency.json").write_text(json.dumps({**old, "forward_ms_per_image": 10.0}))
-    (row,) = Output(tmp_path).collect().to_dict("records")
+    (row,) = Tables(tmp_path).write().to_dict("records")
     assert row["adapt_ratio"] == pytest.approx((2 + 1) / 1)
 
 
@@ -92,10 +93,10 @@ def test_rows_whose_folder_is_gone_outlive_a_new_column(tmp_path: Path) -> None:
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump({"strategies": {"naive": {}}}))
     (tmp_path / "results.csv").write_text("run_id,benchmark,strategy,seed,status,accuracy_last\na,b,naive,0,done,0.5\n")
     (tmp_path / "matrix.csv").write_text("run_id,after_experience,test_experience,accuracy,n\na,0,0,0.5,10\n")
-    (row,) = Output(tmp_path).collect().to_dict("records")
+    (row,) = Tables(tmp_path).write().to_dict("records")
     assert row["accuracy_last"] == 0.5 and pd.isna(row["adapt_ratio"])
     (tmp_path / "results.csv").write_text("run_id,status,whatever\na,done,1\n")
-    assert Output(tmp_path).collect().empty
+    assert Tables(tmp_path).write().empty
 
 
 @pytest.mark.parametrize("changes", [{"train": "always"}, {"cache": False}])

@@ -1,0 +1,92 @@
+"""results.csv and matrix.csv of an output folder: read from all runs once, then from each as it ends."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from lorisbench.common.errors import InputError
+from lorisbench.common.files import read_json, write_text
+from lorisbench.common.pace import Pace
+from lorisbench.runs.directory import FINISHED, RunDirectory
+from lorisbench.runs.rows import MATRIX_COLUMNS, RUN_COLUMNS, row_of
+
+Row = dict[str, Any]
+Cells = list[tuple[Any, ...]]
+
+
+class Tables:
+    """The lines of both tables, by run. A run whose folder or predictions are gone keeps what the tables said of it.
+
+    Raises InputError if a run's config.yaml cannot be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        suite = yaml.safe_load((root / "suite.yaml").read_text("utf-8"))
+        self._order = {label: index for index, label in enumerate(suite["strategies"])}
+        self._synthetic = (read_json(root / "data.json") or {}).get("synthetic") is True
+        self._kept = _earlier(root)
+        self._read: dict[str, tuple[Row, Cells]] = {}
+        self._pace = Pace()
+        for folder in sorted((root / "runs").iterdir()) if (root / "runs").is_dir() else ():
+            self.read(folder.name)
+
+    def read(self, run_id: str) -> None:
+        """Read one run's folder again."""
+        folder = self.root / "runs" / run_id
+        self._read.pop(run_id, None)
+        try:
+            config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+        except FileNotFoundError:
+            return
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputError(f"{folder / 'config.yaml'}: cannot be read ({type(error).__name__})") from error
+        row, cells = row_of(RunDirectory(folder), config)
+        if self._synthetic and "sim" not in row["benchmark"]:
+            row["benchmark"] += " (synthetic)"  # a rendered folder opened by --data-root
+        if row["status"] == "done" and not cells and row["run_id"] in self._kept:
+            return
+        self._kept.pop(row["run_id"], None)
+        self._read[run_id] = row, cells
+
+    def read_unfinished(self) -> None:
+        """Read again every run that had not finished when it was read, for it may have gone on."""
+        for run_id in [name for name, (row, _) in self._read.items() if row["status"] not in FINISHED]:
+            self.read(run_id)
+
+    def write(self) -> pd.DataFrame:
+        """Write both files, and return the table of results.csv."""
+        start = time.monotonic()
+        lines = [*(self._read[name] for name in sorted(self._read)), *self._kept.values()]
+        frame = pd.DataFrame([row for row, _ in lines], columns=RUN_COLUMNS).sort_values(
+            ["strategy", "seed"], key=lambda c: c.map(self._order) if c.name == "strategy" else c, kind="stable"
+        )
+        cells = pd.DataFrame([cell for _, cells in lines for cell in cells], columns=MATRIX_COLUMNS)
+        write_text(self.root / "results.csv", frame.to_csv(index=False))
+        write_text(self.root / "matrix.csv", cells.to_csv(index=False))
+        self._pace.written(start)
+        return frame
+
+    def write_if_due(self) -> None:
+        """Write both files unless that would take too large a part of the time: what is left out comes later."""
+        if self._pace.due():
+            self.write()
+
+
+def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:
+    """By run id, the row and the cells that the tables hold of finished runs."""
+    try:
+        rows = pd.read_csv(root / "results.csv", keep_default_na=False, na_values=[""], float_precision="round_trip")
+        cells = pd.read_csv(root / "matrix.csv", float_precision="round_trip")[MATRIX_COLUMNS]
+    except (FileNotFoundError, ValueError, KeyError):
+        return {}
+    if not {"run_id", "status"} <= set(rows.columns) <= set(RUN_COLUMNS):  # an older version has fewer columns
+        return {}
+    done: list[Any] = rows[rows.status == "done"].astype(object).to_dict("records")
+    groups = {str(name): list(group.itertuples(index=False, name=None)) for name, group in cells.groupby("run_id")}
+    return {str(row["run_id"]): (row, groups.get(str(row["run_id"]), [])) for row in done}
