@@ -114,7 +114,7 @@ def _suite_of(what: Source, folder: Path) -> dict[str, Any]:
     if isinstance(what, Benchmark):
         return _around({"name": what.name, **what.model_dump(mode="json")})
     if not isinstance(what, Mapping):
-        raise InputError(f"a {type(what).__name__} is neither a suite nor a benchmark, settings or manifest of one")
+        raise InputError(f"{what!r} is neither a suite nor a benchmark: give a name, a file, settings or a manifest")
     return {"name": "comparison", **what} if "benchmark" in what else _around(dict(what))
 
 

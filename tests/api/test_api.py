@@ -27,14 +27,14 @@ TINY = {
 
 
 class Pulled(lorisbench.Strategy, name="pulled"):
-    """L2-SP under another name, to be given as a class and as an instance."""
+    """L2-SP under a name of its own, to be given as a class and as an instance."""
 
     strength: float = 0.0
 
     def plugins(self, context: lorisbench.Context) -> list[Any]:
         from lorisbench.strategies.l2sp import L2SPPlugin
 
-        return [L2SPPlugin(self.strength)]
+        return [L2SPPlugin(self.strength, "previous")]
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ class Nameless(lorisbench.Strategy):
         ({"name": "openloris-sim"}, [Nameless], {}, "Nameless has no name"),
         ({"name": "openloris-sim"}, [int], {}, "int is not a Strategy"),
         ({"name": "openloris-sim"}, ["naive"], {"data_root": "/no/such"}, "data_root /no/such: no such folder"),
-        (3, None, {}, "a int is neither a suite nor a benchmark"),
+        (3, None, {}, "3 is neither a suite nor a benchmark"),
         ("quickstart", None, {"plugins": ["nowhere.py"]}, "plugin nowhere.py: no such file"),
     ],
 )
