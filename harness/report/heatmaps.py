@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.plots import ticks
-from lorisbench.report.style import GREY, Drawing, short
+from lorisbench.report.style import GREY, Drawing, Sheet, short
 
 ANNOTATED = 20
 """Up to this many experiences the cells carry figures; beyond, these would be too small to read."""
@@ -59,7 +59,7 @@ def matrices(stored: Stored) -> tuple[list[Drawing], Drawing | None]:
 def _single(stored: Stored, label: str, matrix: Matrix, norm: Normalize, name: str) -> Drawing:
     size = len(matrix)
     side = float(np.clip(0.44 * size, 1.6, 9))
-    figure = Figure(figsize=(side + 2.4, side + 1.6))
+    figure = Sheet(figsize=(side + 2.4, side + 1.6))
     axes = axes_at(figure, 1.2, 1.2, side, side)
     _cells(axes, matrix, norm, font=9 if size <= 14 else 7)
     _name_axes(axes, stored.names, 9)
@@ -83,7 +83,7 @@ def _all(stored: Stored, means: dict[str, Matrix], norm: Normalize) -> Drawing:
     if len(stored.names) <= 4:
         side = min(side, 2.2)
     width, height = across * (side + gap), down * (side + top)
-    figure = Figure(figsize=(width + 2, height + 1.5))
+    figure = Sheet(figsize=(width + 2, height + 1.5))
     for position, (label, matrix) in enumerate(means.items()):
         row, column = divmod(position, across)
         axes = axes_at(figure, 1.2 + column * (side + gap), 1.2 + (down - 1 - row) * (side + top), side, side)

@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 
 from lorisbench.metrics.intervals import mean_interval
 from lorisbench.report.frame import Matrix, Stored
-from lorisbench.report.style import FAINT, GREY, Drawing, Look, short, spread
+from lorisbench.report.style import FAINT, GREY, Drawing, Look, Sheet, short, spread
 from lorisbench.report.summary import Summary, number
 
 LEADER: dict[str, Any] = {"arrowstyle": "-", "color": FAINT, "lw": 0.8, "shrinkA": 0, "shrinkB": 4}
@@ -32,7 +32,7 @@ def curves(stored: Stored, style: dict[str, Look]) -> Drawing | None:
         return None
     steps = np.arange(len(stored.names))
     banded = len(lines) <= CROWD
-    figure = Figure(figsize=(max(6.0, 1.6 + 0.62 * len(steps)), max(4.2, 0.6 + 0.2 * len(lines))))
+    figure = Sheet(figsize=(max(6.0, 1.6 + 0.62 * len(steps)), max(4.2, 0.6 + 0.2 * len(lines))))
     axes = figure.add_axes((0.1, 0.1, 0.86, 0.86))
     ends, lowest, highest = {}, 100.0, 0.0
     for label, line in lines.items():
@@ -97,7 +97,7 @@ def forgetting(stored: Stored, summary: Summary, style: dict[str, Look]) -> Draw
     shown = [label for label in stored.labels if np.isfinite(summary[label]["forgetting_max"].mean)]
     if not shown:
         return None
-    figure = Figure(figsize=(7.6, 1.0 + 0.42 * len(shown)))
+    figure = Sheet(figsize=(7.6, 1.0 + 0.42 * len(shown)))
     axes = figure.add_axes((0.12, 0.1, 0.78, 0.86))
     for place, label in enumerate(shown):
         look, interval = style[label], summary[label]["forgetting_max"]
@@ -142,7 +142,7 @@ def latency(stored: Stored, summary: Summary, style: dict[str, Look]) -> Drawing
     if not shown:
         return None
     crowded = len(shown) > CROWD
-    figure = Figure(figsize=(8.2, max(4.8, 0.6 + 0.2 * len(shown))))
+    figure = Sheet(figsize=(8.2, max(4.8, 0.6 + 0.2 * len(shown))))
     axes = figure.add_axes((0.09, 0.11, 0.88, 0.85))
     points, bars = [], []
     for label in shown:

@@ -59,6 +59,16 @@ class Look:
         return to_hex(0.72 * np.array(to_rgb(self.colour)))  # type: ignore[arg-type]
 
 
+class Sheet(Figure):
+    """A figure that a notebook shows without pyplot, cut to what is drawn."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        with plain_style():
+            self.savefig(buffer, format="png", dpi=100, bbox_inches="tight", pad_inches=0.12)
+        return buffer.getvalue()
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A plot as drawn: `name` of its files, how to read it (`caption`), what it shows in words (`alternative`)."""

@@ -8,14 +8,13 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.heatmaps import axes_at, bar, colour_map, file_names, ink
 from lorisbench.report.plots import ticks
-from lorisbench.report.style import GREY, Drawing, short
+from lorisbench.report.style import GREY, Drawing, Sheet, short
 
 BORN = "#D55E00"
 BORN_TEXT = "#a83b00"
@@ -131,7 +130,7 @@ def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored
     lower = 0.8 * lane * (heads if timeline.shares is None else len(timeline.shares))
     left, bottom, between = 1.2, 1.3, 0.55
     height = bottom + upper + (lower + between if two else 0) + 0.9
-    figure = Figure(figsize=(left + max(width, 4.7) + 1.2, height))
+    figure = Sheet(figsize=(left + max(width, 4.7) + 1.2, height))
     names = [*stored.names, *(f"experience {step}" for step in range(len(stored.names), columns))]
     top = axes_at(figure, left, height - 0.9 - upper, width, upper)
     _lanes(top, timeline, font)
