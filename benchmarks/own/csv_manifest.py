@@ -91,6 +91,11 @@ def read_csv(file: Path, settings: ManifestFile) -> Manifest:
 
 def write(manifest: Manifest, file: Path) -> None:
     """Write a manifest as a CSV file that `manifest: FILE` reads. Raises InputError if its images are not files."""
+    write_text(file, csv_text(manifest, file))
+
+
+def csv_text(manifest: Manifest, file: Path) -> str:
+    """A manifest as the text of such a file. Raises InputError if its images are not files."""
     if manifest.pixels is not None:
         raise InputError(f"{file}: the images of {manifest.name} are no files that a list could name")
     root, here = manifest.root.resolve(), file.resolve().parent
@@ -105,7 +110,7 @@ def write(manifest: Manifest, file: Path) -> None:
     stream = io.StringIO()
     stream.writelines(f"# {key}: {' '.join(value.split())}\n" for key, value in said.items() if value)
     table.to_csv(stream, index=False)
-    write_text(file, stream.getvalue())
+    return stream.getvalue()
 
 
 def _header(lines: list[str], file: Path) -> tuple[int, dict[str, str]]:

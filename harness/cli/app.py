@@ -19,7 +19,6 @@ INTERRUPTED = 130  # what typer makes of Ctrl-C
 app = typer.Typer(
     name="lorisbench",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -172,9 +171,21 @@ def new_strategy(
     out: Annotated[Path, typer.Option(help="Folder to write to")] = Path("."),
 ) -> None:
     """Write NAME.py, a strategy to start from, and its test test_NAME.py; nothing that is there is overwritten."""
-    from lorisbench.cli.scaffold import write_strategy
+    from lorisbench.cli.scaffold import STRATEGY, write_scaffold
 
-    for file in write_strategy(name, out):
+    for file in write_scaffold(STRATEGY, name, out):
+        print(file)
+
+
+@new_app.command("benchmark")
+def new_benchmark(
+    name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _, such as my_data")],
+    out: Annotated[Path, typer.Option(help="Folder to write to")] = Path("."),
+) -> None:
+    """Write NAME.py, a reader of data, and its test test_NAME.py; nothing that is there is overwritten."""
+    from lorisbench.cli.scaffold import BENCHMARK, write_scaffold
+
+    for file in write_scaffold(BENCHMARK, name, out):
         print(file)
 
 

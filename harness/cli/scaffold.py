@@ -1,37 +1,55 @@
-"""`lorisbench new strategy NAME`: a strategy to start from and its test, both of which work as they are."""
+"""`lorisbench new`: a strategy or a benchmark to start from, with its test; both work as they are."""
 
 from __future__ import annotations
 
 import importlib.util
 import keyword
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_text
-from lorisbench.common.registry import STRATEGIES
+from lorisbench.common.registry import BENCHMARKS, STRATEGIES, Registry
 
 TEMPLATES = Path(__file__).parent / "templates"
-# names that the templates import
-IMPORTED = ("Any", "Context", "NonNegativeFloat", "Path", "Strategy", "SupervisedPlugin", "TensorDataset")
 
 
-def write_strategy(name: str, folder: Path) -> list[Path]:
+@dataclass(frozen=True)
+class Scaffold:
+    """What is written for a name: `kind`.txt and `kind`_test.txt, whose classes may have none of the names `taken`."""
+
+    registry: Registry
+    taken: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        return self.registry.kind
+
+
+STRATEGY = Scaffold(
+    STRATEGIES, ("Any", "Context", "NonNegativeFloat", "Path", "Strategy", "SupervisedPlugin", "TensorDataset")
+)
+BENCHMARK = Scaffold(BENCHMARKS, ("Benchmark", "Field", "Image", "InputError", "Manifest", "Path"))
+
+
+def write_scaffold(scaffold: Scaffold, name: str, folder: Path) -> list[Path]:
     """Write NAME.py and test_NAME.py into a folder, which is made if it is not there; their paths.
 
     Raises InputError, with nothing written, for a name that cannot be one (of a module and a class), that another
-    strategy or an installed package has, or whose files are there.
+    component of the kind or an installed package has, or whose files are there.
     """
-    kind = "".join(part.capitalize() for part in name.split("_"))
-    if not re.fullmatch("[a-z][a-z0-9_]*", name) or {kind, f"{kind}Plugin"} & {*IMPORTED, *keyword.kwlist}:
-        raise InputError(f"{name!r} cannot name a strategy: lower-case letters, digits and _, such as my_method")
+    kind = scaffold.kind
+    camel = "".join(part.capitalize() for part in name.split("_"))
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or {camel, f"{camel}Plugin"} & {*scaffold.taken, *keyword.kwlist}:
+        raise InputError(f"{name!r} cannot name a {kind}: lower-case letters, digits and _, such as my_{kind}")
     if keyword.iskeyword(name):
-        raise InputError(f"{name!r} is a word of Python and cannot name a strategy")
+        raise InputError(f"{name!r} is a word of Python and cannot name a {kind}")
     if name == "conftest":
-        raise InputError("'conftest' cannot name a strategy: pytest reads conftest.py for itself")
-    if name in STRATEGIES.names():
-        raise InputError(f"there is a strategy {name!r} already")
-    files = {folder / f"{name}.py": "strategy.txt", folder / f"test_{name}.py": "strategy_test.txt"}
+        raise InputError(f"'conftest' cannot name a {kind}: pytest reads conftest.py for itself")
+    if name in scaffold.registry.names():
+        raise InputError(f"there is a {kind} {name!r} already")
+    files = {folder / f"{name}.py": f"{kind}.txt", folder / f"test_{name}.py": f"{kind}_test.txt"}
     for file in files:
         if file.exists():
             raise InputError(f"{file} is there already; nothing was written")
@@ -40,5 +58,5 @@ def write_strategy(name: str, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     for file, template in files.items():
         text = (TEMPLATES / template).read_text("utf-8")
-        write_text(file, text.replace("@NAME@", name).replace("@CLASS@", kind))
+        write_text(file, text.replace("@NAME@", name).replace("@CLASS@", camel))
     return list(files)

@@ -26,7 +26,7 @@ def hide_warnings() -> None:
 
 @contextlib.contextmanager
 def track(label: str, total: int, show: bool = True, unit: str = "") -> Iterator[Callable[[int], None]]:
-    """Progress on standard error: a bar on a terminal, elsewhere a line each quarter.
+    """Progress on standard error: a bar on a terminal and in a notebook, elsewhere a line each quarter.
 
     The block calls what it is given with increments, which add up to `total`; of the unit `bytes`, they are shown as
     megabytes and the like.
@@ -34,10 +34,12 @@ def track(label: str, total: int, show: bool = True, unit: str = "") -> Iterator
     if not show:
         yield lambda _: None
         return
-    if not sys.stderr.isatty():
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
         yield _quarters(label, total)
         return
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -49,7 +51,7 @@ def track(label: str, total: int, show: bool = True, unit: str = "") -> Iterator
 
     done = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), done, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=console) as progress:
         task = progress.add_task(label, total=total)
         yield lambda count: progress.advance(task, count)
 

@@ -13,7 +13,7 @@ import importlib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.scan import Entry, scan, summary_of
 
 _PROJECT = __name__.partition(".")[0]
+_PLUGIN = "lorisbench_plugin_"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -130,7 +131,7 @@ def load_plugin(file: str | Path) -> None:
     path = Path(file)
     if not path.is_file():
         raise InputError(f"plugin {path}: {'a folder, not a Python file' if path.is_dir() else 'no such file'}")
-    module_name = f"lorisbench_plugin_{path.stem}"
+    module_name = f"{_PLUGIN}{path.stem}"
     if module_name in sys.modules:
         if getattr(sys.modules[module_name], "__file__", None) == str(path.resolve()):
             return
@@ -158,6 +159,25 @@ def load_plugin(file: str | Path) -> None:
     if kinds <= before and not any(isinstance(value, type) and value in kinds for value in vars(module).values()):
         del sys.modules[module_name]
         raise InputError(f'plugin {path} defines no strategy or benchmark (class X(Strategy, name="x"))')
+
+
+def carried(settings: Any) -> list[type]:
+    """The classes that settings name and that a worker process would not find by itself: those of a script or notebook.
+
+    `settings` are mappings and lists of a resolved suite; built-ins, and classes of plugin files, are not among them.
+    """
+    named = set(_texts(settings))
+    kinds = {kind for kind in _outside_kinds() if not kind.__module__.startswith(_PLUGIN)}
+    return sorted((kind for kind in kinds if getattr(kind, "name", None) in named), key=lambda kind: kind.__qualname__)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for item in value.values() for text in _texts(item))
+    elif isinstance(value, list):
+        yield from (text for item in value for text in _texts(item))
 
 
 def _outside_kinds() -> set[type]:

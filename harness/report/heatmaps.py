@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 
 from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.plots import ticks
-from lorisbench.report.style import GREY, Plot, save, short
+from lorisbench.report.style import GREY, Drawing, Sheet, short
 
 ANNOTATED = 20
 """Up to this many experiences the cells carry figures; beyond, these would be too small to read."""
@@ -39,7 +38,7 @@ def file_names(labels: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def matrices(stored: Stored, folder: Path) -> tuple[list[Plot], Plot | None]:
+def matrices(stored: Stored) -> tuple[list[Drawing], Drawing | None]:
     """A heat map a strategy (mean over seeds), and all side by side, on one colour scale.
 
     A strategy without a finished run has none; the second is None where no strategy has.
@@ -51,32 +50,31 @@ def matrices(stored: Stored, folder: Path) -> tuple[list[Plot], Plot | None]:
     lowest = min(float(np.nanmin(matrix)) for matrix in means.values())
     norm = Normalize(min(10 * np.floor(lowest / 10), 50), 100)
     single = [
-        _single(stored, label, matrix, norm, folder, f"matrix_{name}")
+        _single(stored, label, matrix, norm, f"matrix_{name}")
         for (label, matrix), name in zip(means.items(), file_names(means).values(), strict=True)
     ]
-    return single, _all(stored, means, norm, folder)
+    return single, _all(stored, means, norm)
 
 
-def _single(stored: Stored, label: str, matrix: Matrix, norm: Normalize, folder: Path, name: str) -> Plot:
+def _single(stored: Stored, label: str, matrix: Matrix, norm: Normalize, name: str) -> Drawing:
     size = len(matrix)
     side = float(np.clip(0.44 * size, 1.6, 9))
-    figure = Figure(figsize=(side + 2.4, side + 1.6))
+    figure = Sheet(figsize=(side + 2.4, side + 1.6))
     axes = axes_at(figure, 1.2, 1.2, side, side)
     _cells(axes, matrix, norm, font=9 if size <= 14 else 7)
     _name_axes(axes, stored.names, 9)
     axes.set_title(short(label, 60), fontsize=11, loc="left")
     bar(figure, norm, axes_at(figure, 1.2 + side + 0.15, 1.2, 0.14, side))
     seeds = len(stored.stack(label))
-    return save(
+    return Drawing(
         figure,
-        folder,
         name,
         f"{label}: accuracy (%), mean over {seeds} seed{'s' * (seeds != 1)}. {HOW_TO_READ}.",
         f"Accuracy matrix of {label}; its last row in per cent: " + _listed(matrix[-1]),
     )
 
 
-def _all(stored: Stored, means: dict[str, Matrix], norm: Normalize, folder: Path) -> Plot:
+def _all(stored: Stored, means: dict[str, Matrix], norm: Normalize) -> Drawing:
     """Small multiples; where they are many, the figures in the cells are left to the single plots."""
     annotated = len(means) <= PANELS_ANNOTATED and len(stored.names) <= 12
     across = min(len(means), 3 if annotated else 5)
@@ -85,7 +83,7 @@ def _all(stored: Stored, means: dict[str, Matrix], norm: Normalize, folder: Path
     if len(stored.names) <= 4:
         side = min(side, 2.2)
     width, height = across * (side + gap), down * (side + top)
-    figure = Figure(figsize=(width + 2, height + 1.5))
+    figure = Sheet(figsize=(width + 2, height + 1.5))
     for position, (label, matrix) in enumerate(means.items()):
         row, column = divmod(position, across)
         axes = axes_at(figure, 1.2 + column * (side + gap), 1.2 + (down - 1 - row) * (side + top), side, side)
@@ -99,9 +97,8 @@ def _all(stored: Stored, means: dict[str, Matrix], norm: Normalize, folder: Path
         norm,
         axes_at(figure, 1.2 + width - gap + 0.2, 1.2 + height - top - bar_height, 0.15, bar_height),
     )
-    return save(
+    return Drawing(
         figure,
-        folder,
         "matrices",
         f"Accuracy matrices, means over seeds, on one colour scale. {HOW_TO_READ}. "
         "Dark columns far below the step are forgotten experiences.",

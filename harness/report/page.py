@@ -8,12 +8,12 @@ from lorisbench.common.files import write_text
 from lorisbench.metrics.table import of_matrices
 from lorisbench.report import facts, findings, frame, render, summary, tables
 from lorisbench.report.frame import Stored
-from lorisbench.report.style import Plot
+from lorisbench.report.style import Drawing, Plot
 
 
 @dataclass(frozen=True)
 class Plots:
-    """The plots that could be drawn, and a sentence for each that could not."""
+    """The plots as written, and a sentence for each that could not be drawn."""
 
     matrices: Plot | None
     single: list[Plot]
@@ -38,28 +38,20 @@ def write(out: Path) -> Path:
 def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
     """Write all plots there is data for, and remove those of an earlier report that are no longer made."""
     # Matplotlib is slow to import, and of no use to who only wants the tables.
-    from lorisbench.report import heatmaps, plots, style, timeline
+    from lorisbench.report import drawings, style
 
     with style.plain_style():
-        looks = style.looks(stored.labels)
-        single, together = heatmaps.matrices(stored, folder)
-        wanted = {
-            "Curves need a finished run with a matrix of two experiences; they are left out.": plots.curves(
-                stored, looks, folder
-            ),
-            "Forgetting is undefined for every strategy, so its plot is left out.": plots.forgetting(
-                stored, means, looks, folder
-            ),
-            "No finished run has a latency, so that plot is left out.": plots.latency(stored, means, looks, folder),
-        }
-        timelines = timeline.draw(stored, folder)
-    others = [plot for plot in wanted.values() if plot is not None]
-    omitted = [sentence for sentence, plot in wanted.items() if plot is None]
-    kept = {plot.name for plot in (*single, *others, *timelines, *filter(None, [together]))}
+        drawn = drawings.draw(stored, means)
+        kept = {drawing.name: style.save(drawing, folder) for drawing in drawn.all()}
     for path in [*folder.glob("*.png"), *folder.glob("*.svg")]:
         if path.stem not in kept:
             path.unlink()
-    return Plots(together if len(single) > 1 else None, single, others, timelines, omitted)
+
+    def written(of: list[Drawing]) -> list[Plot]:
+        return [kept[drawing.name] for drawing in of]
+
+    together = kept[drawn.matrices.name] if drawn.matrices and len(drawn.single) > 1 else None
+    return Plots(together, written(drawn.single), written(drawn.others), written(drawn.timelines), drawn.omitted)
 
 
 def html(stored: Stored, means: summary.Summary, built: list[tables.Table], plots: Plots) -> str:

@@ -1,7 +1,6 @@
 """Plots of strategies against each other: curves, forgetting, latency."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from matplotlib.transforms import Bbox
 
 from lorisbench.metrics.intervals import mean_interval
 from lorisbench.report.frame import Matrix, Stored
-from lorisbench.report.style import FAINT, GREY, Look, Plot, save, short, spread
+from lorisbench.report.style import FAINT, GREY, Drawing, Look, Sheet, short, spread
 from lorisbench.report.summary import Summary, number
 
 LEADER: dict[str, Any] = {"arrowstyle": "-", "color": FAINT, "lw": 0.8, "shrinkA": 0, "shrinkB": 4}
@@ -25,7 +24,7 @@ def seen_so_far(matrices: Matrix) -> Matrix:
     return np.stack([matrices[:, i, : i + 1].mean(axis=1) for i in range(matrices.shape[1])], axis=1) * 100
 
 
-def curves(stored: Stored, style: dict[str, Look], folder: Path) -> Plot | None:
+def curves(stored: Stored, style: dict[str, Look]) -> Drawing | None:
     """Accuracy over the experiences seen so far, after each; None where there is no line to draw."""
     lines = {label: seen_so_far(stack) for label in stored.labels if len(stack := stored.stack(label))}
     lines = {label: line for label, line in lines.items() if np.isfinite(line).any()}
@@ -33,7 +32,7 @@ def curves(stored: Stored, style: dict[str, Look], folder: Path) -> Plot | None:
         return None
     steps = np.arange(len(stored.names))
     banded = len(lines) <= CROWD
-    figure = Figure(figsize=(max(6.0, 1.6 + 0.62 * len(steps)), max(4.2, 0.6 + 0.2 * len(lines))))
+    figure = Sheet(figsize=(max(6.0, 1.6 + 0.62 * len(steps)), max(4.2, 0.6 + 0.2 * len(lines))))
     axes = figure.add_axes((0.1, 0.1, 0.86, 0.86))
     ends, lowest, highest = {}, 100.0, 0.0
     for label, line in lines.items():
@@ -61,8 +60,8 @@ def curves(stored: Stored, style: dict[str, Look], folder: Path) -> Plot | None:
     axes.grid(axis="y")
     _label_ends(axes, ends, style)
     band = "" if banded else f" With more than {CROWD} strategies the intervals are left to the tables."
-    return save(
-        figure, folder, "curves",
+    return Drawing(
+        figure, "curves",
         "Mean accuracy over all experiences trained so far, after each one: a flat line forgets nothing. "
         f"Lines are means over seeds, bands 95 % Student-t intervals.{band}",
         "Line plot; at the end: " + "; ".join(f"{label} {number(end, 1)} %" for label, end in ends.items()),
@@ -93,12 +92,12 @@ def ticks(names: Sequence[str], limit: int = 26) -> tuple[list[int], list[str]]:
     return positions, [short(names[position], 22) for position in positions]
 
 
-def forgetting(stored: Stored, summary: Summary, style: dict[str, Look], folder: Path) -> Plot | None:
+def forgetting(stored: Stored, summary: Summary, style: dict[str, Look]) -> Drawing | None:
     """Bars of forgetting with intervals and a dot a seed; None where it is undefined for all."""
     shown = [label for label in stored.labels if np.isfinite(summary[label]["forgetting_max"].mean)]
     if not shown:
         return None
-    figure = Figure(figsize=(7.6, 1.0 + 0.42 * len(shown)))
+    figure = Sheet(figsize=(7.6, 1.0 + 0.42 * len(shown)))
     axes = figure.add_axes((0.12, 0.1, 0.78, 0.86))
     for place, label in enumerate(shown):
         look, interval = style[label], summary[label]["forgetting_max"]
@@ -126,8 +125,8 @@ def forgetting(stored: Stored, summary: Summary, style: dict[str, Look], folder:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel("forgetting (percentage points; left is better)")
     axes.grid(axis="x")
-    return save(
-        figure, folder, "forgetting",
+    return Drawing(
+        figure, "forgetting",
         "Forgetting: best earlier accuracy of an experience minus its last one, mean over experiences; "
         "shorter is better, left of zero means that experiences ended better than they ever were. Whiskers are 95 % "
         "intervals, white dots single seeds, figures at the right the means.",
@@ -136,14 +135,14 @@ def forgetting(stored: Stored, summary: Summary, style: dict[str, Look], folder:
     )  # fmt: skip
 
 
-def latency(stored: Stored, summary: Summary, style: dict[str, Look], folder: Path) -> Plot | None:
+def latency(stored: Stored, summary: Summary, style: dict[str, Look]) -> Drawing | None:
     """Accuracy against the time of one prediction; None where no strategy has both."""
     keys = ("accuracy_last", "latency_p50_ms")
     shown = [label for label in stored.labels if all(np.isfinite(summary[label][key].mean) for key in keys)]
     if not shown:
         return None
     crowded = len(shown) > CROWD
-    figure = Figure(figsize=(8.2, max(4.8, 0.6 + 0.2 * len(shown))))
+    figure = Sheet(figsize=(8.2, max(4.8, 0.6 + 0.2 * len(shown))))
     axes = figure.add_axes((0.09, 0.11, 0.88, 0.85))
     points, bars = [], []
     for label in shown:
@@ -190,8 +189,8 @@ def latency(stored: Stored, summary: Summary, style: dict[str, Look], folder: Pa
         if crowded
         else "Crosses are 95 % intervals over seeds; dotted whiskers end at the 95th percentile of calls"
     )
-    return save(
-        figure, folder, "latency",
+    return Drawing(
+        figure, "latency",
         f"Accuracy against latency: up and left is better. {bars_told}{_calls(stored)}.",
         "Scatter plot; " + "; ".join(
             f"{label} {number(y, 1)} % at {number(x, 2)} ms"

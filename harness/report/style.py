@@ -59,6 +59,26 @@ class Look:
         return to_hex(0.72 * np.array(to_rgb(self.colour)))  # type: ignore[arg-type]
 
 
+class Sheet(Figure):
+    """A figure that a notebook shows without pyplot, cut to what is drawn."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        with plain_style():
+            self.savefig(buffer, format="png", dpi=100, bbox_inches="tight", pad_inches=0.12)
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A plot as drawn: `name` of its files, how to read it (`caption`), what it shows in words (`alternative`)."""
+
+    figure: Figure
+    name: str
+    caption: str
+    alternative: str
+
+
 @dataclass(frozen=True)
 class Plot:
     """A plot as written: `name` of its two files, how to read it, what it shows in words, its PNG bytes."""
@@ -97,17 +117,17 @@ def short(name: str, limit: int = 30) -> str:
     return f"{line[: limit - tail - 1]}…{line[-tail:]}"
 
 
-def save(figure: Figure, folder: Path, name: str, caption: str, alternative: str) -> Plot:
+def save(drawing: Drawing, folder: Path) -> Plot:
     """Write NAME.png (160 dpi) and NAME.svg (text as text), cut to what is drawn and without dates."""
     images = {}
     for kind in ("png", "svg"):
         buffer = io.BytesIO()
         metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-        figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", pad_inches=0.12, metadata=metadata)
+        drawing.figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", pad_inches=0.12, metadata=metadata)
         images[kind] = buffer.getvalue()
-        write_bytes(folder / f"{name}.{kind}", images[kind])
+        write_bytes(folder / f"{drawing.name}.{kind}", images[kind])
     width = int.from_bytes(images["png"][16:20], "big")
-    return Plot(name, caption, alternative, images["png"], round(width * 96 / 160))
+    return Plot(drawing.name, drawing.caption, drawing.alternative, images["png"], round(width * 96 / 160))
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The life of a dynamic network's heads: born when, from which, trained where, answering what."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +8,13 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.heatmaps import axes_at, bar, colour_map, file_names, ink
 from lorisbench.report.plots import ticks
-from lorisbench.report.style import GREY, Plot, save, short
+from lorisbench.report.style import GREY, Drawing, Sheet, short
 
 BORN = "#D55E00"
 BORN_TEXT = "#a83b00"
@@ -104,7 +102,7 @@ def _shares(answers: pd.DataFrame | None, heads: int, columns: int) -> tuple[Mat
     return shares, after
 
 
-def draw(stored: Stored, folder: Path) -> list[Plot]:
+def draw(stored: Stored) -> list[Drawing]:
     """A timeline a strategy that stored decisions, of its finished run with the lowest seed."""
     found = []
     for label in stored.labels:
@@ -117,12 +115,12 @@ def draw(stored: Stored, folder: Path) -> list[Plot]:
                 break
     names = file_names(label for label, *_ in found)
     return [
-        _figure(timeline, label, seed, runs, stored, folder, f"timeline_{names[label]}")
+        _figure(timeline, label, seed, runs, stored, f"timeline_{names[label]}")
         for label, seed, runs, timeline in found
     ]
 
 
-def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored, folder: Path, name: str) -> Plot:
+def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored, name: str) -> Drawing:
     heads, columns = timeline.gaps.shape
     cell, font = (0.62, 9.0) if columns <= 14 else (0.44, 8.0) if columns <= 26 else (0.33, 7.0)
     cell = min(max(cell, 4 / columns), 1.2)  # few columns are no narrower than the words above them
@@ -132,7 +130,7 @@ def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored
     lower = 0.8 * lane * (heads if timeline.shares is None else len(timeline.shares))
     left, bottom, between = 1.2, 1.3, 0.55
     height = bottom + upper + (lower + between if two else 0) + 0.9
-    figure = Figure(figsize=(left + max(width, 4.7) + 1.2, height))
+    figure = Sheet(figsize=(left + max(width, 4.7) + 1.2, height))
     names = [*stored.names, *(f"experience {step}" for step in range(len(stored.names), columns))]
     top = axes_at(figure, left, height - 0.9 - upper, width, upper)
     _lanes(top, timeline, font)
@@ -153,7 +151,7 @@ def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored
     at, shown = ticks(names, 60)
     lowest.set_xticks(at, shown, rotation=45, ha="right", rotation_mode="anchor", fontsize=9 if columns <= 14 else 8)
     caption = _caption(timeline, seed, runs, stored.settings.get(label, {}))
-    return save(figure, folder, name, caption, _told(timeline, label, seed, names))
+    return Drawing(figure, name, caption, _told(timeline, label, seed, names))
 
 
 def _frame(axes: Axes, heads: int, columns: int, above: int) -> None:

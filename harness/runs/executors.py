@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
 from lorisbench.common.processes import map_unordered
-from lorisbench.common.registry import nearest
+from lorisbench.common.registry import carried, nearest
 
 if TYPE_CHECKING:
     from lorisbench.runs.one_run import Workbench
@@ -36,7 +36,7 @@ def local(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: 
     thread count that the run would have in this process. On an interrupt the workers are stopped. Raises InputError if
     one is killed.
     """
-    work = functools.partial(train_by_id, json.dumps(resolved), out=str(out))
+    work = functools.partial(train_by_id, json.dumps(resolved), out=str(out), kinds=carried(resolved))
     with contextlib.closing(map_unordered(work, run_ids, workers)) as ended:
         for run_id, _ in ended:
             yield run_id
@@ -51,8 +51,8 @@ def ray(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: in
         cluster.init(num_cpus=workers, include_dashboard=False, log_to_driver=False)
     try:
         task = cluster.remote(max_retries=0)(train_by_id)
-        suite = cluster.put(json.dumps(resolved))
-        pending = {task.remote(suite, run_id, str(out)): run_id for run_id in run_ids}
+        suite, kinds = cluster.put(json.dumps(resolved)), carried(resolved)
+        pending = {task.remote(suite, run_id, str(out), kinds): run_id for run_id in run_ids}
         while pending:
             (ready, *_), _ = cluster.wait(list(pending), num_returns=1)
             cluster.get(ready)
@@ -62,8 +62,13 @@ def ray(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: in
             cluster.shutdown()
 
 
-def train_by_id(resolved: str, run_id: str, out: str) -> None:
-    """Train one run of a resolved suite, given as JSON, in this process; what runs share is prepared at the first."""
+def train_by_id(resolved: str, run_id: str, out: str, kinds: Sequence[type]) -> None:
+    """Train one run of a resolved suite, given as JSON, in this process; what runs share is prepared at the first.
+
+    `kinds` are the strategies and benchmarks of a script or notebook that the suite names.
+    """
+    for kind in kinds:
+        kind.registry.add(kind.name, kind)  # type: ignore[attr-defined]
     hide_warnings()  # before Avalanche is imported, which gives some
     from lorisbench.runs.one_run import train
     from lorisbench.runs.store import Output

@@ -50,7 +50,11 @@ class Output:
         if not path.is_file():
             if self.root.exists() and not self.root.is_dir():
                 raise InputError(f"--out {self.root}: is not a folder")
-            foreign = [p.name for p in self.root.iterdir() if p.name != ".lock"] if self.root.is_dir() else []
+            foreign = (
+                [p.name for p in self.root.iterdir() if p.name not in (".lock", "manifest.csv")]
+                if self.root.is_dir()
+                else []
+            )
             if foreign:
                 raise InputError(
                     f"--out {self.root}: holds files ({sorted(foreign)[0]}, …) but no suite.yaml; give an empty folder"

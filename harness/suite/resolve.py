@@ -82,7 +82,7 @@ def resolve(
         config.about = [label for label in config.about if label in labels]
     if seeds:
         config.seeds = parse_seeds(seeds)
-    config.benchmark = _resolve_benchmark(written_out(config.benchmark, base), data_root)
+    config.benchmark = resolve_benchmark(written_out(config.benchmark, base), data_root)
     config.strategies = {label: _resolve_strategy(label, s, config) for label, s in config.strategies.items()}
     resolved = config.model_dump(mode="json")
     runs = [_spec(resolved, label, seed) for label in config.strategies for seed in config.seeds]
@@ -143,7 +143,7 @@ def written_out(settings: Mapping[str, Any], base: Path | None = None) -> dict[s
     return {"name": "avalanche", "classic": classic, **own, "args": {**settings, **own.pop("args", {})}}
 
 
-def _resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None) -> dict[str, Any]:
+def resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None) -> dict[str, Any]:
     settings = dict(settings)
     if data_root is not None:
         component = make_benchmark(settings)

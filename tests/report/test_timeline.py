@@ -304,10 +304,10 @@ def test_nothing_is_drawn_without_decisions(tmp_path):
     for path in (out / "runs").rglob("decisions.csv"):
         path.unlink()
     with style.plain_style():
-        assert timeline.draw(frame.read(out), tmp_path / "plots") == []
+        assert timeline.draw(frame.read(out)) == []
 
 
-def test_forty_experiences_and_twenty_heads_keep_their_words_apart(report, tmp_path, monkeypatch):
+def test_forty_experiences_and_twenty_heads_keep_their_words_apart(report):
     """Figures in cells do not touch: the cell is wider than the widest of them."""
     rows = [{"experience": 0, "verdict": "base", "head": 0, "samples": 9, "known": 0}]
     for step in range(1, 40):
@@ -318,12 +318,9 @@ def test_forty_experiences_and_twenty_heads_keep_their_words_apart(report, tmp_p
         rows.append({"experience": step, "samples": 9, "known": 9, **verdict, **gaps})
     found = timeline.structure(pd.DataFrame(rows), None, 40)
     assert found is not None and found.gaps.shape == (20, 40)
-    figures = []
-    monkeypatch.setattr(timeline, "save", lambda figure, *_: figures.append(figure))
     stored = frame.read(report.parent)
     with style.plain_style():
-        timeline._figure(found, "dnn", 0, 1, stored, tmp_path, "x")
-        axes = figures[0].axes[0]
+        axes = timeline._figure(found, "dnn", 0, 1, stored, "x").figure.axes[0]
         column = axes.transData.transform((1, 0))[0] - axes.transData.transform((0, 0))[0]
         boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
     assert {"100", "new"} <= set(boxes)

@@ -1,0 +1,182 @@
+"""`lorisbench.run`: a comparison from Python, with the same settings, files and errors as the command line."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lorisbench.api.results import Results, load
+from lorisbench.common.console import hide_warnings
+from lorisbench.common.errors import InputError
+from lorisbench.common.files import write_text
+from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, nearest
+from lorisbench.data.benchmark import Benchmark
+from lorisbench.data.manifest import Manifest
+from lorisbench.engine.strategy import Strategy
+from lorisbench.runs.launch import launch
+from lorisbench.suite import shipped
+from lorisbench.suite.config import SuiteConfig, parse, read_suite
+from lorisbench.suite.resolve import resolve
+from lorisbench.suite.training import merged
+
+Entry = str | Mapping[str, Any] | Strategy | type[Strategy]
+Source = str | os.PathLike[str] | Mapping[str, Any] | Manifest | Benchmark
+
+FIRST_STRATEGIES = ("naive", "joint")  # where none are named: the lower and the upper end
+
+
+def run(
+    what: Source,
+    strategies: Sequence[Entry] | Mapping[str, Entry | None] | None = None,
+    *,
+    seeds: Iterable[int] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    workers: int = 1,
+    data_root: str | os.PathLike[str] | None = None,
+    plugins: Sequence[str | os.PathLike[str]] = (),
+    **settings: Any,
+) -> Results:
+    """Train every strategy under every seed and return the results; finished runs in `out` are kept.
+
+    Works in scripts without a `__main__` guard and in notebooks, with any number of workers.
+
+    Parameters
+    ----------
+    what : a benchmark's name (`"openloris-sim"`), its settings (`{"name": "openloris-sim", "protocol": "factor"}`), a
+        `Benchmark` or a `Manifest`; or a suite: the name of a shipped one, the path of a YAML file, or its mapping.
+    strategies : names, settings as in a suite (`{"strategy": "ewc", "ewc_lambda": 10}`), `Strategy` classes or
+        instances; or a mapping from labels to these. A name that is a label of the suite means that entry of it.
+        Without any, all of a suite's, and of a benchmark `naive` and `joint`.
+    seeds : one run a strategy for each; by default the suite's, or 0, 1 and 2.
+    out : output folder; a temporary one, which is removed when Python ends, by default.
+    workers : processes that train runs; the numbers do not depend on it.
+    data_root : folder of the real data set, in place of the suite's.
+    plugins : Python files with strategies or benchmarks.
+    settings : any other key of a suite, such as `training={"epochs": 5}` or `backbone={"image_size": 64}`. Keys that
+        such a mapping leaves out keep the suite's values, or the defaults.
+
+    Raises
+    ------
+    InputError : in one line that names the key or file, before anything is trained. Runs that fail while they train
+        raise nothing: they are in `Results.failed`, with their reason.
+    """
+    folder = _temporary() if out is None else Path(out)
+    for file in plugins:
+        load_plugin(file)
+    raw = _suite_of(what, folder)
+    for key in settings:
+        if key not in SuiteConfig.model_fields:
+            raise InputError(f"unknown key {key!r}{nearest(key, SuiteConfig.model_fields)}")
+    raw = merged(raw, settings)
+    if strategies is not None:
+        raw["strategies"] = _entries(strategies, raw.get("strategies") or {})
+    if seeds is not None:
+        raw["seeds"] = [int(seed) for seed in seeds]
+    if plugins:
+        raw["plugins"] = [*(raw.get("plugins") or []), *map(os.fspath, plugins)]
+    root = None if data_root is None else Path(data_root)
+    if root is not None and not root.is_dir():
+        raise InputError(f"data_root {root}: no such folder")
+    suite = resolve(parse(SuiteConfig, raw), data_root=root)
+    with warnings.catch_warnings():
+        hide_warnings()
+        launch(suite, folder, workers)
+    return load(folder)
+
+
+def _temporary() -> Path:
+    folder = tempfile.mkdtemp(prefix="lorisbench-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _suite_of(what: Source, folder: Path) -> dict[str, Any]:
+    """The mapping of a suite: the one that `what` is or names, or one around the benchmark that it is or names."""
+    if isinstance(what, str | os.PathLike):
+        text = os.fspath(what)
+        is_file = text.endswith((".yaml", ".yml")) or Path(text).is_file()
+        if not is_file and text in BENCHMARKS.names():
+            return _around({"name": text})
+        if not is_file and text not in shipped.shipped():
+            known = [*shipped.shipped(), *BENCHMARKS.names()]
+            raise InputError(f"unknown suite or benchmark {text!r}{nearest(text, known)}")
+        return read_suite(text)
+    if isinstance(what, Manifest):
+        return _around(_listed(what, folder / "manifest.csv"))
+    if isinstance(what, Benchmark):
+        return _around({"name": what.name, **what.model_dump(mode="json")})
+    if not isinstance(what, Mapping):
+        raise InputError(f"{what!r} is neither a suite nor a benchmark: give a name, a file, settings or a manifest")
+    return {"name": "comparison", **what} if "benchmark" in what else _around(dict(what))
+
+
+def _around(benchmark: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "comparison", "benchmark": benchmark, "strategies": dict.fromkeys(FIRST_STRATEGIES)}
+
+
+def _listed(manifest: Manifest, file: Path) -> dict[str, Any]:
+    """The settings of a benchmark that reads a manifest again from a file, as workers and later calls do."""
+    from lorisbench.benchmarks.own.csv_manifest import csv_text
+
+    text = csv_text(manifest, file)
+    if file.is_file():
+        if file.read_text("utf-8") != text:
+            raise InputError(f"{file}: lists other images; give another folder")
+    elif file.parent.is_dir() and any(file.parent.iterdir()):
+        raise InputError(f"{file.parent}: holds other files; give an empty folder")
+    else:
+        write_text(file, text)
+    return {"name": "manifest", "file": str(file.resolve()), "val_as_replay": manifest.val_as_replay}
+
+
+def _entries(wanted: Sequence[Entry] | Mapping[str, Entry | None], own: Any) -> dict[str, Any]:
+    """A suite's `strategies` from what a caller gives; `own` are those that the suite has."""
+    own = own if isinstance(own, Mapping) else dict.fromkeys(own)
+    if isinstance(wanted, str | Strategy | type):
+        wanted = [wanted]
+    if isinstance(wanted, Mapping):
+        return {str(label): _entry(label if entry is None else entry) for label, entry in wanted.items()}
+    found: dict[str, Any] = {}
+    for each in wanted:
+        if isinstance(each, str) and each in own:
+            found[each] = own[each]
+            continue
+        entry = _entry(each)
+        found[_label(entry, found)] = entry
+    return found
+
+
+def _entry(given: Entry) -> dict[str, Any]:
+    """An entry of `strategies`, with all values written out for an instance."""
+    if isinstance(given, str):
+        if given not in STRATEGIES.names():
+            raise InputError(f"unknown strategy {given!r}{nearest(given, STRATEGIES.names())}")
+        return {"strategy": given}
+    if isinstance(given, Mapping):
+        return dict(given)
+    kind = given if isinstance(given, type) else type(given)
+    if not issubclass(kind, Strategy):
+        raise InputError(f"{kind.__name__} is not a Strategy: give a name, settings, or a class or instance of one")
+    if not kind.name:
+        raise InputError(f'{kind.__name__} has no name: class {kind.__name__}(Strategy, name="...")')
+    return {"strategy": kind.name, **(given.model_dump(mode="json") if isinstance(given, Strategy) else {})}
+
+
+def _label(entry: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
+    """The strategy's name; where another entry has it, followed by the settings in which the two differ."""
+    name = str(entry.get("strategy") or next(iter(entry), "strategy"))
+    if name not in taken:
+        return name
+    first = taken[name] or {}
+    differing = [f"{key}={value}" for key, value in entry.items() if first.get(key) != value]
+    label = re.sub(r"[^A-Za-z0-9=._-]+", "-", "-".join([name, *differing]))[:60]
+    numbered = (f"{label}-{number}" for number in itertools.count(2))
+    return label if label not in taken else next(each for each in numbered if each not in taken)

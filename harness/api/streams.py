@@ -1,0 +1,82 @@
+"""`lorisbench.stream`: the harness's data as an Avalanche benchmark, for a script that needs nothing else of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorisbench.common.errors import InputError
+from lorisbench.data import images
+from lorisbench.data.benchmark import Benchmark
+from lorisbench.data.manifest import Manifest
+from lorisbench.data.stream import Store, make_stream
+from lorisbench.model import features
+from lorisbench.model.models import backbone_of
+from lorisbench.runs.one_run import device_of
+from lorisbench.suite.config import BackboneConfig, parse
+from lorisbench.suite.resolve import make_benchmark, resolve_benchmark, written_out
+
+
+class FloatStore(Store):
+    """Images as plain Avalanche scripts expect them: float32 from 0 to 1."""
+
+    def inputs(self, x: torch.Tensor, rows: torch.Tensor | slice) -> torch.Tensor:
+        return super().inputs(x, rows).float() / 255
+
+
+def stream(
+    benchmark: str | Mapping[str, Any] | Benchmark | Manifest,
+    *,
+    image_size: int = 128,
+    backbone: str | Mapping[str, Any] | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+) -> Any:
+    """An Avalanche benchmark with `train_stream`, `validation_stream` and `test_stream`, an experience a task in each.
+
+    Every experience has a test set of its own, so that the whole accuracy matrix can be measured. Inputs are images,
+    float32 (3, image_size, image_size) from 0 to 1; with `backbone`, features of that frozen network, float32
+    (feature_dim,), extracted once and kept in the cache. Targets are class numbers, task labels those of the stream
+    (0 where it has none). The returned object's `manifest` tells class names, experience names and where the data come
+    from.
+
+    Parameters
+    ----------
+    benchmark : a name, its settings, a `Benchmark` or a `Manifest`.
+    image_size : width and height that images are scaled and cropped to, in pixels.
+    backbone : a name such as `"efficientnet-lite0"`, or settings as in a suite (`{"name": ..., "weights": ...}`).
+    data_root : folder of the real data set, in place of the benchmark's.
+
+    Raises
+    ------
+    InputError : in one line, for an unknown name or key, or data that cannot be read.
+    """
+    manifest = benchmark if isinstance(benchmark, Manifest) else _component(benchmark, data_root).manifest()
+    labels = torch.tensor(manifest.table.label.to_numpy())
+    tasks = torch.tensor(manifest.task_labels())
+    if backbone is None:
+        pixels = torch.from_numpy(images.cached(manifest, image_size)).permute(0, 3, 1, 2)
+        store: Store = FloatStore(pixels, labels, tasks)
+    else:
+        given = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
+        settings = parse(BackboneConfig, {"image_size": image_size, **given}, "backbone")
+        if not settings.on_features:
+            raise InputError("backbone: only a frozen one has features (train: never, cache: true)")
+        network = backbone_of(settings)
+        network.freeze()
+        extracted = features.cached(manifest, network, settings.image_size, device_of("auto"))
+        store = Store(torch.from_numpy(extracted), labels, tasks)
+    made = make_stream(manifest, store)
+    made.manifest = manifest
+    return made
+
+
+def _component(benchmark: str | Mapping[str, Any] | Benchmark, data_root: str | os.PathLike[str] | None) -> Benchmark:
+    if isinstance(benchmark, Benchmark):
+        settings: dict[str, Any] = {"name": benchmark.name, **benchmark.model_dump(mode="json")}
+    else:
+        settings = {"name": benchmark} if isinstance(benchmark, str) else dict(benchmark)
+    return make_benchmark(resolve_benchmark(written_out(settings), None if data_root is None else Path(data_root)))

@@ -1,0 +1,36 @@
+"""All plots of a finished output, drawn and not yet written."""
+
+from dataclasses import dataclass
+
+from lorisbench.report import heatmaps, plots, style, timeline
+from lorisbench.report.frame import Stored
+from lorisbench.report.style import Drawing
+from lorisbench.report.summary import Summary
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """The plots that could be drawn, and a sentence for each that could not."""
+
+    matrices: Drawing | None
+    single: list[Drawing]
+    others: list[Drawing]
+    timelines: list[Drawing]
+    omitted: list[str]
+
+    def all(self) -> list[Drawing]:
+        return [*self.single, *self.others, *self.timelines, *([self.matrices] if self.matrices else [])]
+
+
+def draw(stored: Stored, means: Summary) -> Drawings:
+    """Every plot there is data for; within `style.plain_style`, which the figures take their look from."""
+    looks = style.looks(stored.labels)
+    single, together = heatmaps.matrices(stored)
+    wanted = {
+        "Curves need a finished run with a matrix of two experiences; they are left out.": plots.curves(stored, looks),
+        "Forgetting is undefined for every strategy, so its plot is left out.": plots.forgetting(stored, means, looks),
+        "No finished run has a latency, so that plot is left out.": plots.latency(stored, means, looks),
+    }
+    others = [drawing for drawing in wanted.values() if drawing is not None]
+    omitted = [sentence for sentence, drawing in wanted.items() if drawing is None]
+    return Drawings(together, single, others, timeline.draw(stored), omitted)
