@@ -91,20 +91,19 @@ def plots_left_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
     `@pytest.mark.drawn("curves")` has that plot rendered, without a name all. (Fixtures of modules render all anyway.)
     """
-    from lorisbench.report import heatmaps, plots, style, timeline
+    from lorisbench.report import style
 
-    mark = request.node.get_closest_marker("drawn")
+    mark, render = request.node.get_closest_marker("drawn"), style.save
 
-    def save(figure: object, folder: Path, name: str, caption: str, alternative: str) -> style.Plot:
-        if mark is not None and (not mark.args or name in mark.args):
-            return style.save(figure, folder, name, caption, alternative)  # type: ignore[arg-type]
+    def save(drawing: style.Drawing, folder: Path) -> style.Plot:
+        if mark is not None and (not mark.args or drawing.name in mark.args):
+            return render(drawing, folder)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{name}.png").write_bytes(PNG)
-        (folder / f"{name}.svg").write_text("<svg/>")
-        return style.Plot(name, caption, alternative, PNG, 64)
+        (folder / f"{drawing.name}.png").write_bytes(PNG)
+        (folder / f"{drawing.name}.svg").write_text("<svg/>")
+        return style.Plot(drawing.name, drawing.caption, drawing.alternative, PNG, 64)
 
-    for module in (heatmaps, plots, timeline):
-        monkeypatch.setattr(module, "save", save)
+    monkeypatch.setattr(style, "save", save)
 
 
 @pytest.fixture
