@@ -37,7 +37,7 @@ def anchors(page: Path) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name + "/" + page.name)
 def test_links_pictures_and_named_files_exist(page: Path) -> None:
     text = prose(page)
-    for link in re.findall(r"\]\(([^)\s]+)\)", text.replace("`\n", "` ")):
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
         if link.startswith(("http:", "https:")):
             continue
         path, _, anchor = link.partition("#")
