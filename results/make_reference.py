@@ -1,15 +1,16 @@
-"""Copy what finished outputs say into results/reference/ and the README.
+"""Copy what finished outputs say into results/reference/ and the READMEs.
 
     lorisbench run quickstart --out results/quickstart
     python results/make_reference.py results/quickstart
 
 Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables and one run's env.json, and, of the
 suites in `PLOTS`, the PNG plots. Of an output of `lorisbench reproduce`, its tables as Markdown and CSV, and of each
-part suite.yaml, results.csv, data.json and one env.json. Where the README has a line `<!-- reference NAME -->`, the
+part suite.yaml, results.csv, data.json and one env.json. Where one of `PAGES` has a line `<!-- reference NAME -->`, the
 comparison, or published beside measured, is written between that line and `<!-- end NAME -->`, with its machine.
 """
 
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ import pandas as pd
 from lorisbench.metrics.table import named
 
 HERE = Path(__file__).resolve().parent
-README = HERE.parent / "README.md"
+PAGES = tuple(HERE.parent / page for page in ("README.md", "results/README.md", "strategies/README.md"))
 COLUMNS = ("accuracy_last", "accuracy_seen", "square", "forgetting_max", "latency_ratio", "state_mb")
 PLOTS = {"quickstart": ("curves", "forgetting", "latency", "matrices")}
 
@@ -57,11 +58,24 @@ def _copy_reproduction(out: Path, target: Path) -> Path:
     return target
 
 
-def block(target: Path) -> str:
-    """What the README shows of a folder of results/reference/: a table and where it comes from."""
-    if (target / "suite.yaml").is_file():
-        return _comparison(target)
-    return _reproduction(target)
+def block(target: Path, page: Path) -> str:
+    """What a page shows of a folder of results/reference/: a table, where it comes from, and a plot if there is one."""
+    if not (target / "suite.yaml").is_file():
+        return _reproduction(target)
+    lines = [_comparison(target)]
+    if target.name in PLOTS:
+        folder = Path(os.path.relpath(target, page.parent)).as_posix()
+        lines += ["", f"![Accuracy after each task]({folder}/plots/curves.png)"]
+    return "\n".join(lines)
+
+
+def written(text: str, target: Path, page: Path) -> str:
+    """The text of a page with the block of `target` between its two lines; the text as it is if the page has none."""
+    start, end = f"<!-- reference {target.name} -->", f"<!-- end {target.name} -->"
+    if start not in text:
+        return text
+    before, rest = text.split(start)
+    return f"{before}{start}\n\n{block(target, page)}\n\n{end}{rest.split(end)[1]}"
 
 
 def _reproduction(target: Path) -> str:
@@ -83,7 +97,7 @@ def _reproduction(target: Path) -> str:
     measured = f"published on the paper's data, measured on {data['name']}, {_kind(data)}; {over}"
     return "\n".join(
         [
-            f"What `{target.name}` gives, last row in % ({measured}; {_made_on(target / parts[0])}):",
+            f"Results of `{target.name}`, last row in % ({measured}; {_made_on(target / parts[0])}):",
             "",
             *rows,
             "",
@@ -106,16 +120,12 @@ def _comparison(target: Path) -> str:
         rows.append(f"| {row['strategy']} | " + " | ".join(cells) + " |")
     seeds = int(table.accuracy_last_n.max())
     split = "validation splits; " if "split: validation" in suite else ""
-    folder = target.relative_to(README.parent).as_posix()
     lines = [
-        f"What `{target.name}` gives ({data['name']}, {_kind(data)}; {split}mean ± 95 % interval over {seeds} seeds; "
+        f"Results of `{target.name}` ({data['name']}, {_kind(data)}; {split}mean ± 95 % interval over {seeds} seeds; "
         f"{_made_on(target)}):",
         "",
         *rows,
     ]
-    if target.name in PLOTS:
-        for plot, title in (("curves", "Accuracy after each task"), ("matrices", "Accuracy matrices")):
-            lines += ["", f"![{title}]({folder}/plots/{plot}.png)"]
     return "\n".join(lines)
 
 
@@ -133,12 +143,9 @@ def _made_on(folder: Path) -> str:
 def main() -> None:
     for name in sys.argv[1:]:
         target = copy(Path(name).resolve())
-        start, end = f"<!-- reference {target.name} -->", f"<!-- end {target.name} -->"
-        text = README.read_text("utf-8")
-        if start in text:
-            before, rest = text.split(start)
-            after = rest.split(end)[1]
-            README.write_text(f"{before}{start}\n\n{block(target)}\n\n{end}{after}", encoding="utf-8")
+        for page in PAGES:
+            text = page.read_text("utf-8")
+            page.write_text(written(text, target, page), encoding="utf-8")
         print(target)
 
 

@@ -29,7 +29,7 @@ LEAVES = r"^(?:[/\\~]|[A-Za-z]:)|(?:^|[/\\])\.\.(?:[/\\]|$)"
 
 
 class ManifestFile(OwnData, name="manifest"):
-    """Own images listed in a CSV file: path, class_name (or label), experience, split and more; see the README.
+    """Own images listed in a CSV file: path, class_name (or label), experience, split, ... (see benchmarks/README.md).
 
     `root`: the folder that the paths are relative to; else what the file's line `# root:` says; else the file's folder.
     """

@@ -101,14 +101,14 @@ def make_stream(manifest: Manifest, store: Store) -> Any:
     benchmark = with_classes_timeline(with_task_labels(benchmark_from_datasets(**datasets)))
     for stream in benchmark.streams.values():
         for experience in stream:
-            # Avalanche sets a `set` here, but its multi-head models index tensors with it (AVALANCHE 0.8)
+            # with_classes_timeline sets a `set`; Avalanche's MultiHeadClassifier indexes a tensor with it: IndexError
             experience.classes_in_this_experience = sorted(experience.classes_in_this_experience)
     return benchmark
 
 
 def _dataset(store: Store, rows: np.ndarray) -> Any:
     # The public as_taskaware_classification_dataset adds no task labels and a public TaskLabels attribute gives no
-    # `task_set`, which Avalanche's own LwF needs: only the private maker gives both (AVALANCHE 1.4).
+    # `task_set`, which Avalanche's own LwF needs: only the private maker gives both.
     chosen = torch.from_numpy(rows)
     labels, tasks = store.y[chosen].tolist(), store.task[chosen].tolist()
     # one number stands for all where it can: a list is a copy for each experience

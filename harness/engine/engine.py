@@ -137,8 +137,8 @@ class Engine(SupervisedTemplate):
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
         """Give the optimizer exactly the parameters that require a gradient now; known ones keep their state.
 
-        Avalanche's own puts every parameter there, frozen or not (AVALANCHE 0.3). An optimizer with several groups
-        is left to Avalanche, which knows how new parameters join them.
+        Avalanche's own puts every parameter of the model there, frozen or not, even if the optimizer was given the
+        head alone. An optimizer with several groups is left to Avalanche, which knows how new parameters join them.
         """
         if len(self.optimizer.param_groups) > 1:
             super().make_optimizer(reset_optimizer_state=reset_optimizer_state, **kwargs)

@@ -22,7 +22,8 @@ BUILT_IN = [
     for name, entry in STRATEGIES.entries().items()
     if entry.origin == "built-in" and not any(f.is_required() for f in STRATEGIES.get(name).model_fields.values())
 ]
-# Faults of Avalanche's own methods, which are there to be compared with (AVALANCHE 0.1 and 0.7)
+# Faults of Avalanche 0.6.0's own methods, which are there to be compared with: its SI sees no step on a CPU, where the
+# "old" weights it keeps are views of the live ones, and its LwF leaves the teacher in training mode
 KNOWN = {"si-avalanche": ["acts"], "lwf-avalanche": ["frozen"]}
 SMALLER = {"ranpac": ["projection=100"]}  # by default it is made for wide features, and takes far longer
 

@@ -29,7 +29,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not
 
 SIZE = 32
 RULES = ("prototype", "agreement", "confidence", "mean", "newest")
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,7 +119,7 @@ def test_it_says_what_it_is_and_nothing_of_this_machine(trained, naive_file: Pat
     assert shapes == [["batch", 3, SIZE, SIZE], ["batch", 3]]
     assert (given.name, made.name) == ("images", "probabilities")
     stored = naive_file.read_bytes()
-    for place in (README.parent, Path(torch.__file__).parent, Path.home()):
+    for place in (ROOT, Path(torch.__file__).parent, Path.home()):
         assert str(place).encode() not in stored, place
 
 
@@ -276,7 +276,8 @@ def test_a_class_that_no_domain_has_seen_gets_no_probability() -> None:
 
 
 def test_the_example_of_the_readme_classifies_a_folder(trained, naive_file: Path, tmp_path: Path) -> None:
-    (code,) = re.findall(r"```python\n([^`]*?onnxruntime.*?)```", README.read_text("utf-8"), re.DOTALL)
+    page = (ROOT / "results" / "README.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n([^`]*?onnxruntime.*?)```", page, re.DOTALL)
     assert len(code.split("\n\n")) == 2 and len(code.strip().replace("\n\n", "\n").splitlines()) <= 10
     assert "torch" not in code and "lorisbench" not in code
     shutil.copy(naive_file, tmp_path / "model.onnx")

@@ -67,7 +67,7 @@ def test_published_matrices(text: str, expected: tuple[float, ...]) -> None:
 
 
 def slow(matrix: list[list[float]]) -> dict[str, float]:
-    """The definitions as DESIGN and the papers word them, in loops."""
+    """The definitions as She et al. (arXiv 1911.06487), Chaudhry et al. (arXiv 1801.10112) and Avalanche have them."""
 
     def mean(values: list[float]) -> float:
         return math.fsum(values) / len(values)

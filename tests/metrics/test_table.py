@@ -20,7 +20,7 @@ from lorisbench.reproduce.published import MEASURES
 from lorisbench.reproduce.tables import HEADERS
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.rows import RUN_COLUMNS
-from lorisbench.runs.store import Output
+from lorisbench.runs.tables import Tables
 
 LABEL = np.array([0, 1, 0, 1])
 ENTRY = {"train_seconds": 2.0, "model_mb": 1.0, "state_mb": 0.5, "replay_samples": 3, "heads": 1, "wheels": 4}
@@ -83,7 +83,7 @@ def test_an_entry_more_is_shown_everywhere(tmp_path: Path) -> None:
 
 def test_an_entry_more_is_computed_for_older_outputs(tmp_path: Path) -> None:
     a = finished(tmp_path / "a", hits=0.5)
-    Output(a).collect()
+    Tables(a).write()
     for name in ("suite.yaml", "runs"):  # all that is left are the tables
         (a / name).rename(tmp_path / name)
     assert with_more("report", a).returncode == 0

@@ -16,7 +16,7 @@ def load(suite_file: Callable[..., Path], training: Any, *assignments: str, **ch
 
 
 def test_hik2019_is_what_the_caption_states() -> None:
-    """FACTS: "Adam, base lr=0.003 @[50, 90, 120], inc lr=0.003 @[50, 90]"."""
+    """Ma et al. 2019, a caption: "Adam, base lr=0.003 @[50, 90, 120], inc lr=0.003 @[50, 90]"."""
     training = TrainingConfig.model_validate("hik2019")
     assert (training.optimizer, training.lr, training.milestones) == ("adam", 0.003, [50, 90, 120])
     assert (training.later.lr, training.later.milestones) == (0.003, [50, 90])
