@@ -10,6 +10,7 @@ import pandas as pd
 import yaml
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.yaml_files import from_yaml
 from lorisbench.metrics import matrix as metrics
 
 Matrix = metrics.Matrix
@@ -163,7 +164,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = from_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as YAML: {_first_line(error)}") from error
     return _mapping(content, path)

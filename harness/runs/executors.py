@@ -15,7 +15,7 @@ from lorisbench.common.registry import nearest
 
 if TYPE_CHECKING:
     from lorisbench.runs.one_run import Workbench
-    from lorisbench.suite.resolve import RunSpec
+    from lorisbench.suite.spec import RunSpec
 
 _benches: dict[str, Workbench] = {}
 
@@ -68,13 +68,14 @@ def train_by_id(resolved: dict[str, Any], run_id: str, out: str) -> None:
     from lorisbench.common.files import digest_of
     from lorisbench.runs.one_run import prepare, train
     from lorisbench.runs.store import Output
-    from lorisbench.suite.config import SuiteConfig, parse
-    from lorisbench.suite.resolve import make_benchmark, resolve
+    from lorisbench.suite.config import SuiteConfig
+    from lorisbench.suite.parsing import parse
+    from lorisbench.suite.resolve import resolve
 
     suite = resolve(parse(SuiteConfig, resolved))
     key = digest_of(resolved)
     if key not in _benches:
-        _benches[key] = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+        _benches[key] = prepare(suite.config, suite.config.benchmark.manifest())
     spec = next(spec for spec in suite.runs if spec.run_id == run_id)
     train(_benches[key], spec, Output(Path(out)).run(run_id))
 
