@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveInt,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, PositiveInt, model_validator
 from torch import nn
 from torch.nn.functional import cross_entropy, one_hot
 
@@ -195,12 +188,6 @@ class EWC(Strategy, name="ewc"):
         if self.fisher_batch_size is not None and self.fisher != "batch":
             raise ValueError("fisher_batch_size is of fisher: batch")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_what_does_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Settings of a run name it: without the newer ones it has the name it had before there were any."""
-        later = {"mode": "separate", "gamma": None, "fisher_batch_size": None}
-        return {key: value for key, value in handler(self).items() if key not in later or value != later[key]}
 
     def plugins(self, context: Context) -> list[Any]:
         gamma = (1.0 if self.gamma is None else self.gamma) if self.mode == "online" else None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, FieldSerializationInfo, ValidationInfo, field_serializer, field_validator
 from torch import nn
 
 from lorisbench.common.errors import InputError
 from lorisbench.engine.strategy import GROWTHS, Context, Growth, Strategy
-from lorisbench.suite.resolve import entry_of, make_strategy
+from lorisbench.suite.entries import part_of, settings_of
 
 
 class Stack(Strategy, name="stack"):
@@ -23,62 +23,49 @@ class Stack(Strategy, name="stack"):
     they need or refuse, the largest growth.
     """
 
-    stack: list[dict[str, Any]] = Field(min_length=1)
+    stack: list[Strategy] = Field(min_length=1)
 
     @field_validator("stack", mode="before")
     @classmethod
     def _fill(cls, value: Any, info: ValidationInfo) -> Any:
-        """Each item as an entry with all defaults. Raises InputError for what is none, or does not fit the others."""
+        """Each item as a strategy. Raises InputError for what is none, or does not fit the others."""
         if not isinstance(value, Sequence) or isinstance(value, str):
             return value
         where = (info.context or {}).get("where", "strategy")
-        parts = [_part(item, f"{where}.stack.{number}") for number, item in enumerate(value)]
+        parts = [part_of(item, f"{where}.stack.{number}") for number, item in enumerate(value)]
         _check(parts, f"{where}.stack")
-        return [{"strategy": part.name, **part.model_dump(mode="json")} for part in parts]
+        return parts
 
-    def parts(self) -> list[Strategy]:
-        """The strategies, in order."""
-        return [make_strategy(entry) for entry in self.stack]
+    @field_serializer("stack")
+    def _entries(self, stack: list[Strategy], info: FieldSerializationInfo) -> list[dict[str, Any]]:
+        return [settings_of(part, changed_only=info.exclude_defaults) for part in stack]
 
     @property
     def needs_task_labels(self) -> bool:  # type: ignore[override]
-        return any(part.needs_task_labels for part in self.parts())
+        return any(part.needs_task_labels for part in self.stack)
 
     @property
     def task_heads(self) -> bool:  # type: ignore[override]
-        return all(part.task_heads for part in self.parts())
+        return all(part.task_heads for part in self.stack)
 
     @property
     def state_growth(self) -> Growth:  # type: ignore[override]
-        return max((part.state_growth for part in self.parts()), key=GROWTHS.index)
+        return max((part.state_growth for part in self.stack), key=GROWTHS.index)
 
     def replay_limit(self) -> int | None:
-        limits = [part.replay_limit() for part in self.parts()]
+        limits = [part.replay_limit() for part in self.stack]
         return None if None in limits else sum(limit for limit in limits if limit is not None)
 
     def remarks(self) -> list[str]:
-        return list(dict.fromkeys(remark for part in self.parts() for remark in part.remarks()))
+        return list(dict.fromkeys(remark for part in self.stack for remark in part.remarks()))
 
     def wrap(self, model: nn.Module, context: Context) -> nn.Module:
-        for part in self.parts():
+        for part in self.stack:
             model = part.wrap(model, context)
         return model
 
     def plugins(self, context: Context) -> list[Any]:
-        return [plugin for part in self.parts() for plugin in part.plugins(context)]
-
-
-def _part(item: Any, where: str) -> Strategy:
-    """The strategy of an item: `ewc`, `{ewc: {...}}` and `{strategy: ewc, ...}` are one and the same."""
-    if isinstance(item, Mapping) and len(item) == 1 and not {"strategy", "avalanche", "stack"} & set(item):
-        ((name, settings),) = item.items()
-        item = {"strategy": name, **(settings or {})} if isinstance(settings, Mapping | None) else item
-    entry = {"strategy": item} if isinstance(item, str) else entry_of(item)
-    if not isinstance(entry, Mapping) or "strategy" not in entry:
-        raise InputError(f"{where}: a strategy's name, or its settings with `strategy: NAME`, was expected")
-    if "training" in entry:
-        raise InputError(f"{where}.training: all strategies of a stack train as one; it goes beside `stack:`")
-    return make_strategy(entry, where)
+        return [plugin for part in self.stack for plugin in part.plugins(context)]
 
 
 def _check(parts: list[Strategy], where: str) -> None:

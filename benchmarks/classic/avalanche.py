@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import Field, field_validator
 
 from lorisbench.benchmarks.classic import fashion_mnist
@@ -22,6 +21,7 @@ from lorisbench.common.cache import cache_root, cached_array
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
 from lorisbench.common.registry import nearest
+from lorisbench.common.yaml_files import read_yaml
 from lorisbench.data.images import decode
 from lorisbench.data.manifest import COLUMNS, POSITION, TASK, Manifest
 from lorisbench.data.subsets import arrange, in_stream_order
@@ -65,7 +65,7 @@ class AvalancheClassic(OwnData, name="avalanche"):
 @cache
 def hints() -> dict[str, dict[str, str]]:
     """Where the data of a benchmark come from and belong; see classic.yaml."""
-    return yaml.safe_load(HINTS.read_text("utf-8"))
+    return read_yaml(HINTS)
 
 
 def build(name: str, args: dict[str, Any], root: Path | None) -> Any:

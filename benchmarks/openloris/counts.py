@@ -6,9 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lorisbench.benchmarks.openloris.words import MIXED
+from lorisbench.common.yaml_files import read_yaml
 from lorisbench.data.manifest import SPLITS, Manifest
 
 TABLE = Path(__file__).with_name("counts.yaml")
@@ -17,7 +16,7 @@ TABLE = Path(__file__).with_name("counts.yaml")
 @cache
 def published() -> dict[str, list[dict[str, Any]]]:
     """The table of published counts with the source of each; see counts.yaml."""
-    return yaml.safe_load(TABLE.read_text("utf-8"))
+    return read_yaml(TABLE)
 
 
 def count_differences(manifest: Manifest) -> list[str]:

@@ -23,7 +23,8 @@ from lorisbench.data.manifest import Manifest
 from lorisbench.engine.strategy import Strategy
 from lorisbench.runs.launch import launch
 from lorisbench.suite import shipped
-from lorisbench.suite.config import SuiteConfig, parse, read_suite
+from lorisbench.suite.config import SuiteConfig, read_suite
+from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import resolve
 from lorisbench.suite.training import merged
 
@@ -70,7 +71,7 @@ def run(
     """
     folder = _temporary() if out is None else Path(out)
     for file in plugins:
-        load_plugin(file)
+        load_plugin(Path(file))
     raw = _suite_of(what, folder)
     for key in settings:
         if key not in SuiteConfig.model_fields:
@@ -81,7 +82,7 @@ def run(
     if seeds is not None:
         raw["seeds"] = [int(seed) for seed in seeds]
     if plugins:
-        raw["plugins"] = [*(raw.get("plugins") or []), *map(os.fspath, plugins)]
+        raw["plugins"] = [*(raw.get("plugins") or []), *(os.fspath(file) for file in plugins)]
     root = None if data_root is None else Path(data_root)
     if root is not None and not root.is_dir():
         raise InputError(f"data_root {root}: no such folder")

@@ -17,8 +17,9 @@ from lorisbench.data.stream import Store, make_stream
 from lorisbench.model import features
 from lorisbench.model.models import backbone_of
 from lorisbench.runs.one_run import device_of
-from lorisbench.suite.config import BackboneConfig, parse
-from lorisbench.suite.resolve import make_benchmark, resolve_benchmark, written_out
+from lorisbench.suite.config import BackboneConfig
+from lorisbench.suite.parsing import parse
+from lorisbench.suite.resolve import resolve_benchmark, written_out
 
 
 class FloatStore(Store):
@@ -79,4 +80,5 @@ def _component(benchmark: str | Mapping[str, Any] | Benchmark, data_root: str | 
         settings: dict[str, Any] = {"name": benchmark.name, **benchmark.model_dump(mode="json")}
     else:
         settings = {"name": benchmark} if isinstance(benchmark, str) else dict(benchmark)
-    return make_benchmark(resolve_benchmark(written_out(settings), None if data_root is None else Path(data_root)))
+    made: Benchmark = resolve_benchmark(written_out(settings), None if data_root is None else Path(data_root))
+    return made

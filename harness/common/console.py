@@ -18,6 +18,8 @@ def hide_warnings() -> None:
     # Of Avalanche: a solver that only GEM needs, and loggers where the harness records by itself
     warnings.filterwarnings("ignore", message="no QP solver found")
     warnings.filterwarnings("ignore", message="No loggers specified")
+    # Of tqdm, which libraries import: that it draws no bar of its own in this notebook
+    warnings.filterwarnings("ignore", message="IProgress not found")
     # Of loky: a worker process whose memory has grown a lot is replaced by a fresh one
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
     # Of Pillow: damaged EXIF tags, without the file's name, of images that are read all the same

@@ -13,9 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from lorisbench.common.errors import InputError
 from lorisbench.common.registry import STRATEGIES, import_object, load_plugin
 
 
@@ -58,20 +55,15 @@ def entry_of(name: str, plugins: Sequence[str | Path] = (), assignments: Sequenc
     """
     for plugin in plugins:
         load_plugin(plugin)
-    values: dict[str, Any] = {}
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set {assignment!r}: expected key=value")
-        try:
-            values[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {assignment!r}: the value is not valid YAML") from error
+    from lorisbench.suite.entries import written_out
+    from lorisbench.suite.overrides import assigned
+
+    values = dict(assigned(assignment) for assignment in assignments)
     if ":" not in name:
         STRATEGIES.get(name)
         return {"strategy": name, **values}
     import_object(name)
-    return {"strategy": "avalanche", "plugin": name, "args": values}
+    return dict(written_out({"avalanche": name, "args": values}))
 
 
 def check(entry: dict[str, Any]) -> Report:
@@ -79,11 +71,11 @@ def check(entry: dict[str, Any]) -> Report:
 
     What the strategy itself raises is a failed check.
     """
-    from lorisbench.suite.resolve import make_strategy
+    from lorisbench.suite.entries import make_strategy, settings_of
 
     start = time.perf_counter()
     component = make_strategy(entry, entry["strategy"])
-    settings = {"strategy": component.name, **component.model_dump(mode="json")}
+    settings = settings_of(component)
     # what a strategy prints or warns of is no part of the report
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")

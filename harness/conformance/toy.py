@@ -17,16 +17,19 @@ from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import context_of, seed_everything
 from lorisbench.engine.strategy import Context
 from lorisbench.model.models import Backbone
-from lorisbench.suite.resolve import RunSpec, make_strategy
+from lorisbench.suite.config import BackboneConfig
+from lorisbench.suite.entries import make_strategy
+from lorisbench.suite.spec import RunSpec
+from lorisbench.suite.training import LaterConfig, TrainingConfig
 
 Mode = Literal["features", "frozen", "images", "first"]
 
 CLASSES, EXPERIENCES, WIDTH, SIZE = 4, 4, 16, 8
-SETTINGS: dict[str, dict[str, Any]] = {
-    "features": {"train": "never"},
-    "frozen": {"train": "never", "cache": False},
-    "images": {"train": "always"},
-    "first": {"train": "first"},
+SETTINGS: dict[str, BackboneConfig] = {
+    "features": BackboneConfig(train="never"),
+    "frozen": BackboneConfig(train="never", cache=False),
+    "images": BackboneConfig(train="always"),
+    "first": BackboneConfig(train="first"),
 }
 
 
@@ -82,13 +85,15 @@ class Running:
         """What a strategy for the stream is built from, made as a run makes it."""
         toy = self.toy
         epochs, later = toy.epochs
-        config = {
-            "backbone": {"name": "toy", "image_size": 16, **SETTINGS[toy.mode]},
-            "head": {},
-            "training": {"epochs": epochs, "later": {"epochs": later}, "batch_size": toy.batch_size, "lr": 0.01},
-            "strategy": toy.strategy,
-        }
-        spec = RunSpec("toy", str(toy.strategy["strategy"]), toy.seed, config)
+        training = TrainingConfig(epochs=epochs, later=LaterConfig(epochs=later), batch_size=toy.batch_size, lr=0.01)
+        spec = RunSpec(
+            "toy",
+            self.component.name,
+            toy.seed,
+            strategy=self.component,
+            backbone=SETTINGS[toy.mode],
+            training=training,
+        )
         backbone = _backbone()
         if toy.mode == "frozen":
             backbone.freeze()

@@ -15,9 +15,8 @@ from lorisbench.engine.engine import Engine, make_optimizer, seed_of
 from lorisbench.engine.strategy import Context
 from lorisbench.model.models import Backbone, Classifier, backbone_of, make_head
 from lorisbench.model.task_heads import TaskClassifier, TaskHead
-from lorisbench.suite.config import BackboneConfig, HeadConfig
-from lorisbench.suite.resolve import RunSpec, make_strategy
-from lorisbench.suite.training import TrainingConfig
+from lorisbench.suite.config import BackboneConfig
+from lorisbench.suite.spec import RunSpec
 
 
 def seed_everything(*parts: object) -> None:
@@ -32,8 +31,7 @@ def assemble(
     spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
 ) -> Any:
     """The Avalanche strategy of a run, from the sizes of its data. One that trains works on a copy of `pretrained`."""
-    strategy = make_strategy(spec.config["strategy"], f"strategies.{spec.label}")
-    return strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
+    return spec.strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
 
 
 def context_of(
@@ -41,8 +39,7 @@ def context_of(
 ) -> Context:
     """What a strategy is built from: a fresh model drawn by the run's seed, and the engine for it."""
     seed_everything(spec.seed, "model")
-    settings = BackboneConfig.model_validate(spec.config["backbone"])
-    head = HeadConfig.model_validate(spec.config["head"])
+    head, training = spec.head, spec.training
     width = pretrained.feature_dim
 
     def new_head() -> nn.Module:
@@ -50,9 +47,8 @@ def context_of(
             return TaskHead(width, store.classes_of_tasks(), classes, head.hidden)
         return make_head(width, classes, head.hidden)
 
-    backbone = None if settings.on_features else _own_backbone(settings, pretrained, spec.seed)
+    backbone = None if spec.backbone.on_features else _own_backbone(spec.backbone, pretrained, spec.seed)
     model = (TaskClassifier if head.per_task else Classifier)(backbone, new_head())
-    training = TrainingConfig.model_validate(spec.config["training"])
 
     def engine(wrapped: nn.Module, plugins: list[Any]) -> Engine:
         wrapped.to(device)

@@ -101,10 +101,10 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
     file = out or folder / "model.onnx"
     if file.is_dir():
         raise InputError(f"--out {file}: is a folder, the name of a file was expected")
-    run = read_run(folder)
-    model = restore_run(run, plugins)
+    run = read_run(folder, plugins)
+    model = restore_run(run)
     check_exportable(run.spec.run_id, model)
-    size = run.backbone.image_size
+    size = run.spec.backbone.image_size
     deployed = Deployed(model).eval().requires_grad_(False)
     try:
         graph = make_graph(deployed, size)
@@ -174,7 +174,7 @@ def describe(graph: onnx.ModelProto, run: TrainedRun) -> None:
         "benchmark": run.benchmark,
         "synthetic": "true" if run.synthetic else "false",
         "classes": json.dumps(run.classes, ensure_ascii=False),
-        "image_size": str(run.backbone.image_size),
+        "image_size": str(run.spec.backbone.image_size),
         "preprocessing": PREPROCESSING,
         "lorisbench": version("lorisbench"),
     }

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import read_json
 from lorisbench.common.registry import STRATEGIES, load_plugin
+from lorisbench.common.yaml_files import read_yaml
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.suite.config import BackboneConfig, HeadConfig, parse
-from lorisbench.suite.resolve import RunSpec, title_of
+from lorisbench.suite.spec import RunSpec, check_schema, spec_from, title_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,25 +42,22 @@ class TrainedRun:
     synthetic: bool
     experiences: int
 
-    @property
-    def backbone(self) -> BackboneConfig:
-        return parse(BackboneConfig, self.spec.config["backbone"], f"{self.directory.path / 'config.yaml'}: backbone")
 
+def read_run(folder: Path, plugins: Sequence[Path] = ()) -> TrainedRun:
+    """Read a run directory `OUT/runs/<run_id>` and `OUT/data.json`; `plugins` are files that define its strategy.
 
-def read_run(folder: Path) -> TrainedRun:
-    """Read a run directory `OUT/runs/<run_id>` and `OUT/data.json`.
-
-    Raises InputError, in one line, if it is no such folder, the run is not finished, or a file is missing or damaged.
+    Raises InputError, in one line, if it is no such folder, the run is of another version or not finished, the strategy
+    is not known, or a file is missing or damaged.
     """
+    for plugin in plugins:
+        load_plugin(plugin)
     file = folder / "config.yaml"
     if not file.is_file():
         raise InputError(f"{folder}: not the folder of a run, OUT/runs/<run_id>{_hint(folder)}")
-    try:
-        config = yaml.safe_load(file.read_text("utf-8"))
-        spec = RunSpec(str(config["run_id"]), str(config["label"]), int(config["seed"]), config)
-        benchmark = title_of(config["benchmark"])
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file}: not the settings of a run ({type(error).__name__})") from error
+    config = read_yaml(file)
+    check_schema(config, file)
+    _check_known(folder, config)
+    spec = spec_from(config, file)
     directory = RunDirectory(folder)
     status = directory.status()
     if status["status"] != "done":
@@ -74,7 +69,7 @@ def read_run(folder: Path) -> TrainedRun:
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(f"{place}: missing or damaged; the names of the classes are read from it")
     synthetic = data.get("synthetic") is not False
-    return TrainedRun(directory, spec, benchmark, classes, synthetic, max(1, len(directory.entries())))
+    return TrainedRun(directory, spec, title_of(spec.benchmark), classes, synthetic, max(1, len(directory.entries())))
 
 
 def _hint(folder: Path) -> str:
@@ -82,13 +77,13 @@ def _hint(folder: Path) -> str:
     return f"; give one of its runs, such as {runs[0]}" if runs else ""
 
 
-def restore_run(run: TrainedRun, plugins: Sequence[Path] = ()) -> nn.Module:
+def restore_run(run: TrainedRun) -> nn.Module:
     """The run's trained model on the CPU, in eval mode, with its backbone.
 
     forward: images uint8 (batch, 3, size, size) -> scores (batch, classes).
 
-    Raises InputError, in one line, if the strategy is not known, the checkpoint is missing, damaged or not the
-    model's, or the strategy's answers are not those of its model alone.
+    Raises InputError, in one line, if the checkpoint is missing, damaged or not the model's, or the strategy's answers
+    are not those of its model alone.
     """
     import torch
     from safetensors import SafetensorError
@@ -98,15 +93,12 @@ def restore_run(run: TrainedRun, plugins: Sequence[Path] = ()) -> nn.Module:
     from lorisbench.model.checkpoint import PLACE, load_checkpoint
     from lorisbench.model.models import backbone_of
 
-    for plugin in plugins:
-        load_plugin(plugin)
     path = run.directory.path
     if not (path / PLACE).is_file():
         raise InputError(f"{path / PLACE}: no such file; the run has no checkpoint")
-    _check_known(run)
-    if parse(HeadConfig, run.spec.config["head"], f"{path / 'config.yaml'}: head").per_task:
+    if run.spec.head.per_task:
         raise InputError(_UNTOLD.format(f"{run.spec.run_id}: strategy {run.spec.label!r}"))
-    settings = run.backbone
+    settings = run.spec.backbone
     frozen = settings.train == "never"
     # What was trained is all in the checkpoint: no pretrained weights are loaded, or even downloaded, for nothing
     backbone = backbone_of(settings if frozen else settings.model_copy(update={"weights": "none"}))
@@ -120,18 +112,18 @@ def restore_run(run: TrainedRun, plugins: Sequence[Path] = ()) -> nn.Module:
         raise InputError(f"{path / PLACE}: {type(error).__name__}: {error}") from error
 
 
-def _check_known(run: TrainedRun) -> None:
+def _check_known(folder: Path, config: Mapping[str, Any]) -> None:
     """Raise InputError, naming the plugin files of the suite, for a strategy that one of them defines."""
-    entry = run.spec.config.get("strategy")
+    entry = config.get("strategy")
     name = entry.get("strategy") if isinstance(entry, dict) else None
     try:
-        suite: Any = yaml.safe_load((run.directory.path.resolve().parent.parent / "suite.yaml").read_text("utf-8"))
+        suite = read_yaml(folder.resolve().parent.parent / "suite.yaml")
         files = " ".join(f"--plugin {file}" for file in suite["plugins"])
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
+    except (InputError, KeyError, TypeError):
         files = ""
     if name not in STRATEGIES.names() and files:
         # Not loaded by itself: a folder from elsewhere would run code that nobody named
-        raise InputError(f"{run.spec.run_id}: strategy {name!r} is not built in; add {files}")
+        raise InputError(f"{config.get('run_id')}: strategy {name!r} is not built in; add {files}")
 
 
 def _check_answers(run: TrainedRun, strategy: Any) -> None:

@@ -17,8 +17,8 @@ from lorisbench.data.manifest import Manifest, Pixels
 from lorisbench.model import features
 from lorisbench.model.augment import AUGMENTATION, augment, draws
 from lorisbench.model.models import Backbone
-from lorisbench.suite.config import SuiteConfig
-from lorisbench.suite.training import AugmentConfig, TrainingConfig
+from lorisbench.suite.resolve import ResolvedConfig
+from lorisbench.suite.training import AugmentConfig
 
 
 class ImageViews:
@@ -78,9 +78,9 @@ class FeatureViews:
         return x
 
 
-def wanted(config: SuiteConfig) -> list[AugmentConfig]:
-    """The augmentations, each once, of the strategies of a resolved suite."""
-    found = [TrainingConfig.model_validate(entry.get("training") or {}).augment for entry in config.strategies.values()]
+def wanted(config: ResolvedConfig) -> list[AugmentConfig]:
+    """The augmentations, each once, of the strategies of a suite."""
+    found = [entry.training.augment for entry in config.strategies.values()]
     return list({str(augment): augment for augment in found if augment is not None}.values())
 
 

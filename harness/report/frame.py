@@ -11,6 +11,7 @@ import yaml
 from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.yaml_files import from_yaml
 from lorisbench.metrics import table
 
 Matrix = NDArray[np.float64]
@@ -160,7 +161,7 @@ def _yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = from_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read as YAML: {_first_line(error)}") from error
     return _mapping(content, path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorisbench.common.registry import select
 from lorisbench.reproduce.published import Published, load
-from lorisbench.suite.resolve import Suite, load_suite, make_benchmark
+from lorisbench.suite.resolve import Suite, load_suite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[
     for name, suite in reproduction.suites.items():
         Output(out / name).check(suite)
         if len(reproduction.suites) > 1:  # a tree may lack one of them: told now, not after hours of the others
-            make_benchmark(suite.config.benchmark).manifest()
+            suite.config.benchmark.manifest()
     frames = [launch(suite, out / name, workers) for name, suite in reproduction.suites.items()]
     tables = write(reproduction.published, _shipped(reproduction.published), out)
     return pd.concat(frames, ignore_index=True), tables

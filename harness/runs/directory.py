@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from lorisbench.common.files import atomic, read_json, write_json, write_text
+from lorisbench.common.files import atomic, read_json, write_json
+from lorisbench.common.yaml_files import write_yaml
 
 FINISHED = ("done", "diverged")  # a diverged run would diverge again: it is deterministic
 
@@ -37,7 +37,7 @@ class RunDirectory:
             (self.path / name).unlink(missing_ok=True)
         for table in self.path.glob("*.csv"):
             table.unlink()
-        write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        write_yaml(self.path / "config.yaml", config)
         write_json(self.path / "env.json", environment)
         self.set_status("running", pid=os.getpid())
 

@@ -16,7 +16,7 @@ from lorisbench.common.registry import carried, nearest
 
 if TYPE_CHECKING:
     from lorisbench.runs.one_run import Workbench
-    from lorisbench.suite.resolve import RunSpec
+    from lorisbench.suite.spec import RunSpec
 
 
 def here(bench: Workbench, specs: Sequence[RunSpec], out: Path) -> Iterator[str]:
@@ -81,11 +81,12 @@ def train_by_id(resolved: str, run_id: str, out: str, kinds: Sequence[type]) -> 
 def _prepared(resolved: str) -> tuple[Workbench, dict[str, RunSpec]]:
     """What the runs of a suite share in this process, and the runs by their ids."""
     from lorisbench.runs.one_run import prepare
-    from lorisbench.suite.config import SuiteConfig, parse
-    from lorisbench.suite.resolve import make_benchmark, resolve
+    from lorisbench.suite.config import SuiteConfig
+    from lorisbench.suite.parsing import parse
+    from lorisbench.suite.resolve import resolve
 
     suite = resolve(parse(SuiteConfig, json.loads(resolved)))
-    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    bench = prepare(suite.config, suite.config.benchmark.manifest())
     return bench, {spec.run_id: spec for spec in suite.runs}
 
 

@@ -20,7 +20,7 @@ from lorisbench.model.features import BATCH, extract, to_tensor
 from lorisbench.model.models import Classifier, make_head
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.one_run import Workbench, build, store_of
-from lorisbench.suite.resolve import RunSpec
+from lorisbench.suite.spec import RunSpec
 
 
 def alternate(

@@ -13,7 +13,8 @@ from lorisbench.metrics import table
 from lorisbench.runs.executors import EXECUTORS, here
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
-from lorisbench.suite.resolve import RunSpec, Suite, make_benchmark
+from lorisbench.suite.resolve import Suite
+from lorisbench.suite.spec import RunSpec
 
 if TYPE_CHECKING:
     from lorisbench.runs.one_run import Workbench
@@ -43,7 +44,7 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
 
             device_of(suite.config.device)
             backbone = backbone_of(suite.config.backbone)
-        manifest = make_benchmark(suite.config.benchmark).manifest()
+        manifest = suite.config.benchmark.manifest()
         data = manifest.describe()
         output.check_images(data)
         bench = None

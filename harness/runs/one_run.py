@@ -25,9 +25,9 @@ from lorisbench.model import features, views
 from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.models import Backbone, backbone_of, megabytes
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.suite.config import SuiteConfig
-from lorisbench.suite.resolve import RunSpec, make_strategy
-from lorisbench.suite.training import AugmentConfig, TrainingConfig
+from lorisbench.suite.resolve import ResolvedConfig
+from lorisbench.suite.spec import RunSpec
+from lorisbench.suite.training import AugmentConfig
 
 LARGEST_TASK = 255  # images carry their task label as a channel, uint8
 
@@ -46,7 +46,7 @@ class Workbench:
     accelerator : where backbones run: features are extracted and latency is measured there.
     """
 
-    config: SuiteConfig
+    config: ResolvedConfig
     manifest: Manifest
     device: torch.device
     accelerator: torch.device
@@ -71,7 +71,7 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
+def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or made now).
 
     Raises InputError where the split that fills the accuracy matrix is also trained on.
@@ -100,14 +100,15 @@ def prepare(config: SuiteConfig, manifest: Manifest, backbone: Backbone | None =
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
 
 
-def check_task_labels(config: SuiteConfig, labels: np.ndarray) -> None:
+def check_task_labels(config: ResolvedConfig, labels: np.ndarray) -> None:
     """Raise InputError for what needs the stream's task labels, int64 (images,), and cannot do with these."""
     if len(np.unique(labels)) < 2:
         if config.head.per_task:
             raise InputError("head.per_task: needs task labels; this stream has only one")
         for label, entry in config.strategies.items():
-            if make_strategy(entry, f"strategies.{label}").needs_task_labels:
-                raise InputError(f"strategies.{label}: {entry['strategy']} needs task labels; this stream has only one")
+            if entry.strategy.needs_task_labels:
+                name = entry.strategy.name
+                raise InputError(f"strategies.{label}: {name} needs task labels; this stream has only one")
     if config.head.per_task and not 0 <= labels.min() <= labels.max() <= LARGEST_TASK:
         found = f"{labels.min()} to {labels.max()}"
         raise InputError(f"head.per_task: task labels from 0 to {LARGEST_TASK} were expected, not {found}")
@@ -172,7 +173,7 @@ def store_of(bench: Workbench) -> Store:
 
 def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
     store = store_of(bench)
-    store.views = _views(bench, TrainingConfig.model_validate(spec.config["training"]).augment)
+    store.views = _views(bench, spec.training.augment)
     stream = make_stream(bench.manifest, store)
     strategy = build(bench, spec, store)
     recorder = Recorder()

@@ -11,7 +11,7 @@ from lorisbench.common.files import read_json
 from lorisbench.metrics import table
 from lorisbench.metrics.costs import RunRecord
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.suite.resolve import title_of
+from lorisbench.suite.spec import title_of
 
 RUN_COLUMNS = [
     "run_id", "benchmark", "strategy", "seed", "status", "reason", "experiences",

@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import read_json, write_json, write_text
+from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.runs.directory import FINISHED, RunDirectory
-from lorisbench.suite.resolve import RunSpec, Suite, without_places
+from lorisbench.suite.config import SuiteConfig
+from lorisbench.suite.parsing import parse
+from lorisbench.suite.resolve import Suite, resolve
+from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
+from lorisbench.suite.spec import RunSpec, without_places
 
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
 
@@ -61,10 +65,16 @@ class Output:
                 )
             return suite.resolved
         try:
-            before = yaml.safe_load(path.read_text("utf-8"))
-            known = dict(before["strategies"])
-        except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+            written = read_yaml(path)
+            known = dict(written["strategies"])
+        except (InputError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{path}: not a suite.yaml written by lorisbench") from error
+        if not has_schema(written):
+            raise InputError(
+                f"--out {self.root}: holds results of another version of lorisbench ({schema_of(written)}, this one "
+                f"writes {SCHEMA}); give another folder"
+            )
+        before = _completed(written, suite)
         for key in FIXED_KEYS:
             known_value, value = before.get(key), suite.resolved[key]
             if key == "benchmark" and isinstance(known_value, dict):  # data.json says whether the images are the same
@@ -75,16 +85,16 @@ class Output:
                     f"{_difference(known_value, value)}); give another folder"
                 )
         for label, settings in suite.resolved["strategies"].items():
-            if label in known and known[label] != settings:
+            if label in known and before["strategies"][label] != settings:
                 raise InputError(
                     f"--out {self.root}: holds results of strategy {label!r} with other settings "
-                    f"({_difference(known[label], settings)}); give another folder or label"
+                    f"({_difference(before['strategies'][label], settings)}); give another folder or label"
                 )
         merged = dict(suite.resolved)
         merged["strategies"] = {**known, **suite.resolved["strategies"]}
-        about = {*(before.get("about") or []), *suite.resolved["about"]}
+        about = {*(written.get("about") or []), *suite.resolved["about"]}
         merged["about"] = [label for label in merged["strategies"] if label in about]
-        merged["seeds"] = sorted({*before["seeds"], *suite.resolved["seeds"]})
+        merged["seeds"] = sorted({*written["seeds"], *suite.resolved["seeds"]})
         return merged
 
     def check_images(self, data: Mapping[str, Any]) -> None:
@@ -98,20 +108,31 @@ class Output:
 
     def prepare(self, suite: Suite, resolved: Mapping[str, Any], data: Mapping[str, Any], counts: pd.DataFrame) -> None:
         """Write what all runs share."""
-        write_text(self.root / "suite.yaml", yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True))
+        write_yaml(self.root / "suite.yaml", resolved)
         write_json(self.root / "data.json", data)
         write_text(self.root / "experiences.csv", counts.to_csv(index=False))
         for spec in suite.runs:
             directory = self.run(spec.run_id)
             if directory.status()["status"] in ("pending", "running"):
-                write_text(
-                    directory.path / "config.yaml",
-                    yaml.safe_dump(spec.config, sort_keys=False, allow_unicode=True),
-                )
+                write_yaml(directory.path / "config.yaml", spec.config)
                 directory.set_status("pending")
 
     def unfinished(self, suite: Suite) -> list[RunSpec]:
         return [spec for spec in suite.runs if self.run(spec.run_id).status()["status"] not in FINISHED]
+
+
+def _completed(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
+    """What a folder's suite.yaml says of the strategies of `suite`, with defaults for settings that are new since then.
+
+    As it is, where it cannot be read any more.
+    """
+    known = written["strategies"]
+    strategies = {label: known.get(label, settings) for label, settings in suite.resolved["strategies"].items()}
+    try:
+        # Its plugins are not loaded: those that the strategies need are `suite`'s own
+        return resolve(parse(SuiteConfig, {**written, "strategies": strategies, "about": [], "plugins": []})).resolved
+    except InputError:
+        return dict(written)
 
 
 def _difference(before: Any, now: Any) -> str:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from lorisbench.common.errors import InputError
 from lorisbench.common.files import read_json, write_text
 from lorisbench.common.pace import Pace
+from lorisbench.common.yaml_files import read_yaml
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.runs.rows import MATRIX_COLUMNS, RUN_COLUMNS, row_of
 
@@ -27,7 +26,7 @@ class Tables:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        suite = yaml.safe_load((root / "suite.yaml").read_text("utf-8"))
+        suite = read_yaml(root / "suite.yaml")
         self._order = {label: index for index, label in enumerate(suite["strategies"])}
         self._synthetic = (read_json(root / "data.json") or {}).get("synthetic") is True
         self._kept = _earlier(root)
@@ -40,12 +39,10 @@ class Tables:
         """Read one run's folder again."""
         folder = self.root / "runs" / run_id
         self._read.pop(run_id, None)
-        try:
-            config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
-        except FileNotFoundError:
+        if not (folder / "config.yaml").is_file():
             return
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputError(f"{folder / 'config.yaml'}: cannot be read ({type(error).__name__})") from error
+        # As it is, not as a RunSpec: the tables take runs of any version, whether their strategies are known or not
+        config = read_yaml(folder / "config.yaml")
         row, cells = row_of(RunDirectory(folder), config)
         if self._synthetic and "sim" not in row["benchmark"]:
             row["benchmark"] += " (synthetic)"  # a rendered folder opened by --data-root

@@ -18,17 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from lorisbench.common.console import hide_warnings, say
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of, read_json, write_json, write_text
 from lorisbench.common.processes import map_unordered
 from lorisbench.common.registry import load_plugin, nearest, select
+from lorisbench.common.yaml_files import write_yaml
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.runs.store import Output
-from lorisbench.suite.config import SuiteConfig, parse
-from lorisbench.suite.resolve import Suite, make_benchmark, make_strategy, resolve
+from lorisbench.suite.config import SuiteConfig
+from lorisbench.suite.entries import make_strategy
+from lorisbench.suite.parsing import parse
+from lorisbench.suite.resolve import Suite, resolve
 
 if TYPE_CHECKING:
     import optuna
@@ -68,13 +70,13 @@ def tune(
     something else, Optuna is not installed, or none of a strategy's trials has finished.
     """
     _check_installed()
-    spaces = {label: make_strategy(entry).tuned for label, entry in suite.config.strategies.items()}
+    spaces = {label: entry.strategy.tuned for label, entry in suite.config.strategies.items()}
     wanted = select("strategy", strategies, list(spaces)) if strategies else list(spaces)
     labels = tuple(label for label in wanted if spaces[label])
     if not labels:
         raise InputError(f"{', '.join(wanted)}: none says what there is to tune (`tuned` of its class)")
     for label in labels:
-        _check_space(label, suite.config.strategies[label])
+        _check_space(label, suite.config.strategies[label].strategy)
     plan = Plan(suite.resolved, labels, trials, experiences, seed, out)
     with Output(out).locked():
         _check_folder(plan)
@@ -88,7 +90,7 @@ def tune(
         best = {label: _best(label, found[label], spaces[label]) for label in labels}
         tuned["strategies"] = {label: {**entry, **best.get(label, {})} for label, entry in tuned["strategies"].items()}
         tuned["tuning"] = _text(plan, frame, best, spaces)
-        write_text(out / "tuned.yaml", yaml.safe_dump(tuned, sort_keys=False, allow_unicode=True, width=110))
+        write_yaml(out / "tuned.yaml", tuned, width=110)
     return out / "tuned.yaml"
 
 
@@ -99,9 +101,8 @@ def _check_installed() -> None:
         raise InputError("tune needs the package optuna: pip install 'lorisbench[tune]'") from error
 
 
-def _check_space(label: str, entry: Mapping[str, Any]) -> None:
+def _check_space(label: str, strategy: Any) -> None:
     """Raise InputError for a search space that is none (see `engine.strategy.Range`) or has values that are refused."""
-    strategy = make_strategy(entry)
     for key, (kind, *where) in strategy.tuned.items():
         what = f"{label}: {strategy.name} tunes {key}"
         if key not in type(strategy).model_fields:
@@ -119,7 +120,7 @@ def _check_space(label: str, entry: Mapping[str, Any]) -> None:
             values = [first, first + (last - first) / math.pi, last]  # one is no integer
         for value in values:
             try:
-                make_strategy({**entry, key: value}, label)
+                parse(type(strategy), {**strategy.model_dump(mode="json"), key: value}, label)
             except InputError as error:
                 raise InputError(f"{what}, which may not be {value}: {error}") from error
 
@@ -204,10 +205,10 @@ def _workbench(plan: Plan) -> Workbench:
     from lorisbench.data.subsets import first_experiences
     from lorisbench.runs.one_run import check_task_labels, prepare
 
-    config = parse(SuiteConfig, {**plan.suite, "evaluation": {"split": "validation"}})
-    manifest = make_benchmark(config.benchmark).manifest()
+    config = resolve(parse(SuiteConfig, {**plan.suite, "evaluation": {"split": "validation"}})).config
+    manifest = config.benchmark.manifest()
     check_task_labels(config, manifest.task_labels())  # of the whole stream: its first experiences may have one label
-    return prepare(resolve(config).config, first_experiences(manifest, plan.experiences))
+    return prepare(config, first_experiences(manifest, plan.experiences))
 
 
 def _run(plan: Plan, label: str, bench: Workbench, values: Mapping[str, Any]) -> dict[str, Any]:

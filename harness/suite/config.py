@@ -1,29 +1,21 @@
-"""The suite file: its typed form, where it is found, overrides, and one-line errors that name the key."""
+"""The suite file: its typed form, and where it is found."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    Field,
-    PositiveInt,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_serializer,
-)
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
+from lorisbench.common.yaml_files import read_yaml
 from lorisbench.suite import shipped as suites
-from lorisbench.suite.training import Settings, TrainingConfig
-
-Model = TypeVar("Model", bound=BaseModel)
+from lorisbench.suite.entries import by_label, written_out
+from lorisbench.suite.parsing import Settings
+from lorisbench.suite.schema import without_schema
+from lorisbench.suite.training import TrainingConfig
 
 
 class BackboneConfig(Settings):
@@ -42,15 +34,6 @@ class BackboneConfig(Settings):
     norm: Literal["batch", "group"] = "batch"
     norm_groups: int = Field(32, ge=1)
 
-    @model_serializer(mode="wrap")
-    def _without_what_does_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Settings of a run name it: those that came later are left out where they change nothing."""
-        values: dict[str, Any] = handler(self)
-        if self.norm == "batch":
-            for key in ("norm", "norm_groups"):
-                values.pop(key, None)
-        return values
-
     @property
     def on_features(self) -> bool:
         """Whether runs train on features that are extracted once."""
@@ -66,13 +49,6 @@ class HeadConfig(Settings):
 
     hidden: list[PositiveInt] = []
     per_task: bool = False
-
-    @model_serializer(mode="wrap")
-    def _without_what_does_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = handler(self)
-        if not self.per_task:
-            values.pop("per_task", None)
-        return values
 
 
 class EvaluationConfig(Settings):
@@ -91,8 +67,8 @@ class LatencyConfig(Settings):
     enabled: bool = True
 
 
-class SuiteConfig(Settings):
-    """A suite: benchmark x strategies x seeds with all their settings.
+class SuiteSettings(Settings):
+    """What a suite says, in the order of suite.yaml, whether its components are made or not.
 
     `about` has the labels of the strategies that the report is about, one or a list: it says of each how it does
     against every other strategy. It changes no run.
@@ -100,12 +76,12 @@ class SuiteConfig(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
-    benchmark: dict[str, Any]
+    benchmark: Any
     backbone: BackboneConfig = BackboneConfig()
     head: HeadConfig = HeadConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    strategies: dict[str, dict[str, Any]] = Field(min_length=1)
+    strategies: dict[str, Any] = Field(min_length=1)
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     plugins: list[str] = []
@@ -127,27 +103,26 @@ class SuiteConfig(Settings):
                 raise ValueError(f"{label!r} is no label of its strategies{nearest(label, labels)}")
         return value
 
+
+class SuiteConfig(SuiteSettings):
+    """A suite as a file has it: benchmark x strategies x seeds with all their settings."""
+
+    benchmark: dict[str, Any]
+    strategies: dict[str, dict[str, Any]] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_out_schema(cls, value: Any) -> Any:
+        return without_schema(value, "the suite") if isinstance(value, Mapping) else value
+
     @field_validator("strategies", mode="before")
     @classmethod
-    def _fill_strategies(cls, value: Any) -> Any:
-        """`[ewc, lwf]` and `{ewc: }` are short for `{ewc: {strategy: ewc}}`; the key is the label in reports.
-
-        `{strategy: {stack: [...]}}` is `{stack: [...]}`, see `strategies.stack`.
-        """
-        if isinstance(value, Sequence) and not isinstance(value, str):
-            value = {str(item): None for item in value}
+    def _write_out(cls, value: Any) -> Any:
+        """The key of an entry is its label in reports; see `suite.entries` for what is short for one."""
+        value = by_label(value)
         if not isinstance(value, Mapping):
             return value
-        filled = {}
-        for label, settings in value.items():
-            settings = dict(settings or {}) if isinstance(settings, Mapping) or settings is None else settings
-            if isinstance(settings, dict):
-                if isinstance(settings.get("strategy"), Mapping):  # strategy: {stack: [...]}
-                    settings = {**settings.pop("strategy"), **settings}
-                if not {"strategy", "avalanche", "stack"} & set(settings):
-                    settings = {"strategy": label, **settings}
-            filled[str(label)] = settings
-        return filled
+        return {str(label): written_out(entry, str(label)) for label, entry in value.items()}
 
     @field_validator("strategies")
     @classmethod
@@ -165,39 +140,10 @@ class SuiteConfig(Settings):
         return value
 
 
-def parse(model: type[Model], values: Any, where: str = "") -> Model:
-    """Validate `values`; the first fault becomes an InputError of one line that names the key (and the nearest)."""
-    try:
-        return model.model_validate(values, context={"where": where})  # for components that hold others (stack)
-    except ValidationError as error:
-        raise InputError(_one_line(model, error, where)) from error
-
-
-def _one_line(model: type[BaseModel], error: ValidationError, where: str) -> str:
-    fault = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in fault["loc"])
-    dotted = ".".join(part for part in (where, place) if part)
-    if fault["type"] == "extra_forbidden":
-        owner: Any = model
-        for part in fault["loc"][:-1]:
-            annotation = owner.model_fields[part].annotation if part in owner.model_fields else None
-            kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]  # X | None too
-            inner = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
-            if inner is None:
-                break
-            owner = inner
-        return f"unknown key {dotted!r}{nearest(str(fault['loc'][-1]), owner.model_fields)}"
-    if fault["type"] == "missing":
-        return f"the key {dotted!r} is missing"
-    given = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{dotted or model.__name__}: {message}{given}"
-
-
 def read_suite(name_or_path: str) -> dict[str, Any]:
-    """The raw mapping of a shipped suite (by name) or of a YAML file (by path).
+    """The raw mapping of a shipped suite (by name) or of a YAML file (by path), without its schema number.
 
-    Raises InputError if there is no such suite, or the file is not valid YAML holding a mapping.
+    Raises InputError if there is no such suite, the file is not valid YAML holding a mapping, or is of another schema.
     """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or path.is_file():
@@ -207,80 +153,4 @@ def read_suite(name_or_path: str) -> dict[str, Any]:
         path = suites.FOLDER / f"{name_or_path}.yaml"
     else:
         raise InputError(f"unknown suite {name_or_path!r}{nearest(name_or_path, suites.shipped())}")
-    return read_yaml(path)
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML takes the last of two equal keys without a word: one of two strategies would silently be missing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} is there twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping, in which no key is twice.
-
-    Raises InputError, in one line with the line number, if it does not.
-    """
-    try:
-        value = yaml.load(path.read_text("utf-8"), _UniqueKeys)  # safe: a SafeLoader that looks at its keys
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{place}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: a mapping of settings was expected")
-    return value
-
-
-def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
-    """Apply `--set key.sub=value` (value read as YAML) in place.
-
-    A first part that is no key of a suite but a label of its strategies is short for `strategies.<label>`. In a list
-    the key is an item's number from 0, and an item that is a name stands for its strategy: `both.stack.0.ewc_lambda`.
-    Raises InputError for a malformed assignment or a path through something that is not a mapping.
-    """
-    for assignment in assignments:
-        dotted, equals, text = assignment.partition("=")
-        if not equals or not dotted:
-            raise InputError(f"--set {assignment!r}: expected key=value")
-        keys = dotted.split(".")
-        if keys[0] not in SuiteConfig.model_fields:
-            labels = [str(label) for label in values.get("strategies") or {}]
-            label = max((n for n in labels if dotted.startswith(f"{n}.") or dotted == n), key=len, default=None)
-            if label is None:  # labels may hold dots themselves: the longest that fits
-                known = [*SuiteConfig.model_fields, *labels]
-                raise InputError(f"--set {dotted}: unknown key {keys[0]!r}{nearest(keys[0], known)}")
-            keys = ["strategies", label, *[part for part in dotted[len(label) + 1 :].split(".") if part]]
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {assignment!r}: the value is not valid YAML") from error
-        target = values
-        for depth, key in enumerate(keys[:-1]):
-            if isinstance(target, dict) and depth == 0 and key == "strategies" and isinstance(target.get(key), list):
-                target[key] = {str(item): None for item in target[key]}
-            if isinstance(target, dict) and key == "training" and isinstance(target.get(key), str):
-                target[key] = {"preset": target[key]}
-            if isinstance(target, list) and key.isdecimal() and int(key) < len(target):
-                if isinstance(target[int(key)], str):
-                    target[int(key)] = {"strategy": target[int(key)]}
-                target = target[int(key)]
-            elif isinstance(target, dict):
-                if target.get(key) is None:
-                    target[key] = {}
-                target = target[key]
-            last = depth == len(keys) - 2
-            if not isinstance(target, dict if last else (dict, list)):
-                raise InputError(f"--set {dotted}: {'.'.join(keys[: depth + 1])} holds no keys")
-        target[keys[-1]] = value
+    return without_schema(read_yaml(path), f"suite {path}")

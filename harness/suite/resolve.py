@@ -8,33 +8,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorisbench.common.component import Component
+from pydantic import InstanceOf
+
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
-from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, select
-from lorisbench.suite.config import SuiteConfig, override, parse, read_suite
-from lorisbench.suite.training import TrainingConfig, expand_preset, merged
+from lorisbench.common.registry import BENCHMARKS, load_plugin, select
+from lorisbench.suite.config import SuiteConfig, SuiteSettings, read_suite
+from lorisbench.suite.entries import Entry, make_component, read_entry, settings_of
+from lorisbench.suite.overrides import override
+from lorisbench.suite.parsing import parse
+from lorisbench.suite.schema import SCHEMA
+from lorisbench.suite.spec import RunSpec, title_of, without_places
 
-OWN_KEYS = ("strategy", "training", "remarks")  # keys of a strategy's entry that are not settings of its class
 UNTUNED = ("name", "description", "device", "latency", "seeds", "tuning", "about")  # what no chosen value depends on
-PLACES = ("root", "file")  # settings of a benchmark that say where its images are, not which
 
 
-@dataclass(frozen=True)
-class RunSpec:
-    """One run: what is trained, with which settings, under which seed. `config` is what config.yaml holds."""
+class ResolvedConfig(SuiteSettings):
+    """A suite with its components made: `benchmark` is a `lorisbench.data.benchmark.Benchmark`."""
 
-    run_id: str
-    label: str
-    seed: int
-    config: dict[str, Any]
+    strategies: dict[str, InstanceOf[Entry]]
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A validated suite. `resolved` is the mapping written to suite.yaml: every default filled in."""
+    """A validated suite. `resolved` is the mapping written to suite.yaml: plain values, every default filled in."""
 
-    config: SuiteConfig
+    config: ResolvedConfig
     resolved: dict[str, Any]
     runs: list[RunSpec]
 
@@ -72,21 +71,25 @@ def resolve(
     base: Path | None = None,
 ) -> Suite:
     """Fill in the defaults of every component and list the runs (strategies outer, seeds inner)."""
-    config = config.model_copy(deep=True)
-    config.plugins = [_find_plugin(plugin, base) for plugin in config.plugins]
-    for plugin in config.plugins:
+    plugins = [_find_plugin(plugin, base) for plugin in config.plugins]
+    for plugin in plugins:
         load_plugin(plugin)
-    if strategies:
-        labels = select("strategy", strategies, list(config.strategies))
-        config.strategies = {label: config.strategies[label] for label in labels}
-        config.about = [label for label in config.about if label in labels]
-    if seeds:
-        config.seeds = parse_seeds(seeds)
-    config.benchmark = resolve_benchmark(written_out(config.benchmark, base), data_root)
-    config.strategies = {label: _resolve_strategy(label, s, config) for label, s in config.strategies.items()}
-    resolved = config.model_dump(mode="json")
-    runs = [_spec(resolved, label, seed) for label in config.strategies for seed in config.seeds]
-    return Suite(config, resolved, runs)
+    labels = select("strategy", strategies, list(config.strategies)) if strategies else list(config.strategies)
+    given = {
+        **{key: getattr(config, key) for key in SuiteConfig.model_fields},
+        "plugins": plugins,
+        "seeds": parse_seeds(seeds) if seeds else config.seeds,
+        "benchmark": resolve_benchmark(written_out(config.benchmark, base), data_root),
+        "strategies": {label: read_entry(label, config.strategies[label], config.training) for label in labels},
+        "about": [label for label in config.about if label in labels],
+    }
+    made = ResolvedConfig(**given)
+    for label, entry in made.strategies.items():
+        if made.head.per_task and not entry.strategy.task_heads:
+            name = entry.strategy.name
+            raise InputError(f"strategies.{label}: {name} cannot have an output layer for each task (head.per_task)")
+    runs = [_spec(made, label, seed) for label in made.strategies for seed in made.seeds]
+    return Suite(made, _written(made), runs)
 
 
 def parse_seeds(seeds: Sequence[int]) -> list[int]:
@@ -94,33 +97,9 @@ def parse_seeds(seeds: Sequence[int]) -> list[int]:
 
 
 def make_benchmark(settings: Mapping[str, Any]) -> Any:
-    """The benchmark component of resolved settings (`name` plus its fields)."""
+    """The benchmark's settings object of settings that are written out (`name` plus its fields)."""
     settings = dict(settings)
-    return _component(BENCHMARKS, settings.pop("name", None), settings, "benchmark")
-
-
-def make_strategy(settings: Mapping[str, Any], where: str = "strategy") -> Any:
-    """The strategy component of a resolved entry (`strategy` plus its fields; `training` is the run's)."""
-    fields = {key: value for key, value in settings.items() if key not in OWN_KEYS}
-    return _component(STRATEGIES, settings.get("strategy"), fields, where)
-
-
-def entry_of(settings: Any) -> Any:
-    """An entry with its shorthand written out: `{avalanche: PLUGIN}` and `{stack: [...]}` say their strategy too."""
-    if not isinstance(settings, Mapping) or "strategy" in settings:
-        return settings
-    if "avalanche" in settings:
-        others = {key: value for key, value in settings.items() if key != "avalanche"}
-        return {"strategy": "avalanche", "plugin": settings["avalanche"], **others}
-    return {"strategy": "stack", **settings} if "stack" in settings else settings
-
-
-def _component(registry: Any, name: Any, settings: dict[str, Any], where: str) -> Component:
-    if not isinstance(name, str):
-        raise InputError(
-            f"{where}: it must say which {registry.kind} it is (name), one of {', '.join(registry.names())}"
-        )
-    return parse(registry.get(name), settings, where)
+    return make_component(BENCHMARKS, settings.pop("name", None), settings, "benchmark")
 
 
 def written_out(settings: Mapping[str, Any], base: Path | None = None) -> dict[str, Any]:
@@ -143,7 +122,8 @@ def written_out(settings: Mapping[str, Any], base: Path | None = None) -> dict[s
     return {"name": "avalanche", "classic": classic, **own, "args": {**settings, **own.pop("args", {})}}
 
 
-def resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None) -> dict[str, Any]:
+def resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None) -> Any:
+    """The benchmark of written-out settings; with `data_root`, the one that reads real data in the same layout."""
     settings = dict(settings)
     if data_root is not None:
         component = make_benchmark(settings)
@@ -155,8 +135,7 @@ def resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None) -> di
         elif "root" not in type(component).model_fields:
             raise InputError(f"benchmark {component.name!r} reads no folder: --data-root does not apply")
         settings["root"] = str(data_root.resolve())
-    component = make_benchmark(settings)
-    return {"name": component.name, **component.model_dump(mode="json")}
+    return make_benchmark(settings)
 
 
 def _same_field(one: Any, other: Any, key: str) -> bool:
@@ -165,62 +144,55 @@ def _same_field(one: Any, other: Any, key: str) -> bool:
     return all(key in known for known in fields) and fields[0][key].annotation == fields[1][key].annotation
 
 
-def _resolve_strategy(label: str, settings: Mapping[str, Any], config: SuiteConfig) -> dict[str, Any]:
-    settings = entry_of(settings)
-    where = f"strategies.{label}"
-    training = config.training.model_dump()
-    try:
-        own = expand_preset(settings.get("training") or {})
-    except ValueError as error:
-        raise InputError(f"{where}.training: {error}") from error
-    if not isinstance(own, Mapping):
-        raise InputError(f"{where}.training: a mapping was expected")
-    component = make_strategy(settings, where)
-    if config.head.per_task and not component.task_heads:
-        raise InputError(f"{where}: {component.name} cannot have an output layer for each task (head.per_task)")
-    checked = parse(TrainingConfig, merged(training, own), f"{where}.training")
-    remarks = component.remarks()  # worked out anew each time; what a suite.yaml says of them is not read
-    return {
-        "strategy": component.name,
-        **component.model_dump(mode="json"),
-        "training": checked.model_dump(mode="json"),
-        **({"remarks": remarks} if remarks else {}),
-    }
-
-
 def _find_plugin(plugin: str, base: Path | None) -> str:
     """Plugin files named in a suite are relative to the suite's folder, those of the command line to the current."""
     beside = (base or Path.cwd()) / plugin
     return str(beside.resolve() if not Path(plugin).is_file() and beside.is_file() else Path(plugin).resolve())
 
 
-def without_places(benchmark: Mapping[str, Any]) -> dict[str, Any]:
-    """A benchmark's settings without those that only say where its images are: moved, they are the same."""
-    return {key: value for key, value in benchmark.items() if key not in PLACES}
+def _written(config: ResolvedConfig) -> dict[str, Any]:
+    """The mapping of suite.yaml."""
+    values = config.model_dump(mode="json", exclude={"benchmark", "strategies"})
+    values["benchmark"] = _settings_of_benchmark(config)
+    values["strategies"] = {label: entry.settings for label, entry in config.strategies.items()}
+    return {"schema": SCHEMA, **{key: values[key] for key in SuiteConfig.model_fields}}
 
 
-def title_of(benchmark: Mapping[str, Any]) -> str:
-    """A benchmark's short name in run ids and results.csv, such as `openloris-sim-sequence` or `openloris-clutter`."""
-    part = benchmark.get("factor") or benchmark.get("protocol") or benchmark.get("classic")
-    parts = [benchmark["name"], part, "disjoint" if benchmark.get("disjoint") else ""]
-    return "-".join(str(part) for part in parts if part)
+def _settings_of_benchmark(config: ResolvedConfig, changed_only: bool = False) -> dict[str, Any]:
+    benchmark = config.benchmark
+    return {"name": benchmark.name, **benchmark.model_dump(mode="json", exclude_defaults=changed_only)}
 
 
-def _spec(resolved: Mapping[str, Any], label: str, seed: int) -> RunSpec:
-    entry = dict(resolved["strategies"][label])
-    training = entry.pop("training")
-    entry.pop("remarks", None)  # they change no number, so no run id
-    benchmark = without_places(resolved["benchmark"])
-    config = {
-        "benchmark": benchmark,
-        "backbone": resolved["backbone"],
-        "head": resolved["head"],
-        "training": training,
-        "evaluation": resolved["evaluation"],
-        "device": resolved["device"],
-        "strategy": entry,
-        "seed": seed,
-    }
+def _spec(config: ResolvedConfig, label: str, seed: int) -> RunSpec:
+    entry = config.strategies[label]
+    return RunSpec(
+        run_id_of(config, label, seed),
+        label,
+        seed,
+        strategy=entry.strategy,
+        backbone=config.backbone,
+        head=config.head,
+        training=entry.training,
+        evaluation=config.evaluation,
+        device=config.device,
+        benchmark=without_places(_settings_of_benchmark(config)),
+    )
+
+
+def run_id_of(config: ResolvedConfig, label: str, seed: int) -> str:
+    """`<benchmark's short name>.<label>.s<seed>.<10 hex digits>`.
+
+    The digits are a hash of the schema number, the label and what differs from the defaults, so that a setting which is
+    new, with a default that changes nothing, gives no run another id.
+    """
+    entry = config.strategies[label]
+    changed = config.model_dump(
+        mode="json", exclude_defaults=True, include={"backbone", "head", "evaluation", "device"}
+    )
+    changed["benchmark"] = without_places(_settings_of_benchmark(config, changed_only=True))
+    changed["training"] = entry.training.model_dump(mode="json", exclude_defaults=True)
+    changed["strategy"] = settings_of(entry.strategy, changed_only=True)
+    told = {key: value for key, value in changed.items() if value}  # a group that is new counts from its first change
+    digest = digest_of({"schema": SCHEMA, "label": label, **told})
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", label)
-    run_id = f"{title_of(benchmark)}.{plain}.s{seed}.{digest_of({'label': label, **config})[:10]}"
-    return RunSpec(run_id, label, seed, {"run_id": run_id, "label": label, **config})
+    return f"{title_of(_settings_of_benchmark(config))}.{plain}.s{seed}.{digest[:10]}"

@@ -5,22 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
 from lorisbench.common.registry import nearest
-
-
-class Settings(BaseModel):
-    """A group of settings; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+from lorisbench.suite.parsing import Settings
 
 
 class LaterConfig(Settings):
@@ -63,12 +51,17 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def preset_as_mapping(training: Any) -> Any:
+    """`training: hik2019` as `{preset: hik2019}`; anything else is given back as it is."""
+    return {"preset": training} if isinstance(training, str) else training
+
+
 def expand_preset(training: Any) -> Any:
     """`training: hik2019`, or `{preset: hik2019, ...}` where the keys beside it come first, with the preset's values.
 
     Anything else is given back as it is. Raises ValueError for a preset that is not known.
     """
-    given = {"preset": training} if isinstance(training, str) else training
+    given = preset_as_mapping(training)
     if not isinstance(given, Mapping) or "preset" not in given:
         return training
     own = {key: value for key, value in given.items() if key != "preset"}
@@ -108,11 +101,3 @@ class TrainingConfig(Settings):
     @classmethod
     def _expand(cls, value: Any) -> Any:
         return expand_preset(value)
-
-    @model_serializer(mode="wrap")
-    def _without_what_does_nothing(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Settings of a run name it: without augmentation it has the name it had before there was any."""
-        values: dict[str, Any] = handler(self)
-        if self.augment is None:
-            values.pop("augment", None)
-        return values

@@ -232,4 +232,4 @@ def test_a_suite_runs_on_a_classic_benchmark(suite_file: Callable[..., Path], cl
     results = pd.read_csv(tmp_path / "out" / "results.csv")
     assert results.benchmark.tolist() == ["avalanche-SplitMNIST"] and results.experiences.tolist() == [2]
     resolved = load_suite(str(suite)).config.benchmark
-    assert resolved["classic"] == "SplitMNIST" and resolved["args"] == {"n_experiences": 2, "seed": 0}
+    assert resolved.classic == "SplitMNIST" and resolved.args == {"n_experiences": 2, "seed": 0}

@@ -151,8 +151,8 @@ def test_the_number_of_objects_to_render_is_no_subset_of_the_real_ones(release: 
     from lorisbench.suite.resolve import load_suite
 
     suite = load_suite("quickstart", data_root=release, assignments=["benchmark.objects=4", "benchmark.fraction=0.5"])
-    assert suite.config.benchmark["name"] == "openloris"
-    assert (suite.config.benchmark["objects"], suite.config.benchmark["fraction"]) == (None, 0.5)
+    assert suite.config.benchmark.name == "openloris"
+    assert (suite.config.benchmark.objects, suite.config.benchmark.fraction) == (None, 0.5)
 
 
 def test_two_processes_may_not_write_to_one_folder(suite_file, cli, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from lorisbench.common.registry import STRATEGIES, load_plugin
 from lorisbench.conformance.checks import CHECKS, MODES, collect, judge
 from lorisbench.conformance.kit import check, entry_of
 from lorisbench.engine.strategy import Strategy
-from lorisbench.suite.resolve import make_strategy
+from lorisbench.suite.entries import make_strategy
 
 BROKEN = Path(__file__).with_name("broken_strategies.py")
 # without required settings: a stack of strategies is what it is stacked from

@@ -13,7 +13,7 @@ from lorisbench.benchmarks.openloris.benchmark import OpenLORIS
 from lorisbench.common.errors import InputError
 from lorisbench.data.disjoint import disjoint, shared_recordings, verified
 from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
-from lorisbench.suite.resolve import title_of
+from lorisbench.suite.spec import title_of
 
 
 def make(cells: dict[tuple[int, str], list[tuple[str, int]]]) -> Manifest:

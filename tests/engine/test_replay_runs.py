@@ -14,7 +14,7 @@ from small_models import SMALL
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.state import state_bytes
 from lorisbench.runs.one_run import _freeze_backbone, _sizes, build, prepare
-from lorisbench.suite.resolve import load_suite, make_benchmark
+from lorisbench.suite.resolve import load_suite
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "replay": {"memory": 7, "replay_batch": 3},
@@ -36,7 +36,7 @@ def run(suite_file: Callable, label: str, mode: str, cache: bool = True) -> tupl
     backbone = {**SMALL, "train": mode, "cache": cache}
     suite = load_suite(str(suite_file(backbone=backbone, strategies={label: SETTINGS[label]},
                                       training={"epochs": 2, "batch_size": 4, "lr": 0.001})))  # fmt: skip
-    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    bench = prepare(suite.config, suite.config.benchmark.manifest())
     store = Store(bench.x, bench.y, bench.task)
     strategy = build(bench, suite.runs[0], store)
     states, sizes = [copy.deepcopy(strategy.model.state_dict())], []

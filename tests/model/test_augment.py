@@ -18,7 +18,7 @@ from lorisbench.model.augment import augment, draws
 from lorisbench.model.models import make_backbone
 from lorisbench.runs.executors import here, train_by_id
 from lorisbench.runs.one_run import _freeze_backbone, _views, build, prepare
-from lorisbench.suite.resolve import load_suite, make_benchmark
+from lorisbench.suite.resolve import load_suite
 from lorisbench.suite.training import AugmentConfig
 
 NOTHING = {"crop": 1, "flip": False, "brightness": 0, "contrast": 0, "saturation": 0}
@@ -183,7 +183,7 @@ def settings_of(**augmentation: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("label", "experiences"), [("naive", "first"), ("joint", "first"), ("dnn", "all")])
 def test_only_minibatches_in_training_are_augmented(suite_file: Callable, experiences: str, label: str) -> None:
     suite = load_suite(str(suite_file(training=settings_of(experiences=experiences), strategies=[label])))
-    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    bench = prepare(suite.config, suite.config.benchmark.manifest())
     store = Store(bench.x, bench.y)
     store.views = _views(bench, suite.config.training.augment)
     strategy = build(bench, suite.runs[0], store)
@@ -204,7 +204,7 @@ def test_after_the_first_experience_a_trained_backbone_gives_the_views(suite_fil
         suite = load_suite(
             str(suite_file(training=settings_of(experiences=experiences), backbone={**SMALL, "train": "first"}))
         )
-        bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+        bench = prepare(suite.config, suite.config.benchmark.manifest())
         store = Store(bench.x, bench.y)
         store.views = _views(bench, suite.config.training.augment)
         assert isinstance(store.views, views.ImageViews)
@@ -241,7 +241,7 @@ def test_a_worker_gets_the_same_numbers_in_any_order(suite_file: Callable, tmp_p
     """What a worker process does (`executors.train_by_id`) is done here: test_run starts real ones."""
     training = {**settings_of(experiences="all", seed=5), "epochs": 1}
     suite = load_suite(str(suite_file(training=training, strategies=["naive", "lwf"])))
-    manifest = make_benchmark(suite.config.benchmark).manifest()
+    manifest = suite.config.benchmark.manifest()
     for _ in here(prepare(suite.config, manifest), suite.runs, tmp_path / "one"):
         pass
     for spec in reversed(suite.runs):
@@ -259,7 +259,7 @@ def test_cached_and_uncached_views_give_the_same_numbers(suite_file: Callable) -
         ("cached", True, settings_of()), ("uncached", False, settings_of()), ("plain", True, {"epochs": 2}),
     ):  # fmt: skip
         suite = load_suite(str(suite_file(training=training | descent, backbone={**SMALL, "cache": cache})))
-        bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+        bench = prepare(suite.config, suite.config.benchmark.manifest())
         store = Store(bench.x, bench.y)
         store.views = _views(bench, suite.config.training.augment)
         strategy = build(bench, suite.runs[0], store)
@@ -279,7 +279,7 @@ def test_views_are_extracted_once_for_each_augmentation(suite_file: Callable, mo
                   "c": {"strategy": "naive", "training": {"augment": None}}}  # fmt: skip
     suite = load_suite(str(suite_file(training=settings_of(seed=7, saturation=0.1), strategies=strategies)))
     assert [a.crop for a in views.wanted(suite.config)] == [0.5, 0.9]
-    manifest = make_benchmark(suite.config.benchmark).manifest()
+    manifest = suite.config.benchmark.manifest()
     bench = prepare(suite.config, manifest)
     monkeypatch.setattr(views, "extract", None)  # from here on the cache must do
     prepare(suite.config, manifest)
@@ -309,10 +309,10 @@ def test_wrong_settings_give_one_line(suite_file: Callable, wrong: dict[str, Any
     assert "\n" not in str(error.value)
 
 
-def test_no_augmentation_leaves_the_run_id_and_the_stored_settings(suite_file: Callable) -> None:
+def test_no_augmentation_leaves_the_run_id(suite_file: Callable) -> None:
     plain, off, on = (
         load_suite(str(suite_file(training=training))) for training in ({}, {"augment": None}, {"augment": {}})
     )
     assert plain.runs[0].run_id == off.runs[0].run_id != on.runs[0].run_id
-    assert "augment" not in off.resolved["training"] and "augment" not in off.runs[0].config["training"]
+    assert off.resolved["training"]["augment"] is None and off.runs[0].config["training"]["augment"] is None
     assert on.resolved["training"]["augment"] == AugmentConfig().model_dump()

@@ -223,8 +223,9 @@ def test_task_incremental_results_have_a_table_of_their_own() -> None:
 def test_what_a_user_sets_comes_after_a_parts_own_settings_and_before_its_protocol() -> None:
     assignments = ["strategies.si.si_lambda=5", "benchmark.protocol=class"]
     config = plan("baselines", parts=["task"], assignments=assignments).suites["task"].config
-    assert config.strategies["si"]["si_lambda"] == 5 and config.strategies["mas"]["mas_lambda"] == 0.5
-    assert config.head.per_task and config.benchmark["protocol"] == "task"
+    si, mas = (config.strategies[label].strategy for label in ("si", "mas"))
+    assert si.si_lambda == 5 and mas.mas_lambda == 0.5
+    assert config.head.per_task and config.benchmark.protocol == "task"
     fewer = plan("baselines", parts=["task"], assignments=["strategies={naive: }"]).suites["task"]
     assert list(fewer.config.strategies) == ["naive"]
 

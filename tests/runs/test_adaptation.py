@@ -16,7 +16,7 @@ from lorisbench.runs import latency
 from lorisbench.runs.one_run import prepare
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
-from lorisbench.suite.resolve import load_suite, make_benchmark
+from lorisbench.suite.resolve import load_suite
 
 TINY = {"name": "timm:test_efficientnet", "weights": "none", "image_size": 32}
 FROZEN = {"train": "never", "cache": True}
@@ -103,14 +103,14 @@ def test_rows_whose_folder_is_gone_outlive_a_new_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize("changes", [{"train": "always"}, {"cache": False}])
 def test_passes_are_not_measured_where_they_mean_nothing(suite_file, monkeypatch, changes) -> None:
     suite = load_suite(str(suite_file(backbone={**TINY, **changes})))
-    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    bench = prepare(suite.config, suite.config.benchmark.manifest())
     monkeypatch.setattr(latency, "extract", None)
     assert latency.forward_cost(bench) == {}
 
 
 def test_images_that_are_gone_leave_it_empty(suite_file, monkeypatch) -> None:
     suite = load_suite(str(suite_file(backbone=TINY)))
-    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    bench = prepare(suite.config, suite.config.benchmark.manifest())
 
     def gone(*_: object) -> None:
         raise FileNotFoundError("an image")

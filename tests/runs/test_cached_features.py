@@ -16,7 +16,7 @@ from lorisbench.data.stream import Store, make_stream
 from lorisbench.model.models import Backbone
 from lorisbench.runs.executors import here
 from lorisbench.runs.one_run import Workbench, build, prepare
-from lorisbench.suite.resolve import Suite, load_suite, make_benchmark
+from lorisbench.suite.resolve import Suite, load_suite
 
 
 class LookUp(Backbone):
@@ -37,7 +37,7 @@ def both(suite_file: Callable[..., Path], **changes: object) -> list[tuple[Suite
     for cache in (True, False):
         backbone = {"name": "efficientnet-lite0", "image_size": 32, "cache": cache}
         suite = load_suite(str(suite_file(backbone=backbone, **changes)))
-        found.append((suite, prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())))
+        found.append((suite, prepare(suite.config, suite.config.benchmark.manifest())))
     return found
 
 

@@ -17,8 +17,9 @@ from small_models import FEATURES, TWO_CALLS
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.engine import seed_of
 from lorisbench.runs.one_run import build, prepare
-from lorisbench.suite.config import SuiteConfig, parse
-from lorisbench.suite.resolve import load_suite, make_benchmark
+from lorisbench.suite.config import SuiteConfig
+from lorisbench.suite.parsing import parse
+from lorisbench.suite.resolve import load_suite
 
 FAULTY = '''
 from avalanche.core import SupervisedPlugin
@@ -127,7 +128,7 @@ def test_a_suite_writes_everything_the_design_lists(suite_file: Callable[..., Pa
 def test_training_equals_a_plain_torch_loop(suite_file: Callable[..., Path]) -> None:
     suite = load_suite(str(suite_file(training={"epochs": 3, "batch_size": 4, "optimizer": "sgd", "lr": 0.05,
                                                 "milestones": [2], "later": {"epochs": 2, "lr": 0.01}})))  # fmt: skip
-    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    bench = prepare(suite.config, suite.config.benchmark.manifest())
     store = Store(bench.x, bench.y)
     strategy = build(bench, suite.runs[0], store)
     stream = make_stream(bench.manifest, store)
@@ -201,7 +202,7 @@ def test_backbone_training_modes(suite_file) -> None:
     for mode in ("never", "first", "always"):
         backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode, "cache": False}
         suite = load_suite(str(suite_file(backbone=backbone, training={"epochs": 1, "batch_size": 6})))
-        bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+        bench = prepare(suite.config, suite.config.benchmark.manifest())
         store = Store(bench.x, bench.y)
         strategy = build(bench, suite.runs[0], store)
         digests[mode] = [strategy.model.backbone.digest()]
@@ -289,7 +290,7 @@ def test_resolved_suite_gives_the_same_runs(suite_file, cli, tmp_path: Path) -> 
 
 def test_the_seed_draws_the_first_weights(suite_file) -> None:
     suite = load_suite(str(suite_file(seeds=[0, 1])))
-    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    bench = prepare(suite.config, suite.config.benchmark.manifest())
     first, second, again = (build(bench, spec, Store(bench.x, bench.y)).model for spec in (*suite.runs, suite.runs[0]))
     assert torch.equal(first.head.weight, again.head.weight)
     assert not torch.equal(first.head.weight, second.head.weight)

@@ -17,7 +17,7 @@ from lorisbench.data.subsets import first_experiences
 from lorisbench.report.facts import collect
 from lorisbench.report.frame import read
 from lorisbench.runs import one_run as runs
-from lorisbench.suite.resolve import load_suite, make_benchmark
+from lorisbench.suite.resolve import load_suite
 
 pytest.importorskip("optuna")
 PLUGIN = """
@@ -195,7 +195,7 @@ def test_spaces_are_of_settings_there_are_and_hold_the_defaults() -> None:
 
 
 def test_a_stream_is_cut_off_after_its_first_experiences(suite: Path) -> None:
-    manifest = make_benchmark(load_suite(str(suite)).config.benchmark).manifest()
+    manifest = load_suite(str(suite)).config.benchmark.manifest()
     first = first_experiences(manifest, 2)
     assert first.experience_names == list(manifest.experience_names[:2]) and first.experiences == 2
     kept = manifest.table[manifest.table.experience < 2]

@@ -21,7 +21,7 @@ from lorisbench.common.registry import STRATEGIES
 from lorisbench.engine.strategy import Context
 from lorisbench.strategies.dnn.network import Answer, DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNN, DNNPlugin, known_distillation
-from lorisbench.suite.config import parse
+from lorisbench.suite.parsing import parse
 
 WIDTH, CLASSES, SAMPLES = 8, 3, 48
 

@@ -20,7 +20,7 @@ from lorisbench.runs.one_run import _freeze_backbone, build, prepare
 from lorisbench.strategies.dnn.network import Answer, DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.strategies.joint import JointPlugin
-from lorisbench.suite.resolve import load_suite, make_benchmark
+from lorisbench.suite.resolve import load_suite
 
 ANSWERS = get_args(Answer)
 WIDTH, CLASSES, SAMPLES, EXPERIENCES = 8, 3, 9, 4
@@ -141,7 +141,7 @@ def test_no_other_experience_is_read_in_a_run(
     backbone = {**SMALL, "train": mode, "cache": cache}
     training = {"epochs": 1, "batch_size": 6, "weight_decay": 0.01, "augment": {"views": 1, "experiences": "all"}}
     suite = load_suite(str(suite_file(backbone=backbone, strategies={label: settings}, training=training)))
-    bench = prepare(suite.config, make_benchmark(suite.config.benchmark).manifest())
+    bench = prepare(suite.config, suite.config.benchmark.manifest())
     allowed: set[int] = set()
     GuardedStore.allowed = allowed
     store = GuardedStore(bench.x, bench.y)

@@ -12,7 +12,9 @@ import yaml
 
 from lorisbench.common.registry import STRATEGIES, load_plugin
 from lorisbench.reproduce.verification.tiny import trained, weights
-from lorisbench.suite.resolve import load_suite, make_strategy
+from lorisbench.strategies.ewc import EWC
+from lorisbench.suite.entries import make_strategy
+from lorisbench.suite.resolve import load_suite
 
 REPLAY = {"avalanche": "avalanche.training.plugins:ReplayPlugin", "args": {"mem_size": 6}}
 OUTSIDE = '''
@@ -57,7 +59,7 @@ def test_the_plugins_of_all_act_in_order(suite_file, cli, tmp_path: Path) -> Non
     assert results.replay_samples["kept"] == 6 and results.replay_samples["both"] == 0
     assert results.state_mb["both"] == pytest.approx(results.state_mb["ewc"] + results.state_mb["lwf"])
     entry = yaml.safe_load((out / "suite.yaml").read_text())["strategies"]["both"]
-    assert entry["stack"][0] == {"strategy": "ewc", "ewc_lambda": 20.0, "fisher": "exact", "fisher_samples": None}
+    assert entry["stack"][0] == {"strategy": "ewc", **EWC(ewc_lambda=20).model_dump()}
     assert cli("run", out / "suite.yaml", "--out", out).code == 0, "what was resolved is the same suite"
 
 

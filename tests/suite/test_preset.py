@@ -51,10 +51,10 @@ def test_set_can_choose_it_and_change_it(suite_file: Callable) -> None:
 def test_a_strategys_own_comes_before_the_suites(suite_file: Callable) -> None:
     strategies = {"naive": {"training": "hik2019"}, "lwf": {"training": {"preset": "hik2019", "lr": 0.1}}, "ewc": None}
     suite = load(suite_file, {"epochs": 2, "later": {"epochs": 1}, "batch_size": 4}, strategies=strategies)
-    own = {label: entry["training"] for label, entry in suite.config.strategies.items()}
-    assert (own["naive"]["epochs"], own["naive"]["later"]["epochs"], own["naive"]["batch_size"]) == (150, 120, 4)
-    assert (own["lwf"]["lr"], own["lwf"]["milestones"]) == (0.1, [50, 90, 120])
-    assert (own["ewc"]["epochs"], own["ewc"]["milestones"]) == (2, [])
+    own = {label: entry.training for label, entry in suite.config.strategies.items()}
+    assert (own["naive"].epochs, own["naive"].later.epochs, own["naive"].batch_size) == (150, 120, 4)
+    assert (own["lwf"].lr, own["lwf"].milestones) == (0.1, [50, 90, 120])
+    assert (own["ewc"].epochs, own["ewc"].milestones) == (2, [])
 
 
 @pytest.mark.parametrize(

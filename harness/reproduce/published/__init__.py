@@ -12,8 +12,9 @@ from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt, field_valid
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
+from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics.table import of_matrices
-from lorisbench.suite.config import Settings, parse, read_yaml
+from lorisbench.suite.parsing import Settings, parse
 
 FOLDER = Path(__file__).resolve().parent
 MEASURES = tuple(metric.name for metric in of_matrices())

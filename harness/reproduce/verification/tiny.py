@@ -15,8 +15,9 @@ from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
 from lorisbench.engine.engine import HarnessPlugin
 from lorisbench.model.models import Backbone
-from lorisbench.suite.config import BackboneConfig, HeadConfig
-from lorisbench.suite.resolve import RunSpec
+from lorisbench.suite.config import HeadConfig
+from lorisbench.suite.entries import make_strategy
+from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import TrainingConfig
 
 WIDTH, CLASSES, SAMPLES = 6, 3, 24
@@ -87,16 +88,17 @@ def trained(
     descent at 0.1 with momentum 0.5, 2 epochs, batches of 16. per_task : each experience has an output layer.
     """
     changes = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.5, "epochs": 2, "batch_size": 16, **(training or {})}
-    config = {
-        "backbone": BackboneConfig().model_dump(),
-        "head": HeadConfig(hidden=list(hidden), per_task=per_task).model_dump(),
-        "training": TrainingConfig.model_validate(changes).model_dump(),
-        "strategy": {"strategy": strategy, **settings},
-    }
     whole, store = stream(experiences, per_task)
     # features are given: nothing ever passes through the backbone but its width
     backbone = Backbone(nn.Identity(), (0.0,) * 3, (1.0,) * 3, WIDTH)
-    spec = RunSpec(strategy, strategy, SEED, config)
+    spec = RunSpec(
+        strategy,
+        strategy,
+        SEED,
+        strategy=make_strategy({"strategy": strategy, **settings}),
+        head=HeadConfig(hidden=list(hidden), per_task=per_task),
+        training=TrainingConfig.model_validate(changes),
+    )
     engine = assemble(spec, backbone, store, CLASSES, experiences, torch.device("cpu"))
     engine.plugins[:0] = [spy for spy in spies if spy.first]
     engine.plugins += [spy for spy in spies if not spy.first]

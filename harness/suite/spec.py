@@ -1,0 +1,109 @@
+"""One run of a suite: its typed settings, and config.yaml, which is written and read back from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lorisbench.common.errors import InputError
+from lorisbench.suite.config import BackboneConfig, EvaluationConfig, HeadConfig
+from lorisbench.suite.entries import make_strategy, settings_of
+from lorisbench.suite.parsing import parse
+from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
+from lorisbench.suite.training import TrainingConfig
+
+PLACES = ("root", "file")  # settings of a benchmark that say where its images are, not which
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: what is trained, with which settings, under which seed.
+
+    Attributes
+    ----------
+    strategy : the settings object of the strategy, a `lorisbench.engine.strategy.Strategy`.
+    training : how this run trains, with what the strategy's entry says of it.
+    benchmark : which images, as plain values: `name` and settings, without `PLACES`, so that a run may be read back
+        where the images are not.
+    """
+
+    run_id: str
+    label: str
+    seed: int
+    strategy: Any
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    device: str = "auto"
+    benchmark: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The mapping that config.yaml holds: plain values, every default filled in."""
+        return {
+            "schema": SCHEMA,
+            "run_id": self.run_id,
+            "label": self.label,
+            "benchmark": dict(self.benchmark),
+            "backbone": self.backbone.model_dump(mode="json"),
+            "head": self.head.model_dump(mode="json"),
+            "training": self.training.model_dump(mode="json"),
+            "evaluation": self.evaluation.model_dump(mode="json"),
+            "device": self.device,
+            "strategy": settings_of(self.strategy),
+            "seed": self.seed,
+        }
+
+
+def spec_from(config: Mapping[str, Any], file: Path) -> RunSpec:
+    """A run from what its config.yaml holds; plugins that define its strategy must have been loaded.
+
+    Raises InputError, in one line naming `file`, if it is of another schema, a key is missing or wrong, or the strategy
+    is not known.
+    """
+    check_schema(config, file)
+    try:
+        run_id, label, seed = str(config["run_id"]), str(config["label"]), int(config["seed"])
+        parts = {key: config[key] for key in ("backbone", "head", "training", "evaluation", "strategy", "benchmark")}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file}: not the settings of a run ({type(error).__name__})") from error
+    for key in ("strategy", "benchmark"):
+        if not isinstance(parts[key], Mapping):
+            raise InputError(f"{file}: {key}: a mapping was expected")
+    return RunSpec(
+        run_id,
+        label,
+        seed,
+        strategy=make_strategy(parts["strategy"], f"{file}: strategy"),
+        backbone=parse(BackboneConfig, parts["backbone"], f"{file}: backbone"),
+        head=parse(HeadConfig, parts["head"], f"{file}: head"),
+        training=parse(TrainingConfig, parts["training"], f"{file}: training"),
+        evaluation=parse(EvaluationConfig, parts["evaluation"], f"{file}: evaluation"),
+        device=str(config.get("device", "auto")),
+        benchmark=parts["benchmark"],
+    )
+
+
+def check_schema(config: Mapping[str, Any], file: Path) -> None:
+    """Raise InputError for a config.yaml of another schema."""
+    if not has_schema(config):
+        raise InputError(
+            f"{file}: a run of another version of lorisbench ({schema_of(config)}, this one reads {SCHEMA}); run its "
+            f"suite again with another --out"
+        )
+
+
+def without_places(benchmark: Mapping[str, Any]) -> dict[str, Any]:
+    """A benchmark's settings without those that only say where its images are: moved, they are the same."""
+    return {key: value for key, value in benchmark.items() if key not in PLACES}
+
+
+def title_of(benchmark: Mapping[str, Any]) -> str:
+    """A benchmark's short name in run ids and results.csv, such as `openloris-sim-sequence` or `openloris-clutter`."""
+    part = benchmark.get("factor") or benchmark.get("protocol") or benchmark.get("classic")
+    parts = [benchmark["name"], part, "disjoint" if benchmark.get("disjoint") else ""]
+    return "-".join(str(part) for part in parts if part)
