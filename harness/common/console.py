@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ def hide_warnings() -> None:
 
 @contextlib.contextmanager
 def track(label: str, total: int, show: bool = True, unit: str = "") -> Iterator[Callable[[int], None]]:
-    """Progress on standard error: a bar on a terminal and in a notebook, elsewhere a line each quarter.
+    """Progress on standard error: a bar on a terminal and in a notebook (with ipywidgets), else a line a quarter.
 
     The block calls what it is given with increments, which add up to `total`; of the unit `bytes`, they are shown as
     megabytes and the like.
@@ -39,7 +40,8 @@ def track(label: str, total: int, show: bool = True, unit: str = "") -> Iterator
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
+    in_notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None  # rich's bars need them
+    if not (console.is_terminal or in_notebook):
         yield _quarters(label, total)
         return
     from rich.progress import (
