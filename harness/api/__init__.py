@@ -1,4 +1,4 @@
-"""The way in from Python: run comparisons, load finished ones, and get a stream for a plain Avalanche script."""
+"""The Python interface: run comparisons, load finished ones, and get a stream for a plain Avalanche script."""
 
 import warnings
 
@@ -6,4 +6,4 @@ from lorisbench.common.console import hide_warnings
 
 with warnings.catch_warnings():
     hide_warnings()
-    import avalanche.training  # noqa: F401  (warns of a solver that only one method needs when it is first imported)
+    import avalanche.training  # noqa: F401  (its first import warns about a solver that only one method needs)

@@ -1,4 +1,4 @@
-"""What a comparison has found, as tables, arrays and figures, read from its output folder alone."""
+"""The results of a comparison as tables, arrays and figures, read from its output folder alone."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Predictions(NamedTuple):
-    """What a run answered on every test image after each experience.
+    """What a run answered for every test image after each experience.
 
     predicted : int32 (experiences trained, images), classes. label : int32 (images,), the true classes.
-    experience : int32 (images,), the experience whose test set an image belongs to.
+    experience : int32 (images,), the experience to whose test set each image belongs.
     """
 
     predicted: np.ndarray
@@ -35,9 +35,9 @@ class Results:
     Attributes
     ----------
     out : the folder.
-    table : one row a run, the columns of results.csv (accuracies are fractions).
-    experiences : one row an experience, the columns of experiences.csv.
-    suite : the settings, all defaults filled in. data : what data.json says of the images.
+    table : one row per run, the columns of results.csv (accuracies are fractions).
+    experiences : one row per experience, the columns of experiences.csv.
+    suite : the settings, with all defaults filled in. data : what data.json says about the images.
     """
 
     def __init__(self, out: Path) -> None:
@@ -55,16 +55,16 @@ class Results:
 
     @property
     def failed(self) -> pd.DataFrame:
-        """The rows of the table of runs that are not done, with the reason of each."""
+        """The table's rows for runs that are not done, with the reason for each."""
         return self.table[self.table["status"] != "done"]
 
     @property
     def summary(self) -> pd.DataFrame:
-        """The comparison of the report: mean and 95 % interval of each strategy over seeds, accuracies in per cent."""
+        """The report's comparison: mean and 95 % interval of each strategy over seeds, accuracies in per cent."""
         return tables.comparison(self._stored, summary.summarise(self._stored)).values
 
     def matrix(self, strategy: str, seed: int | None = None) -> np.ndarray:
-        """Accuracy matrix R, float64 (T, T): R[i, j] is the fraction right on experience j's test set after training i.
+        """Accuracy matrix R, float64 (T, T): R[i, j] is the fraction correct on test set j after training on i.
 
         The mean over finished runs if no seed is given; NaN where a cell was not measured. Raises InputError for a
         strategy or seed that has no finished run.
@@ -72,11 +72,11 @@ class Results:
         found = [self._stored.matrices.get(run) for run in self._runs(strategy, seed)["run_id"]]
         matrices = [matrix for matrix in found if matrix is not None]
         if not matrices:
-            raise InputError(f"{self.out / 'matrix.csv'}: holds no accuracies of {strategy!r}")
+            raise InputError(f"{self.out / 'matrix.csv'}: holds no accuracies for {strategy!r}")
         return np.mean(matrices, axis=0)
 
     def predictions(self, strategy: str, seed: int | None = None) -> Predictions:
-        """What one run answered. Raises InputError for none, or several, of which a seed chooses one."""
+        """What one run answered. Raises InputError if there is none, or if there are several and no seed is given."""
         runs = self._runs(strategy, seed)
         if len(runs) > 1:
             raise InputError(f"{strategy!r} has the seeds {_listed(runs['seed'])}: give one of them")
@@ -96,14 +96,14 @@ class Results:
         return {drawing.name: drawing.figure for drawing in drawn.all()}
 
     def plot(self, name: str = "curves") -> Figure:
-        """One plot of the report. Raises InputError for a name that none has, or whose data there are not."""
+        """One plot of the report. Raises InputError for an unknown name, or if the plot's data are missing."""
         figures = self.plots()
         if name not in figures:
-            raise InputError(f"no plot {name!r} can be drawn of {self.out}{nearest(name, figures)}")
+            raise InputError(f"no plot {name!r} can be drawn from {self.out}{nearest(name, figures)}")
         return figures[name]
 
     def report(self) -> Path:
-        """Write the report (page, tables, plots) into the folder; the path of its index.html."""
+        """Write the report (page, tables, plots) into the folder; returns the path of its index.html."""
         return write_report(self.out)
 
     def _runs(self, strategy: str, seed: int | None) -> pd.DataFrame:

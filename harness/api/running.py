@@ -31,7 +31,7 @@ from lorisbench.suite.training import merged
 Entry = str | Mapping[str, Any] | Strategy | type[Strategy]
 Source = str | os.PathLike[str] | Mapping[str, Any] | Manifest | Benchmark
 
-FIRST_STRATEGIES = ("naive", "joint")  # where none are named: the lower and the upper end
+FIRST_STRATEGIES = ("naive", "joint")  # if none are named: the lower and the upper bound
 
 
 def run(
@@ -54,20 +54,20 @@ def run(
     what : a benchmark's name (`"openloris-sim"`), its settings (`{"name": "openloris-sim", "protocol": "factor"}`), a
         `Benchmark` or a `Manifest`; or a suite: the name of a shipped one, the path of a YAML file, or its mapping.
     strategies : names, settings as in a suite (`{"strategy": "ewc", "ewc_lambda": 10}`), `Strategy` classes or
-        instances; or a mapping from labels to these. A name that is a label of the suite means that entry of it.
-        Without any, all of a suite's, and of a benchmark `naive` and `joint`.
-    seeds : one run a strategy for each; by default the suite's, or 0, 1 and 2.
-    out : output folder; a temporary one, which is removed when Python ends, by default.
-    workers : processes that train runs; the numbers do not depend on it.
+        instances; or a mapping from labels to these. A name that is a label in the suite stands for that entry.
+        If not given: all of a suite's, or `naive` and `joint` for a benchmark.
+    seeds : one run per strategy for each; by default the suite's, or 0, 1 and 2.
+    out : output folder; by default a temporary one, which is removed when Python exits.
+    workers : processes that train runs; results do not depend on it.
     data_root : folder of the real data set, in place of the suite's.
     plugins : Python files with strategies or benchmarks.
     settings : any other key of a suite, such as `training={"epochs": 5}` or `backbone={"image_size": 64}`. Keys that
-        such a mapping leaves out keep the suite's values, or the defaults.
+        such a mapping omits keep the suite's values, or the defaults.
 
     Raises
     ------
-    InputError : in one line that names the key or file, before anything is trained. Runs that fail while they train
-        raise nothing: they are in `Results.failed`, with their reason.
+    InputError : in one line that names the key or file, before anything is trained. Runs that fail in training raise
+        nothing: they are in `Results.failed`, with the reason.
     """
     folder = _temporary() if out is None else Path(out)
     for file in plugins:
@@ -100,7 +100,7 @@ def _temporary() -> Path:
 
 
 def _suite_of(what: Source, folder: Path) -> dict[str, Any]:
-    """The mapping of a suite: the one that `what` is or names, or one around the benchmark that it is or names."""
+    """The mapping of a suite: the one that `what` is or names, or one made around the benchmark that it is or names."""
     if isinstance(what, str | os.PathLike):
         text = os.fspath(what)
         is_file = text.endswith((".yaml", ".yml")) or Path(text).is_file()
@@ -124,22 +124,22 @@ def _around(benchmark: dict[str, Any]) -> dict[str, Any]:
 
 
 def _listed(manifest: Manifest, file: Path) -> dict[str, Any]:
-    """The settings of a benchmark that reads a manifest again from a file, as workers and later calls do."""
+    """Write a manifest to a file; returns the settings of a benchmark that reads it, as workers and later calls do."""
     from lorisbench.benchmarks.own.csv_manifest import csv_text
 
     text = csv_text(manifest, file)
     if file.is_file():
         if file.read_text("utf-8") != text:
-            raise InputError(f"{file}: lists other images; give another folder")
+            raise InputError(f"{file}: lists different images; choose another folder")
     elif file.parent.is_dir() and any(file.parent.iterdir()):
-        raise InputError(f"{file.parent}: holds other files; give an empty folder")
+        raise InputError(f"{file.parent}: holds other files; choose an empty folder")
     else:
         write_text(file, text)
     return {"name": "manifest", "file": str(file.resolve()), "val_as_replay": manifest.val_as_replay}
 
 
 def _entries(wanted: Sequence[Entry] | Mapping[str, Entry | None], own: Any) -> dict[str, Any]:
-    """A suite's `strategies` from what a caller gives; `own` are those that the suite has."""
+    """A suite's `strategies` from what a caller passes; `own` are those already in the suite."""
     own = own if isinstance(own, Mapping) else dict.fromkeys(own)
     if isinstance(wanted, str | Strategy | type):
         wanted = [wanted]
@@ -172,7 +172,7 @@ def _entry(given: Entry) -> dict[str, Any]:
 
 
 def _label(entry: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
-    """The strategy's name; where another entry has it, followed by the settings in which the two differ."""
+    """The strategy's name; if another entry has it, followed by the settings in which the two differ."""
     name = str(entry.get("strategy") or next(iter(entry), "strategy"))
     if name not in taken:
         return name

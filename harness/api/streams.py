@@ -1,4 +1,4 @@
-"""`lorisbench.stream`: the harness's data as an Avalanche benchmark, for a script that needs nothing else of it."""
+"""`lorisbench.stream`: the harness's data as an Avalanche benchmark, for a script that needs nothing else from it."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def stream(
     backbone: str | Mapping[str, Any] | None = None,
     data_root: str | os.PathLike[str] | None = None,
 ) -> Any:
-    """An Avalanche benchmark with `train_stream`, `validation_stream` and `test_stream`, an experience a task in each.
+    """An Avalanche benchmark with `train_stream`, `validation_stream` and `test_stream`, with one experience per task.
 
-    Every experience has a test set of its own, so that the whole accuracy matrix can be measured. Inputs are images,
+    Every experience has its own test set, so that the whole accuracy matrix can be measured. Inputs are images,
     float32 (3, image_size, image_size) from 0 to 1; with `backbone`, features of that frozen network, float32
     (feature_dim,), extracted once and kept in the cache. Targets are class numbers, task labels those of the stream
-    (0 where it has none). The returned object's `manifest` tells class names, experience names and where the data come
+    (0 if it has none). The returned object's `manifest` holds class names, experience names and where the data come
     from.
 
     Parameters
     ----------
     benchmark : a name, its settings, a `Benchmark` or a `Manifest`.
-    image_size : width and height that images are scaled and cropped to, in pixels.
+    image_size : width and height to which images are scaled and cropped, in pixels.
     backbone : a name such as `"efficientnet-lite0"`, or settings as in a suite (`{"name": ..., "weights": ...}`).
     data_root : folder of the real data set, in place of the benchmark's.
 
@@ -65,7 +65,7 @@ def stream(
         given = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
         settings = parse(BackboneConfig, {"image_size": image_size, **given}, "backbone")
         if not settings.on_features:
-            raise InputError("backbone: only a frozen one has features (train: never, cache: true)")
+            raise InputError("backbone: only a frozen one provides features (train: never, cache: true)")
         network = backbone_of(settings)
         network.freeze()
         extracted = features.cached(manifest, network, settings.image_size, device_of("auto"))

@@ -1,4 +1,4 @@
-"""`lorisbench bench data`: a set as large as OpenLORIS-Object, the image cache, and looking for bad files."""
+"""`lorisbench bench data`: a set as large as OpenLORIS-Object, the image cache, and the search for bad files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ import numpy as np
 from lorisbench.bench.timing import alternated
 from lorisbench.common.errors import InputError
 
-IMAGES, OBJECTS = 1_106_424, 121  # of the set of ICRA 2020, depth images included
+IMAGES, OBJECTS = 1_106_424, 121  # of the ICRA 2020 data set, depth images included
 SEGMENTS = 9
 SIZE = 224
 PHOTO = (424, 240)  # width, height of a frame of OpenLORIS-Object
 BATCH = 64
-LINKS = 60_000  # names that one file may have: ext4 allows 65,000
+LINKS = 60_000  # hard links to one file: ext4 allows 65,000
 
 
 def reading(images: int = IMAGES, objects: int = OBJECTS) -> list[str]:
-    """Wall time and peak memory of a fresh process that reads a set of so many images and passes over its stream."""
+    """Wall time and peak memory of a fresh process that reads a set of this size and makes a pass over its stream."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "set"
         start = time.perf_counter()
@@ -47,7 +47,7 @@ def reading(images: int = IMAGES, objects: int = OBJECTS) -> list[str]:
 
 
 def write_tree(root: Path, images: int, objects: int) -> None:
-    """A tree in the release layout whose images are names of a few tiny files: links, or copies where none can be."""
+    """Write a tree in the release layout whose images are hard links to a few tiny files, or copies if links fail."""
     from lorisbench.benchmarks.openloris.words import FACTORS
     from lorisbench.data.manifest import SPLITS
 
@@ -65,7 +65,7 @@ def write_tree(root: Path, images: int, objects: int) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """A second name of a file, or a copy where the file system has no hard links or no more of them."""
+    """Make a hard link to a file, or a copy if the file system supports no hard links or allows no more of them."""
     try:
         os.link(source, target)
     except OSError:
@@ -73,7 +73,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def write_photo(file: Path, seed: int, size: tuple[int, int] = PHOTO) -> None:
-    """A JPEG of quality 90 with the statistics of a photo, roughly: smooth noise with a fine texture on it."""
+    """Write a JPEG of quality 90 with roughly the statistics of a photo: smooth noise overlaid with a fine texture."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)
@@ -85,7 +85,7 @@ def write_photo(file: Path, seed: int, size: tuple[int, int] = PHOTO) -> None:
 
 
 def in_fresh_process(root: Path, cache: Path) -> dict[str, float]:
-    """What `measure_reading` returns in a process of its own with a cache folder of its own."""
+    """What `measure_reading` prints, run in its own process with its own cache folder."""
     code = "import sys; from lorisbench.bench.data import measure_reading; measure_reading(sys.argv[1])"
     environment = {**os.environ, "LORISBENCH_CACHE": str(cache)}
     command = [sys.executable, "-c", code, str(root)]
@@ -96,7 +96,7 @@ def in_fresh_process(root: Path, cache: Path) -> dict[str, float]:
 
 
 def measure_reading(root: str) -> None:
-    """Print, as JSON, seconds of each step from folder to minibatches, and the peak resident memory in GB so far."""
+    """Print as JSON the seconds of each step from folder to minibatches, and the peak resident memory so far in GB."""
     times: dict[str, float] = {}
     last = time.perf_counter()
 
@@ -130,7 +130,7 @@ def measure_reading(root: str) -> None:
     last = time.perf_counter()
     first = manifest.content_hash
     lap("hash")
-    del manifest.__dict__["content_hash"]  # as in a later process, which has only what the cache folder remembers
+    del manifest.__dict__["content_hash"]  # as in a later process, which has only what is in the cache folder
     assert manifest.content_hash == first
     lap("hash again")
     print(json.dumps({**times, "peak with hash": _peak_so_far()}))
@@ -139,7 +139,7 @@ def measure_reading(root: str) -> None:
 def _peak_so_far() -> float:
     """Peak resident memory of this process in GB (10^9 bytes).
 
-    Not ru_maxrss: that of a process started by vfork begins with its parent's.
+    Not ru_maxrss, which in a process started by vfork begins at its parent's peak.
     """
     with open("/proc/self/status", encoding="ascii") as status:
         (line,) = (line for line in status if line.startswith("VmHWM:"))
@@ -147,7 +147,7 @@ def _peak_so_far() -> float:
 
 
 def caching(count: int = 300, size: int = SIZE, rounds: int = 5) -> list[str]:
-    """Seconds an image of decoding on all cores and of reading the same rows from the image cache, alternated."""
+    """Seconds per image for decoding on all cores and for reading the same rows from the image cache, alternated."""
     from lorisbench.common.cache import load_array
     from lorisbench.data import images
 
@@ -157,7 +157,7 @@ def caching(count: int = 300, size: int = SIZE, rounds: int = 5) -> list[str]:
         np.save(path, np.concatenate(list(images.batches(files, size, BATCH))))
 
         def from_cache() -> Iterator[np.ndarray]:
-            stored = load_array(path)  # mapped anew in each round: the faults of the first touch belong to the cost
+            stored = load_array(path)  # mapped anew in each round: the page faults on first access are part of the cost
             assert stored is not None
             for start in range(0, count, BATCH):
                 yield np.array(stored[start : start + BATCH])
@@ -177,7 +177,7 @@ def caching(count: int = 300, size: int = SIZE, rounds: int = 5) -> list[str]:
 
 
 def verifying(count: int = 10_000, distinct: int = 300, rounds: int = 3) -> list[str]:
-    """How much faster bad files are found by a process for each core than by one, alternated."""
+    """How much faster bad files are found by one process per core than by a single one, alternated."""
     from lorisbench.benchmarks.tools.verify import bad_files
 
     cores = os.cpu_count() or 1
@@ -189,7 +189,7 @@ def verifying(count: int = 10_000, distinct: int = 300, rounds: int = 3) -> list
             link(Path(photo), Path(files[-1]))
 
         def found(workers: int) -> None:
-            with contextlib.redirect_stderr(io.StringIO()):  # a progress bar for each round says nothing
+            with contextlib.redirect_stderr(io.StringIO()):  # a progress bar for each round would only be noise
                 bad = bad_files(files, workers=workers)
             if bad:
                 raise InputError(f"{bad[0][0]}: {bad[0][1]}")

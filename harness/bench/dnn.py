@@ -1,4 +1,4 @@
-"""`lorisbench bench dnn`: what many heads cost in a forward pass, and what a new domain costs to adapt to."""
+"""`lorisbench bench dnn`: what many heads cost in a forward pass, and what adapting to a new domain costs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.suite.config import TrainingConfig
 
 CPU = torch.device("cpu")
-HEADS, CLASSES = 12, 40  # as many as a stream of OpenLORIS-Object has domains and categories
+HEADS, CLASSES = 12, 40  # the domains and categories of a stream of OpenLORIS-Object
 ANSWERS: tuple[Answer, ...] = ("open", "prototype", "agreement", "confidence")
 BACKBONE = "efficientnet-lite0"
 SAMPLES_PER_CLASS = 2  # for the router's statistics, whose size does not depend on it
 
 
 def measure() -> Iterator[str]:
-    """Latency at 128 and 224 pixels, batch 1 and 32, then the adaptation of 1,000 images at 224."""
+    """Latency at 128 and 224 pixels, batch 1 and 32, then adaptation to 1,000 images at 224."""
     frozen = make_backbone(BACKBONE, "imagenet", 224)
     frozen.freeze()
     for size, batch, calls in ((128, 1, 60), (128, 32, 4), (224, 1, 25), (224, 32, 2)):
@@ -41,7 +41,7 @@ def measure() -> Iterator[str]:
 
 
 def grown(backbone: Backbone | None, width: int, heads: int = HEADS, answer: Answer = ANSWERS[0]) -> DynamicNetwork:
-    """A DynamicNetwork in evaluation mode with so many heads, each of which has a domain of random features."""
+    """A DynamicNetwork in evaluation mode with this many heads, each of which has a domain of random features."""
     network = copy.deepcopy(_grown(width, heads, answer))
     network.backbone = backbone
     return network.eval()
@@ -63,9 +63,9 @@ def _grown(width: int, heads: int, answer: Answer) -> DynamicNetwork:
 
 
 def answering(backbone: Backbone, size: int, batch: int, calls: int, rounds: int = 5) -> Iterator[str]:
-    """Twelve heads with each answer against one linear head on the same backbone, on one thread of the CPU.
+    """Twelve heads with each kind of answer against one linear head on the same backbone, on one CPU thread.
 
-    Calls alternate; each round gives the ratio of the two medians, and the median of the rounds is told.
+    Calls alternate; each round gives the ratio of the two medians, and the median over the rounds is reported.
     """
     backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     one = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES)).eval()
@@ -99,11 +99,11 @@ def _answer(model: nn.Module, x: torch.Tensor, call: int) -> torch.Tensor:
 def adapting(
     backbone: Backbone, images: int = 1000, size: int = 224, rounds: int = 3, heads: int = HEADS - 1
 ) -> list[str]:
-    """The ratio `adapt_ratio` from end to end: a domain's images to a usable head, over one pass over the images.
+    """The ratio `adapt_ratio` end to end: time from a domain's images to a usable head / time of one pass over them.
 
-    Both begin with decoded uint8 images in memory and extract their features in the harness's batches, on all
-    threads. Adapting goes on, on one thread as a run on cached features does, with all that `strategy.train` does
-    for the domain: it measures the gap of the `heads` there are, makes a new one, trains it with the default
+    Both start with decoded uint8 images in memory and extract their features in the harness's batches, on all
+    threads. Adapting continues, on one thread as in a run on cached features, with all that `strategy.train` does
+    for the domain: it measures the gap of the `heads` existing heads, makes a new one, trains it with the default
     settings of a suite, and records the domain's statistics. Passes and adaptations alternate.
     """
     pixels = np.random.default_rng(0).integers(0, 256, (images, size, size, 3), np.uint8)
@@ -131,7 +131,7 @@ def adapting(
                 forward()
             taken[name] = time.perf_counter() - start
         if len(strategy.model.heads) != heads + 1 or strategy.model.router.domains != heads + 1:
-            raise RuntimeError("the strategy did not adapt by a new head")
+            raise RuntimeError("the strategy did not adapt by adding a head")
         ratios.append(taken["adapt"] / taken["forward"])
         passes.append(taken["forward"])
     training = TrainingConfig()
@@ -151,7 +151,7 @@ def _before_adapting(width: int, images: int, heads: int) -> tuple[Engine, Any]:
 
     Their features are still unset.
     """
-    # two samples more than are trained on: the stream wants a validation and a test split
+    # two samples more than are trained on: the stream needs a validation and a test split
     labels = torch.arange(images + 2) % CLASSES
     store = Store(torch.zeros(images + 2, width), labels)
     training = TrainingConfig()

@@ -1,4 +1,4 @@
-"""`lorisbench bench`: what the harness costs on this machine, by alternated comparisons and median ratios."""
+"""`lorisbench bench`: what the harness costs on this machine, by alternating comparisons and median ratios."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lorisbench.common.registry import nearest
 
 
 def run_benchmarks(what: str = "") -> Iterator[str]:
-    """Run one benchmark, or all; the machine's description, then each line of text as soon as it is measured."""
+    """Run one benchmark, or all; yields the machine's description, then each line of text as soon as it is measured."""
     if what and what not in BENCHMARKS:
         raise InputError(f"unknown benchmark {what!r}{nearest(what, BENCHMARKS)}")
     from lorisbench.common.environment import environment
@@ -28,7 +28,7 @@ def run_benchmarks(what: str = "") -> Iterator[str]:
 
 
 def startup() -> list[str]:
-    """Wall time of the command line's quick answers against an interpreter that does nothing."""
+    """Wall time of the command line's fast commands against an interpreter that does nothing."""
 
     def command(*words: str) -> Callable[[], Any]:
         return lambda: subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
@@ -61,7 +61,7 @@ def engine() -> list[str]:
 
     torch.set_num_threads(1)
     samples, width, classes, batch = 4000, 1280, 16, 32
-    # two samples more than are trained on: the stream wants a validation and a test split
+    # two samples more than are trained on: the stream needs a validation and a test split
     store = Store(torch.randn(samples + 2, width), torch.randint(classes, (samples + 2,)))
     experience = one_experience(store, samples)
     training = TrainingConfig(epochs=1, batch_size=batch)
@@ -112,8 +112,8 @@ def memory() -> list[str]:
 def _peak(command: Sequence[str]) -> float:
     """Peak resident memory in GB (10^9 bytes) of a command, the largest of its processes.
 
-    A small process starts it: one that is started from here would be charged with the peak of this process, which may
-    have torch and data in memory.
+    A small process starts it: if this process started it, it would be charged with this process's peak, which may
+    include torch and data.
     """
     code = (
         "import resource, subprocess, sys\n"
@@ -128,7 +128,7 @@ def _peak(command: Sequence[str]) -> float:
 
 
 def data() -> Iterator[str]:
-    """Reading a set as large as OpenLORIS-Object, the image cache against decoding, and looking for bad files."""
+    """Reading a set as large as OpenLORIS-Object, the image cache against decoding, and the search for bad files."""
     from lorisbench.bench.data import caching, reading, verifying
 
     for part in (reading, caching, verifying):

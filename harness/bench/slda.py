@@ -1,4 +1,4 @@
-"""`lorisbench bench slda`: streaming LDA over features in whole batches, against Avalanche's sample by sample."""
+"""`lorisbench bench slda`: streaming LDA over features in whole batches, against Avalanche's, sample by sample."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def measure(samples: int = 10_000, subset: int = 200, rounds: int = 5) -> Iterat
     """Training on `samples` features by the harness, on `subset` of them by Avalanche, alternated on one thread.
 
     Both start from nothing and end with a classifier. Avalanche's time per sample does not depend on how many there
-    are, so that a subset tells it; its inverse, once a minibatch, which only serves to predict while it trains, is left
+    are, so a subset suffices; its matrix inverse, once per minibatch, needed only to predict while training, is left
     out of the second figure. Raises RuntimeError if the two classifiers differ.
     """
     store = _store(samples)
@@ -64,7 +64,7 @@ def _seconds(function: Any) -> float:
 
 
 def _store(samples: int) -> Store:
-    """Features of classes that overlap; two samples more than are trained on, as a stream wants two other splits."""
+    """Features of classes that overlap; two samples more than are trained on, as a stream needs two other splits."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(CLASSES, (samples + 2,), generator=generator)
     means = torch.randn(CLASSES, WIDTH, generator=generator)
@@ -102,11 +102,11 @@ def _one_by_one(store: Store, subset: int) -> None:
 
 
 def _compare(store: Store, subset: int) -> None:
-    """Raise RuntimeError unless both have the same covariance and means of the same samples."""
+    """Raise RuntimeError unless both get the same covariance and means from the same samples."""
     ours, theirs = StreamingLDA(CLASSES, SHRINKAGE, "paper"), _theirs()
     ours.update(store.x[:subset].double(), store.y[:subset])
     for x, y in zip(store.x[:subset], store.y[:subset], strict=True):
         theirs.fit(x[None], y[None])
     for one, other in ((ours.covariance(), theirs.Sigma), (ours.means.means, theirs.muK)):
         if not torch.allclose(one.float(), other, rtol=1e-3, atol=1e-4):
-            raise RuntimeError("the statistics are not those of Avalanche")
+            raise RuntimeError("the statistics differ from Avalanche's")

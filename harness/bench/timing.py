@@ -9,7 +9,7 @@ from typing import Any
 
 
 def alternated(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each function, all called in turn `rounds` times after one warm-up round."""
+    """Median seconds taken by each function, all called in turn `rounds` times after one warm-up round."""
     taken: dict[str, list[float]] = {name: [] for name in functions}
     for round_number in range(-1, rounds):
         for name, function in functions.items():

@@ -14,7 +14,7 @@ from lorisbench.cli.options import PluginOption, existing, integers, split, tell
 from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
 
-INTERRUPTED = 130  # what typer makes of Ctrl-C
+INTERRUPTED = 130  # typer's exit code for Ctrl-C
 
 app = typer.Typer(
     name="lorisbench",
@@ -23,9 +23,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 cache_app = typer.Typer(
-    help="Show or clear what is kept in the cache folder.", no_args_is_help=True, rich_markup_mode=None
+    help="Show what is in the cache folder, or clear it.", no_args_is_help=True, rich_markup_mode=None
 )
-new_app = typer.Typer(help="Start something of your own.", no_args_is_help=True, rich_markup_mode=None)
+new_app = typer.Typer(help="Start a strategy or a benchmark of your own.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cli_data.app, name="data")
 app.add_typer(cache_app, name="cache")
 app.add_typer(new_app, name="new")
@@ -53,8 +53,8 @@ def run(
     suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/<suite>]")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
-    strategies: Annotated[str, typer.Option(help="Only these, separated by commas")] = "",
-    seeds: Annotated[str, typer.Option(help="These seeds, separated by commas")] = "",
+    strategies: Annotated[str, typer.Option(help="Run only these, separated by commas")] = "",
+    seeds: Annotated[str, typer.Option(help="Run under these seeds, separated by commas")] = "",
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, e.g. training.epochs=5 or ewc.ewc_lambda=10")
     ] = None,
@@ -100,15 +100,15 @@ def tune(
     suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/tune-<suite>]")] = None,
     strategies: Annotated[str, typer.Option(help="Tune only these, separated by commas")] = "",
-    trials: Annotated[int, typer.Option(min=1, help="Trials of each strategy")] = 20,
-    experiences: Annotated[int, typer.Option(min=1, help="Use the first so many experiences only")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Of the search and of its runs; none of the suite's")] = 100,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; each works on a strategy")] = 1,
+    trials: Annotated[int, typer.Option(min=1, help="Trials for each strategy")] = 20,
+    experiences: Annotated[int, typer.Option(min=1, help="Use only this many experiences, from the first")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search and its runs; not one of the suite's")] = 100,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each works on one strategy")] = 1,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Choose settings on validation splits of the first experiences, and write the suite with them. Resumable."""
+    """Choose settings on the validation splits of the first experiences, and write a suite that has them. Resumable."""
     from lorisbench.runs.tune import tune as tune_suite
     from lorisbench.suite.resolve import load_suite
 
@@ -124,7 +124,7 @@ def tune(
 
 @app.command()
 def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]) -> None:
-    """Write the report of an output folder again, from its files alone."""
+    """Write an output folder's report again, from its files alone."""
     from lorisbench.report import write_report
     from lorisbench.runs.store import Output
     from lorisbench.runs.tables import Tables
@@ -142,7 +142,7 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write  [default: RUN/model.onnx]")] = None,
     plugin: PluginOption = None,
 ) -> None:
-    """Write a run's model to one file: images in, probabilities out. Exit 1, and no file, if it is not PyTorch's."""
+    """Write a run's model to one file: images in, probabilities out. Exit 1, no file, if they differ from PyTorch's."""
     from lorisbench.export.onnx import export_run
 
     made = export_run(run, kind, out, plugin or [])
@@ -155,7 +155,7 @@ def export(
 
 @app.command("ls")
 def list_components(
-    kind: Annotated[str, typer.Argument(help="strategies, benchmarks, suites or metrics; all if left out")] = "",
+    kind: Annotated[str, typer.Argument(help="strategies, benchmarks, suites or metrics; all if omitted")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, with every setting")] = False,
     plugin: PluginOption = None,
 ) -> None:
@@ -170,7 +170,7 @@ def new_strategy(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _, such as my_method")],
     out: Annotated[Path, typer.Option(help="Folder to write to")] = Path("."),
 ) -> None:
-    """Write NAME.py, a strategy to start from, and its test test_NAME.py; nothing that is there is overwritten."""
+    """Write NAME.py, a strategy to start from, and its test test_NAME.py; no existing file is overwritten."""
     from lorisbench.cli.scaffold import STRATEGY, write_scaffold
 
     for file in write_scaffold(STRATEGY, name, out):
@@ -182,7 +182,7 @@ def new_benchmark(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _, such as my_data")],
     out: Annotated[Path, typer.Option(help="Folder to write to")] = Path("."),
 ) -> None:
-    """Write NAME.py, a reader of data, and its test test_NAME.py; nothing that is there is overwritten."""
+    """Write NAME.py, a data reader to start from, and its test test_NAME.py; no existing file is overwritten."""
     from lorisbench.cli.scaffold import BENCHMARK, write_scaffold
 
     for file in write_scaffold(BENCHMARK, name, out):
@@ -201,9 +201,9 @@ def cache_list() -> None:
 
 @cache_app.command("clear")
 def cache_clear(
-    kind: Annotated[str, typer.Argument(help="One part, as `cache ls` names them; all if left out")] = "",
+    kind: Annotated[str, typer.Argument(help="One part, named as in `cache ls`; all if omitted")] = "",
 ) -> None:
-    """Delete what is cached, or one part of it; it is made again when needed."""
+    """Delete the cache, or one part of it; it is rebuilt when needed."""
     from lorisbench.common.cache import clear_cache
 
     print(f"{clear_cache(kind) / 1e6:.1f} MB freed")
@@ -214,7 +214,7 @@ for judge in (cli_judge.reproduce, cli_judge.compare, cli_judge.check, cli_judge
 
 
 def main() -> None:
-    """Entry point: an InputError is one line and exit code 2, an interrupt one line and exit code 1."""
+    """Entry point: an InputError gives one line and exit code 2, an interrupt one line and exit code 1."""
     hide_warnings()
     try:
         app()
@@ -227,7 +227,7 @@ def main() -> None:
     except SystemExit as end:
         if end.code != INTERRUPTED:
             raise
-        print("lorisbench: interrupted; what was finished is kept, the same command does the rest", file=sys.stderr)
+        print("lorisbench: interrupted; what was finished is kept, and the same command does the rest", file=sys.stderr)
         sys.exit(1)
 
 

@@ -1,4 +1,4 @@
-"""`lorisbench data`: look at data sets, check and split them, render the synthetic one."""
+"""`lorisbench data`: inspect, check and split data sets, render the synthetic one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
 
 app = typer.Typer(
-    help="Look at data sets, check and split them, render the synthetic one.",
+    help="Inspect, check and split data sets, render the synthetic one.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-FEW = 40  # rows of a table that are printed without being asked for
+FEW = 40  # a table with at most this many rows is printed unasked
 
 RootArgument = Annotated[
-    Path, typer.Argument(help="Folder of OpenLORIS-Object in any layout, of own images in domains, or a CSV manifest")
+    Path,
+    typer.Argument(help="Folder of OpenLORIS-Object in any layout or of your own images in domains, or a CSV manifest"),
 ]
 LayoutOption = Annotated[str, typer.Option(help="auto, release, benchmark1, challenge, avalanche or folder")]
 
@@ -48,12 +49,12 @@ def describe(
     sheet: Annotated[Path | None, typer.Option(help="Draw a contact sheet: FILE.png")] = None,
     objects: Annotated[int | None, typer.Option(min=1, help="Rows of the sheet  [default: up to 12]")] = None,
 ) -> None:
-    """What a folder holds: layout, classes, images, their sizes, published counts it misses; and a sheet of them."""
+    """Describe a folder: layout, classes, images, their sizes, published counts it does not match; and draw a sheet."""
     from lorisbench.benchmarks.tools import describe as describing
     from lorisbench.benchmarks.tools.open_data import open_data
 
     if objects is not None and sheet is None:
-        raise InputError("--objects goes with --sheet FILE.png")
+        raise InputError("--objects needs --sheet FILE.png")
     manifest = open_data(root, layout)
     for line in describing.describe(manifest):
         print(line)
@@ -70,12 +71,12 @@ def verify(
     layout: LayoutOption = "auto",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode  [default: all cores]")] = None,
     report: Annotated[Path | None, typer.Option(help="CSV file for all bad files: path,reason")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Decode also what an earlier check found good")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Also decode what an earlier check found good")] = False,
 ) -> None:
     """Decode every image of a folder, check known archives, and list what is bad; nothing there is changed.
 
-    Files found good are remembered until they change, so that an interrupted check goes on. Exit code 1 if anything is
-    bad; counts that differ from published ones are only told.
+    Files found good are remembered until they change, so an interrupted check can be resumed. Exit code 1 if anything
+    is bad; counts that differ from published ones are only reported.
     """
     from lorisbench.benchmarks.openloris.checksums import checksum_faults, known_near
     from lorisbench.benchmarks.openloris.counts import count_differences
@@ -123,16 +124,16 @@ def verify(
 
 @app.command()
 def unpack(
-    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Archives, or folders that hold them")],
+    sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Archives, or folders that contain them")],
     into: Annotated[Path, typer.Option(help="Folder to unpack into; nothing outside it is written")],
     skip_checksums: Annotated[
-        bool, typer.Option("--skip-checksums", help="Unpack archives of known names whatever their checksum")
+        bool, typer.Option("--skip-checksums", help="Unpack archives with known names whatever their checksums")
     ] = False,
 ) -> None:
-    """Unpack zip, tar and tar.gz archives; what is there already is skipped, so the same command goes on.
+    """Unpack zip, tar and tar.gz archives; existing files are skipped, so running it again resumes.
 
     All members are checked before anything is written: links, devices, names that lead elsewhere or overwrite each
-    other, encryption and too little room on the disk are refused.
+    other, encryption and too little disk space are refused.
     """
     from lorisbench.benchmarks.tools.archives import find_archives
     from lorisbench.benchmarks.tools.unpack import unpack as unpack_all
@@ -148,11 +149,11 @@ def leaks(
     root: RootArgument,
     layout: LayoutOption = "auto",
     distance: Annotated[
-        int | None, typer.Option(min=0, max=127, help="Bits of 256 in which near-duplicates may differ  [default: 40]")
+        int | None, typer.Option(min=0, max=127, help="Bits of 256 that may differ in near-duplicates  [default: 40]")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the table of recordings as CSV")] = None,
 ) -> None:
-    """Test images that are near-duplicates of training images, for each experience and recording."""
+    """Count test images that are near-duplicates of training images, for each experience and recording."""
     from lorisbench.benchmarks.tools.leaks import DISTANCE, leaks, per_experience, per_recording, summary
     from lorisbench.benchmarks.tools.open_data import open_data
     from lorisbench.common.files import write_text
@@ -178,15 +179,15 @@ def split(
     root: RootArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV manifest to write")],
     disjoint: Annotated[
-        bool, typer.Option("--disjoint", help="By whole recordings: no test recording is trained on")
+        bool, typer.Option("--disjoint", help="Split by whole recordings: no test recording is trained on")
     ] = False,
     layout: LayoutOption = "auto",
     protocol: Annotated[
         str, typer.Option(help="sequence, factor or challenge  [default: the folder's own experiences]")
     ] = "",
-    factor: Annotated[str, typer.Option(help="The factor of protocol factor")] = "",
-    test_share: Annotated[float, typer.Option(help="Share of a class's recordings that is for test")] = 0.2,
-    validation_share: Annotated[float, typer.Option(help="Share that is for validation")] = 0.1,
+    factor: Annotated[str, typer.Option(help="Factor, for the protocol 'factor'")] = "",
+    test_share: Annotated[float, typer.Option(help="Share of a class's recordings used for testing")] = 0.2,
+    validation_share: Annotated[float, typer.Option(help="Share used for validation")] = 0.1,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split")] = 0,
 ) -> None:
     """Split a folder's images anew and write the result as a CSV manifest; no image is moved."""
@@ -194,7 +195,7 @@ def split(
     from lorisbench.data import disjoint as splitting
 
     if not disjoint:
-        raise InputError("how to split was not said: give --disjoint (the only way there is)")
+        raise InputError("no way of splitting was given: add --disjoint (the only one there is)")
     before = _read(root, layout, protocol, factor)
     after = splitting.disjoint(before, test_share, validation_share, seed)
     print(splitting.changes(before, after).to_string(index=False))
@@ -207,7 +208,7 @@ def split(
 
 
 def _read(root: Path, layout: str, protocol: str, factor: str) -> Manifest:
-    """A folder under a protocol, or in its own experiences where none is named."""
+    """A folder under a protocol, or in its own experiences if none is named."""
     from lorisbench.benchmarks.openloris.layouts import read
     from lorisbench.benchmarks.openloris.words import FACTORS
     from lorisbench.benchmarks.tools.open_data import open_data
@@ -215,7 +216,7 @@ def _read(root: Path, layout: str, protocol: str, factor: str) -> Manifest:
     from lorisbench.data.subsets import Subset
 
     if factor and protocol != "factor":
-        raise InputError("--factor goes with --protocol factor")
+        raise InputError("--factor needs --protocol factor")
     if not protocol:
         return open_data(root, layout)
     select("protocol", [protocol], ("sequence", "factor", "challenge"))

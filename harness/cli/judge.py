@@ -1,4 +1,4 @@
-"""Commands that hold something against a measure: published numbers, another output, what a strategy says of itself."""
+"""Commands that judge something: against published numbers, another output, or what a strategy claims about itself."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def reproduce(
     data_root: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of OpenLORIS-Object (of MNIST's files, for baselines); without it other data, and no value is "
-            "compared"
+            help="Folder of OpenLORIS-Object (of MNIST's files, for baselines); without it, other data are used and no "
+            "value is compared"
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/reproduce-<paper>]")] = None,
-    parts: Annotated[str, typer.Option(help="Only these, separated by commas, e.g. clutter,sequence")] = "",
-    seeds: Annotated[str, typer.Option(help="These seeds, separated by commas")] = "",
+    parts: Annotated[str, typer.Option(help="Run only these, separated by commas, e.g. clutter,sequence")] = "",
+    seeds: Annotated[str, typer.Option(help="Run under these seeds, separated by commas")] = "",
     workers: Annotated[int, typer.Option(min=1, help="Processes that train runs")] = 1,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check everything and list the runs; train nothing")
     ] = False,
 ) -> None:
-    """Make a paper's tables again, published beside measured. Finished runs are kept.
+    """Reproduce a paper's tables, published beside measured. Finished runs are kept.
 
     `baselines` first runs checks of the strategies that need no data. Exit code 1 if a run or a check failed.
     """
@@ -52,7 +52,7 @@ def reproduce(
     from lorisbench.reproduce.page import text
 
     checks, failed = verify(planned, target)
-    if checks is not None:  # told now: they hold also where there are no data to go on with
+    if checks is not None:  # printed now: they also hold if there are no data to go on with
         print(text(checks))
         for name in failed:
             print(f"check failed: {name}", file=sys.stderr)
@@ -71,7 +71,7 @@ def compare(
     after: Annotated[Path, typer.Argument(metavar="B", help="Output folder compared with A")],
     fail_on: Annotated[
         str,
-        typer.Option(help='Exit 1 if true of a strategy\'s mean difference B - A, e.g. "accuracy_last < -0.02"'),
+        typer.Option(help='Exit 1 if true of any strategy\'s mean difference B - A, e.g. "accuracy_last < -0.02"'),
     ] = "",
 ) -> None:
     """Differences B - A per strategy, paired by seed, with 95 % intervals."""
@@ -96,11 +96,11 @@ def check(
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, a setting of the strategy")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable")] = False,
 ) -> None:
-    """Check in seconds, on a toy stream, that a strategy does what it says. Exit code 1 if a check failed.
+    """Check in seconds, on a toy stream, that a strategy does what it claims. Exit code 1 if a check failed.
 
-    Samples that are kept count as such also normalised, rounded, mirrored, turned, or moved by up to two pixels, in any
-    tensor or array that its plugins, their classes and modules hold. Not seen are samples mixed with others, scaled to
-    another size, standardised value by value, compressed or written to files.
+    Kept samples are recognised even if normalised, rounded, mirrored, turned, or moved by up to two pixels, in any
+    tensor or array that its plugins, their classes and modules hold. Samples mixed with others, scaled to another size,
+    standardised value by value, compressed or written to files are not detected.
     """
     from lorisbench.conformance import kit
 
@@ -114,9 +114,9 @@ def check(
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="startup, engine, memory, data, dnn or slda; all if left out")] = "",
+    what: Annotated[str, typer.Argument(help="startup, engine, memory, data, dnn or slda; all if omitted")] = "",
 ) -> None:
-    """Measure the harness on this machine: alternated comparisons, median ratios."""
+    """Measure the harness on this machine by alternating comparisons and median ratios."""
     from lorisbench.bench.run_benchmarks import run_benchmarks
 
     for line in run_benchmarks(what):

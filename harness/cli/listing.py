@@ -1,4 +1,4 @@
-"""`lorisbench ls`: components, suites and metrics, found without importing torch, so that it answers at once."""
+"""`lorisbench ls`: components, suites and metrics, found without importing torch, so that the answer is immediate."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def listing(kind: str, as_json: bool, plugins: Sequence[str] = ()) -> str:
 
 
 def _sentence(entry: Mapping[str, Any]) -> str:
-    """What stands beside a name: the summary of a component or suite, or how a metric is shown and defined."""
+    """The text beside a name: the summary of a component or suite, or how a metric is shown and defined."""
     if "summary" in entry:
         return str(entry["summary"])
     better = f"{entry['better']} is better" if entry["better"] else ""

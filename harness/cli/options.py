@@ -1,4 +1,4 @@
-"""Words of the command line that several commands take, and how a command ends where a run failed."""
+"""Options that several commands share, and how a command ends if a run failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="Pytho
 
 
 def tell_faults(frame: Any) -> None:
-    """A line for each run (of results.csv) that is not done; exit code 1 if there is one."""
+    """Print a line for each run (of results.csv) that is not done; exit with code 1 if there is one."""
     faulty = frame[frame.status != "done"]
     for row in faulty.itertuples():
         print(f"{row.run_id}: {row.status}: {row.reason}", file=sys.stderr)

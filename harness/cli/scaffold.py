@@ -1,4 +1,4 @@
-"""`lorisbench new`: a strategy or a benchmark to start from, with its test; both work as they are."""
+"""`lorisbench new`: a strategy or a benchmark to start from, with its test; both work unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Scaffold:
-    """What is written for a name: `kind`.txt and `kind`_test.txt, whose classes may have none of the names `taken`."""
+    """What is written for a name: `kind`.txt and `kind`_test.txt, whose classes may have no name in `taken`."""
 
     registry: Registry
     taken: tuple[str, ...]
@@ -34,25 +34,25 @@ BENCHMARK = Scaffold(BENCHMARKS, ("Benchmark", "Field", "Image", "InputError", "
 
 
 def write_scaffold(scaffold: Scaffold, name: str, folder: Path) -> list[Path]:
-    """Write NAME.py and test_NAME.py into a folder, which is made if it is not there; their paths.
+    """Write NAME.py and test_NAME.py into a folder, which is created if missing; returns their paths.
 
-    Raises InputError, with nothing written, for a name that cannot be one (of a module and a class), that another
-    component of the kind or an installed package has, or whose files are there.
+    Raises InputError, with nothing written, for a name that no module or class can have, that another component of
+    the kind or an installed package has, or whose files exist already.
     """
     kind = scaffold.kind
     camel = "".join(part.capitalize() for part in name.split("_"))
     if not re.fullmatch("[a-z][a-z0-9_]*", name) or {camel, f"{camel}Plugin"} & {*scaffold.taken, *keyword.kwlist}:
         raise InputError(f"{name!r} cannot name a {kind}: lower-case letters, digits and _, such as my_{kind}")
     if keyword.iskeyword(name):
-        raise InputError(f"{name!r} is a word of Python and cannot name a {kind}")
+        raise InputError(f"{name!r} is a Python keyword and cannot name a {kind}")
     if name == "conftest":
-        raise InputError(f"'conftest' cannot name a {kind}: pytest reads conftest.py for itself")
+        raise InputError(f"'conftest' cannot name a {kind}: pytest reserves conftest.py for itself")
     if name in scaffold.registry.names():
-        raise InputError(f"there is a {kind} {name!r} already")
+        raise InputError(f"there is already a {kind} {name!r}")
     files = {folder / f"{name}.py": f"{kind}.txt", folder / f"test_{name}.py": f"{kind}_test.txt"}
     for file in files:
         if file.exists():
-            raise InputError(f"{file} is there already; nothing was written")
+            raise InputError(f"{file} exists already; nothing was written")
     if importlib.util.find_spec(name) is not None:
         raise InputError(f"{name!r} is an installed module, which {name}.py could hide; choose another name")
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`lorisbench compare A B`: differences of two outputs, paired by strategy and seed, and a test on them."""
+"""`lorisbench compare A B`: differences between two outputs, paired by strategy and seed, and a test of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operat
 
 
 def compare_outputs(before: Path, after: Path) -> pd.DataFrame:
-    """Mean of B - A over the seeds that both have finished, for each strategy and metric.
+    """Mean of B - A over the seeds finished in both, for each strategy and metric.
 
     Columns: strategy, metric, a, b (means over the shared seeds, in the units of results.csv), difference, low, high
     (95 % Student-t interval of the paired differences; NaN for one seed), seeds. Raises InputError if an output is
@@ -31,10 +31,10 @@ def compare_outputs(before: Path, after: Path) -> pd.DataFrame:
     names = set(a_runs.benchmark) | set(b_runs.benchmark)
     hashes = {(read_json(out / "data.json") or {}).get("content_hash") for out in (before, after)}
     if len(names) > 1 or len(hashes) > 1:
-        raise InputError(f"{before} and {after} were made from other images or benchmarks ({', '.join(sorted(names))})")
+        raise InputError(f"{before} and {after} come from different images or benchmarks ({', '.join(sorted(names))})")
     merged = a_runs.merge(b_runs, on=["strategy", "seed"], suffixes=("_a", "_b"))
     if merged.empty:
-        raise InputError(f"{before} and {after} share no finished run (same strategy label and seed)")
+        raise InputError(f"{before} and {after} have no finished run in common (same strategy label and seed)")
     rows = []
     for strategy, group in merged.groupby("strategy", sort=False):
         for metric in METRICS:
@@ -49,7 +49,7 @@ def compare_outputs(before: Path, after: Path) -> pd.DataFrame:
 
 
 def missing(before: Path, after: Path) -> list[str]:
-    """Runs that A has finished and B should have: B ran them without success, or lacks their strategy altogether."""
+    """Runs finished in A but not in B, where B tried them or lacks their strategy altogether."""
     a, b = _finished(before), _table(after)
     done = set(zip(*(b[b.status == "done"][key] for key in ("strategy", "seed")), strict=True))
     tried, strategies = set(zip(b.strategy, b.seed, strict=True)), set(b.strategy)
@@ -94,7 +94,7 @@ def _table(out: Path) -> pd.DataFrame:
     try:
         frame = pd.read_csv(out / "results.csv", keep_default_na=False, na_values=[""])
     except ValueError as error:
-        raise InputError(f"{out / 'results.csv'}: not a table of lorisbench") from error
+        raise InputError(f"{out / 'results.csv'}: not a table written by lorisbench") from error
     if not set(RUN) <= set(frame.columns) or not set(METRICS) & set(frame.columns):
-        raise InputError(f"{out / 'results.csv'}: not a table of lorisbench")
+        raise InputError(f"{out / 'results.csv'}: not a table written by lorisbench")
     return frame.reindex(columns=[*METRICS, *RUN])  # a table of an older version has fewer metrics

@@ -1,7 +1,7 @@
 """What a run cost in time and memory: functions of its journal and its latency.json.
 
-Each returns None where the file that it reads is not there, and raises `UndefinedMetricError` where it is there and
-still says nothing. NumPy is imported where it is needed, as in `matrix`.
+Each returns None if the file that it reads is missing, and raises `UndefinedMetricError` if the file exists but does
+not determine the metric. NumPy is imported where it is needed, as in `matrix`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from lorisbench.metrics.matrix import UndefinedMetricError
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is stored of a run beside its predictions.
+    """What is stored of a run besides its predictions.
 
     Attributes
     ----------
-    entries : the journal, one mapping an experience; empty before the first has ended.
-    latency : latency.json; empty where it was not measured.
-    backbone : the suite's settings of the backbone.
+    entries : the journal, one mapping per experience; empty before the first has ended.
+    latency : latency.json; empty if it was not measured.
+    backbone : the suite's backbone settings.
     """
 
     entries: Sequence[Mapping[str, Any]]
@@ -44,14 +44,14 @@ def in_the_end(key: str) -> Callable[[RunRecord], float | None]:
 
 
 def latency_p50_ms(run: RunRecord) -> float | None:
-    """Median of the milliseconds of a prediction call. One reason is given here for all that latency.json lacks."""
+    """Median milliseconds of a prediction call. Its reason, if undefined, covers all that latency.json lacks."""
     if "error" in run.latency:
         raise UndefinedMetricError(run.latency["error"])
     return _percentile(run, 50)
 
 
 def latency_p95_ms(run: RunRecord) -> float | None:
-    """95th percentile of the milliseconds of a prediction call."""
+    """95th percentile of a prediction call's milliseconds."""
     return _percentile(run, 95)
 
 
@@ -71,7 +71,7 @@ def _percentile(run: RunRecord, percent: int) -> float | None:
 
 
 def on_features(backbone: Mapping[str, Any]) -> bool:
-    """Whether experiences after the first are trained on features, extracted once (`backbone:` of a suite)."""
+    """Whether experiences after the first are trained on features extracted once (by the suite's `backbone:`)."""
     return backbone.get("train") == "first" or (backbone.get("train") == "never" and backbone.get("cache") is True)
 
 
@@ -80,11 +80,11 @@ def adapt_ratio(run: RunRecord) -> float | None:
 
     Training seconds are what an experience took once its features were there: all that the strategy does before
     (measuring what it knows already), during and after training (statistics, importances). Forward seconds are one
-    pass of the bare backbone over the images of those experiences, as features are extracted, decoding excluded.
-    So 1 is an adaptation that costs nothing beyond the pass that every method needs.
+    pass of the bare backbone over the images of those experiences, as in feature extraction, without decoding.
+    So 1 means an adaptation that costs nothing beyond the pass that every method needs.
 
-    It reads experience, train_seconds and train_images (new images of that experience) of the journal, and
-    `forward_ms_per_image` of latency.json, which was measured on images of the set.
+    It reads experience, train_seconds and train_images (new images of that experience) from the journal, and
+    `forward_ms_per_image`, which was measured on images of the set, from latency.json.
 
     Raises
     ------

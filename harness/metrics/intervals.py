@@ -14,7 +14,7 @@ Verdict = Literal["wins", "loses", "undecided"]
 class Interval:
     """A mean, the half-width of its interval (both in the unit of the values), and the number of values.
 
-    `half_width` is NaN with fewer than two values (one value says nothing of its spread), `mean` with none.
+    `half_width` is NaN with fewer than two values (one value says nothing about its spread), `mean` with none.
     """
 
     mean: float
@@ -33,20 +33,20 @@ class Interval:
 
 
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval:
-    """Mean and two-sided Student-t interval of independent values, one a seed.
+    """Mean and two-sided Student-t interval of independent values, one per seed.
 
-    Values that are not finite count as missing. The half-width is t · s / √n, with t the (1 + confidence)/2
+    Non-finite values count as missing. The half-width is t · s / √n, with t the (1 + confidence)/2
     quantile of Student's t with n − 1 degrees of freedom and s the sample standard deviation (n − 1).
     Raises ValueError unless 0 < confidence < 1.
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence lies between 0 and 1, not at {confidence}")
+        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
     numbers = np.asarray(list(values), dtype=np.float64)
     numbers = numbers[np.isfinite(numbers)]
     count = len(numbers)
     if count == 0:
         return Interval(float("nan"), float("nan"), 0)
-    # Equal values have no spread; the sum may still round, and a spread of 1e-17 is then only noise.
+    # Equal values have no spread, but their sum may be rounded: a spread of 1e-17 would be mere noise.
     if np.all(numbers == numbers[0]):
         return Interval(float(numbers[0]), 0.0 if count > 1 else float("nan"), count)
     mean = float(numbers.mean())
@@ -57,7 +57,7 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval
 def paired_difference(first: Mapping[int, float], second: Mapping[int, float], confidence: float = 0.95) -> Interval:
     """Interval of first − second over the seeds that both have, each a mapping from seed to value.
 
-    Pairing takes out what runs of one seed share (order of the data, initial weights). `n` counts the pairs.
+    Pairing removes what runs with the same seed share (order of the data, initial weights). `n` counts the pairs.
     """
     seeds = sorted(first.keys() & second.keys())
     return mean_interval([first[seed] - second[seed] for seed in seeds], confidence)

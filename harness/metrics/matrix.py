@@ -7,10 +7,10 @@ reason, and `table.compute` turns that into NaN plus the reason.
 
 Sources: She et al. 2020 (OpenLORIS-Object, arXiv:1911.06487) for accuracy, BWT, FWT and over-all accuracy;
 the slides of Ma et al. 2019 (IROS lifelong robotic vision challenge) for "square performance", the same
-mean; Chaudhry et al. 2018 (arXiv:1801.10112) and FACIL for forgetting by the maximum; Avalanche for
-forgetting by the first value.
+mean; Chaudhry et al. 2018 (arXiv:1801.10112) and FACIL for forgetting from the maximum; Avalanche for
+forgetting from the first value.
 
-NumPy is imported where it is needed, because `lorisbench ls` lists the metrics and should answer at once.
+NumPy is imported where it is needed, because `lorisbench ls` lists the metrics and should respond at once.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Matrix: TypeAlias = "NDArray[np.float64]"
 
 
 class UndefinedMetricError(ValueError):
-    """What is stored of a run does not determine the metric; the message says why."""
+    """What is stored about a run does not determine the metric; the message says why."""
 
 
 def _known(cells: Matrix, which: str) -> Matrix:
-    """These cells, shape (cells,); undefined where there are none, or where one was not measured."""
+    """These cells, shape (cells,); undefined if there are none, or if one was not measured."""
     import numpy as np
 
     if cells.size == 0:
@@ -57,7 +57,7 @@ def square(matrix: Matrix) -> float:
 
 
 def accuracy_last(matrix: Matrix) -> float:
-    """Mean of the last row: accuracy on every experience when all training is over."""
+    """Mean of the last row: accuracy on every experience once all training is over."""
     return _mean(matrix[-1], "of the last row")
 
 
@@ -93,7 +93,7 @@ def plasticity(matrix: Matrix) -> float:
 def forgetting_max_by_experience(matrix: Matrix) -> Matrix:
     """For each j < T-1: the best of R[j..T-2, j] minus R[T-1, j]; shape (T-1,), NaN where a cell is missing.
 
-    Negative where an experience ends better than it ever was.
+    Negative if an experience ends better than it ever was.
     """
     import numpy as np
 

@@ -1,6 +1,6 @@
-"""The one table of metrics, from which results.csv, reports, comparisons and the lists for readers take theirs.
+"""The one table of metrics, from which results.csv, reports, comparisons and printed lists take theirs.
 
-To add a metric, add an entry to `METRICS`: it is then a column of results.csv and of the report's full table, a line
+To add a metric, add an entry to `METRICS`: it becomes a column of results.csv and of the report's full table, a line
 of `lorisbench compare`, a name for `--fail-on` and for published results, and a line of `lorisbench ls metrics`.
 """
 
@@ -26,25 +26,25 @@ Source = Literal["matrix.csv", "journal.jsonl", "latency.json", "journal.jsonl a
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One figure of a run. Its value is what `of_matrix` or `of_run`, the one that is given, returns.
+    """One figure of a run. Its value is what `of_matrix` or `of_run`, whichever is given, returns.
 
     Attributes
     ----------
     name : column of results.csv.
     header : heading in tables, without the unit.
     unit : unit in which it is shown; per cent and points are stored as fractions.
-    better : which direction is better; "" where neither is, so that no value is set in bold or compared.
-    formula : definition in words and symbols, with its source where it is somebody's.
-    group : columns of the report that have a heading together.
-    of_matrix : function of the accuracy matrix (T, T), in fractions. It raises `UndefinedMetricError` where that does
-        not determine the metric.
-    of_run : function of what else is stored of the run; see `costs`.
+    better : which direction is better; "" if neither is, so that no value is set in bold or compared.
+    formula : definition in words and symbols, with its source if it was published.
+    group : columns of the report that share a heading.
+    of_matrix : function of the accuracy matrix (T, T), in fractions. It raises `UndefinedMetricError` if the matrix
+        does not determine the metric.
+    of_run : function of what else is stored about the run; see `costs`.
     source : the files that it is computed from.
-    decimals : places after the point in tables; None: about three figures, as the column's largest needs them.
-    spelt_out : heading beside published numbers, where authors call different figures by one name.
-    leads : whether it stands before the others of its group, in tables and in comparisons of accuracies.
+    decimals : decimals shown in tables; None: about three significant figures for the column's largest value.
+    spelt_out : heading beside published numbers, where authors give different figures the same name.
+    leads : whether it comes before the others of its group, in tables and in comparisons of accuracies.
     in_results, in_tables : whether it is a column of results.csv, and of the report's tables.
-    reason_of : the metric whose reason, in the column `undefined`, is also that of this one.
+    reason_of : the metric whose reason, in the column `undefined`, also applies to this one.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Metric:
 
     @property
     def scale(self) -> float:
-        """What turns a stored value into the unit shown."""
+        """The factor that turns a stored value into the unit shown."""
         return 100.0 if self.unit in ("%", "points") else 1.0
 
     @property
@@ -79,7 +79,7 @@ class Metric:
 
     @property
     def column_header(self) -> str:
-        """The heading of a column that stands under its group's, which already has the unit if the group has one."""
+        """The column's heading under that of its group, which already states the unit if the group has one."""
         return self.header if self.group.endswith("(%)") else self.heading
 
 
@@ -105,7 +105,7 @@ def accuracy(
 
 
 def at_the_end(name: str, header: str, unit: Unit, better: Direction, formula: str, *, leads: bool = False) -> Metric:
-    """A size that each entry of the journal has under the metric's name; the last one counts."""
+    """A size that each journal entry holds under the metric's name; the last one counts."""
     return Metric(
         name=name, header=header, unit=unit, better=better, formula=formula, group="Size", source="journal.jsonl",
         of_run=costs.in_the_end(name), leads=leads,
@@ -182,11 +182,11 @@ METRICS = (
     at_the_end("replay_samples", "Replay", "images", "", "images of earlier experiences that are kept."),
     at_the_end("heads", "Heads", "", "", "classification heads of the final model."),
 )  # fmt: skip
-"""Every metric; those of results.csv in the order of its columns."""
+"""Every metric; those in results.csv are in the order of its columns."""
 
 
 def named(name: str) -> Metric:
-    """The metric of this name. Raises KeyError if there is none."""
+    """The metric with this name. Raises KeyError if there is none."""
     return {metric.name: metric for metric in METRICS}[name]
 
 
@@ -203,21 +203,21 @@ def in_tables() -> list[Metric]:
 
 
 def compared() -> list[Metric]:
-    """What two outputs are compared by: the columns of results.csv that have a better direction."""
+    """The metrics by which two outputs are compared: columns of results.csv of which one direction is better."""
     found = [metric for metric in METRICS if metric.in_results and metric.better]
     accuracies = [metric for metric in found if metric.of_matrix]
     return [*sorted(accuracies, key=lambda metric: not metric.leads), *(each for each in found if each.of_run)]
 
 
 def of_matrices() -> list[Metric]:
-    """What can be computed of an accuracy matrix, and so of one that was published."""
+    """The metrics that can be computed from an accuracy matrix, and so from a published one."""
     return [metric for metric in METRICS if metric.of_matrix is not None]
 
 
 def compute(
     accuracies: NDArray[np.floating], n: NDArray[np.integer] | None = None, names: Iterable[str] | None = None
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Metrics of one accuracy matrix, and the reason for each that is undefined.
+    """Metrics of one accuracy matrix, and the reason why any is undefined.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def compute(
         nobody published).
     n : test images behind each cell, shape (T, T), or per test experience, shape (T,); a cell with none has no
         accuracy, whatever the matrix says. It is not a weight.
-    names : of the metrics; those of results.csv if not given.
+    names : names of the metrics; those of results.csv if not given.
 
     Returns
     -------
@@ -233,15 +233,15 @@ def compute(
 
     Raises
     ------
-    ValueError : the matrix is not square or is infinite somewhere, or `n` has another shape.
+    ValueError : the matrix is not square or not finite (NaN aside), or `n` has another shape.
     """
     import numpy as np
 
     values = np.array(accuracies, dtype=np.float64)
     if values.ndim != 2 or values.shape[0] != values.shape[1]:
-        raise ValueError(f"an accuracy matrix is square, this one has shape {values.shape}")
+        raise ValueError(f"an accuracy matrix must be square, this one has shape {values.shape}")
     if np.isinf(values).any():
-        raise ValueError("an accuracy matrix is finite, or NaN where not measured")
+        raise ValueError("an accuracy matrix must be finite, or NaN where not measured")
     if n is not None:
         counts = np.asarray(n)
         if counts.shape not in (values.shape, values.shape[1:]):
@@ -265,7 +265,7 @@ def compute(
 
 
 def compute_costs(run: RunRecord) -> tuple[dict[str, float], dict[str, str]]:
-    """The other columns of results.csv: {name: value} of what was measured, and {name: reason} of what is undefined."""
+    """The other columns of results.csv: {name: value} for what was measured, {name: reason} for what is undefined."""
     results: dict[str, float] = {}
     reasons: dict[str, str] = {}
     for metric in in_results():
@@ -280,7 +280,7 @@ def compute_costs(run: RunRecord) -> tuple[dict[str, float], dict[str, str]]:
 
 
 def describe(metric: Metric) -> dict[str, Any]:
-    """A metric as `lorisbench ls --json` has it."""
+    """A metric as shown by `lorisbench ls --json`."""
     return {
         "name": metric.name,
         "header": metric.header,
@@ -293,7 +293,7 @@ def describe(metric: Metric) -> dict[str, Any]:
 
 
 def markdown_table() -> str:
-    """The table for a README: a line a metric, without a line break at the end."""
+    """The table for a README: a line per metric, without a line break at the end."""
     heads = ("metric", "header", "unit", "better", "formula", "from")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for metric in METRICS:

@@ -1,4 +1,4 @@
-"""All plots of a finished output, drawn and not yet written."""
+"""All plots of a finished output, drawn but not yet written."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ class Drawings:
 
 
 def draw(stored: Stored, means: Summary) -> Drawings:
-    """Every plot there is data for; within `style.plain_style`, which the figures take their look from."""
+    """Every plot there is data for. Call it within `style.plain_style`, which gives the figures their look."""
     looks = style.looks(stored.labels)
     single, together = heatmaps.matrices(stored)
     wanted = {

@@ -11,7 +11,7 @@ Facts = list[tuple[str, str]]
 
 
 def collect(stored: Stored) -> Facts:
-    """Pairs of a name and a text; what is not stored is said to be so, never guessed."""
+    """Pairs of a name and a text; whatever is not stored is reported as such, never guessed."""
     suite = stored.suite
     benchmark, backbone, training = (_section(suite, key) for key in ("benchmark", "backbone", "training"))
     environment = next(iter(stored.environments.values()), {})
@@ -37,12 +37,12 @@ def collect(stored: Stored) -> Facts:
 
 
 def is_synthetic(stored: Stored) -> bool:
-    """Whether the images were made and not photographed, as data.json says."""
+    """Whether the images were generated rather than photographed, according to data.json."""
     return bool(stored.data.get("synthetic"))
 
 
 def split(stored: Stored) -> str:
-    """The split that the accuracies come from: "test", "validation", or "" where it is not stored."""
+    """The split that the accuracies come from: "test", "validation", or "" if it is not stored."""
     return str(_section(stored.suite, "evaluation").get("split") or "")
 
 
@@ -51,7 +51,7 @@ def _protocol(benchmark: dict[str, Any]) -> str:
 
 
 def _idle(backbone: dict[str, Any]) -> tuple[str, ...]:
-    """Settings that do nothing with this backbone: pixels have no weights."""
+    """Settings that have no effect with this backbone: pixels have no weights."""
     return ("weights",) if backbone.get("name") == "pixels" else ()
 
 
@@ -61,7 +61,7 @@ def _section(content: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _rest(section: dict[str, Any], *without: str) -> str:
-    """Settings as text; those that are empty say nothing and are left out."""
+    """Settings as text; empty ones carry no information and are left out."""
     texts = {key: _value(value) for key, value in section.items() if key not in without}
     return ", ".join(f"{key} {text}" for key, text in texts.items() if text)
 
@@ -128,7 +128,7 @@ def _mode(train: Any) -> str:
 
 
 def per_task(stored: Stored) -> bool:
-    """Whether there was an output layer for each task label, so that the images tested brought theirs."""
+    """Whether there was an output layer for each task label, so that test images came with their task labels."""
     return bool(_section(stored.suite, "head").get("per_task"))
 
 

@@ -22,7 +22,7 @@ class Duel:
 
 
 def headlines(stored: Stored, summary: Summary) -> list[str]:
-    """Two or three sentences: the best strategy, its distance to what keeps images, and how sure that is."""
+    """Two or three sentences: the best strategy, its distance from those that keep images, and how certain that is."""
     states = stored.runs["status"]
     scores = {label: summary[label]["accuracy_last"] for label in stored.labels}
     known = {label: score for label, score in scores.items() if not np.isnan(score.mean)}
@@ -94,12 +94,12 @@ def _caution(known: dict[str, Interval]) -> str:
 
 
 def duels(stored: Stored, summary: Summary) -> list[Duel]:
-    """What the report is about against every other strategy, on `accuracy_last`, paired by seed; losses first."""
+    """The strategies the report is about against every other one, on `accuracy_last`, paired by seed; losses first."""
     ours = stored.about
     found = []
     for label in ours:
         if stored.remarks(label):
-            continue  # it knows more than its rivals may
+            continue  # it knows more than its rivals are allowed to
         own = by_seed(stored, label, "accuracy_last")
         for baseline in stored.labels:
             other = by_seed(stored, baseline, "accuracy_last")

@@ -34,12 +34,12 @@ NUMBERS = tuple(metric.name for metric in table.in_results())
 
 @dataclass(frozen=True)
 class Stored:
-    """What a suite wrote to its folder, as read back.
+    """What a suite wrote to its folder, read back.
 
-    `runs`: one row a run, columns as in results.csv. `names`: the experiences in order. `matrices`: run_id
+    `runs`: one row per run, columns as in results.csv. `names`: the experiences in order. `matrices`: run_id
     → accuracy matrix (T, T) in fractions, NaN where not measured. `environments`, `latencies`, `decisions`,
     `answers`: run_id → env.json, latency.json, decisions.csv and answers.csv, for the runs that have one.
-    `warnings`: sentences about what does not fit.
+    `warnings`: sentences about inconsistencies.
     """
 
     out: Path
@@ -57,12 +57,12 @@ class Stored:
 
     @property
     def labels(self) -> list[str]:
-        """Strategies in the suite's order, then any that only the results know."""
+        """Strategies in the suite's order, then any that occur only in the results."""
         return list(dict.fromkeys([*self.settings, *self.runs["strategy"]]))
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
-        """Each strategy's settings by its label, as suite.yaml has them."""
+        """Each strategy's settings by label, as in suite.yaml."""
         strategies = self.suite.get("strategies")
         if not isinstance(strategies, dict):
             return {}
@@ -76,25 +76,25 @@ class Stored:
         return [label for label in self.settings if label in wanted]
 
     def remarks(self, label: str) -> list[str]:
-        """What must be known of a strategy before it is compared, as suite.yaml has it."""
+        """What a reader must know about a strategy before comparing it, as in suite.yaml."""
         return [str(remark) for remark in self.settings.get(label, {}).get("remarks") or []]
 
     def done(self, label: str) -> pd.DataFrame:
-        """The finished runs of one strategy, by seed; the only ones that tables and plots count."""
+        """The finished runs of one strategy, by seed; only these count in tables and plots."""
         mine = (self.runs["strategy"] == label) & (self.runs["status"] == "done")
         return self.runs[mine].sort_values("seed")
 
     def stack(self, label: str) -> Matrix:
-        """Accuracy matrices of a strategy's finished runs, shape (runs, T, T); (0, T, T) without one."""
+        """Accuracy matrices of a strategy's finished runs, shape (runs, T, T); (0, T, T) if there are none."""
         found = [self.matrices[run] for run in self.done(label)["run_id"] if run in self.matrices]
         size = len(self.names)
         return np.stack(found) if found else np.empty((0, size, size))
 
 
 def read(out: Path) -> Stored:
-    """Read OUT. Raises InputError where it has no results, or where a file is not what it should be.
+    """Read OUT. Raises InputError if it has no results, or if a file is not what it should be.
 
-    Only results.csv must exist: a report of what is there is worth more than none.
+    Only results.csv must exist: a partial report is better than none.
     """
     results = out / "results.csv"
     hint = f"run `lorisbench run SUITE --out {out}` first"
@@ -105,7 +105,7 @@ def read(out: Path) -> Stored:
     if missing:
         raise InputError(f"{results} lacks the column {', '.join(missing)}")
     if runs.empty:
-        raise InputError(f"{results} holds no run; {hint}")
+        raise InputError(f"{results} holds no runs; {hint}")
     benchmarks = sorted({name for name in runs.get("benchmark", pd.Series(dtype=str)) if name})
     if len(benchmarks) > 1:
         raise InputError(f"{results} mixes the benchmarks {', '.join(benchmarks)}; a report covers one")
@@ -137,12 +137,12 @@ def read(out: Path) -> Stored:
 
 
 def _is_plain(run: str) -> bool:
-    """Whether a run id names a folder directly below runs/, and not one elsewhere."""
+    """Whether a run id names a folder directly below runs/ rather than one elsewhere."""
     return run not in ("", ".", "..") and Path(run).name == run
 
 
 def _csv(path: Path) -> pd.DataFrame:
-    """A CSV file; columns of names stay text (a strategy may be called "nan" or "01"), others are numbers."""
+    """A CSV file; name columns stay text (a strategy may be called "nan" or "01"), the others become numbers."""
     if not path.is_file():
         return pd.DataFrame()
     try:
@@ -179,7 +179,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _mapping(content: Any, path: Path) -> dict[str, Any]:
     if content is not None and not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}, not names and values")
+        raise InputError(f"{path} holds a {type(content).__name__}, not a mapping of names to values")
     return content or {}
 
 
@@ -208,7 +208,7 @@ def _matrices(cells: pd.DataFrame, size: int, path: Path) -> dict[str, Matrix]:
         raise InputError(f"{path} lacks the column {', '.join(missing)}")
     indices = cells[["after_experience", "test_experience"]].to_numpy(dtype=float)
     if not ((indices >= 0) & (indices < size)).all():
-        raise InputError(f"{path} holds a cell outside of the {size} experiences")
+        raise InputError(f"{path} holds a cell outside the {size} experiences")
     matrices: dict[str, Matrix] = {}
     for run, group in cells.groupby("run_id"):
         matrix = np.full((size, size), np.nan)
@@ -221,7 +221,7 @@ def _matrices(cells: pd.DataFrame, size: int, path: Path) -> dict[str, Matrix]:
 def _complete(runs: pd.DataFrame, matrices: dict[str, Matrix]) -> pd.DataFrame:
     """Results with every column of the schema; a metric whose column is missing is computed from the matrix.
 
-    So results of an older version gain metrics that were thought of later.
+    This gives results of an older version the metrics that were added later.
     """
     full = runs.copy()
     for column in ("benchmark", "reason", "undefined"):

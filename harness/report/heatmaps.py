@@ -15,7 +15,7 @@ from lorisbench.report.plots import ticks
 from lorisbench.report.style import GREY, Drawing, Sheet, short
 
 ANNOTATED = 20
-"""Up to this many experiences the cells carry figures; beyond, these would be too small to read."""
+"""Up to this many experiences, cells carry figures; beyond that, they would be too small to read."""
 PANELS_ANNOTATED = 9
 HOW_TO_READ = (
     "Row: after training on that experience; column: tested on it. Left of the white step are experiences "
@@ -24,7 +24,7 @@ HOW_TO_READ = (
 
 
 def file_names(labels: Iterable[str]) -> dict[str, str]:
-    """A safe and distinct file name (without ending) a label, also where case does not count."""
+    """A safe file name (without extension) for each label, distinct even where case does not count."""
     names: dict[str, str] = {}
     used: set[str] = set()
     for label in labels:
@@ -39,9 +39,9 @@ def file_names(labels: Iterable[str]) -> dict[str, str]:
 
 
 def matrices(stored: Stored) -> tuple[list[Drawing], Drawing | None]:
-    """A heat map a strategy (mean over seeds), and all side by side, on one colour scale.
+    """A heat map for each strategy (mean over seeds), and one of all side by side, on one colour scale.
 
-    A strategy without a finished run has none; the second is None where no strategy has.
+    A strategy without a finished run has none; the second is None if no strategy has one.
     """
     means = {label: stack.mean(axis=0) * 100 for label in stored.labels if len(stack := stored.stack(label))}
     means = {label: matrix for label, matrix in means.items() if np.isfinite(matrix).any()}
@@ -75,7 +75,7 @@ def _single(stored: Stored, label: str, matrix: Matrix, norm: Normalize, name: s
 
 
 def _all(stored: Stored, means: dict[str, Matrix], norm: Normalize) -> Drawing:
-    """Small multiples; where they are many, the figures in the cells are left to the single plots."""
+    """Small multiples; if there are many, only the single plots show figures in the cells."""
     annotated = len(means) <= PANELS_ANNOTATED and len(stored.names) <= 12
     across = min(len(means), 3 if annotated else 5)
     down = -(-len(means) // across)
@@ -107,13 +107,13 @@ def _all(stored: Stored, means: dict[str, Matrix], norm: Normalize) -> Drawing:
 
 
 def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place in inches."""
+    """Axes at a position given in inches."""
     across, up = figure.get_size_inches()
     return figure.add_axes((left / across, bottom / up, width / across, height / up))
 
 
 def _cells(axes: Axes, matrix: Matrix, norm: Normalize, font: float) -> None:
-    """Coloured cells, figures in a readable colour (`font` 0: none), and the step before the future."""
+    """Coloured cells, figures in a readable colour (`font` 0: none), and the step that marks off the future."""
     size = len(matrix)
     colours = colour_map()
     axes.pcolormesh(np.arange(size + 1) - 0.5, np.arange(size + 1) - 0.5, matrix, cmap=colours, norm=norm)
@@ -123,7 +123,7 @@ def _cells(axes: Axes, matrix: Matrix, norm: Normalize, font: float) -> None:
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0, pad=4)
-    # From the top left corner: right under each diagonal cell's right edge, then down to the next row.
+    # From the top: down each diagonal cell's right edge, then right along the next one's top edge.
     corners = np.arange(size) + 0.5
     x, y = np.repeat(corners, 2)[:-1], np.concatenate([[-0.5], np.repeat(corners[:-1], 2)])
     axes.plot(x, y, color="black", linewidth=3, solid_joinstyle="miter", zorder=3)
@@ -142,7 +142,7 @@ def colour_map() -> Colormap:
 
 
 def ink(colour: Sequence[float]) -> str:
-    """Black or white, whichever has more contrast on a colour (relative luminance of WCAG 2)."""
+    """Black or white, whichever contrasts more with a colour (relative luminance of WCAG 2)."""
     channels = np.asarray(colour[:3], dtype=float)
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return "black" if float(linear @ [0.2126, 0.7152, 0.0722]) > 0.179 else "white"

@@ -13,7 +13,7 @@ from lorisbench.report.style import Drawing, Plot
 
 @dataclass(frozen=True)
 class Plots:
-    """The plots as written, and a sentence for each that could not be drawn."""
+    """The plots that were written, and a sentence for each that could not be drawn."""
 
     matrices: Plot | None
     single: list[Plot]
@@ -36,8 +36,8 @@ def write(out: Path) -> Path:
 
 
 def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
-    """Write all plots there is data for, and remove those of an earlier report that are no longer made."""
-    # Matplotlib is slow to import, and of no use to who only wants the tables.
+    """Write all plots there is data for, and remove those left by an earlier report that are no longer made."""
+    # Matplotlib is slow to import, and of no use to callers that only want the tables.
     from lorisbench.report import drawings, style
 
     with style.plain_style():

@@ -16,16 +16,16 @@ from lorisbench.report.summary import Summary, number
 
 LEADER: dict[str, Any] = {"arrowstyle": "-", "color": FAINT, "lw": 0.8, "shrinkA": 0, "shrinkB": 4}
 CROWD = 8
-"""More strategies than this make a plot's intervals a soup; they are then left to the table."""
+"""With more strategies than this, a plot's intervals are unreadable; only the table then shows them."""
 
 
 def seen_so_far(matrices: Matrix) -> Matrix:
-    """Mean accuracy over the experiences j ≤ i after each i, per cent: (runs, T, T) → (runs, T)."""
+    """Mean accuracy over the experiences j ≤ i after each i, in per cent: (runs, T, T) → (runs, T)."""
     return np.stack([matrices[:, i, : i + 1].mean(axis=1) for i in range(matrices.shape[1])], axis=1) * 100
 
 
 def curves(stored: Stored, style: dict[str, Look]) -> Drawing | None:
-    """Accuracy over the experiences seen so far, after each; None where there is no line to draw."""
+    """Accuracy over the experiences seen so far, after each one; None if there is no line to draw."""
     lines = {label: seen_so_far(stack) for label in stored.labels if len(stack := stored.stack(label))}
     lines = {label: line for label, line in lines.items() if np.isfinite(line).any()}
     if not lines or len(stored.names) < 2:
@@ -69,7 +69,7 @@ def curves(stored: Stored, style: dict[str, Look]) -> Drawing | None:
 
 
 def _label_ends(axes: Axes, ends: dict[str, float], style: dict[str, Look]) -> None:
-    """Name the lines to the right of the plot, apart from each other, each tied to its line's end."""
+    """Name the lines to the right of the plot; the names do not overlap, and each is tied to its line's end."""
     last = axes.get_xlim()[1] - 0.25
     for (label, end), place in zip(ends.items(), _apart(axes, list(ends.values())), strict=True):
         axes.annotate(
@@ -87,13 +87,13 @@ def _apart(axes: Axes, heights: list[float]) -> list[float]:
 
 
 def ticks(names: Sequence[str], limit: int = 26) -> tuple[list[int], list[str]]:
-    """Tick positions and names, thinned out where there are more experiences than can be named."""
+    """Tick positions and names, thinned out if there are more experiences than can be named."""
     positions = list(range(0, len(names), max(1, int(np.ceil(len(names) / limit)))))
     return positions, [short(names[position], 22) for position in positions]
 
 
 def forgetting(stored: Stored, summary: Summary, style: dict[str, Look]) -> Drawing | None:
-    """Bars of forgetting with intervals and a dot a seed; None where it is undefined for all."""
+    """Bars of forgetting with intervals and a dot for each seed; None if it is undefined for all strategies."""
     shown = [label for label in stored.labels if np.isfinite(summary[label]["forgetting_max"].mean)]
     if not shown:
         return None
@@ -136,7 +136,7 @@ def forgetting(stored: Stored, summary: Summary, style: dict[str, Look]) -> Draw
 
 
 def latency(stored: Stored, summary: Summary, style: dict[str, Look]) -> Drawing | None:
-    """Accuracy against the time of one prediction; None where no strategy has both."""
+    """Accuracy against the time of one prediction; None if no strategy has both."""
     keys = ("accuracy_last", "latency_p50_ms")
     shown = [label for label in stored.labels if all(np.isfinite(summary[label][key].mean) for key in keys)]
     if not shown:
@@ -200,7 +200,7 @@ def latency(stored: Stored, summary: Summary, style: dict[str, Look]) -> Drawing
 
 
 def _calls(stored: Stored) -> str:
-    """How latency was measured, where it is stored."""
+    """How latency was measured, if that is stored."""
     for found in stored.latencies.values():
         known = {key: found[key] for key in ("calls", "batch", "threads") if key in found}
         if len(known) == 3:
@@ -209,7 +209,7 @@ def _calls(stored: Stored) -> str:
 
 
 def _key(axes: Axes, points: list[tuple[float, float]], names: Sequence[str], style: dict[str, Look]) -> None:
-    """Markers and names to the right of the plot, each as near as it can be to the height of its point."""
+    """Markers and names to the right of the plot, each as close as possible to the height of its point."""
     for place, name in zip(_apart(axes, [y for _, y in points]), names, strict=True):
         axes.plot(
             1.03, place, marker=style[name].marker, color=style[name].colour, markersize=7, clip_on=False,
@@ -229,7 +229,7 @@ def _label_points(
     names: Sequence[str],
     style: dict[str, Look],
 ) -> None:
-    """Name every point where no other name, point or bar is, as near to it as there is room."""
+    """Name every point where there is no other name, point or bar, as near to it as there is room."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     scale = figure.dpi / 72
     frame = axes.get_window_extent(renderer)
@@ -254,7 +254,7 @@ def _label_points(
                 )
         cost, _, centre, box = min(spots, key=lambda spot: spot[:2])
         taken.append(box)
-        # An offset in points from the data point holds at any resolution; pixels do not.
+        # An offset in points from the data point holds at any resolution; one in pixels does not.
         axes.annotate(
             short(name), xy=point, xytext=tuple((centre - pixel) / scale), textcoords="offset points",
             fontsize=9.5, color=style[name].text, va="center", ha="center", zorder=5,

@@ -44,12 +44,12 @@ def _one_line(text: str) -> str:
 
 
 def latex_text(text: str) -> str:
-    """Text that LaTeX sets as it stands: its special characters are escaped, white space is one space."""
+    """Text that LaTeX prints literally: special characters are escaped, line breaks and tabs become one space."""
     return "".join(_LATEX.get(character, character) for character in _one_line(text))
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it stands, in a table cell too: no markup, no HTML, one line."""
+    """Text that Markdown shows literally, also in a table cell: no markup, no HTML, one line."""
     escaped = re.sub(r"([\\`*_{}\[\]#|~])", r"\\\1", _one_line(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
@@ -137,7 +137,7 @@ def _latex_cell(cell: Cell) -> str:
 
 
 def csv(table: Table) -> str:
-    """The numbers behind the table; an undefined one is empty."""
+    """The numbers behind the table; an undefined one is left empty."""
     return table.values.to_csv(index=False, lineterminator="\n", float_format="%.10g")
 
 
@@ -146,7 +146,7 @@ def _title(head: Head) -> str:
 
 
 def write_tables(tables: Iterable[Table], folder: Path) -> None:
-    """Write each table as Markdown, LaTeX and CSV, named by its name."""
+    """Write each table as Markdown, LaTeX and CSV, in files named after it."""
     for table in tables:
         write_text(folder / f"{table.name}.md", markdown(table))
         write_text(folder / f"{table.name}.tex", latex(table))
@@ -157,7 +157,7 @@ HERE = Path(__file__).parent
 
 
 def template(name: str, folder: Path = HERE) -> Template:
-    """A page's template of a folder. What it is given is escaped, and what it is not given is an error."""
+    """A page's template from a folder. The values it is given are escaped; a missing value is an error."""
     environment = Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,

@@ -15,7 +15,7 @@ from scipy.optimize import isotonic_regression
 
 from lorisbench.common.files import write_bytes
 
-# Okabe & Ito's palette, told apart by readers with any colour vision; yellow last, as it is weak on white.
+# Okabe & Ito's palette, distinguishable with any colour vision; yellow comes last, as it is weak on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#B8A800")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
 LINES = ("-", "--", "-.", ":")
@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
     "grid.linewidth": 0.8,
     "figure.facecolor": "white",
     "axes.facecolor": "white",
-    # Strategies are named by users: a dollar sign in a name is no mathematics.
+    # Users name strategies: a dollar sign in a name does not mean mathematics.
     "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "lorisbench",
@@ -55,12 +55,12 @@ class Look:
 
     @property
     def text(self) -> str:
-        """The colour for words, darker, as thin strokes need more contrast than areas."""
+        """The colour for text, darker because thin strokes need more contrast than areas."""
         return to_hex(0.72 * np.array(to_rgb(self.colour)))  # type: ignore[arg-type]
 
 
 class Sheet(Figure):
-    """A figure that a notebook shows without pyplot, cut to what is drawn."""
+    """A figure that a notebook shows without pyplot, cropped to what is drawn."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -71,7 +71,7 @@ class Sheet(Figure):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A plot as drawn: `name` of its files, how to read it (`caption`), what it shows in words (`alternative`)."""
+    """A drawn plot: `name` of its files, how to read it (`caption`), what it shows in words (`alternative`)."""
 
     figure: Figure
     name: str
@@ -81,18 +81,18 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Plot:
-    """A plot as written: `name` of its two files, how to read it, what it shows in words, its PNG bytes."""
+    """A written plot: `name` of its two files, how to read it, what it shows in words, its PNG bytes."""
 
     name: str
     caption: str
     alternative: str
     png: bytes
     width: int
-    """Width in CSS pixels at which its text has the size meant (96 pixels an inch)."""
+    """Width in CSS pixels at which its text has the intended size (96 pixels per inch)."""
 
 
 def looks(labels: Sequence[str]) -> dict[str, Look]:
-    """A look a strategy, by position. Cycles of 8 colours and 11 markers meet again after 88."""
+    """A look for each strategy, by position. The cycles of 8 colours and 11 markers coincide again after 88."""
     return {
         label: Look(COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], LINES[k // len(COLOURS) % len(LINES)])
         for k, label in enumerate(labels)
@@ -101,7 +101,7 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
 
 @contextmanager
 def plain_style() -> Iterator[None]:
-    """The settings above over matplotlib's defaults, whatever the user's own matplotlibrc says."""
+    """Apply the settings above on top of matplotlib's defaults, whatever the user's own matplotlibrc says."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(SETTINGS)  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ def plain_style() -> Iterator[None]:
 
 
 def short(name: str, limit: int = 30) -> str:
-    """A name for a plot; the middle of a long one is left out, as variants differ at the end."""
+    """A name shortened for a plot; a long one loses its middle, as variants differ at the end."""
     line = " ".join(name.split())
     if len(line) <= limit:
         return line
@@ -118,7 +118,7 @@ def short(name: str, limit: int = 30) -> str:
 
 
 def save(drawing: Drawing, folder: Path) -> Plot:
-    """Write NAME.png (160 dpi) and NAME.svg (text as text), cut to what is drawn and without dates."""
+    """Write NAME.png (160 dpi) and NAME.svg (text as text), cropped to what is drawn and without dates."""
     images = {}
     for kind in ("png", "svg"):
         buffer = io.BytesIO()
@@ -133,7 +133,7 @@ def save(drawing: Drawing, folder: Path) -> Plot:
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
     """Positions moved as little as possible (least squares) so that neighbours are `gap` apart in low … high.
 
-    Where they do not fit, the gap shrinks to what does. Keeps the order of `positions`; shape as given.
+    If they do not fit, the gap shrinks until they do. Keeps the order of `positions`; shape as given.
     """
     wanted = np.asarray(positions, dtype=float)
     if len(wanted) == 0:

@@ -1,4 +1,4 @@
-"""What is reported of a strategy: its metrics, as means over seeds with intervals, and why one is missing."""
+"""What is reported about a strategy: its metrics, as means over seeds with intervals, and why any is missing."""
 
 import re
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ def replay(summary: Summary, label: str) -> int:
 
 
 def by_seed(stored: Stored, label: str, column: str) -> dict[int, float]:
-    """A column of the finished runs by seed (as stored), the mean where a seed was run more than once."""
+    """A column of the finished runs by seed (as stored); the mean if a seed was run more than once."""
     done = stored.done(label).dropna(subset=["seed", column])
     return {int(seed): float(mean) for seed, mean in done.groupby("seed")[column].mean().items()}  # type: ignore[call-overload]
 
@@ -53,7 +53,7 @@ def why_empty(stored: Stored, label: str, column: str) -> str:
     done = stored.done(label)
     if done.empty:
         return f"no finished run ({count_states(mine['status'])})" if len(mine) else "no run"
-    # One measurement gives several figures, and the store explains its absence once.
+    # One measurement yields several figures, and its absence is explained only once in the stored files.
     key = next((metric.reason_of for metric in COLUMNS if metric.name == column), "") or column
     reasons = {parse_undefined(text).get(key, "") for text in done["undefined"]} - {""}
     return "; ".join(sorted(reasons)) or "not measured"
@@ -68,7 +68,7 @@ def count_states(states: Iterable[str]) -> str:
 
 
 def number(value: float, decimals: int) -> str:
-    """A number with a true minus sign and thousands apart; no negative zero."""
+    """A number with a true minus sign and separated thousands; no negative zero."""
     text = f"{value:,.{decimals}f}"
     if not text.strip("-0.,"):
         text = text.lstrip("-")

@@ -1,4 +1,4 @@
-"""The report's tables, as data that the page and the writers of render.py show alike."""
+"""The report's tables, as data that the page and the writers in render.py show alike."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from lorisbench.report.summary import COLUMNS, DASH, Summary, count_states, numb
 
 DAGGER = "†"
 RUN_METRICS = {"accuracy_last": 2, "train_seconds": 1}
-"""What the table of all runs shows of each, with places after the point."""
+"""What the table of all runs shows for each run, with the number of decimals."""
 STATES = ("failed", "diverged", "running", "pending", "done")
 INTERVAL = (
     "Mean ± half-width of the 95 % Student-t interval over seeds; no ± where only one run has a value (and, "
@@ -26,7 +26,7 @@ INTERVAL = (
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: text, half-width of its interval, whether it is the best, mark of its footnote."""
+    """A cell: text, half-width of its interval, whether it is the best, its footnote's mark."""
 
     text: str
     spread: str = ""
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Head:
-    """A column's heading. Numbers are set flush right; `group` spans neighbours that share it."""
+    """A column's heading. Numbers are right-aligned; `group` spans neighbours that share it."""
 
     text: str
     group: str = ""
@@ -45,7 +45,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Note:
-    """A line below a table; `mark` is that of the cells it belongs to."""
+    """A line below a table; `mark` is that of the cells it refers to."""
 
     text: str
     mark: str = ""
@@ -53,7 +53,7 @@ class Note:
 
 @dataclass
 class Table:
-    """A table as shown (`rows`; `states` names the state of each where it has one) and as data (`values`)."""
+    """A table as shown (`rows`; `states` holds the state of each row that has one) and as data (`values`)."""
 
     name: str
     caption: str
@@ -73,7 +73,7 @@ class _Column:
     why: Callable[[str], str]
     decimals: int | None = 2
     quiet: bool = False
-    """Leave out an interval of width 0, as of a size that is the same in every run."""
+    """Leave out an interval of width 0, such as that of a size that is the same in every run."""
 
 
 def build(stored: Stored, summary: Summary) -> list[Table]:
@@ -87,7 +87,7 @@ def build(stored: Stored, summary: Summary) -> list[Table]:
 
 
 def comparison(stored: Stored, summary: Summary) -> Table:
-    """A row a strategy: every metric with its interval over seeds."""
+    """A row for each strategy: every metric with its interval over seeds."""
     columns = []
     for column in COLUMNS:
         columns.append(
@@ -120,7 +120,7 @@ def accuracy_last_per_experience(stored: Stored, summary: Summary) -> Table:
 
 
 def forgetting_per_experience(stored: Stored, summary: Summary) -> Table:
-    """Strategy × experience: what was lost between the best and the last row."""
+    """Strategy × experience: what was lost between the best row and the last."""
     return _per_experience(
         stored,
         summary,
@@ -170,7 +170,7 @@ def _per_experience(
 
 
 def runs(stored: Stored) -> Table:
-    """Every run with its state and reason, those that did not finish first."""
+    """Every run with its state and reason; those that did not finish come first."""
     order = {state: rank for rank, state in enumerate(STATES)}
     label_order = {label: rank for rank, label in enumerate(stored.labels)}
     listed = stored.runs.assign(
@@ -219,7 +219,7 @@ def _table(
     columns: Sequence[_Column],
     definitions: Sequence[str],
 ) -> Table:
-    """A table with a row a strategy: intervals, best values in bold, daggers, footnotes for what is empty."""
+    """A table with a row for each strategy: intervals, best values in bold, daggers, footnotes for empty cells."""
     labels = stored.labels
     kept = {label: replay(summary, label) for label in labels}
     remarks = {label: stored.remarks(label) for label in labels}
@@ -272,9 +272,9 @@ def _table(
 
 
 def _best(means: dict[str, float], better: str, kept: dict[str, int]) -> set[str]:
-    """Labels of the best mean as printed, ties included; where those keep images, also the best without.
+    """Labels of the best mean as printed, ties included; if those keep images, also the best that keeps none.
 
-    One value alone, or the same in all rows, is no comparison and has no best.
+    A single value, or the same in all rows, is no comparison and has no best.
     """
     known = {label: mean for label, mean in means.items() if not np.isnan(mean)}
     if better == "" or len(set(known.values())) < 2:
@@ -299,13 +299,13 @@ def _decimals(intervals: Iterable[Interval]) -> int:
 
 
 def _letters(position: int) -> str:
-    """a … z, aa, ab …: marks of footnotes."""
+    """a … z, aa, ab …: footnote marks."""
     quotient, rest = divmod(position, len(ascii_lowercase))
     return (_letters(quotient - 1) if quotient else "") + ascii_lowercase[rest]
 
 
 def _values(stored: Stored, columns: Sequence[_Column], intervals: dict[str, list[Interval]]) -> pd.DataFrame:
-    """The numbers behind a table: KEY_mean, KEY_ci95 (half-width) and KEY_n a column, in the unit shown."""
+    """The numbers behind a table: KEY_mean, KEY_ci95 (half-width) and KEY_n for each column, in the unit shown."""
     names = ["strategy", "seeds_done"]
     for column in columns:
         names += [f"{column.key}_mean", f"{column.key}_ci95", f"{column.key}_n"]

@@ -1,4 +1,4 @@
-"""The life of a dynamic network's heads: born when, from which, trained where, answering what."""
+"""The life of a dynamic network's heads: when each was born, from which, where it was trained, what it answers."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from lorisbench.report.style import GREY, Drawing, Sheet, short
 BORN = "#D55E00"
 BORN_TEXT = "#a83b00"
 FIGURES = 260
-"""Up to this many measured cells all carry figures; beyond, the best head's and the trained ones'."""
+"""Up to this many measured cells, all carry figures; beyond that, only those of the best and of the trained heads."""
 WIDE, HIGH = 0.43, 0.36
 """Half a cell, in columns and lanes; branches run in the gutters between the cells."""
 
@@ -39,9 +39,9 @@ class Timeline:
     """What is drawn of one run with H heads and T experiences.
 
     `gaps` (H, T): accuracy of each head on an experience's training images before training on it; `known` (T,): share
-    of them that the distilled head knew; both in 0..1, NaN where not measured. `shares` (H, T): share of the test
-    images of an experience that each head answers after the experience `after`, or None where that is not stored; one
-    row more, the last, where some are answered by no head.
+    of them that the distilled head knew; both in 0..1, NaN where not measured. `shares` (H, T): share of an
+    experience's test images that each head answers after the experience `after`, or None if that is not stored; with
+    one more row, the last, if some are answered by no head.
     """
 
     lanes: list[Lane]
@@ -52,17 +52,17 @@ class Timeline:
 
 
 def structure(decisions: pd.DataFrame, answers: pd.DataFrame | None, experiences: int) -> Timeline | None:
-    """A run's decisions.csv and answers.csv as lanes and matrices; None where the former has no usable line.
+    """A run's decisions.csv and answers.csv as lanes and matrices; None if the former has no usable line.
 
-    A head whose making is not recorded has no lane. Older files have no `source`; there a `teacher` of a new head
-    is taken for it.
+    A head whose creation is not recorded has no lane. Older files have no `source`; a new head's `teacher` is used
+    instead.
     """
     needed = ["experience", "verdict", "head"]
     if not set(needed) <= set(decisions.columns):
         return None
     table = decisions.dropna(subset=needed).sort_values("experience", kind="stable")
     columns = experiences or len(table)
-    # At most one head is made for each experience: other indices are damage, and would make a picture of any size
+    # At most one head is made for each experience: other indices mean damage, and could make a picture of any size
     table = table[table["experience"].between(0, columns - 1) & table["head"].between(0, columns - 1)]
     if table.empty:
         return None
@@ -103,7 +103,7 @@ def _shares(answers: pd.DataFrame | None, heads: int, columns: int) -> tuple[Mat
 
 
 def draw(stored: Stored) -> list[Drawing]:
-    """A timeline a strategy that stored decisions, of its finished run with the lowest seed."""
+    """A timeline for each strategy that stored decisions, of its finished run with the lowest seed."""
     found = []
     for label in stored.labels:
         runs = stored.done(label)
@@ -123,7 +123,7 @@ def draw(stored: Stored) -> list[Drawing]:
 def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored, name: str) -> Drawing:
     heads, columns = timeline.gaps.shape
     cell, font = (0.62, 9.0) if columns <= 14 else (0.44, 8.0) if columns <= 26 else (0.33, 7.0)
-    cell = min(max(cell, 4 / columns), 1.2)  # few columns are no narrower than the words above them
+    cell = min(max(cell, 4 / columns), 1.2)  # a few columns must be no narrower than the words above them
     lane = 0.4 if heads <= 10 else 0.28
     two = timeline.shares is not None
     width, upper = cell * columns, lane * (heads + 1)
@@ -137,7 +137,7 @@ def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored
     top.set_title(f"{short(label, 50)}, seed {seed}", fontsize=11, loc="left", pad=26)
     _key(top, _copied(timeline))
     if np.isfinite(timeline.gaps).any():
-        tall = min(max(upper - lane, 1.2), 2.6)  # down from the first lane; below there is room
+        tall = min(max(upper - lane, 1.2), 2.6)  # down from the first lane; there is room below
         beside = axes_at(figure, left + max(width, 4.7) + 0.2, height - 0.9 - lane - tall, 0.14, tall)
         bar(figure, Normalize(0, 100), beside)
         beside.set_ylabel("accuracy before\ntraining (%)", fontsize=9)
@@ -224,7 +224,7 @@ def _key(axes: Axes, copied: bool) -> None:
 
 
 def _answers(axes: Axes, shares: Matrix, heads: int, font: float) -> None:
-    """A cell a head and test experience, the darker the more of its images the head answers; below, no head."""
+    """A cell for each head and test experience, darker the more of its images the head answers; below, no head."""
     rows, columns = shares.shape
     colours = share_colours()
     _frame(axes, rows, columns, above=0)

@@ -1,1 +1,1 @@
-"""A paper's tables made again: published numbers, the plan of runs, checks of the strategies, tables and page."""
+"""Reproduction of a paper's tables: published numbers, the plan of runs, checks of the strategies, tables and page."""

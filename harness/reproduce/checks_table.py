@@ -21,7 +21,7 @@ NOTES = (
 
 
 def checks_table(path: Path) -> Table:
-    """A row a check, from the file that `reproduce.verify` wrote. Raises InputError if it is not such a file."""
+    """A row for each check, from the file that `reproduce.verify` wrote. Raises InputError if it is not such a file."""
     try:
         checks: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
         values = pd.DataFrame(checks)[list(COLUMNS)]

@@ -1,4 +1,4 @@
-"""A published number beside ours: what was measured, on what ground, and the status by one rule."""
+"""A published number beside ours: what was measured, on which data, and its status by a single rule."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ MARKS = {
     REPRODUCED: "r", DIFFERS: "d", ELSEWHERE: "s", OTHER: "o", UNKNOWN: "u", INCOMPARABLE: "c", ABSENT: "n",
     MISSING: "m",
 }  # fmt: skip
-"""Each status with the letter that stands for it in a table."""
+"""Each status and the letter that stands for it in a table."""
 
 RULE = (
     "Reproduced where |measured − published| ≤ tolerance, else differs. Tolerance: uncertainty of the published number "
     "+ 2 × its standard deviation where one is printed + 2 × standard error of our mean (standard deviation over seeds "
     "by the root of their number; 0 with one seed, which has none)."
 )
-ROUNDING = 1e-9  # of binary fractions: 95.76 − 95.75 is a little more than 0.01
+ROUNDING = 1e-9  # error of binary fractions: 95.76 − 95.75 is a little more than 0.01
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Ground:
-    """What measured numbers were made on, and (`faults`) why that is not what the paper used.
+    """The data that numbers were measured on, and (`faults`) why that is not what the paper used.
 
-    `wanted` names the paper's data where these are others, and the paper is not of OpenLORIS-Object.
+    `wanted` names the paper's data if they differ from these and are not OpenLORIS-Object.
     """
 
     data: str
@@ -58,7 +58,7 @@ class Ground:
 
     @property
     def head(self) -> str:
-        """What a table's caption must say of it; empty on the paper's own stream."""
+        """What a table's caption must say about it; empty on the paper's own stream."""
         if self.wanted:
             kind = "synthetic, " if self.synthetic else ""
             return (
@@ -74,7 +74,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Claim:
-    """One published number (None: nobody published it) and what was measured for it."""
+    """One published number (None: nobody published it) and the corresponding measurement."""
 
     published: Number | None
     measured: Measured
@@ -82,17 +82,17 @@ class Claim:
 
     @property
     def compared(self) -> bool:
-        """Whether the status comes from the two numbers; elsewhere their difference would mean nothing."""
+        """Whether the status comes from the two numbers; otherwise their difference would mean nothing."""
         return self.status in (REPRODUCED, DIFFERS)
 
     @property
     def difference(self) -> float:
-        """Measured − published in points, NaN where they are not compared."""
+        """Measured − published, in points; NaN if they are not compared."""
         return self.measured.mean - self.published.value if self.published and self.compared else math.nan
 
     @property
     def tolerance(self) -> float:
-        """In points, NaN where nothing is compared."""
+        """In points; NaN if nothing is compared."""
         return tolerance(self.published, self.measured) if self.published and self.compared else math.nan
 
     def values(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Claim:
 
 
 def over_seeds(values: Iterable[float]) -> Measured:
-    """Mean and standard deviation (n − 1) of one value a seed, as fractions; those that are not finite are missing."""
+    """Mean and standard deviation (n − 1) of fractions, one value per seed; non-finite ones count as missing."""
     numbers = 100 * np.asarray(list(values), dtype=np.float64)
     numbers = numbers[np.isfinite(numbers)]
     mean = float(numbers.mean()) if len(numbers) else math.nan
@@ -126,7 +126,7 @@ def tolerance(published: Number, measured: Measured) -> float:
 
 
 def claim(published: Number | None, measured: Measured, ground: Ground, implemented: bool = True) -> Claim:
-    """The claim with its status. What rules a comparison out comes before any number is looked at."""
+    """The claim with its status. Whatever rules out a comparison is checked before any number is looked at."""
     return Claim(published, measured, _status(published, measured, ground, implemented))
 
 
@@ -148,9 +148,9 @@ def _status(published: Number | None, measured: Measured, ground: Ground, implem
 
 
 def ground_of(stored: Stored, part: Part) -> Ground:
-    """What the runs of a folder were made on, compared with the stream of the paper.
+    """What the runs in a folder were made on, compared with the paper's stream.
 
-    Only what the files say counts: data that do not say they are real are taken as synthetic.
+    Only what the files say counts: data not marked as real are taken to be synthetic.
     """
     name = str(stored.data.get("name") or "unnamed data")
     synthetic = stored.data.get("synthetic") is not False
@@ -185,7 +185,7 @@ def _faults(stored: Stored, part: Part) -> Iterable[str]:
 
 
 def by_seed(stored: Stored, label: str | None, metric: str) -> dict[int, float]:
-    """A metric (a fraction) of the finished runs of a strategy by seed, from their matrices; NaN where undefined."""
+    """A metric (a fraction) of a strategy's finished runs by seed, from their matrices; NaN where undefined."""
     if label is None:
         return {}
     done = stored.done(label)
@@ -194,12 +194,12 @@ def by_seed(stored: Stored, label: str | None, metric: str) -> dict[int, float]:
 
 
 def measure(matrix: Matrix, metric: str) -> float:
-    """One of `published.MEASURES` of an accuracy matrix, NaN where that does not determine it."""
+    """One of `published.MEASURES` for an accuracy matrix; NaN if the matrix does not determine it."""
     return compute(matrix, names=[metric])[0][metric]
 
 
 def changes(suite: Mapping[str, Any], run: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """Settings below `keys` in which a run's suite.yaml differs from the shipped suite, as `a.b: 1 (suite: 130)`."""
+    """Settings under `keys` in which a run's suite.yaml differs from the shipped suite, as `a.b: 1 (suite: 130)`."""
     before, now = _leaves({k: suite.get(k) for k in keys}), _leaves({k: run.get(k) for k in keys})
     found = [key for key in now if key in before and now[key] != before[key]]
     return [f"{key}: {now[key]} (suite: {before[key]})" for key in found]

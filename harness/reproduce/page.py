@@ -1,4 +1,4 @@
-"""The files of a reproduction, made from its output folder alone: tables, a page, text for a terminal."""
+"""The files of a reproduction, made from its output folder alone: tables, a page, text for the terminal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from lorisbench.reproduce.tables import build
 
 SETTINGS = ("backbone", "head", "training", "evaluation", "strategies")
 CHECKS = "checks.json"
-SHOWN = 8  # changed settings on the page; the rest are counted
+SHOWN = 8  # changed settings shown on the page; the rest are only counted
 
 
 def write(published: Published, suites: Mapping[str, Mapping[str, Any]], out: Path) -> list[Table]:
     """Write OUT/tables/*.{md,tex,csv} and OUT/index.html from the folders of the parts that have results.
 
-    `suites`: by part the shipped suite resolved, to name settings that a run had otherwise. OUT/checks.json, where the
-    paper has checks and they were run, makes one more table. Returns the tables. Raises InputError for a damaged
+    `suites`: the resolved shipped suite of each part, used to name the settings that a run changed. OUT/checks.json,
+    if the paper has checks and they were run, adds one more table. Returns the tables. Raises InputError for a damaged
     folder, as `frame.read` does.
     """
     found = {part: read(out / part) for part in published.parts if (out / part / "results.csv").is_file()}
@@ -63,7 +63,7 @@ def _html(
 
 
 def text(table: Table) -> str:
-    """A table for a terminal: caption, aligned columns, notes."""
+    """A table for the terminal: caption, aligned columns, notes."""
     heads = [f"{head.group} {head.text.lower()}" if head.group else head.text for head in table.heads]
     rows = [heads, *([_shown(cell) for cell in row] for row in table.rows)]
     widths = [max(len(row[k]) for row in rows) for k in range(len(heads))]

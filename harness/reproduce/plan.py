@@ -1,4 +1,4 @@
-"""`lorisbench reproduce`: the suites behind a paper's tables, and those tables with published beside measured."""
+"""`lorisbench reproduce`: the suites behind a paper's tables, and those tables, published beside measured."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A paper's published results and the suites, by part, that stand for its experiments."""
+    """A paper's published results and the suites, by part, that represent its experiments."""
 
     published: Published
     suites: dict[str, Suite]
@@ -36,7 +36,7 @@ def plan(
 ) -> Reproduction:
     """The suites of a paper, checked but not run: the shipped suite once for each part, under that part's protocol.
 
-    Raises InputError for an unknown paper or part, naming the nearest, and for what `load_suite` refuses.
+    Raises InputError for an unknown paper or part, naming the nearest, and for whatever `load_suite` rejects.
     """
     published = load(paper)
     suites = {}
@@ -48,7 +48,7 @@ def plan(
 
 
 def listed(reproduction: Reproduction, out: Path) -> list[str]:
-    """What `--dry-run` prints: a line a run, with its folder and status. Raises InputError for a folder in use."""
+    """What `--dry-run` prints: a line per run, with its folder and status. Raises InputError for a folder in use."""
     from lorisbench.runs.store import Output
 
     lines = []
@@ -60,9 +60,9 @@ def listed(reproduction: Reproduction, out: Path) -> list[str]:
 
 
 def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[str]]:
-    """Run the checks that go with the paper, keep them in OUT/checks.json, and write tables and page of all there is.
+    """Run the paper's checks, save them to OUT/checks.json, and write tables and page from all results so far.
 
-    Returns their table and the names of those that failed; None where the paper has no checks. Needs no data. Raises
+    Returns their table (None if the paper has no checks) and the names of those that failed. Needs no data. Raises
     InputError for a folder that holds other results.
     """
     if not reproduction.published.checks:
@@ -85,15 +85,15 @@ def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[st
 
 
 def _finite(value: Any) -> Any:
-    """A value as JSON has it, which knows no NaN."""
+    """A value as JSON can hold it, since JSON has no NaN."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[pd.DataFrame, list[Table]]:
-    """Run what is not finished, each part in its folder OUT/<part>, and write tables and page of all that is there.
+    """Run what is not finished, each part in its folder OUT/<part>, and write tables and page from all results so far.
 
-    Returns the lines of results.csv of all parts run now, and the tables. Raises InputError, before anything is
-    trained, for a folder that holds other results or data without one of the parts.
+    Returns the rows of results.csv of all parts run now, and the tables. Raises InputError, before anything is
+    trained, for a folder that holds other results or for data that lack one of the parts.
     """
     import pandas as pd
 
@@ -103,7 +103,7 @@ def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[
 
     for name, suite in reproduction.suites.items():
         Output(out / name).check(suite)
-        if len(reproduction.suites) > 1:  # a tree may lack one of them: told now, not after hours of the others
+        if len(reproduction.suites) > 1:  # the data may lack one part: fail now, not after hours spent on the others
             suite.config.benchmark.manifest()
     frames = [launch(suite, out / name, workers) for name, suite in reproduction.suites.items()]
     tables = write(reproduction.published, _shipped(reproduction.published), out)
@@ -111,7 +111,7 @@ def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[
 
 
 def _shipped(published: Published) -> dict[str, dict[str, Any]]:
-    """The shipped suite of each part, resolved, as it is without what the command line changes."""
+    """The shipped suite of each part, resolved, without any changes from the command line."""
     return {
         name: load_suite(published.suite, assignments=part.assignments()).resolved
         for name, part in published.parts.items()

@@ -23,7 +23,7 @@ SPREAD = "Measured: mean ± sample standard deviation over seeds, in per cent (d
 def build(published: Published, found: Mapping[str, Stored]) -> list[Table]:
     """All tables of the parts that have results.
 
-    `found` maps a part's name to its output folder as read.
+    `found` maps a part's name to what was read from its output folder.
     """
     tables = [
         _of_methods(name, published, table, found[table.part])
@@ -39,7 +39,7 @@ def build(published: Published, found: Mapping[str, Stored]) -> list[Table]:
 
 
 def _of_methods(name: str, published: Published, table: PublishedTable, stored: Stored) -> Table:
-    """A row a method with marks for the status of each metric, or a row a claim where metrics are one or many."""
+    """A row per method with a status mark for each metric; or a row per claim if there are one or many metrics."""
     ground = ground_of(stored, published.parts[table.part])
     claims: dict[str, dict[str, Claim]] = {}
     for method in table.rows:
@@ -94,7 +94,7 @@ def _seeds(claims: list[Claim]) -> Cell:
 
 
 def _of_cells(name: str, published: Published, matrix: PublishedMatrix, stored: Stored) -> Table:
-    """Two rows an experience, published and measured; the future is measured, though nobody published it."""
+    """Two rows per experience, published and measured; the future is measured too, though nobody published it."""
     ground = ground_of(stored, published.parts[matrix.part])
     stack = stored.stack(published.methods[matrix.method] or "")
     size = len(matrix.cells)
@@ -131,7 +131,7 @@ def _cell(stack: np.ndarray, i: int, j: int) -> Measured:
 def order(published: Published, found: Mapping[str, Stored]) -> Table:
     """The methods of each part from the lowest published value up, and whether the measured order is the same.
 
-    A step is the difference to the method above, of the measured ones paired by seed.
+    A step is the difference from the method above, paired by seed for the measured values.
     """
     metric = published.order_by
     rows: list[list[Cell]] = []
@@ -204,7 +204,7 @@ def _ranked(published: Published, part: str, stored: Stored) -> list[tuple[str, 
 
 
 def _kendall(first: list[float], second: list[float]) -> float:
-    """Kendall's τ-b, NaN where an order does not exist."""
+    """Kendall's τ-b; NaN if either side has no order."""
     from scipy.stats import kendalltau
 
     if len(first) < 2 or len(set(first)) < 2 or len(set(second)) < 2:
@@ -234,7 +234,7 @@ def _data(ground: Ground) -> str:
 def _notes(
     origin: PublishedTable | PublishedMatrix, ground: Ground, claims: list[Claim], marked: bool = True
 ) -> list[Note]:
-    """Source, rule and, where there are marks, the meaning of each that occurs."""
+    """Source, rule and, if there are marks, the meaning of each one used."""
     why = f" ({origin.uncertainty_note})" if origin.uncertainty_note else ""
     off = f"± {origin.uncertainty * origin.scale:g} points{why}"
     notes = [Note(f"Published: {origin.source}; {origin.how}, {off}."), Note(SPREAD)]

@@ -155,7 +155,7 @@ def test_a_manifest_and_a_benchmark_object(clutter, results, tmp_path: Path) -> 
     assert of_table.data["name"] == "half"
     again = lorisbench.run(half.manifest(), ["naive"], seeds=[0], out=tmp_path / "out", **TINY)
     assert list(again.table.run_id) == list(of_table.table.run_id)
-    with pytest.raises(lorisbench.InputError, match=r"manifest\.csv: lists other images"):
+    with pytest.raises(lorisbench.InputError, match=r"manifest\.csv: lists different images"):
         lorisbench.run(lorisbench.stream(clutter, image_size=16).manifest, out=tmp_path / "out", **TINY)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "notes.txt").write_text("mine")
@@ -288,7 +288,7 @@ def test_a_stream_of_features(clutter) -> None:
                               backbone={"name": "timm:test_resnet", "weights": "none"}, image_size=32)  # fmt: skip
     x, _, _ = whole.train_stream[3].dataset[0]
     assert x.dtype == torch.float32 and x.ndim == 1 and torch.isfinite(x).all()
-    with pytest.raises(lorisbench.InputError, match="only a frozen one has features"):
+    with pytest.raises(lorisbench.InputError, match="only a frozen one provides features"):
         lorisbench.stream(clutter, backbone={"name": "timm:test_resnet", "weights": "none", "train": "always"})
     with pytest.raises(lorisbench.InputError, match=r"backbone\.wieghts.*'weights'"):
         lorisbench.stream(clutter, backbone={"name": "timm:test_resnet", "wieghts": "none"})

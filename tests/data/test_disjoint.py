@@ -210,7 +210,7 @@ def test_the_command_splits_the_release(cli, release: Path, tmp_path: Path) -> N
     [
         ([], "--disjoint"),
         (["--disjoint", "--protocol", "sequense"], "did you mean 'sequence'"),
-        (["--disjoint", "--factor", "pixel"], "--factor goes with"),
+        (["--disjoint", "--factor", "pixel"], "--factor needs"),
         (["--disjoint", "--protocol", "factor", "--factor", "pixels"], "did you mean 'pixel'"),
         (["--disjoint", "--test-share", "1.5"], "test share 1.5"),
     ],

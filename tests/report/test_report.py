@@ -551,7 +551,7 @@ def test_no_results_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no results\.csv; run `lorisbench run SUITE --out .*` first"):
         write_report(tmp_path)
     (tmp_path / "results.csv").write_text("run_id,strategy,seed,status\n")
-    with pytest.raises(InputError, match="holds no run"):
+    with pytest.raises(InputError, match="holds no runs"):
         write_report(tmp_path)
     assert not (tmp_path / "report").exists()
 
@@ -565,7 +565,7 @@ def test_no_results_is_an_input_error(tmp_path: Path) -> None:
         ("suite.yaml", "!!python/object/apply:os.getcwd []\n", "cannot be read as YAML"),
         ("data.json", "{", "data.json cannot be read as JSON"),
         ("matrix.csv", "run_id,accuracy\na,0.5\n", "lacks the column after_experience"),
-        ("matrix.csv", "run_id,after_experience,test_experience,accuracy\na,9,0,1\n", "outside of the 3 experiences"),
+        ("matrix.csv", "run_id,after_experience,test_experience,accuracy\na,9,0,1\n", "outside the 3 experiences"),
     ],
 )
 def test_unreadable_files_are_input_errors(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""Published results as data: a YAML file a paper, and the reader that takes no number without its source."""
+"""Published results as data: a YAML file for each paper, and the reader, which accepts no number without its source."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from lorisbench.suite.parsing import Settings, parse
 FOLDER = Path(__file__).resolve().parent
 MEASURES = tuple(metric.name for metric in of_matrices())
 
-Text = Annotated[str, Field(min_length=8)]  # of a source or a caption: "?" and "n/a" are none
+Text = Annotated[str, Field(min_length=8)]  # a source or a caption: "?" and "n/a" do not count as one
 Value = FiniteFloat | tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]
 How = Literal["read in the source", "measured off a figure", "derived"]
 
 
 @dataclass(frozen=True)
 class Number:
-    """A published value in per cent: standard deviation (None if not given) and how far the reading may be off."""
+    """A published value in per cent, its standard deviation (None if not given) and how far the reading may be off."""
 
     value: float
     std: float | None
@@ -36,8 +36,8 @@ class Number:
 class Part(Settings):
     """One stream the paper trained on: the protocol, and how many experiences and classes it had.
 
-    `benchmark` reads it here, and `data` is the data set as a manifest names it, where that is not OpenLORIS-Object.
-    `settings` are those of the suite that this stream has otherwise, by dotted key.
+    `benchmark` is the harness's reader of it, and `data` is the data set's name in a manifest, if that is not
+    OpenLORIS-Object. `settings` are the suite's settings that this stream changes, by dotted key.
     """
 
     title: str
@@ -50,9 +50,9 @@ class Part(Settings):
     settings: dict[str, Any] = {}
 
     def assignments(self, between: Sequence[str] = ()) -> list[str]:
-        """The suite's settings of this part, as `--set` would; `between`: what a user sets, which its protocol ends.
+        """The suite's settings for this part, in the form of `--set`; `between`: what a user sets.
 
-        Under another protocol there would be nothing to compare.
+        The part's protocol comes after those: under another protocol there would be nothing to compare.
         """
         factor = [f"benchmark.factor={self.factor}"] if self.factor else []
         own = [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
@@ -60,7 +60,7 @@ class Part(Settings):
 
 
 class Origin(Settings):
-    """Where numbers come from, how they were read, and how far that may be off, in the unit of the numbers."""
+    """Where numbers come from, how they were read, and how far that may be off, in the numbers' unit."""
 
     part: str
     caption: Text
@@ -72,7 +72,7 @@ class Origin(Settings):
 
     @property
     def scale(self) -> float:
-        """What makes per cent of the unit."""
+        """The factor that turns the unit into per cent."""
         return 1.0 if self.unit == "percent" else 100.0
 
     def number(self, value: float, std: float | None = None, uncertainty: float | None = None) -> Number:
@@ -81,7 +81,7 @@ class Origin(Settings):
 
 
 class PublishedTable(Origin):
-    """Rows of metrics by method: a value, [value, standard deviation], or null where the value was not published."""
+    """Rows of metrics by method: a value, [value, standard deviation], or null if the value was not published."""
 
     rows: dict[str, dict[str, Value | None]] = Field(min_length=1)
 
@@ -102,12 +102,12 @@ class PublishedTable(Origin):
 
     @property
     def metrics(self) -> list[str]:
-        """All metrics of its rows, in the order of the first row that names each."""
+        """All metrics in its rows, in order of first appearance."""
         return list(dict.fromkeys(metric for row in self.rows.values() for metric in row))
 
 
 class PublishedMatrix(Origin):
-    """The printed triangle (row = after experience, column = test on experience) as [mean, std], and row averages."""
+    """The printed triangle (row = after experience, column = tested on experience) as [mean, std], and row averages."""
 
     method: str
     cells: list[list[tuple[FiniteFloat, FiniteFloat]]] = Field(min_length=1)
@@ -120,11 +120,11 @@ class PublishedMatrix(Origin):
         if [len(row) for row in self.cells] != list(range(1, len(self.cells) + 1)):
             raise ValueError("cells: a lower triangle was expected, row i with i + 1 pairs")
         if len(self.averages) != len(self.cells):
-            raise ValueError("averages: one a row was expected")
+            raise ValueError("averages: one per row was expected")
         return self
 
     def get(self, after: int, test: int) -> Number | None:
-        """A cell, None above the diagonal: nobody printed the accuracy on experiences still to come."""
+        """A cell; None above the diagonal: nobody printed the accuracy on experiences still to come."""
         return self.number(*self.cells[after][test]) if test <= after else None
 
     def average(self, after: int) -> Number:
@@ -132,9 +132,9 @@ class PublishedMatrix(Origin):
 
 
 class Published(Settings):
-    """What one paper published, and which shipped suite and strategies stand for its methods here.
+    """What one paper published, and which shipped suite and strategies stand for its methods.
 
-    `methods`: name as printed -> label in the suite, None where the method is not implemented here. `order_by`: the
+    `methods`: name as printed -> label in the suite, None if the method is not implemented. `order_by`: the
     metric that methods are ranked by. `differences`: how our setup differs from the authors'. `checks`: whether the
     checks of `lorisbench.reproduce.verification`, which hold on any data, go with them.
     """
@@ -170,7 +170,7 @@ class Published(Settings):
 
 
 def available() -> list[str]:
-    """Names of the papers whose results are here."""
+    """Names of the papers whose results are available."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
@@ -185,7 +185,7 @@ def read(path: Path) -> Published:
     """A file of published results.
 
     Raises InputError in one line, with file and key, for whatever is wrong: above all for a table or matrix that does
-    not say its source, how it was read and how far that may be off.
+    not state its source, how it was read and how far that may be off.
     """
     values: dict[str, Any] = read_yaml(path)
     try:

@@ -1,6 +1,6 @@
 """Whether the strategies compute what their papers say: checks against closed forms and independent implementations.
 
-They hold on any data, so they run on generated ones, in seconds, through the harness's engine and registry.
+They hold on any data, so they run on generated data, in seconds, through the harness's engine and registry.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ class Check:
 
     Attributes
     ----------
-    name : what is checked, one line. compared : what its figure is, one line.
+    name : what is checked, in one line. compared : what `figure` is, in one line.
     figure : must be finite and at most `tolerance`.
-    control : the same figure where what is checked is left out (naive in place of EWC, say): it must be above the
-        tolerance, as the check could not fail otherwise. NaN where there is no such thing.
+    control : the same figure with what is checked left out (naive in place of EWC, say): it must be above the
+        tolerance, as the check could not fail otherwise. NaN if there is no control.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Check:
 
 
 def run_checks(checks: Sequence[Callable[[], list[Check]]]) -> list[Check]:
-    """What these checks found; one that raises an exception has failed, and says which, without a figure."""
+    """The results of these checks; one that raises an exception has failed, and names it, without a figure."""
     from lorisbench.common.threads import one_thread
 
     found: list[Check] = []

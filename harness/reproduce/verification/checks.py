@@ -36,7 +36,7 @@ def without_strength() -> list[Check]:
 
 
 def large_strength() -> list[Check]:
-    """A large lambda stops the weights: the way they go in a second experience, relative to that of naive."""
+    """A large lambda stops the weights: the distance they move in a second experience, relative to naive's."""
     checks = []
     free = _way("naive")
     cases: list[tuple[str, str, float, dict[str, Any]]] = [
@@ -52,7 +52,7 @@ def large_strength() -> list[Check]:
 
 
 def _way(name: str, **settings: Any) -> float:
-    """How far the weights of a linear head go in the second of two experiences."""
+    """How far the weights of a linear head move in the second of two experiences."""
     marks: list[torch.Tensor] = []
     spy = Spy(after_training_exp=lambda s: marks.append(weights(s)))
     # learning rate x strength x largest importance stays below 2, so that the springs are stiff and the steps stable
@@ -62,7 +62,7 @@ def _way(name: str, **settings: Any) -> float:
 
 
 def importances() -> list[Check]:
-    """EWC's and MAS's importances after an experience against one backward pass for each sample (and class)."""
+    """EWC's and MAS's importances after an experience match those from one backward pass per sample (and class)."""
     cases: list[tuple[str, str, type, dict[str, Any], Callable[..., list[torch.Tensor]]]] = [
         ("EWC's exact Fisher information", "ewc", EWCPlugin, {"fisher": "exact"}, _exact),
         ("EWC's empirical Fisher information", "ewc", EWCPlugin, {"fisher": "empirical"}, _empirical),
@@ -114,7 +114,7 @@ def _sensitivity(model: nn.Module) -> list[torch.Tensor]:
 
 
 def path_integral() -> list[Check]:
-    """SI's path integrals sum to the decrease of the loss, in the limit of small steps on the whole data."""
+    """SI's path integrals sum to the decrease of the loss, in the limit of small steps on the full data."""
     fine, coarse = _path_error(5e-4), _path_error(5e-2)
     figure = "|sum / decrease - 1| in experience 1, learning rate 0.0005 (control: 0.05)"
     return [Check("SI's path integrals sum to the decrease of the loss, to first order", figure, fine, 1e-3, coarse)]
@@ -139,7 +139,7 @@ def _path_error(lr: float) -> float:
 
 
 def online_with_one_task() -> list[Check]:
-    """Online EWC is EWC as long as there is one task to remember; with two they part."""
+    """Online EWC equals EWC while there is one task to remember; with two they diverge."""
     after: dict[int, float] = {}
     modes: list[dict[str, Any]] = [{"mode": "separate"}, {"mode": "online", "gamma": 1.0}]
     for experiences in (2, 3):
@@ -150,8 +150,8 @@ def online_with_one_task() -> list[Check]:
 
 
 def whole_past() -> list[Check]:
-    """Replay of the whole past is joint training up to the order of the samples, from the same weights."""
-    # So small a rate at first that replay goes on from where joint begins anew; then whole batches, which have no order
+    """Replay of the whole past equals joint training up to the order of the samples, from the same weights."""
+    # First a rate so small that replay continues where joint starts afresh; then full batches, which have no order
     training = {"lr": 1e-12, "momentum": 0.0, "epochs": 4, "batch_size": WHOLE, "later": {"lr": 0.1}}
     joint, naive = (trained(name, experiences=2, training=training) for name in ("joint", "naive"))
     replay = trained("replay", experiences=2, training=training, memory="all", replay_batch="epoch")
@@ -160,7 +160,7 @@ def whole_past() -> list[Check]:
 
 
 def projections() -> list[Check]:
-    """After GEM's and A-GEM's projection no gradient is opposed to one of its memories, as some were before."""
+    """After GEM's and A-GEM's projection, no gradient opposes one of its memories, as some did before."""
     checks = []
     kinds: list[tuple[str, type, dict[str, Any]]] = [
         ("gem", GEMPlugin, {"memory": 36}),
@@ -176,7 +176,7 @@ def projections() -> list[Check]:
 
 
 class _Opposition(Spy):
-    """Keeps in `seen`, for each step and memory of a plugin of this kind, -cosine(gradient, memory's gradient)."""
+    """Keeps -cosine(gradient, memory's gradient) in `seen`, for each step and memory of a plugin of this kind."""
 
     def __init__(self, kind: type, first: bool = False) -> None:
         super().__init__(first, before_update=self.look)
@@ -196,7 +196,7 @@ class _Opposition(Spy):
 
 
 def discriminant_analysis() -> list[Check]:
-    """SLDA over a stream is scikit-learn's linear discriminant analysis of all data at once."""
+    """SLDA over a stream equals scikit-learn's linear discriminant analysis of all data at once."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     shrinkage, experiences = 0.1, 3
@@ -217,7 +217,7 @@ def discriminant_analysis() -> list[Check]:
 
 
 def avalanches_own() -> list[Check]:
-    """EWC and LwF in the setting where Avalanche's own compute the same: batches' Fisher, no factor 1/2, no T^2."""
+    """EWC and LwF in the setting where Avalanche's own compute the same: Fisher of batches, no factor 1/2, no T^2."""
     pairs: list[tuple[str, str, dict[str, Any], str, dict[str, Any]]] = [
         ("EWC", "ewc", {"ewc_lambda": 20, "fisher": "batch"}, "ewc-avalanche", {"ewc_lambda": 10}),
         (
@@ -240,7 +240,7 @@ def avalanches_own() -> list[Check]:
 
 
 def output_layers() -> list[Check]:
-    """With an output layer for each task on given features, learning a task leaves those of the others alone."""
+    """With an output layer for each task on given features, learning one task leaves the other tasks' layers alone."""
 
     def moved(per_task: bool) -> float:
         marks: list[torch.Tensor] = []

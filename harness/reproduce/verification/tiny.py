@@ -1,4 +1,4 @@
-"""A tiny domain-incremental stream, and strategies of the registry trained on it by the harness's engine."""
+"""A tiny domain-incremental stream, and strategies from the registry trained on it by the harness's engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SEED = 0
 
 
 class Spy(HarnessPlugin):
-    """Calls back with the strategy: `Spy(after_update=print)`; `first` where it acts before the strategy's plugins."""
+    """Calls back with the strategy: `Spy(after_update=print)`; `first` if it acts before the strategy's plugins."""
 
     def __init__(self, first: bool = False, **callbacks: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Spy(HarnessPlugin):
 
 
 def samples(experience: int, count: int = SAMPLES) -> tuple[torch.Tensor, torch.Tensor]:
-    """x float32 (count, WIDTH), y int64 (count,): noise about a mean for each class, moved with each experience."""
+    """x float32 (count, WIDTH), y int64 (count,): noise about a mean for each class, shifted with each experience."""
     generator = torch.Generator().manual_seed(experience)
     y = torch.arange(count) % CLASSES
     x = torch.randn(count, WIDTH, generator=generator) + experience
@@ -46,9 +46,9 @@ def samples(experience: int, count: int = SAMPLES) -> tuple[torch.Tensor, torch.
 
 
 def stream(experiences: int, labelled: bool = False) -> tuple[Any, Store]:
-    """The stream of `samples` (validation and test have one sample each, to be there), and its store.
+    """The stream of `samples` (validation and test have just one sample each, as they must exist), and its store.
 
-    labelled : each experience has a task label, which inputs carry.
+    labelled : each experience has a task label, which its inputs carry.
     """
     rows: list[tuple[object, ...]] = []
     parts = []
@@ -84,12 +84,13 @@ def trained(
 ) -> Any:
     """The Avalanche strategy after all experiences, on the CPU; the order of samples is the same for all strategies.
 
-    strategy, settings : name and settings of one in the registry. training : settings of `training` other than gradient
-    descent at 0.1 with momentum 0.5, 2 epochs, batches of 16. per_task : each experience has an output layer.
+    strategy, settings : name and settings of one in the registry. training : settings of `training` that replace the
+    defaults (gradient descent at 0.1 with momentum 0.5, 2 epochs, batches of 16). per_task : each experience has an
+    output layer.
     """
     changes = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.5, "epochs": 2, "batch_size": 16, **(training or {})}
     whole, store = stream(experiences, per_task)
-    # features are given: nothing ever passes through the backbone but its width
+    # features are given: only the backbone's width is used, nothing ever passes through it
     backbone = Backbone(nn.Identity(), (0.0,) * 3, (1.0,) * 3, WIDTH)
     spec = RunSpec(
         strategy,
@@ -103,7 +104,7 @@ def trained(
     engine.plugins[:0] = [spy for spy in spies if spy.first]
     engine.plugins += [spy for spy in spies if not spy.first]
     for index, experience in enumerate(whole.train_stream):
-        seed_everything(SEED, index)  # some of Avalanche's plugins draw from the random state, as a run has it
+        seed_everything(SEED, index)  # as in a run: some of Avalanche's plugins draw from the random state
         engine.train(experience, reset_optimizer_state=True)
     return engine
 
@@ -114,10 +115,10 @@ def weights(strategy: Any) -> torch.Tensor:
 
 
 def apart(one: Any, other: Any) -> float:
-    """The largest difference of a weight of two strategies' models."""
+    """The largest difference between a weight of one strategy's model and the same weight of the other's."""
     return float((weights(one) - weights(other)).abs().max())
 
 
 def plugin_of(strategy: Any, kind: type) -> Any:
-    """The plugin of this class among the strategy's."""
+    """The strategy's plugin of this class."""
     return next(plugin for plugin in strategy.plugins if isinstance(plugin, kind))
