@@ -1,4 +1,4 @@
-"""Latent replay: the memory holds activations of a layer, and only what lies above it goes on learning."""
+"""Latent replay: the memory holds activations of a layer, and only what lies above it keeps learning."""
 
 from __future__ import annotations
 

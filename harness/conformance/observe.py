@@ -145,7 +145,7 @@ def evaluate(running: Running) -> torch.Tensor:
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The largest difference of a probability between two outputs, logits or logarithms of probabilities."""
+    """The largest difference in a probability between two outputs, logits or log-probabilities."""
     return float((one.softmax(dim=1) - other.softmax(dim=1)).abs().max()) if one.shape == other.shape else 1.0
 
 

@@ -52,7 +52,7 @@ class Comparison:
     images : how many were compared, in batches of BATCHES.
     largest : the largest absolute difference in a probability; NaN if one side gave NaN.
     equal : share of the images, in 0..1, for which both predict the same class.
-    fault : how onnxruntime failed on the graph; empty if it did not.
+    fault : why onnxruntime did not run the graph; empty if it did.
     """
 
     images: int
@@ -66,7 +66,7 @@ class Comparison:
 
     def __str__(self) -> str:
         if self.fault:
-            return f"onnxruntime fails on the graph: {self.fault}"
+            return f"onnxruntime does not run the graph: {self.fault}"
         return (
             f"onnxruntime against PyTorch, {self.images} generated images in batches of "
             f"{', '.join(map(str, BATCHES))}: largest difference in a probability {self.largest:.2g}, "
