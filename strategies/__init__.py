@@ -1,4 +1,4 @@
-"""Continual-learning strategies, one method a file; `Strategy` is what a new one subclasses."""
+"""Continual-learning strategies, one method per file; `Strategy` is what a new one subclasses."""
 
 from typing import TYPE_CHECKING
 

@@ -14,9 +14,9 @@ from lorisbench.strategies.parts.memory import Memory, MemoryPlugin, remember
 
 
 def averaged_projection(gradient: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """The nearest vector to `gradient` with a dot product of at least 0 with `reference`, both (parameters,)."""
+    """The vector nearest to `gradient` whose dot product with `reference` is at least 0, both (parameters,)."""
     against = (gradient @ reference).clamp(max=0)
-    # no branch: asking the device for the sign would wait for it in each step
+    # no branch: reading the sign would wait for the device in each step
     return gradient - against / (reference @ reference).clamp(min=torch.finfo(reference.dtype).tiny) * reference
 
 
@@ -47,8 +47,8 @@ class AGEMPlugin(MemoryPlugin):
 class AGEM(Strategy, name="agem"):
     """Averaged GEM (Chaudhry et al. 2019, arXiv 1812.00420, section 4).
 
-    It is the gradient that is projected, so what an optimizer such as Adam or one with momentum makes of it may still
-    turn against the memory.
+    Only the gradient is projected, so the step that Adam, or an optimizer with momentum, makes of it may still go
+    against the memory.
 
     memory: samples kept, a uniform sample of all experiences (the paper keeps equally many of each class and task).
     reference_batch: samples drawn for each reference gradient. Both defaults are our choice.

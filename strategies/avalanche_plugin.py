@@ -19,7 +19,7 @@ class AvalanchePlugin(Strategy, name="avalanche"):
 
     @model_validator(mode="after")
     def _check(self) -> AvalanchePlugin:
-        self._make()  # a wrong name or argument is an error of the suite, found before anything runs
+        self._make()  # a wrong name or argument is an error in the suite, found before anything runs
         return self
 
     def _make(self) -> Any:
@@ -30,7 +30,7 @@ class AvalanchePlugin(Strategy, name="avalanche"):
             raise InputError(f"{self.plugin} is not an Avalanche plugin (a subclass of avalanche.core.BasePlugin)")
         try:
             return found(**self.args)
-        except Exception as error:  # of the plugin's own code; only a TypeError is sure to be about the arguments
+        except Exception as error:  # from the plugin's own code; only a TypeError is sure to be about the arguments
             reason = str(error) if isinstance(error, TypeError) else f"{type(error).__name__}: {error}"
             raise InputError(f"{self.plugin} refuses the arguments {self.args}: {reason}") from error
 

@@ -14,9 +14,9 @@ from lorisbench.strategies.parts.memory import Memory, MemoryPlugin
 class DERPlusPlusPlugin(MemoryPlugin):
     """Adds alpha * MSE(logits, stored logits) and beta * CE(logits, labels), each on a draw of its own from memory.
 
-    After each step the batch, with the logits that it had in that step, is offered to the memory: so from the first
-    batch on the memory holds a uniform sample of all that was trained on, the current experience included, and a
-    sample that several epochs offer may be there with the logits of several.
+    After each step the batch, with its logits from that step, is offered to the memory. So from the first batch on the
+    memory holds a uniform sample of everything trained on, the current experience included, and a sample offered in
+    several epochs may be there more than once, with the logits of different epochs.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class DERPlusPlus(Strategy, name="der++"):
 
     alpha: weight of the distance to stored logits, the mean of squares over samples and classes. beta: weight of the
     classification loss on memory. 0.1 and 0.5, the defaults of Avalanche's DER, are ours too.
-    memory: samples kept, by reservoir sampling. replay_batch: samples of each of the two draws (our choice, both).
+    memory: samples kept, by reservoir sampling. replay_batch: samples in each of the two draws (both our choice).
     """
 
     state_growth = "samples"

@@ -1,4 +1,4 @@
-"""Deep generative replay: a generator makes inputs like those of the past, the model before labels them."""
+"""Deep generative replay: a generator makes inputs like those of the past, and the previous model labels them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ _GENERATOR_BATCH = 128
 
 
 class DGRPlugin(SupervisedPlugin):
-    """Replays generated features, labelled by the solver (what follows the backbone) of the experience before.
+    """Replays generated features, labelled by the solver (what follows the backbone) of the previous experience.
 
-    With t experiences behind it the loss is 1 / (t + 1) of the batch's and t / (t + 1) of the replayed features': as
-    much for each experience. Generated batches are as large as the stream's. The next generator is trained, when an
-    experience ends, on its features and on those that the present generator makes, weighed alike.
+    After t experiences the loss is 1 / (t + 1) times that of the batch plus t / (t + 1) times that of the replayed
+    features, so that every experience counts the same. Generated batches are as large as the stream's. When an
+    experience ends, the next generator is trained on its features and on those that the present generator makes,
+    weighted in the same way.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class DGRPlugin(SupervisedPlugin):
 
     Attributes
     ----------
-    generator, solver : those of the experiences before the current one; None before the first has ended.
+    generator, solver : those of the experiences before the current one; None until the first has ended.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class DGRPlugin(SupervisedPlugin):
             replayed = cross_entropy(logits, target.argmax(dim=1))
         else:
             replayed = distillation(logits, target, self.temperature)
-        # written as a change, so that what other plugins have added to the loss stays whole
+        # written as a difference, so that what other plugins have added to the loss keeps its full weight
         share = self.past / (self.past + 1)
         strategy.loss += share * (replayed - cross_entropy(strategy.mb_output, strategy.mb_y))
 
@@ -83,12 +84,12 @@ class DGRPlugin(SupervisedPlugin):
         freeze_backbone(model)
         data = batches(strategy, strategy.experience.dataset.eval())
         self.generator = self._next_generator(torch.cat([features_of(model, x) for x, _ in data]))
-        # a model of the harness's kind goes on from features by its head, any other takes them itself
+        # a model of the harness's kind passes features to its head, any other takes them itself
         self.solver = copy.deepcopy(getattr(model, "head", model)).eval().requires_grad_(False)
         self.past += 1
 
     def _next_generator(self, x: torch.Tensor) -> VAE:
-        """A generator of features like x (samples, width) and, in their share, like the present generator's."""
+        """A generator of features like x (samples, width) and, in proportion, like the present generator's."""
         before = self.generator
         new = VAE(x.shape[1], self.hidden, self.latent, self.seed).to(x.device)
         if before is None:
@@ -109,7 +110,7 @@ class DGRPlugin(SupervisedPlugin):
         return new.eval().requires_grad_(False)
 
     def _noise(self, count: int, device: torch.device) -> torch.Tensor:
-        # drawn on the CPU, so that every device sees the same
+        # drawn on the CPU, so that every device sees the same noise
         return torch.randn(count, self.latent, generator=self._random).to(device)
 
 
@@ -117,15 +118,15 @@ class DGR(Strategy, name="dgr"):
     """Deep Generative Replay (Shin et al. 2017, arXiv 1705.08690), of features rather than of images.
 
     The generator is a variational autoencoder of what the head sees; the paper's is a GAN of images. No sample is kept.
-    For the features to be the same from experience to experience the backbone, where it is trained at all, is frozen
-    after the first: it is not replayed. The paper's ratio between new and replayed data weighs all experiences alike
-    (our choice).
+    So that features stay comparable between experiences the backbone, if it is trained at all, is frozen after the
+    first: nothing is replayed into it. The paper's ratio between new and replayed data is set to weight all experiences
+    equally (our choice).
 
-    distill: `hard`, replayed features get the class that the previous solver gives them, as in the paper; `soft`, its
-    softened outputs are matched (the variant "DGR + distillation" in She et al. 2020, Fig. 7). temperature: of `soft`,
-    2 as in LwF.
-    hidden, latent, generator_epochs, generator_lr: of the autoencoder and its training with Adam, for which each
-    generator starts from the one before (our choice).
+    distill: `hard`, replayed features get the class that the previous solver predicts for them, as in the paper;
+    `soft`, its softened outputs are matched (the variant "DGR + distillation" in She et al. 2020, Fig. 7). temperature:
+    for `soft`; 2 as in LwF.
+    hidden, latent, generator_epochs, generator_lr: of the autoencoder and its training with Adam, in which each
+    generator starts from the previous one (our choice).
     """
 
     task_heads = False

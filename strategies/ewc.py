@@ -1,4 +1,4 @@
-"""Elastic Weight Consolidation: weights that mattered to the past are held by springs."""
+"""Elastic Weight Consolidation: weights that mattered for past experiences are held by springs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Fisher = Literal["exact", "empirical", "batch"]
 class EWCPlugin(SpringPlugin):
     """Adds half lambda times the sum over past experiences i of F_i (theta - theta_i)^2 to the loss.
 
-    Separate penalties (gamma None) are kept merged, in the memory of one experience. With A = sum_i F_i and
+    Separate penalties (gamma None) are stored merged, in the memory of a single one. With A = sum_i F_i and
     c = (sum_i F_i theta_i) / A,
 
         sum_i F_i (theta - theta_i)^2  =  A (theta - c)^2  +  terms without theta,
@@ -72,8 +72,7 @@ class EWCPlugin(SpringPlugin):
             self.centre[name] = parameter.clone()
         else:
             total = self.importance[name] + fisher
-            # (A c + F theta) / (A + F), written as a step from c so that rounding cannot move a centre that
-            # agrees.
+            # (A c + F theta) / (A + F), as a step from c so that rounding cannot move a centre that already agrees.
             share = torch.where(total > 0, fisher / total, torch.ones_like(total))
             self.centre[name] = self.centre[name] + share * (parameter - self.centre[name])
             self.importance[name] = total
@@ -84,18 +83,18 @@ def fisher_diagonal(model: nn.Module, data: Data, kind: Fisher) -> Tensors:
 
     F_j = mean over x of E_y[(d log p(y|x) / d theta_j)^2], with y drawn from the model's own p(y|x) (`exact`:
     the expectation is taken over all classes, nothing is sampled) or set to the label (`empirical`).
-    Gradients are squared for each sample by itself, so these do not depend on the batch size. `batch` is the mean over
-    batches of the square of the gradient of a batch's mean loss, as in many implementations: about the empirical one
-    divided by the batch size where gradients are independent with mean 0.
+    Gradients are squared sample by sample, so these two do not depend on the batch size. `batch` is the mean over
+    batches of the squared gradient of a batch's mean loss, as in many implementations: about the empirical one divided
+    by the batch size if gradients are independent with mean 0.
 
     Parameters
     ----------
-    model : logits (batch, classes) from a batch of inputs; in evaluation mode meanwhile.
+    model : gives logits (batch, classes) for a batch of inputs; in evaluation mode meanwhile.
     data : pairs x (batch, ...), y int64 (batch,).
 
     Returns
     -------
-    One non-negative tensor a trainable parameter, of its shape, dtype and device.
+    One non-negative tensor per trainable parameter, with its shape, dtype and device.
 
     Raises
     ------
@@ -157,19 +156,19 @@ class EWC(Strategy, name="ewc"):
     """Elastic Weight Consolidation (Kirkpatrick et al. 2017, PNAS, eq. 3).
 
     ewc_lambda: the strength of the springs; as the loss is a mean over samples and so is the Fisher
-    information, 1 weighs a past experience like the present one. The paper gives no general value; 100 is
+    information, 1 gives a past experience the same weight as the present one. The paper gives no general value; 100 is
     what Hsu et al. (arXiv 1810.12488) found for domain-incremental Split MNIST. Plain SGD becomes unstable
     where learning rate x lambda x largest importance exceeds 2.
     mode: `separate` penalties for all past experiences, or `online`: one at the last weights, where the Fisher
     information of older experiences decays by `gamma` each time (Schwarz et al. 2018, section 4; they multiply the
-    whole penalty by gamma once more, which here is lambda's part). gamma: 1 where none is given, nothing decays (our
+    whole penalty by gamma once more, which here is left to lambda). gamma: 1 if not given, so that nothing decays (our
     choice).
-    fisher: `exact` (expectation over the model's own predictions, which eq. 3 means), `empirical` (labels,
-    cheaper by the number of classes where more than the last linear layer trains), or `batch` (the squared gradient
-    of the mean loss of a batch, as Avalanche does: lambda then depends on the batch size).
-    fisher_samples: at most this many samples, evenly spaced over the experience; none given: all of them. Worth
-    setting where a backbone trains: there an exact estimate costs a backward pass for each sample and class.
-    fisher_batch_size: of `batch`; none given: the one of training, as in Avalanche.
+    fisher: `exact` (expectation over the model's own predictions, as eq. 3 means), `empirical` (labels, cheaper by the
+    number of classes if more than the last linear layer trains), or `batch` (the squared gradient of the mean loss of a
+    batch, as Avalanche does: lambda then depends on the batch size).
+    fisher_samples: at most this many samples, evenly spaced over the experience; all of them if not given. Worth
+    setting if a backbone trains, as an exact estimate then costs a backward pass for each sample and class.
+    fisher_batch_size: for `batch`; if not given, the training batch size, as in Avalanche.
     """
 
     tuned = {"ewc_lambda": ("log", 1.0, 1e4)}
@@ -184,9 +183,9 @@ class EWC(Strategy, name="ewc"):
     @model_validator(mode="after")
     def _only_what_acts(self) -> EWC:
         if self.gamma is not None and self.mode != "online":
-            raise ValueError("gamma is the decay of mode: online")
+            raise ValueError("gamma applies only to mode: online")
         if self.fisher_batch_size is not None and self.fisher != "batch":
-            raise ValueError("fisher_batch_size is of fisher: batch")
+            raise ValueError("fisher_batch_size applies only to fisher: batch")
         return self
 
     def plugins(self, context: Context) -> list[Any]:

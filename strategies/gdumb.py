@@ -20,7 +20,7 @@ class GDumbPlugin(JointPlugin):
 
     Parameters
     ----------
-    memory : samples kept, as many of each class. seed : of the memory's random numbers.
+    memory : samples kept, equally many of each class. seed : of the memory's random numbers.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class GDumbPlugin(JointPlugin):
         self._keys = torch.empty(0, dtype=torch.float64)
 
     def after_train_dataset_adaptation(self, strategy: Any, **kwargs: Any) -> None:
-        """Offer the experience to the memory and set `strategy.adapted_dataset` to it."""
+        """Offer the experience to the memory, then set `strategy.adapted_dataset` to the memory."""
         present = strategy.adapted_dataset
         offered = present if self._kept is None else self._kept.concat(present)
         new = torch.rand(len(present), dtype=torch.float64, generator=self._generator)
@@ -49,11 +49,11 @@ class GDumbPlugin(JointPlugin):
 class GDumb(Strategy, name="gdumb"):
     """GDumb (Prabhu et al. 2020, ECCV): at each test, a model trained from scratch on a balanced memory alone.
 
-    Two things differ from the paper. Its sampler takes no more of a class that has its share, so in a stream whose
-    experiences all have the same classes it would keep the first samples for ever; here each sample of a class is
-    kept with the same probability. And CutMix is left out: it mixes images, and cached features are none.
-    A memory is smaller than an experience, so an epoch has fewer steps: to train for longer than the suite says, give
-    the strategy a `training: {epochs: ...}` of its own. Like joint it wants a fresh optimizer in each experience.
+    Two things differ from the paper. Its sampler takes no more samples of a class that has its share, so in a stream
+    whose experiences all have the same classes it would keep the first samples for ever; here each sample of a class is
+    kept with the same probability. And CutMix is left out: it mixes images, and cached features are not images. A
+    memory is smaller than an experience, so an epoch has fewer steps: to train for longer than the suite says, give the
+    strategy a `training: {epochs: ...}` of its own. Like joint, it needs a fresh optimizer in each experience.
 
     memory: samples kept (200: our choice).
     """

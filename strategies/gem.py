@@ -20,10 +20,10 @@ from lorisbench.strategies.parts.memory import Memory, remember
 def project(gradient: torch.Tensor, references: torch.Tensor, strength: float = 0.0) -> torch.Tensor:
     """The vector nearest to `gradient` whose dot product with no row of `references` is negative.
 
-    It is g + G^T v, where v >= 0 minimises |G^T v + g|^2 (the dual, Lopez-Paz & Ranzato 2017, section 3), a problem of
-    non-negative least squares; it is solved from the k x k matrix G G^T alone, by way of its square root. `strength`
-    bounds v from below instead of 0, and so favours what helps the memories. A gradient that no row opposes is returned
-    as it is.
+    It is g + G^T v, where v >= 0 minimises |G^T v + g|^2 (the dual, Lopez-Paz & Ranzato 2017, section 3), a
+    non-negative least-squares problem; it is solved from the k x k matrix G G^T alone, via its square root. `strength`
+    replaces 0 as the lower bound of v, and so favours what helps the memories. A gradient that no row opposes is
+    returned as it is.
 
     Parameters
     ----------
@@ -46,11 +46,11 @@ def project(gradient: torch.Tensor, references: torch.Tensor, strength: float = 
 
 
 class GEMPlugin(SupervisedPlugin):
-    """Projects the gradient of each batch against those of all memories, one an earlier experience.
+    """Projects the gradient of each batch against those of all memories, one per earlier experience.
 
     Parameters
     ----------
-    samples : kept of each experience, drawn uniformly. strength : see `GEM`. seed : of the draws.
+    samples : kept from each experience, drawn uniformly. strength : see `GEM`. seed : of the draws.
 
     Attributes
     ----------
@@ -92,11 +92,11 @@ class GEMPlugin(SupervisedPlugin):
 class GEM(Strategy, name="gem"):
     """Gradient Episodic Memory (Lopez-Paz & Ranzato 2017, arXiv 1706.08840, section 3).
 
-    It is the gradient that is projected, so what an optimizer such as Adam or one with momentum makes of it may still
-    turn against a memory.
+    Only the gradient is projected, so the step that Adam, or an optimizer with momentum, makes of it may still go
+    against a memory.
 
-    memory: samples kept in all, an equal part for each experience of the stream as in the paper, which keeps the
-    last of an experience where this draws from all of it (200: our choice).
+    memory: samples kept in all, an equal part for each experience of the stream as in the paper, which keeps the last
+    samples of an experience, whereas this draws from all of them (200: our choice).
     strength: the paper's memory strength gamma, 0.5 as in Avalanche's GEM.
     """
 
@@ -112,5 +112,7 @@ class GEM(Strategy, name="gem"):
     def plugins(self, context: Context) -> list[Any]:
         samples = self.memory // context.experiences
         if not samples:
-            raise InputError(f"gem: a memory of {self.memory} is less than a sample for each of {context.experiences}")
+            raise InputError(
+                f"gem: a memory of {self.memory} is too small for a sample of each of {context.experiences} experiences"
+            )
         return [GEMPlugin(samples, self.strength, context.seed)]

@@ -10,8 +10,8 @@ from torch import nn
 
 from lorisbench.engine.strategy import Context, Strategy
 
-ANEW = "it starts from the first weights again in each experience"
-CONFLICTS = {"dnn": f"{ANEW}, where dnn adds heads to those before", "frozen": f"{ANEW}, where frozen does not train"}
+ANEW = "it starts again from the initial weights in each experience"
+CONFLICTS = {"dnn": f"{ANEW}, but dnn adds heads to existing ones", "frozen": f"{ANEW}, but frozen does not train"}
 
 
 class JointPlugin(SupervisedPlugin):
@@ -41,7 +41,7 @@ class JointPlugin(SupervisedPlugin):
         self._past.append(present)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Put the weights that train back to those the run began with."""
+        """Reset the weights that train to those the run began with."""
         state = _trained_state(strategy.model)
         if self._initial is None:
             self._initial = {key: value.detach().clone() for key, value in state.items()}
@@ -67,9 +67,9 @@ def _trained_state(model: nn.Module) -> dict[str, torch.Tensor]:
 class Joint(Strategy, name="joint"):
     """Joint training: one head from scratch on all data up to and including the current experience.
 
-    The counterpart of Cumulative in the OpenLORIS paper (She et al. 2020, Fig. 5 and 7). It keeps all data, so
-    it is an upper reference and no continual-learning method. Give it a fresh optimizer for each experience, as
-    the harness does; in a bare Avalanche script pass `reset_optimizer_state=True` to `train`.
+    The counterpart of Cumulative in the OpenLORIS paper (She et al. 2020, Fig. 5 and 7). It keeps all data, so it is an
+    upper reference, not a continual-learning method. Give it a fresh optimizer for each experience, as the harness
+    does; in a bare Avalanche script pass `reset_optimizer_state=True` to `train`.
     """
 
     state_growth = "samples"

@@ -17,7 +17,7 @@ class L2SPPlugin(SpringPlugin):
     """Adds half alpha * sum of (theta - anchor)^2 to the loss (Li et al. 2018, their first term).
 
     The anchor is `initial`, the weights before the first experience, from that experience on; or `previous`, the
-    weights after the experience before, so that the first is not held.
+    weights after the previous experience, so that nothing is held in the first.
     """
 
     def __init__(self, alpha: float, anchor: Anchor) -> None:
@@ -42,12 +42,12 @@ class L2SPPlugin(SpringPlugin):
 class L2SP(Strategy, name="l2sp"):
     """L2-SP (Li, Grandvalet & Davoine 2018): weight decay towards a starting point instead of 0.
 
-    The paper holds a pretrained network while it is tuned for one task (alpha / 2 times the squared distance) and
-    lets a new head decay to 0 by a second term. Here there is one term for all trainable weights, the head included.
+    The paper holds a pretrained network while it is tuned for one task (alpha / 2 times the squared distance) and lets
+    a new head decay to 0 with a second term. Here there is one term for all trainable weights, the head included.
 
-    anchor: `previous`, the weights after the experience before (the first is not held), or `initial`, those the run
-    began with, the paper's starting point, from the first experience on (meant for a backbone that trains: a head is
-    then held near its random start). alpha: its strength; 0.3 is our choice on the validation splits of
+    anchor: `previous`, the weights after the previous experience (nothing is held in the first), or `initial`, those
+    the run began with, the paper's starting point, from the first experience on (meant for a backbone that trains: a
+    head is then held near its random start). alpha: its strength; 0.3 is our choice on the validation splits of
     OpenLORIS-Sim's sequence (frozen EfficientNet-Lite0, Adam 0.003, `previous`; best of 0.1, 0.3, 1 with seeds
     100-102).
     """

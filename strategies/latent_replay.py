@@ -1,4 +1,4 @@
-"""Latent replay: the memory holds activations of a layer, and only what lies above it goes on learning."""
+"""Latent replay: the memory holds activations of a layer, and only what lies above it keeps learning."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class LatentReplayPlugin(ReplayPlugin):
 class LatentReplay(Strategy, name="latent-replay"):
     """Latent replay (Pellegrini et al. 2020, arXiv 1912.01100), from the pooled features in front of the head.
 
-    The memory holds features, in whatever mode the backbone is trained, and is replayed into the head. The backbone
+    The memory holds features, whatever the backbone's training mode, and is replayed into the head. The backbone
     learns from the first experience and is then frozen: stored features never age. The paper lets the layers below
     learn slowly, or not at all, chooses the layer, and trains the head as AR1* does; here the layer is the last
     before the head, and the head's weights are free. (A lower rate for some layers by scaling their gradients would do
-    nothing under Adam.) With a frozen backbone (`backbone.train: never`) it is `replay`.
+    nothing under Adam.) With a frozen backbone (`backbone.train: never`) it equals `replay`.
 
-    memory, selection, replay_batch: as of `replay` (our choice).
+    memory, selection, replay_batch: as for `replay` (our choice).
     """
 
     state_growth = "samples"

@@ -42,12 +42,12 @@ def output_sensitivity(model: nn.Module, data: Data) -> Tensors:
 
     Parameters
     ----------
-    model : logits (batch, classes) from a batch of inputs; in evaluation mode meanwhile.
+    model : gives logits (batch, classes) for a batch of inputs; in evaluation mode meanwhile.
     data : pairs x (batch, ...), y int64 (batch,); the labels are not used.
 
     Returns
     -------
-    One non-negative tensor a trainable parameter, of its shape, dtype and device.
+    One non-negative tensor per trainable parameter, with its shape, dtype and device.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def _of_model(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tensors:
 class MAS(Strategy, name="mas"):
     """Memory Aware Synapses (Aljundi et al. 2018): importance from how much outputs depend on a weight, label-free.
 
-    mas_lambda: the strength of the springs; what is good depends on the scale of features and logits. 10,000 is what
+    mas_lambda: the strength of the springs; a good value depends on the scale of features and logits. 10,000 is what
     Hsu et al. (arXiv 1810.12488) found for domain-incremental Split MNIST; 0.003 is our choice on the validation splits
     of OpenLORIS-Sim's sequence (frozen EfficientNet-Lite0, Adam 0.003; best of 0.0003, 0.001, 0.003, 0.01 with seeds
     100-102).

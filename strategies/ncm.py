@@ -18,9 +18,9 @@ class NearestMean:
     """Running class means, and the linear classifier that answers with the class of the nearest.
 
     |x - mu_k|^2 = |x|^2 - 2 (mu_k' x - |mu_k|^2 / 2), so the nearest mean has the highest mu_k' x - |mu_k|^2 / 2.
-    Here both are taken from the mean m of all means, which is common to all classes: float32 loses less so. With
-    `cosine` each feature is scaled to length 1 before it is averaged and so is each mean, and |x| is common to all
-    classes: the highest mu_k' x.
+    Here both are measured from the mean m of all means, which is common to all classes, so that float32 loses less.
+    With `cosine` each feature is scaled to length 1 before it is averaged and so is each mean; |x| is common to all
+    classes, so the nearest mean has the highest mu_k' x.
     """
 
     def __init__(self, classes: int, metric: Metric) -> None:
@@ -42,12 +42,12 @@ class NearestMean:
 class NCM(Strategy, name="ncm"):
     """Nearest class mean over features (Mensink et al. 2013), the running mean of all samples of a class seen.
 
-    It is the classification rule of iCaRL (Rebuffi et al. 2017) with the means of all samples in place of those of
-    exemplars, of which it keeps none. Nothing is trained on a frozen backbone; one that trains does so in the first
-    experience only, by gradients, and is frozen then (see `ClosedFormPlugin`). The head is one linear layer, whatever
+    It is the classification rule of iCaRL (Rebuffi et al. 2017) with the means of all samples in place of exemplars'
+    means; it keeps no exemplars. With a frozen backbone nothing is trained; one that trains does so by gradients in the
+    first experience only, and is then frozen (see `ClosedFormPlugin`). The head is one linear layer, whatever
     `head.hidden` says.
 
-    metric: `euclidean`, the distance of features as they are (our choice as default); `cosine`, of features and means
+    metric: `euclidean`, the distance of features as they are (our default); `cosine`, of features and means
     scaled to length 1, as in iCaRL.
     """
 

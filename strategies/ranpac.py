@@ -13,7 +13,7 @@ from lorisbench.engine.strategy import Context, Strategy
 from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, SymmetricSum, earlier, scoring
 
 RIDGES = tuple(10.0**power for power in range(-8, 9))
-HELD_OUT = 5  # of the first experience every fifth sample of a class
+HELD_OUT = 5  # every fifth sample of a class in the first experience
 SPARE = 10  # random directions beyond the rank: with as many as the rank, the worst may be missed by chance
 
 
@@ -69,11 +69,11 @@ class Equations(NamedTuple):
     samples: int
 
     def solve(self, ridge: float) -> torch.Tensor:
-        """(G + ridge I)^-1 C, (M, classes). Raises LinAlgError where the ridge is too small for that in float64."""
+        """(G + ridge I)^-1 C, (M, classes). Raises LinAlgError if the ridge is too small for that in float64."""
         return torch.cholesky_solve(self.cross, torch.linalg.cholesky(self._ridged(ridge)))
 
     def solvable(self, ridge: float) -> bool:
-        """Whether `solve` can do with this ridge."""
+        """Whether `solve` works with this ridge."""
         return not torch.linalg.cholesky_ex(self._ridged(ridge)).info
 
     def _ridged(self, ridge: float) -> torch.Tensor:
@@ -86,9 +86,9 @@ class Equations(NamedTuple):
         return float((weight * (self.gram @ weight - 2 * self.cross)).sum()) + self.samples
 
     def span(self) -> torch.Tensor | None:
-        """Orthonormal columns, (M, k), in whose span all h lie; None where that is not below half of M.
+        """Orthonormal columns, (M, k), in whose span all h lie; None if k is not below half of M.
 
-        G of n samples has rank n at most: its products with n random vectors and some span what it spans (Halko,
+        G of n samples has rank n at most: its products with n random vectors and a few more span what it spans (Halko,
         Martinsson & Tropp 2011, SIAM Review 53(2), section 4). The samples themselves are not needed.
         """
         width, k = len(self.gram), self.samples + SPARE
@@ -98,24 +98,24 @@ class Equations(NamedTuple):
         return torch.linalg.qr(self.gram @ drawn.to(self.gram.device)).Q
 
     def within(self, basis: torch.Tensor) -> Equations:
-        """The same for basis' h, (k,), in place of h."""
+        """The same equations for basis' h, (k,), in place of h."""
         return Equations(basis.T @ (self.gram @ basis), basis.T @ self.cross, self.samples)
 
 
 def best_ridge(seen: Equations, held_out: Equations) -> float:
-    """Of RIDGES, solved from `seen`, that with the least squared error on `held_out`, the larger of two equals.
+    """The one of RIDGES, solved from `seen`, with the least squared error on `held_out`; on a tie, the larger.
 
-    A ridge with which G + ridge I has no Cholesky factor in float64 is refused, G being that of `seen`. Raises
-    LinAlgError where all are.
+    A ridge with which G + ridge I, with the G of `seen`, has no Cholesky factor in float64 is refused. Raises
+    LinAlgError if all are.
     """
     basis = seen.span()
-    # The weights lie in the span: there all ridges are compared, and in full it is tried only whether the best will do
+    # The weights lie in the span, so ridges are compared there; in full it is only checked that the best is solvable
     small, small_held_out = (seen, held_out) if basis is None else (seen.within(basis), held_out.within(basis))
     errors = {}
     for ridge in reversed(RIDGES):
         try:
             errors[ridge] = small_held_out.squared_error(small.solve(ridge))
-        except torch.linalg.LinAlgError:  # and so with all that are smaller
+        except torch.linalg.LinAlgError:  # and all smaller ones would fail too
             break
     for ridge in sorted(errors, key=lambda ridge: errors[ridge]):
         if seen.solvable(ridge):
@@ -124,14 +124,14 @@ def best_ridge(seen: Equations, held_out: Equations) -> float:
 
 
 class Ridge:
-    """Ridge regression of one-hot labels on inputs h, its weight chosen on samples held out of the first experience.
+    """Ridge regression of one-hot labels on inputs h, its weight chosen on samples held out from the first experience.
 
     Parameters
     ----------
     classes : how many.
-    ridge : its weight; None: of 10^-8, 10^-7, ... 10^8 that with the least squared error on the samples held out,
-        the larger of two equals. They are then counted as the others are. Where G grows too large to be inverted with
-        a ridge in float64, the ridge grows tenfold.
+    ridge : its weight; None: the one of 10^-8, 10^-7, ... 10^8 with the least squared error on the samples held out (on
+        a tie, the larger). They then count like the others. If G grows too large to be inverted with a ridge in
+        float64, the ridge grows tenfold.
     """
 
     def __init__(self, classes: int, ridge: float | None) -> None:
@@ -175,17 +175,17 @@ class RanPAC(Strategy, name="ranpac"):
 
     Features f become h = max(0, f W) with a fixed random W (F, M); the scores are C' (G + ridge I)^-1 h, from the sums
     G of h h' and C of h y' over all samples so far, y their one-hot labels. Every sample counts once, in any order, and
-    none is kept. W has entries from N(0, 1/F) in place of N(0, 1), so that h is of the features' size: the same method
-    with a ridge F times smaller. Nothing is trained on a frozen backbone; one that trains does so
-    in the first experience only, by gradients, through the projection, and is frozen then (see `ClosedFormPlugin`);
-    the paper's adaptation of its transformers in the first experience trains added parameters instead.
+    none is kept. W has entries from N(0, 1/F) in place of N(0, 1), so that h has the features' scale: the same method
+    with a ridge F times smaller. With a frozen backbone nothing is trained; one that trains does so by gradients,
+    through the projection, in the first experience only, and is then frozen (see `ClosedFormPlugin`); the paper's
+    adaptation of its transformers in the first experience trains added parameters instead.
 
-    projection: M, the width of h, 10,000 in the paper, where what is kept of G takes 400 MB and each experience one
-    factorisation of it; to choose the ridge, the first one takes up to 18 more, and one more where it has fewer than
-    M / 2 samples. 2,000, with 16 MB, is our choice.
-    ridge: its weight, or `held-out` (our choice): of 10^-8, 10^-7, ... 10^8 that with the least squared error on
-    every fifth sample of each class of the first experience. Neighbouring frames of a video are alike: this favours
-    small ones.
+    projection: M, the width of h, 10,000 in the paper, where the stored part of G takes 400 MB and each experience
+    needs one factorisation of it; to choose the ridge, the first one needs up to 18 more, and one more if it has fewer
+    than M / 2 samples. 2,000, with 16 MB, is our choice.
+    ridge: its weight, or `held-out` (our choice): the one of 10^-8, 10^-7, ... 10^8 with the least squared error on
+    every fifth sample of each class in the first experience. Neighbouring frames of a video are alike, which favours
+    small ridges.
     """
 
     task_heads = False

@@ -1,4 +1,4 @@
-"""Experience replay: each batch is completed with samples of earlier experiences."""
+"""Experience replay: each batch is extended with samples of earlier experiences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lorisbench.strategies.parts.memory import Memory, MemoryPlugin, remember
 class ReplayPlugin(MemoryPlugin):
     """Adds samples from memory to each minibatch, so that the loss is the mean over both parts.
 
-    The minibatch itself grows, with inputs, labels and task labels: plugins beside see one consistent batch. The
+    The minibatch itself grows, with inputs, labels and task labels: other plugins see one consistent batch. The
     samples of an experience are offered to the memory when its training ends.
 
     Parameters
@@ -52,12 +52,12 @@ class Replay(Strategy, name="replay"):
     The loss of a batch is the mean over its own samples and those from memory. The memory holds what the model takes:
     images end to end, features of a frozen backbone.
 
-    memory: samples kept in all, or `all` (200 and the rest of the defaults: our choice).
-    selection: `reservoir`, every sample of the stream alike, or `class-balanced`, as many of each class, every sample
-    of a class alike. Chaudhry et al. learn in one pass and offer each batch to the memory at once; here an experience
-    is offered when it is over, so that a sample counts once however many epochs there are.
-    replay_batch: samples drawn for each batch, without repetition; or `epoch`: as many as show each sample in memory
-    once an epoch. With that and `memory: all` it trains on what joint does, though not from scratch.
+    memory: samples kept in all, or `all` (200, like the other defaults, is our choice).
+    selection: `reservoir`, every sample of the stream equally likely, or `class-balanced`, equally many of each class,
+    every sample of a class equally likely. Chaudhry et al. learn in one pass and offer each batch to the memory at
+    once; here an experience is offered when it is over, so that a sample counts once however many epochs there are.
+    replay_batch: samples drawn for each batch, without repetition; or `epoch`: enough to show each sample in memory
+    once per epoch. With that and `memory: all` it trains on the same data as joint, though not from scratch.
     """
 
     state_growth = "samples"

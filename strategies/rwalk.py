@@ -1,4 +1,4 @@
-"""Riemannian Walk: Fisher information and path importance, both kept up while training, hold weights by springs."""
+"""Riemannian Walk: Fisher information and path importance, both updated while training, hold weights by springs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class RWalkPlugin(PathPlugin):
         s <- s + max(0, path) / (F shift^2 / 2 + eps)          path, shift: of the interval
         F <- alpha * (mean over the interval of the squared batch gradients) + (1 - alpha) F,
 
-    in this order, F being the first interval's own mean at the very start. After an experience the scores s of all
-    experiences before and its own are averaged half and half (the first are taken as they are), and F and s are each
-    divided by their largest value over all weights, so that both are in [0, 1]. F goes on over experiences, s starts
-    from 0. Gradients are those of the task's loss, without the springs.
+    in this order, F being the first interval's own mean at the very start. After an experience the earlier score and
+    its own s are averaged half and half (the first is taken as it is), and F and s are each divided by their largest
+    value over all weights, so that both are in [0, 1]. F carries over to the next experience, s starts again from 0.
+    Gradients are those of the task's loss, without the springs.
 
     Attributes
     ----------
@@ -85,7 +85,7 @@ class RWalkPlugin(PathPlugin):
 
 
 def scaled(values: Tensors) -> Tensors:
-    """Non-negative values divided by the largest of all of them; as they are where all are 0."""
+    """Non-negative values divided by the largest of all of them; unchanged if all are 0."""
     largest = torch.stack([value.max() for value in values.values()]).max()
     return {name: value / torch.where(largest > 0, largest, torch.ones_like(largest)) for name, value in values.items()}
 

@@ -13,12 +13,12 @@ from lorisbench.strategies.parts.paths import PathPlugin
 
 
 class SIPlugin(PathPlugin):
-    """Adds c * sum of Omega (theta - theta_last)^2 to the loss, Omega grown by path / (shift^2 + xi) an experience.
+    """Adds c * sum of Omega (theta - theta_last)^2 to the loss, Omega grown by path / (shift^2 + xi) per experience.
 
     Zenke et al. 2017, eq. 4 (the surrogate loss, without a half) and 5 (Omega), with the shift of a weight over the
-    experience and `path` as in `PathPlugin` (their omega, eq. 3). After each experience Omega is cut at 0 from below,
-    the sum of old and new as a whole, as in the authors' code (pathint, `protocols.py`): a weight whose steps raised
-    the loss would else be pushed away from its place.
+    experience and `path` as in `PathPlugin` (their omega, eq. 3). After each experience Omega, the sum of old and new,
+    is clamped at 0 from below, as in the authors' code (pathint, `protocols.py`): a weight whose steps raised the loss
+    would otherwise be pushed away from its place.
 
     Attributes
     ----------
@@ -44,8 +44,8 @@ class SI(Strategy, name="si"):
 
     si_lambda: the paper's c, for which it gives no general value. 10 is our choice on the validation splits of
     OpenLORIS-Sim's sequence (frozen EfficientNet-Lite0, Adam 0.003; best of 3, 10, 30 with seeds 100-102).
-    xi: damping of the importance of weights that hardly moved; 0.1 is the authors' on permuted MNIST (pathint, names of
-    its result files; 0.001 for split CIFAR-10).
+    xi: damping of the importance of weights that hardly moved; 0.1 is the authors' value for permuted MNIST (pathint,
+    names of its result files; 0.001 for split CIFAR-10).
     """
 
     tuned = {"si_lambda": ("log", 0.1, 1e3)}

@@ -25,8 +25,8 @@ class StreamingLDA:
 
     which is (t + 1) Sigma = sum_i w_i (z_i - m_i)(z_i - m_i)' with w_i = i / (i + 1) and the mean m_i that sample i met
     in its class: one matrix product a batch once the m_i are known. That is not quite the covariance within classes:
-    the first sample of a class, which meets no mean, counts from 0. With w_i = c_i / (c_i + 1) in place of it, of the
-    c_i samples met in the class, the same sum is the scatter within classes exactly (Welford 1962).
+    the first sample of a class, which meets no mean, counts from 0. With w_i = c_i / (c_i + 1) instead, for the c_i
+    samples met in the class, the same sum is the scatter within classes exactly (Welford 1962).
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class StreamingLDA:
     def linear(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight L mu_k and bias -mu_k' L mu_k / 2 (+ log prior), for L the inverse of the shrunk covariance.
 
-        Both are taken from the mean of all means, which changes all scores alike: float32 loses less so.
+        Both are measured from the mean of all means, which changes all scores alike, so that float32 loses less.
         """
         means, counts = self.means.means, self.means.counts
         covariance = self.covariance()
@@ -71,7 +71,7 @@ class StreamingLDA:
         elif self.definition == "paper":
             level = 1.0
         target = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-        # One sample a class leaves no variance at all
+        # One sample per class leaves no variance at all
         shrunk = (1 - shrinkage) * covariance + shrinkage * (level if level > 0 else 1.0) * target
         centre = means[counts > 0].mean(dim=0)
         weight = torch.cholesky_solve((means - centre).T, torch.linalg.cholesky(shrunk)).T
@@ -85,15 +85,15 @@ class SLDA(Strategy, name="slda"):
     """Deep streaming linear discriminant analysis (Hayes & Kanan 2020, CVPR Workshop on Continual Learning).
 
     Class means and one covariance of all classes, updated by each sample once, over the features of a backbone that
-    does not change. Nothing is trained on a frozen backbone; one that trains does so in the first experience only, by
-    gradients, and is frozen then (see `ClosedFormPlugin`). The paper can also start from the statistics of a first set
-    of data, which is not done here: the stream's first sample is the first. The head is one linear layer, whatever
-    `head.hidden` says. No sample is kept.
+    does not change. With a frozen backbone nothing is trained; one that trains does so by gradients in the first
+    experience only, and is then frozen (see `ClosedFormPlugin`). The paper can also start from the statistics of a
+    first set of data, which is not done here: the stream's first sample is the first. The head is one linear layer,
+    whatever `head.hidden` says. No sample is kept.
 
     shrinkage: of the covariance, 1e-4 in the paper, or `oas` (our choice, and DNN's too): the fewer samples there are
-    for its width, the more. 1e-4 is far too little where few videos were seen: on the validation splits of
+    for its width, the more it is shrunk. 1e-4 is far too little if few videos were seen: on the validation splits of
     OpenLORIS-Sim's 12 tasks (nothing here is random: any seed), the last row has 56.9 % on unseen recordings and 95.8 %
-    on shared ones with 1e-4, 64.1 and 96.0 with `oas`. That takes the frames of a video for independent samples, which
+    on shared ones with 1e-4, 64.1 and 96.0 with `oas`. That treats the frames of a video as independent samples, which
     they are not: fixed values of 0.3 to 0.7 have 70 to 71 on unseen recordings, and 93 to 89 on shared ones.
     definition: `paper`, its recursion, or `lda`, textbook discriminant analysis of all samples so far, which is what
     scikit-learn's LinearDiscriminantAnalysis(solver="lsqr", shrinkage=...) gives; see `StreamingLDA`.

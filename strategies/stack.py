@@ -28,7 +28,7 @@ class Stack(Strategy, name="stack"):
     @field_validator("stack", mode="before")
     @classmethod
     def _fill(cls, value: Any, info: ValidationInfo) -> Any:
-        """Each item as a strategy. Raises InputError for what is none, or does not fit the others."""
+        """Each item as a strategy. Raises InputError for one that is invalid or does not fit the others."""
         if not isinstance(value, Sequence) or isinstance(value, str):
             return value
         where = (info.context or {}).get("where", "strategy")
@@ -72,12 +72,12 @@ def _check(parts: list[Strategy], where: str) -> None:
     """Raise InputError for strategies that cannot be stacked."""
     for part in parts:
         if isinstance(part, Stack):
-            raise InputError(f"{where}: a stack in a stack; list its strategies here")
+            raise InputError(f"{where}: a stack in a stack; list its strategies directly")
         if type(part).build is not Strategy.build:
-            raise InputError(f"{where}: {part.name} makes its own Avalanche strategy (build), so it stands alone")
+            raise InputError(f"{where}: {part.name} makes its own Avalanche strategy (build), so it must stand alone")
     for one, other in itertools.permutations(parts, 2):
         if other.name in one.conflicts:
             raise InputError(f"{where}: {one.name} cannot go with {other.name}: {one.conflicts[other.name]}")
     wrapping = [part.name for part in parts if type(part).wrap is not Strategy.wrap]
     if len(wrapping) > 1:
-        raise InputError(f"{where}: {' and '.join(wrapping)} change the model (wrap), which only one may")
+        raise InputError(f"{where}: {' and '.join(wrapping)} change the model (wrap), which only one may do")

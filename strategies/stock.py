@@ -1,6 +1,6 @@
-"""Avalanche's own EWC, LwF and SI as they are, faults included, to compare ours and others' results with.
+"""Avalanche's own EWC, LwF and SI as they are, faults included, to compare our and others' results with.
 
-One file, as each class is settings and remarks only: the methods are Avalanche 0.6.0's plugins, unchanged.
+In one file, as each class holds only settings and remarks: the methods are Avalanche 0.6.0's plugins, unchanged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class EWCAvalanche(Strategy, name="ewc-avalanche"):
     @model_validator(mode="after")
     def _factor_of_online(self) -> Self:
         if (self.decay_factor is None) == (self.mode == "online"):
-            raise ValueError("decay_factor is needed with mode: online, and only there")
+            raise ValueError("decay_factor is required with mode: online, and allowed only there")
         return self
 
     def remarks(self) -> list[str]:
@@ -66,8 +66,8 @@ class SIAvalanche(Strategy, name="si-avalanche"):
     """SI as Avalanche 0.6.0 has it: on the CPU it does nothing, as all its importances are 0.
 
     There the "old" weights it keeps are views of the live ones, so that no step is seen; on a GPU they are copies, and
-    it works, with importance cut at 0.001 from above and not at 0 from below, and the gradient of the penalty in the
-    path.
+    it works, with importance clamped at 0.001 from above and not at 0 from below, and the gradient of the penalty in
+    the path.
 
     si_lambda: required in Avalanche; 1 here (our choice). eps: the default of Avalanche's plugin.
     """

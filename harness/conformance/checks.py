@@ -1,4 +1,4 @@
-"""The checks: each a function of what was observed, which says pass, fail or not applicable, and why."""
+"""The checks: each takes what was observed and returns pass, fail or not applicable, and why."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from lorisbench.conformance.trials import argument_faults, batch_faults, replay,
 
 Status = Literal["pass", "fail", "not applicable"]
 
-FINE_TUNING = "naive"  # what is trained without any method, the control of a check
+FINE_TUNING = "naive"  # training without any method, the control for a check
 MODES: tuple[Mode, ...] = ("features", "frozen", "images", "first")
 PLAIN: tuple[Mode, ...] = ("features", "images")  # the others add nothing where runs are compared with each other
 LEARNT = 0.6  # accuracy on four classes, where chance is 0.25; fine-tuning reaches 1
-ACTS = 1e-6  # a smaller change of every probability is no effect
+ACTS = 1e-6  # if no probability changes by more than this, there is no effect
 SPREAD = 1e-3  # what rounding may do to a probability when batches are cut differently
-PER_SAMPLE = 64 + 8 * CLASSES  # bytes that may be kept beside a replayed sample: label, logits, index
+PER_SAMPLE = 64 + 8 * CLASSES  # bytes that may be kept with each replayed sample: label, logits, index
 
 
 class Verdict(NamedTuple):
@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
 
 @dataclass
 class Evidence:
-    """A strategy's settings object and the runs that were watched, those without an error by mode."""
+    """A strategy's settings object and the runs that were watched; `runs` holds those without an error, by mode."""
 
     strategy: dict[str, Any]
     component: Any
@@ -48,19 +48,19 @@ class Evidence:
         return {seen.toy.mode: seen for seen in self.observations if not seen.error}
 
     def failing(self, faults: Callable[[Observation], str]) -> str:
-        """The faults of all runs, each after its mode, or an empty string."""
+        """The faults of all runs, each preceded by its mode, or an empty string."""
         found = [(mode, faults(seen)) for mode, seen in self.runs.items()]
         return "; ".join(f"{mode}: {fault}" for mode, fault in found if fault)
 
     @functools.cached_property
     def unrepeatable(self) -> str:
-        """What differs between two runs with one seed, or does not between two with different seeds."""
+        """What differs between two runs with the same seed, or does not differ between two with different seeds."""
 
         def fault(seen: Observation) -> str:
             if seen.toy.mode not in PLAIN:
                 return ""
             if not _equal(seen.answers, replay(seen.toy)):
-                return "two runs with one seed differ"
+                return "two runs with the same seed differ"
             if seen.trained and _equal(seen.answers, replay(seen.toy.but(seed=1))):
                 return "two seeds give the same run"
             return ""
@@ -96,12 +96,12 @@ def learns(evidence: Evidence) -> Verdict:
         right = (seen.answers[0][:count].argmax(dim=1) == seen.labels[:count]).float().mean().item()
         return "" if right >= LEARNT else f"accuracy {right:.2f} after training on experience 0, chance is 0.25"
 
-    advice = "Is the loss used, and the head in the optimizer? With a build of its own, are there steps enough?"
+    advice = "Is the loss used, and is the head in the optimizer? If it has its own build(), are there enough steps?"
     return _verdict(evidence.failing(fault), advice)
 
 
 def acts(evidence: Evidence) -> Verdict:
-    """From experience 1 on its answers are not those of fine-tuning."""
+    """From experience 1 on, its answers differ from those of fine-tuning."""
     if evidence.strategy["strategy"] == FINE_TUNING:
         return Verdict("not applicable", "it is fine-tuning")
 
@@ -110,7 +110,7 @@ def acts(evidence: Evidence) -> Verdict:
             return ""
         plain = _fine_tuning(seen.toy.mode)
         largest = max(difference(*pair) for pair in zip(seen.answers[1:], plain[1:], strict=True))
-        return "" if largest > ACTS else "answers are those of fine-tuning after every experience"
+        return "" if largest > ACTS else "answers equal those of fine-tuning after every experience"
 
     return _verdict(evidence.failing(fault), "Is the penalty zero, detached, or added to nothing?")
 
@@ -123,21 +123,21 @@ def past_data(evidence: Evidence) -> Verdict:
 
     def fault(seen: Observation) -> str:
         if max(seen.past) > limit:
-            return f"{max(seen.past)} samples of earlier experiences are read, replay_limit() says {limit}"
+            return f"{max(seen.past)} samples of earlier experiences are read, but replay_limit() is {limit}"
         if max(seen.held) > limit:
-            return f"{max(seen.held)} samples are held in {seen.held_in}, replay_limit() says {limit}"
+            return f"{max(seen.held)} samples are held in {seen.held_in}, but replay_limit() is {limit}"
         if max(seen.declared) > limit:
-            return f"replay_samples is {max(seen.declared)}, replay_limit() says {limit}"
+            return f"replay_samples is {max(seen.declared)}, but replay_limit() is {limit}"
         for held, declared in zip(seen.held, seen.declared, strict=True):
             if held > declared:
-                return f"{held} samples are held, replay_samples says {declared}"
+                return f"{held} samples are held, but replay_samples is {declared}"
         return ""
 
-    return _verdict(evidence.failing(fault), "Declare replay_limit() and replay_samples, or let go of the samples")
+    return _verdict(evidence.failing(fault), "Declare replay_limit() and replay_samples, or release the samples")
 
 
 def future_data(evidence: Evidence) -> Verdict:
-    """No later experience, validation or test set is read in training; test labels and batches change no answer."""
+    """Training reads no later experience, validation or test set; test labels and batching change no answer."""
     transductive = any(remark.startswith("transductive") for remark in evidence.component.remarks())
 
     def fault(seen: Observation) -> str:
@@ -147,7 +147,8 @@ def future_data(evidence: Evidence) -> Verdict:
             return f"permuted test labels change a probability by {seen.label_influence:.2g}"
         if seen.batch_influence > SPREAD and not transductive:
             return (
-                f"test batches of 5 change a probability by {seen.batch_influence:.2g}; remarks() may say transductive"
+                f"test batches of 5 change a probability by {seen.batch_influence:.2g}; if this is intended, a remark "
+                "of remarks() must begin with 'transductive'"
             )
         return ""
 
@@ -155,7 +156,7 @@ def future_data(evidence: Evidence) -> Verdict:
 
 
 def frozen(evidence: Evidence) -> Verdict:
-    """What is frozen stays bit for bit: parameters, BatchNorm statistics, and teachers within an experience."""
+    """What is frozen stays the same bit for bit: parameters, BatchNorm statistics, teachers within an experience."""
 
     def fault(seen: Observation) -> str:
         parts = [f"{_few(seen.drift)} of the model"] if seen.drift else []
@@ -163,14 +164,14 @@ def frozen(evidence: Evidence) -> Verdict:
         return f"{', '.join(parts)} changed" if parts else ""
 
     advice = (
-        "Put frozen modules and teachers into evaluation mode, without gradients, and keep model.train() off them. A "
-        "plugin says what it moves on purpose: moving = ('teacher',)"
+        "Put frozen modules and teachers in evaluation mode, without gradients, and keep model.train() from switching "
+        "them back. A plugin declares what it changes on purpose: moving = ('teacher',)"
     )
     return _verdict(evidence.failing(fault), advice)
 
 
 def new_parameters(evidence: Evidence) -> Verdict:
-    """Parameters that are added later are in the optimizer and move."""
+    """Parameters added later are in the optimizer and move."""
     if not any(seen.grown for seen in evidence.runs.values()):
         return Verdict("not applicable", "no parameter is added")
     advice = "Add heads in after_train_dataset_adaptation: the optimizer is made before before_training_exp"
@@ -183,9 +184,9 @@ def evaluation(evidence: Evidence) -> Verdict:
 
 
 def repeats(evidence: Evidence) -> Verdict:
-    """Two runs with one seed agree bit for bit, and the seed has an effect where anything is trained."""
+    """Two runs with the same seed agree bit for bit, and the seed has an effect if anything is trained."""
     if evidence.unrepeatable:
-        advice = "Draw from a torch.Generator seeded from context.seed, and keep no state in modules or classes"
+        advice = "Draw from a torch.Generator seeded from context.seed, and keep no state in Python modules or classes"
         return _verdict(evidence.unrepeatable, advice)
     untrained = not any(seen.trained for seen in evidence.runs.values())
     return Verdict("pass", "nothing is trained by gradients: the seed may have no effect" if untrained else "")
@@ -196,23 +197,23 @@ def _equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 
 def resumes(evidence: Evidence) -> Verdict:
-    """Going on from a copy made after an experience is, bit for bit, going on."""
+    """Continuing from a copy made after an experience gives, bit for bit, what the original gives."""
     if evidence.unrepeatable:
-        return Verdict("not applicable", "two runs with one seed differ anyway")
+        return Verdict("not applicable", "two runs with the same seed differ anyway")
     fault = evidence.failing(lambda seen: resume_faults(seen.toy) if seen.toy.mode in PLAIN else "")
-    return _verdict(fault, "Keep what a run needs in its plugins and model, not in modules, classes or closures")
+    return _verdict(fault, "Keep a run's state in its plugins and model, not in Python modules, classes or closures")
 
 
 def arguments(evidence: Evidence) -> Verdict:
-    """Settings and data sets stay as they are, and two strategies that are built share nothing."""
+    """Settings and data sets stay unchanged, and two strategies built from the same settings share nothing."""
     return _verdict(evidence.failing(lambda seen: argument_faults(seen.toy) if seen.toy.mode == "features" else ""))
 
 
 def growth(evidence: Evidence) -> Verdict:
-    """Bytes of model, state and samples grow with what `state_growth` says."""
+    """The bytes of model, state and samples grow only with what `state_growth` declares."""
     declared = evidence.component.state_growth
     if evidence.strategy["strategy"] == "avalanche":
-        return Verdict("not applicable", "a plugin of Avalanche declares nothing")
+        return Verdict("not applicable", "an Avalanche plugin declares nothing")
     if declared == "samples":
         return Verdict("pass", "it declares growth with the samples")
     limit = evidence.component.replay_limit() or 0
@@ -223,7 +224,7 @@ def growth(evidence: Evidence) -> Verdict:
             sample = 16 * 4 if seen.toy.mode == "features" else 3 * 8 * 8
             room = max(0, limit - seen.declared[1]) * (sample + PER_SAMPLE)
             grown = max(sizes[2:]) - sizes[1]
-            return f"{sizes[1]} bytes after experience 1, {max(sizes)} later, not constant" if grown > room else ""
+            return f"{sizes[1]} bytes after experience 1, {max(sizes)} later: not constant" if grown > room else ""
         if seen.toy.mode != "features":
             return ""
         more = observe(seen.toy.but(samples=3 * seen.toy.samples))
@@ -231,7 +232,7 @@ def growth(evidence: Evidence) -> Verdict:
             return ""
         little, much = _steps(sizes), _steps(more.sizes)
         with_samples = max(much) > 2 * max(*little, sizes[0]) or 0 < 1.9 * max(little) < min(much)
-        return f"{max(little)} bytes an experience, {max(much)} with three times the samples" if with_samples else ""
+        return f"{max(little)} bytes per experience, {max(much)} with three times the samples" if with_samples else ""
 
     return _verdict(evidence.failing(fault), f"state_growth says {declared!r}")
 
@@ -242,7 +243,7 @@ def _steps(sizes: list[int]) -> list[int]:
 
 
 def batches(evidence: Evidence) -> Verdict:
-    """Every mode, batches of one, of a whole experience and with a last one of one, and a GPU if any, run through."""
+    """It runs in every mode, with batches of one or a whole experience, a last batch of one, and on a GPU if any."""
     broken = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "failed"]
     refused = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "refused"]
     if len(refused) == len(evidence.observations):
@@ -252,7 +253,7 @@ def batches(evidence: Evidence) -> Verdict:
         return Verdict("fail", "; ".join(broken))
     notes = [f"refused on purpose: {'; '.join(refused)}"] if refused else []
     if not torch.cuda.is_available():
-        notes.append("no GPU here to try it on")
+        notes.append("not tried on a GPU, as there is none")
     return Verdict("pass", "; ".join(notes))
 
 
@@ -284,15 +285,15 @@ CHECKS: dict[str, Callable[[Evidence], Verdict]] = {
 
 @one_thread()
 def judge(evidence: Evidence) -> dict[str, Verdict]:
-    """The verdict of every check by name. Where every run broke off, only `batches` and `losses` have one."""
+    """The verdict of each check, by name. If every run broke off, only `batches` and `losses` are judged."""
     alone = (batches, losses)
 
     def verdict(check: Callable[[Evidence], Verdict]) -> Verdict:
         if not evidence.runs and check not in alone:
-            return Verdict("not applicable", "no run went through")
+            return Verdict("not applicable", "no run was completed")
         try:
             return check(evidence)
-        except BROKEN as error:  # of the strategy, in a run beside those that were watched
+        except BROKEN as error:  # raised by the strategy, in a run besides those watched
             return Verdict("fail", f"another run breaks off with {reason_of(error)}")
 
     return {name: verdict(check) for name, check in CHECKS.items()}

@@ -11,19 +11,19 @@ import torch
 from lorisbench.conformance.guarded import methods_plugins, state_of
 from lorisbench.engine.reach import opaque, walk
 
-LESS = 1e-3, 1e-5  # most and least that the correlation of a copy with its sample may fall short of 1
-NEAR = 16  # a copy is so many times nearer to its sample than two samples ever are: the mean of a class is no copy
+LESS = 1e-3, 1e-5  # the most and the least by which a copy's correlation with its sample may fall short of 1
+NEAR = 16  # a copy is this many times nearer to its sample than any two samples are: the mean of a class is no copy
 SHIFT = 2  # pixels by which a copy of an image may be moved
 BUDGET = 2**24  # correlations worked out at once
 
 
 class Samples:
-    """The samples of a stream, in a form that copies can be looked up in.
+    """The samples of a stream, in a form in which copies can be looked up.
 
-    Two vectors are compared by their correlation, images by its mean over the channels, and with its sign left out:
-    so a copy in another unit, of another brightness and contrast, normalised, inverted, or rounded to 8 or 16 bits is
-    one still. Of an image the middle is compared with all places at most `SHIFT` pixels away in the sample, in all
-    eight positions in which a square can lie.
+    Two vectors are compared by their correlation, images by its mean over the channels, ignoring its sign: so a copy in
+    another unit, with another brightness and contrast, normalised, inverted, or rounded to 8 or 16 bits still counts as
+    one. The middle of an image is compared with all places at most `SHIFT` pixels away in the sample, in all eight
+    orientations of a square.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Samples:
         self._each = len(self._known) // len(values)
 
     def among(self, tensor: torch.Tensor) -> set[int]:
-        """Indices of the samples that a tensor holds copies of, one after the other, or a row each with more beside."""
+        """Indices of the samples that a tensor holds copies of, end to end or one per row beside other values."""
         found: set[int] = set()
         for units in self._candidates(tensor.detach().cpu()):
             for part in units.split(max(1, BUDGET // len(self._known))):
@@ -82,9 +82,9 @@ def _units(vectors: torch.Tensor) -> torch.Tensor:
 
 
 def held_samples(strategy: Any, forms: list[Samples], rows: set[int]) -> tuple[int, str]:
-    """How many of some rows of the inputs the method holds copies of, in any tensor, and the path of one of those.
+    """How many of the inputs' `rows` the method holds copies of, in any tensor, and the path of one such tensor.
 
-    `forms` : the stream's inputs as they are now and as they were: images, then features.
+    `forms` : the stream's inputs in every form they have had: images, then features.
     """
     found: set[int] = set()
     where = ""
@@ -99,7 +99,7 @@ def held_samples(strategy: Any, forms: list[Samples], rows: set[int]) -> tuple[i
 
 
 def _kept(strategy: Any) -> Iterator[tuple[str, Any]]:
-    """All that a method keeps: its state, the model's, and what its classes and their modules hold for all runs."""
+    """Everything a method keeps: its state, the model's, and what its classes and their modules hold for all runs."""
     yield from state_of(strategy, inside=True)
     yield from walk(strategy.model, "model", inside=True)
     for kind in {kind for plugin in methods_plugins(strategy) for kind in type(plugin).__mro__}:

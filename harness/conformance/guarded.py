@@ -10,7 +10,7 @@ import torch
 from lorisbench.engine.engine import HarnessPlugin
 from lorisbench.engine.reach import walk
 
-# What belongs to Avalanche's loop or to the harness, and is no state of a method
+# What belongs to Avalanche's loop or to the harness, and is not a method's state
 _LOOP = {
     "model", "optimizer", "plugins", "store", "experience", "adapted_dataset", "_eval_streams", "current_eval_stream",
     "_criterion", "loss", "optimized_param_id", "mbatch", "mb_output", "dataloader", "evaluator", "clock",
@@ -18,7 +18,7 @@ _LOOP = {
 
 
 class Guarded:
-    """A tensor of a store that notes in `log` the rows that are asked for; what takes it whole notes all rows."""
+    """A store's tensor that notes in `log` the rows asked for; any use of it as a whole notes all rows."""
 
     def __init__(self, tensor: torch.Tensor, log: set[int]) -> None:
         self.tensor, self.log = tensor, log
@@ -53,7 +53,7 @@ def methods_plugins(strategy: Any) -> list[Any]:
 
 
 def state_of(strategy: Any, inside: bool = False) -> Iterator[tuple[str, Any]]:
-    """All that the method keeps beside the model, tensors and modules by path: its plugins' and its strategy's."""
+    """Everything the method keeps besides the model, in its plugins and its strategy: tensors and modules by path."""
     parts = (*strategy.model.modules(), *strategy.model.state_dict(keep_vars=True).values())
     seen: dict[int, Any] = {id(part): part for part in parts}
     for plugin in methods_plugins(strategy):

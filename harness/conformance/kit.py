@@ -27,7 +27,7 @@ class Row:
 
     @property
     def found(self) -> str:
-        """What was found, in words: what is asked where it holds, with what is to be added, else why it does not."""
+        """What was found, in words: for a pass, what the check asks, with any note; otherwise why it did not pass."""
         if self.status == "pass":
             return f"{self.asks} ({self.hint})" if self.hint else self.asks
         return self.hint or self.asks
@@ -35,7 +35,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """All checks of one strategy; `settings` is its entry as a suite holds it, every default filled in."""
+    """All checks of one strategy; `settings` is its entry as a suite holds it, with every default filled in."""
 
     settings: dict[str, Any]
     seconds: float
@@ -48,10 +48,10 @@ class Report:
 
 
 def entry_of(name: str, plugins: Sequence[str | Path] = (), assignments: Sequence[str] = ()) -> dict[str, Any]:
-    """A strategy's entry, `{"strategy": name, **settings}`, of its name or of a plugin of Avalanche's dotted name.
+    """A strategy's entry, `{"strategy": name, **settings}`, from its name or an Avalanche plugin's dotted name.
 
     `assignments` are `key=value` with the value in YAML: settings of a strategy, or arguments of the plugin.
-    Raises InputError for an unknown name, a wrong assignment, or a file that is no plugin.
+    Raises InputError for an unknown name, a wrong assignment, or a file that is not a plugin.
     """
     for plugin in plugins:
         load_plugin(plugin)
@@ -69,14 +69,14 @@ def entry_of(name: str, plugins: Sequence[str | Path] = (), assignments: Sequenc
 def check(entry: dict[str, Any]) -> Report:
     """Run every check of a strategy on the toy stream; takes seconds, one thread. Raises InputError for a wrong entry.
 
-    What the strategy itself raises is a failed check.
+    An exception raised by the strategy itself counts as a failed check.
     """
     from lorisbench.suite.entries import make_strategy, settings_of
 
     start = time.perf_counter()
     component = make_strategy(entry, entry["strategy"])
     settings = settings_of(component)
-    # what a strategy prints or warns of is no part of the report
+    # what a strategy prints or warns about is not part of the report
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         from lorisbench.conformance.checks import CHECKS, collect, judge

@@ -25,23 +25,24 @@ BROKEN = (Exception, SystemExit)  # what a strategy may end a run with; an inter
 
 @dataclass
 class Observation:
-    """What one run did; lists have an entry an experience unless said otherwise.
+    """What one run did; lists have one entry per experience unless stated otherwise.
 
     Attributes
     ----------
     toy : settings of the run. error : what stopped it; kind : `refused` (an InputError: the method says that it cannot
         do this), `diverged`, `failed` or empty.
     answers : outputs on all test samples, (samples, classes). labels : of these samples, int64.
-    past : samples of earlier experiences read. outside : what else was read, in words, not an entry an experience.
-    held, declared : samples of experiences so far that are held, counted and as the method says; held_in : where.
+    past : samples of earlier experiences read. outside : what else was read, in words, not one entry per experience.
+    held, declared : samples of experiences so far that are held, as counted and as the method declares; held_in :
+        where.
     sizes : bytes of model, state and declared samples.
-    drift, teachers, lost, eval_changes : names of what changed that may not, or of new parameters not trained; lists of
-        the whole run.
+    drift, teachers, lost, eval_changes : names of what changed but must not, or of new parameters not trained; lists
+        for the whole run.
     grown : parameters that require gradients and were not there when the strategy was built. trained : whether a
         parameter moved while it was trained.
     losses : mean loss of each epoch.
-    label_influence, batch_influence : largest change of a probability when the labels of the test samples are
-        permuted and when they come in small batches.
+    label_influence, batch_influence : largest change of a probability when the labels of the test samples are permuted,
+        and when the samples come in small batches.
     """
 
     toy: Toy
@@ -67,7 +68,7 @@ class Observation:
 
 
 class Probe(HarnessPlugin):
-    """Looks on from the end of the plugin list: outputs in evaluation, losses and what may not move in training."""
+    """Watches from the end of the plugin list: outputs in evaluation, losses and what must not move in training."""
 
     def __init__(self, seen: Observation, model: nn.Module) -> None:
         super().__init__()
@@ -144,12 +145,12 @@ def evaluate(running: Running) -> torch.Tensor:
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The largest difference of a probability between two outputs, logits or logarithms of probabilities."""
+    """The largest difference in a probability between two outputs, logits or log-probabilities."""
     return float((one.softmax(dim=1) - other.softmax(dim=1)).abs().max()) if one.shape == other.shape else 1.0
 
 
 def observe(toy: Toy) -> Observation:
-    """Run a strategy over the toy stream with every sample guarded; never raises what the strategy raises."""
+    """Run a strategy over the toy stream with every sample guarded; what the strategy raises is recorded."""
     seen = Observation(toy)
     try:
         _watched(Running(toy), seen)
@@ -198,7 +199,7 @@ def _watched(running: Running, seen: Observation) -> None:
 
 @contextmanager
 def _guards(running: Running, seen: Observation, index: int, training: bool) -> Iterator[None]:
-    """Note which samples are read in a block: samples of other experiences, and of splits that are not its own."""
+    """Note which samples of other experiences, or of splits not its own, are read in a block."""
     log: set[int] = set()
     store = running.store
     x, y = store.x, store.y
@@ -222,12 +223,12 @@ def _influences(running: Running, seen: Observation) -> None:
     """Evaluate copies of the trained strategy: as it is, twice, with permuted labels, and in batches of 5."""
     try:
         copies = [fork(running) for _ in range(4)]
-    except Exception:  # whether it can be copied is a check of its own
+    except Exception:  # another check covers whether it can be copied
         return
     plain, again, permuted, small = copies
     answers = _seeded(plain)
     if not torch.equal(answers, _seeded(again)):
-        return  # its answers differ by themselves: another check tells
+        return  # its answers differ anyway, which another check reports
     store, y = running.store, running.store.y
     tests = torch.tensor(sorted(set().union(*(running.rows("test", e) for e in range(EXPERIENCES)))))
     store.y = y.clone()

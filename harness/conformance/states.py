@@ -1,4 +1,4 @@
-"""What of a strategy may not change: copies of it, and the names of what differs between two."""
+"""The state of a strategy that must not change: copies of it, and the names of what differs between two copies."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ State = dict[str, torch.Tensor]
 
 
 def copy_state(module: nn.Module) -> State:
-    """Parameters and buffers of a module, copied; scalars that count batches included."""
+    """Parameters and buffers of a module, copied, including scalars that count batches."""
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
 def frozen_state(model: nn.Module, like: State | None = None) -> State:
-    """What is frozen: parameters without gradients and statistics of BatchNorm beside them; with `like`, those names.
+    """What is frozen: parameters without gradients and the BatchNorm statistics beside them; with `like`, its names.
 
     A BatchNorm without weights of its own is frozen if all parameters of the module around it are.
     """
@@ -42,7 +42,7 @@ def frozen_state(model: nn.Module, like: State | None = None) -> State:
 def teacher_states(strategy: Any, optimized: set[int]) -> dict[str, tuple[nn.Module, State]]:
     """Modules that plugins hold outside the model, neither trained themselves nor `moving`, with copies of their state.
 
-    Raises AttributeError where a plugin calls something moving that it has not.
+    Raises AttributeError if a plugin names an attribute in `moving` that it does not have.
     """
     moving = {
         id(module)
@@ -60,7 +60,7 @@ def teacher_states(strategy: Any, optimized: set[int]) -> dict[str, tuple[nn.Mod
 
 
 def changed(before: State, after: State) -> list[str]:
-    """Names of tensors that are not bit for bit what they were, gone or new."""
+    """Names of tensors that are not bit for bit what they were, or that are gone or new."""
     both = before.keys() & after.keys()
     return sorted((before.keys() ^ after.keys()) | {name for name in both if not same(before[name], after[name])})
 
@@ -71,7 +71,7 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
 
 
 def whole_state(strategy: Any) -> State:
-    """All that evaluation may not change: model, modes, the method's tensors, optimizer, random number generators."""
+    """What evaluation must not change: model, modes, the method's tensors, optimizer, random number generators."""
     state = {f"model {name}": value for name, value in copy_state(strategy.model).items()}
     for name, module in strategy.model.named_modules():
         state[f"mode of {name or 'the model'}"] = torch.tensor(module.training)
@@ -84,7 +84,7 @@ def whole_state(strategy: Any) -> State:
     values = optimizer.state.values() if optimizer is not None else ()
     for index, entry in enumerate(values):
         state |= {f"optimizer {index} {k}": v.clone() for k, v in entry.items() if isinstance(v, torch.Tensor)}
-    if isinstance(strategy, Engine):  # the loader of any other draws a seed in evaluation; a run seeds each experience
+    if isinstance(strategy, Engine):  # any other's loader draws a seed in evaluation; a run reseeds each experience
         state["torch's random state"] = torch.get_rng_state()
     numbers = np.random.get_state(legacy=False)["state"]
     state["numpy's random state"] = torch.tensor([*numbers["key"].tolist(), numbers["pos"]])

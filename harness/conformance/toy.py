@@ -42,7 +42,7 @@ class Toy:
     strategy : a strategy's entry as a suite holds it, `{"strategy": name, **settings}`.
     mode : `features` (float32), or uint8 images whose backbone is `frozen`, trained always (`images`) or frozen after
         experience 0 (`first`), when features replace the images.
-    samples : training samples an experience. epochs : of the first experience and of each later one.
+    samples : training samples per experience. epochs : of the first experience and of each later one.
     """
 
     strategy: dict[str, Any]
@@ -149,7 +149,7 @@ def _manifest(samples: int) -> Manifest:
 def _samples(manifest: Manifest, images: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and int64 labels in table order: the classes are apart, and look different in each experience.
 
-    Experience 2 has nothing in common with those before; 1 and 3 are near to their predecessors.
+    Experience 2 has nothing in common with those before; 1 and 3 are close to their predecessors.
     """
     generator = torch.Generator().manual_seed(0)
     shape = (3, 2, 2) if images else (WIDTH,)

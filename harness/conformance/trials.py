@@ -1,4 +1,4 @@
-"""Runs on the toy stream beside the watched one: repeated, copied midway, built twice, in other batches."""
+"""Runs on the toy stream besides the watched one: repeated, copied midway, built twice, in other batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lorisbench.data.stream import rows_of
 
 
 def replay(toy: Toy) -> list[torch.Tensor]:
-    """Outputs on all test samples after each experience of a run that nobody watches, (samples, classes) each."""
+    """Outputs on all test samples after each experience of an unwatched run, (samples, classes) each."""
     running = Running(toy)
     answers = []
     for index in range(EXPERIENCES):
@@ -27,9 +27,9 @@ def replay(toy: Toy) -> list[torch.Tensor]:
 
 
 def resume_faults(toy: Toy) -> str:
-    """What differs between going on after an experience and going on from a copy made there, or nothing.
+    """What differs between continuing after an experience and continuing from a copy made there, or an empty string.
 
-    The original goes on first: state that lies outside of the strategy is then ahead when the copy needs it.
+    The original continues first, so that any state outside the strategy is already ahead when the copy needs it.
     """
     running = Running(toy)
     for index in range(EXPERIENCES):
@@ -43,12 +43,12 @@ def resume_faults(toy: Toy) -> str:
             sides.append(copy_state(side.strategy.model) | {"the answers": evaluate(side)})
         different = changed(*sides)
         if different:
-            return f"{different[0]} differs after experience {index} if trained from a copy"
+            return f"{different[0]} differs after experience {index} if continued from a copy"
     return ""
 
 
 def argument_faults(toy: Toy) -> str:
-    """What a run changed that is the caller's, or what two strategies built from the same settings share."""
+    """What a run changed that belongs to the caller, or what two strategies built from the same settings share."""
     given = copy.deepcopy(toy.strategy)
     running = Running(toy)
     settings = running.component.model_dump()
@@ -83,14 +83,14 @@ def _fingerprint(running: Running) -> dict[str, torch.Tensor]:
 
 
 def _storages(strategy: Any) -> dict[int, str]:
-    """Paths of all tensors of model and method by the address of their data, those without data left out."""
+    """Paths of all tensors of model and method, by the address of their data; empty tensors are left out."""
     named = {f"model.{name}": value for name, value in strategy.model.state_dict(keep_vars=True).items()}
     named |= {path: value for path, value in state_of(strategy) if isinstance(value, torch.Tensor)}
     return {value.untyped_storage().data_ptr(): path for path, value in named.items() if value.numel()}
 
 
 def batch_faults(toy: Toy) -> list[str]:
-    """What goes wrong on two experiences in other batches, and on a GPU if there is one."""
+    """What goes wrong on two experiences with other batch sizes, and on a GPU if there is one."""
     few = toy.but(samples=13, epochs=(1, 1))
     sizes = {"the whole experience at once": 13, "batches of 1": 1, "a last batch of 1": 12}
     trials = {name: few.but(batch_size=size) for name, size in sizes.items()}

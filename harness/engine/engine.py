@@ -30,8 +30,9 @@ def seed_of(*parts: object) -> int:
 class TensorLoader:
     """Minibatches [x, y, task labels] cut from a store as whole tensors on the device.
 
-    With a generator the rows are shuffled anew in each pass (on the CPU, so that every device sees one order). With a
-    generator for views, each pass draws for each sample itself or one of the store's versions of it, equally likely.
+    With a generator, the rows are reshuffled in each pass (on the CPU, so that every device sees the same order). With
+    a generator for views, each pass draws for each sample either the sample itself or one of the store's versions of
+    it, all equally likely.
     """
 
     def __init__(
@@ -67,9 +68,9 @@ class TensorLoader:
 class Engine(SupervisedTemplate):
     """`SupervisedTemplate` whose loaders cut whole batches from the stream's store.
 
-    Plugins written for Avalanche run unmodified: they see the same callbacks, datasets and minibatches. A dataset
-    with samples from outside the store (say, of a generator) is loaded by Avalanche's own loader. Only minibatches in
-    training are augmented (`training.augment`): datasets, `batches` and evaluation give the samples as they are.
+    Plugins written for Avalanche run unmodified: they see the same callbacks, datasets and minibatches. A dataset with
+    samples from outside the store (say, from a generator) is loaded by Avalanche's own loader. Only training
+    minibatches are augmented (`training.augment`): datasets, `batches` and evaluation give the samples as they are.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Engine(SupervisedTemplate):
             train_epochs=training.epochs,
             eval_mb_size=EVAL_BATCH,
             device=device,
-            # the schedule first: what a plugin does to epochs or the learning rate comes after it, and stays
+            # the schedule comes first, so that what a plugin then does to epochs or the learning rate stays
             plugins=[Schedule(training), *plugins, DivergenceGuard()],
             evaluator=None,
             eval_every=-1,
@@ -108,8 +109,8 @@ class Engine(SupervisedTemplate):
         return torch.Generator().manual_seed(seed_of(self.seed, self.clock.train_exp_counter, purpose))
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
-        # Generators of their own: a strategy that draws random numbers sees the same order of samples as one that does
-        # not, and so does a run with augmentation
+        # Separate generators: a strategy that draws random numbers sees the same order of samples as one that does not,
+        # and so does a run with augmentation
         first = self.clock.train_exp_counter == 0
         augmented = self.augment is not None and (first or self.augment.experiences == "all")
         for_views = self._generator("views") if augmented else None
@@ -127,18 +128,18 @@ class Engine(SupervisedTemplate):
             self.dataloader = loader
 
     def batches(self, dataset: Any, batch_size: int = 1024) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """(x, y) of an Avalanche dataset in its order, as whole batches on the device."""
+        """(x, y) from an Avalanche dataset, in its order, as whole batches on the device."""
         rows = rows_of(dataset)
         if rows is None:
-            raise ValueError("the dataset holds samples that are not of this stream")
+            raise ValueError("the dataset holds samples that are not from this stream")
         for x, y, _ in TensorLoader(self.store, rows, batch_size, self.device):
             yield x, y
 
     def make_optimizer(self, reset_optimizer_state: bool = False, **kwargs: Any) -> None:
         """Give the optimizer exactly the parameters that require a gradient now; known ones keep their state.
 
-        Avalanche's own puts every parameter of the model there, frozen or not, even if the optimizer was given the
-        head alone. An optimizer with several groups is left to Avalanche, which knows how new parameters join them.
+        Avalanche's own method adds every parameter of the model, frozen or not, even if the optimizer was given only
+        the head. An optimizer with several groups is left to Avalanche, which knows how new parameters join them.
         """
         if len(self.optimizer.param_groups) > 1:
             super().make_optimizer(reset_optimizer_state=reset_optimizer_state, **kwargs)
@@ -152,11 +153,11 @@ class Engine(SupervisedTemplate):
 
 
 class HarnessPlugin(SupervisedPlugin):
-    """A plugin of the harness itself: no part of a method, so nothing that it holds counts as state of one."""
+    """A plugin of the harness itself: not part of a method, so nothing it holds counts as a method's state."""
 
 
 class Schedule(HarnessPlugin):
-    """Epochs, learning rate and milestones of each experience, as `training` and `training.later` say."""
+    """Epochs, learning rate and milestones of each experience, as set by `training` and `training.later`."""
 
     def __init__(self, training: TrainingConfig) -> None:
         super().__init__()
@@ -174,14 +175,14 @@ class Schedule(HarnessPlugin):
             group["lr"] = lr
 
     def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        # Nothing is set but at a milestone: in between the rate is left to plugins that schedule it
+        # The rate is changed only at milestones; in between it is left to plugins that schedule it
         if strategy.clock.train_exp_epochs in self.milestones:
             for group in strategy.optimizer.param_groups:
                 group["lr"] *= self.training.milestone_factor
 
 
 class DivergenceGuard(HarnessPlugin):
-    """Stops a run whose loss is not finite; looks at the device once an epoch."""
+    """Stops a run whose loss is not finite; reads the loss from the device once per epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,7 +212,7 @@ class Recorder(HarnessPlugin):
         self._predicted.append(strategy.mb_output.argmax(dim=1).to(torch.int32))
 
     def predictions(self) -> torch.Tensor:
-        """int32 (samples,) on the CPU: predicted class of every sample of the last evaluation, in stream order."""
+        """int32 (samples,) on the CPU: the predicted class of every sample in the last evaluation, in stream order."""
         return torch.cat(self._predicted).cpu()
 
 

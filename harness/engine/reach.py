@@ -24,9 +24,9 @@ _OPAQUE = ("builtins", "torch", "numpy", "pydantic", _PROJECT)
 
 
 def walk(value: Any, path: str, inside: bool = False, seen: dict[int, Any] | None = None) -> Iterator[tuple[str, Any]]:
-    """All tensors and modules reachable from a value with their paths, not entering strategies or the stream's data.
+    """All tensors and modules reachable from a value, with paths; does not enter strategies or the stream's data.
 
-    Of a module, itself and its state; with `inside` also tensors that are plain attributes of it or of its parts.
+    A module gives itself and its state; with `inside`, also tensors that are plain attributes of it or of its parts.
     """
     seen = {} if seen is None else seen
     if id(value) in seen:
@@ -69,21 +69,21 @@ def walk(value: Any, path: str, inside: bool = False, seen: dict[int, Any] | Non
 
 
 def _native(dtype: np.dtype) -> np.dtype:
-    """A type that torch has, for a number of any size and byte order."""
+    """A dtype that torch supports, for numbers of any size and byte order."""
     return np.dtype(np.float64) if dtype.itemsize > 8 else dtype.newbyteorder("=")
 
 
 def opaque(module: str | None) -> bool:
-    """Whether objects of a class or functions that a module defines hold no state of a method."""
+    """Whether functions from a module, and objects of its classes, hold none of a method's state."""
     name = module or ""
     return name.partition(".")[0] in _OPAQUE and not name.startswith(f"{_PROJECT}.strategies.")
 
 
 def _closure(function: FunctionType) -> dict[str, Any]:
-    """The values that a function holds of the one around it by name, those left out that are not set yet."""
+    """The values that a function closes over, by name; those not set yet are left out."""
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     return {name: cell.cell_contents for name, cell in cells if not _is_empty(cell)}
 
 
 def _is_empty(cell: CellType) -> bool:
-    return cell == CellType()  # an empty cell is equal to empty ones alone
+    return cell == CellType()  # an empty cell equals only other empty cells

@@ -14,7 +14,7 @@ MODEL_PARTS = (
     "backbone",
     "head",
     "heads",
-)  # what answers by itself; other buffers of a model are state (a router's)
+)  # what answers by itself; a model's other buffers are state (a router's)
 
 
 def heads_of(model: nn.Module) -> int:
@@ -24,7 +24,7 @@ def heads_of(model: nn.Module) -> int:
 
 
 def replay_samples(plugins: list[Any]) -> int:
-    """Samples of earlier experiences that plugins hold: their `replay_samples`, or the buffer of a storage policy."""
+    """Samples of earlier experiences that plugins hold: their `replay_samples`, or a storage policy's buffer size."""
     total = 0
     for plugin in plugins:
         policy = getattr(plugin, "storage_policy", None)

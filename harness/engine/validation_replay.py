@@ -11,12 +11,12 @@ class ValidationReplay(HarnessPlugin):
     """Adds the validation data of earlier experiences to the training data of the current one.
 
     It goes last in the list of plugins: a strategy that keeps training data (joint) then keeps each image once, and one
-    that makes its own loader in `before_training_exp` (replay) finds them there. `experience.dataset` stays what the
-    stream says, so what a strategy measures on the current experience (a gap, importances) is not mixed.
+    that makes its own loader in `before_training_exp` (replay) finds them there. `experience.dataset` stays as the
+    stream has it, so what a strategy measures on the current experience (a gap, importances) stays unmixed.
 
     Parameters
     ----------
-    validation : Avalanche data sets, one an experience; subsets of the stream's store.
+    validation : Avalanche data sets, one per experience; subsets of the stream's store.
 
     Attributes
     ----------

@@ -39,19 +39,19 @@ class Deployed(nn.Module):
         self.model = model
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        # The probabilities of logits, and of log-probabilities, which some models give, too
+        # Gives probabilities from logits, and also from log-probabilities, which some models return
         return self.model(images).float().softmax(dim=1)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The graph in onnxruntime beside the model in PyTorch.
+    """The graph in onnxruntime compared with the model in PyTorch.
 
     Attributes
     ----------
     images : how many were compared, in batches of BATCHES.
-    largest : the largest absolute difference of a probability; NaN where one side gave NaN.
-    equal : share of the images, in 0..1, for which both name the same class.
+    largest : the largest absolute difference in a probability; NaN if one side gave NaN.
+    equal : share of the images, in 0..1, for which both predict the same class.
     fault : why onnxruntime did not run the graph; empty if it did.
     """
 
@@ -69,14 +69,14 @@ class Comparison:
             return f"onnxruntime does not run the graph: {self.fault}"
         return (
             f"onnxruntime against PyTorch, {self.images} generated images in batches of "
-            f"{', '.join(map(str, BATCHES))}: largest difference of a probability {self.largest:.2g}, "
+            f"{', '.join(map(str, BATCHES))}: largest difference in a probability {self.largest:.2g}, "
             f"{100 * self.equal:.2f} % equal predictions"
         )
 
 
 @dataclass(frozen=True)
 class Export:
-    """What was made of a run; the file is there only if the comparison passed."""
+    """The result of an export; the file exists only if the comparison passed."""
 
     comparison: Comparison
     file: Path
@@ -84,11 +84,11 @@ class Export:
 
 
 def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path] = ()) -> Export:
-    """Write a run's model to `out` (default: model.onnx in its folder), unless it differs from PyTorch's.
+    """Write a run's model to `out` (default: model.onnx in its folder), unless its answers differ from PyTorch's.
 
     Raises
     ------
-    InputError : the format is not known, a package of the extra is missing, the run cannot be used (`read_run`,
+    InputError : the format is unknown, a package of the extra is missing, the run cannot be used (`read_run`,
         `restore_run`) or its model cannot be exported.
     """
     if kind not in FORMATS:
@@ -100,7 +100,7 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
             raise InputError(f"export needs the package {package}: pip install 'lorisbench[onnx]'") from error
     file = out or folder / "model.onnx"
     if file.is_dir():
-        raise InputError(f"--out {file}: is a folder, the name of a file was expected")
+        raise InputError(f"--out {file}: is a folder, but a file name was expected")
     run = read_run(folder, plugins)
     model = restore_run(run)
     check_exportable(run.spec.run_id, model)
@@ -110,7 +110,7 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
         graph = make_graph(deployed, size)
         describe(graph, run)
         data = graph.SerializeToString()
-    except Exception as error:  # of an outside strategy's model, the exporter's passes, protobuf (2 GB)
+    except Exception as error:  # from an outside strategy's model, the exporter's passes or protobuf (2 GB)
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"{run.spec.run_id}: its model ({type(model).__name__}) cannot be written as an ONNX graph: {reason}"
@@ -122,7 +122,7 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
 
 
 def check_exportable(name: str, model: nn.Module) -> None:
-    """Raise InputError for a model whose method `not_exportable` says why its answers are more than a graph's."""
+    """Raise InputError if the model has a method `not_exportable` that gives a reason why it cannot be exported."""
     ask = getattr(model, "not_exportable", None)
     reason = ask() if ask else None
     if reason:
@@ -135,7 +135,7 @@ def make_graph(deployed: nn.Module, size: int) -> onnx.ModelProto:
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the exporter's own passes: the comparison tells what counts
+        warnings.simplefilter("ignore")  # from the exporter's own passes: the comparison shows what matters
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:
@@ -153,7 +153,7 @@ def make_graph(deployed: nn.Module, size: int) -> onnx.ModelProto:
 
 
 def _strip(part: Any) -> None:
-    """Remove the exporter's notes, stack traces with the paths of this machine among them, from a graph or function."""
+    """Remove the exporter's notes, including stack traces with this machine's paths, from a graph or function."""
     values = [value for field in ("input", "output") for value in getattr(part, field) if not isinstance(value, str)]
     named = [*values, *part.value_info, *getattr(part, "initializer", ()), *part.node, part]
     for item in named:
@@ -189,16 +189,16 @@ def compare(graph: bytes, deployed: nn.Module, size: int) -> Comparison:
 
     images = sample_images(sum(BATCHES), size).split(BATCHES)
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its faults are told in one line, below
+    options.log_severity_level = 4  # its errors are reported in one line, below
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         given = np.concatenate([session.run(["probabilities"], {"images": x.numpy()})[0] for x in images])
-    except Exception as error:  # onnxruntime's exceptions have no common class
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         return Comparison(0, float("nan"), 0.0, " ".join(str(error).split())[:300])
     with torch.inference_mode():
         wanted = torch.cat([deployed(x) for x in images]).numpy()
     if given.shape != wanted.shape:
-        return Comparison(0, float("nan"), 0.0, f"it gives the shape {given.shape}, not {wanted.shape}")
+        return Comparison(0, float("nan"), 0.0, f"its output has the shape {given.shape}, not {wanted.shape}")
     equal = float((given.argmax(axis=1) == wanted.argmax(axis=1)).mean())
     return Comparison(len(wanted), float(np.abs(given - wanted).max()), equal)
 
@@ -206,7 +206,7 @@ def compare(graph: bytes, deployed: nn.Module, size: int) -> Comparison:
 def sample_images(count: int, size: int) -> torch.Tensor:
     """The same images each time, uint8 (count, 3, size, size): random colours on grids from coarse to fine.
 
-    One colour, smooth gradients and noise in turn: on noise alone all images would look the same to a backbone.
+    One colour, smooth gradients and noise in turn: if all were noise, they would look the same to a backbone.
     """
     generator = torch.Generator().manual_seed(0)
     drawn = []

@@ -17,18 +17,18 @@ from lorisbench.suite.spec import RunSpec, check_schema, spec_from, title_of
 if TYPE_CHECKING:
     from torch import nn
 
-_UNTOLD = "{} needs task labels to answer, which an image does not bring"
-# Where a plugin of Avalanche may change what the model gave before it is counted (BiC and CoPE do)
+_UNTOLD = "{} needs task labels to answer, and an image comes without one"
+# Hooks in which an Avalanche plugin may change the model's output before it is counted (BiC and CoPE do)
 ANSWERING_HOOKS = ("before_eval_forward", "after_eval_forward", "after_eval_iteration")
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A finished run as its folder tells it.
+    """A finished run as its folder describes it.
 
     Attributes
     ----------
-    spec : its settings, of config.yaml.
+    spec : its settings, from config.yaml.
     benchmark : its benchmark's short name, as in results.csv.
     classes : class names in the order of the labels.
     synthetic : whether it was trained on images that no camera took.
@@ -46,8 +46,8 @@ class TrainedRun:
 def read_run(folder: Path, plugins: Sequence[Path] = ()) -> TrainedRun:
     """Read a run directory `OUT/runs/<run_id>` and `OUT/data.json`; `plugins` are files that define its strategy.
 
-    Raises InputError, in one line, if it is no such folder, the run is of another version or not finished, the strategy
-    is not known, or a file is missing or damaged.
+    Raises InputError, in one line, if it is no such folder, the run is from another version or not finished, the
+    strategy is unknown, or a file is missing or damaged.
     """
     for plugin in plugins:
         load_plugin(plugin)
@@ -67,7 +67,7 @@ def read_run(folder: Path, plugins: Sequence[Path] = ()) -> TrainedRun:
     data = read_json(place) or {}
     classes = data.get("classes")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
-        raise InputError(f"{place}: missing or damaged; the names of the classes are read from it")
+        raise InputError(f"{place}: missing or damaged; the class names are read from it")
     synthetic = data.get("synthetic") is not False
     return TrainedRun(directory, spec, title_of(spec.benchmark), classes, synthetic, max(1, len(directory.entries())))
 
@@ -83,7 +83,7 @@ def restore_run(run: TrainedRun) -> nn.Module:
     forward: images uint8 (batch, 3, size, size) -> scores (batch, classes).
 
     Raises InputError, in one line, if the checkpoint is missing, damaged or not the model's, or the strategy's answers
-    are not those of its model alone.
+    do not come from its model alone.
     """
     import torch
     from safetensors import SafetensorError
@@ -100,7 +100,7 @@ def restore_run(run: TrainedRun) -> nn.Module:
         raise InputError(_UNTOLD.format(f"{run.spec.run_id}: strategy {run.spec.label!r}"))
     settings = run.spec.backbone
     frozen = settings.train == "never"
-    # What was trained is all in the checkpoint: no pretrained weights are loaded, or even downloaded, for nothing
+    # The checkpoint holds all that was trained: no pretrained weights are loaded, or even downloaded, needlessly
     backbone = backbone_of(settings if frozen else settings.model_copy(update={"weights": "none"}))
     backbone.freeze()
     empty = Store(torch.zeros(0, backbone.feature_dim), torch.zeros(0, dtype=torch.int64))
@@ -113,7 +113,7 @@ def restore_run(run: TrainedRun) -> nn.Module:
 
 
 def _check_known(folder: Path, config: Mapping[str, Any]) -> None:
-    """Raise InputError, naming the plugin files of the suite, for a strategy that one of them defines."""
+    """Raise InputError, naming the suite's plugin files, for a strategy that one of them defines."""
     entry = config.get("strategy")
     name = entry.get("strategy") if isinstance(entry, dict) else None
     try:
@@ -122,12 +122,12 @@ def _check_known(folder: Path, config: Mapping[str, Any]) -> None:
     except (InputError, KeyError, TypeError):
         files = ""
     if name not in STRATEGIES.names() and files:
-        # Not loaded by itself: a folder from elsewhere would run code that nobody named
+        # Not loaded automatically: a folder from elsewhere would run code that nobody asked for
         raise InputError(f"{config.get('run_id')}: strategy {name!r} is not built in; add {files}")
 
 
 def _check_answers(run: TrainedRun, strategy: Any) -> None:
-    """Raise InputError if a strategy predicts by more than its model."""
+    """Raise InputError if a strategy's predictions do not come from its model alone."""
     from avalanche.core import SupervisedPlugin
     from avalanche.models import MultiTaskModule
     from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin
@@ -137,10 +137,10 @@ def _check_answers(run: TrainedRun, strategy: Any) -> None:
 
     name = f"{run.spec.run_id}: strategy {run.spec.label!r}"
     if getattr(type(strategy), "forward", None) is not Engine.forward:
-        raise InputError(f"{name} predicts by code of its own ({type(strategy).__name__}), not by its model alone")
+        raise InputError(f"{name} predicts with its own code ({type(strategy).__name__}), not with its model alone")
     if isinstance(strategy.model, MultiTaskModule):
         raise InputError(_UNTOLD.format(name))
-    onlookers = (EvaluationPlugin, LRSchedulerPlugin, Clock)  # they have such hooks, and change no answer
+    onlookers = (EvaluationPlugin, LRSchedulerPlugin, Clock)  # they have such hooks, but change no answer
     for plugin in strategy.plugins:
         if isinstance(plugin, onlookers) or getattr(plugin, "answers_unchanged", False):
             continue

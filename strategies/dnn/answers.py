@@ -1,4 +1,4 @@
-"""Rules that need no statistics of the features: which of several heads answers, from their log-probabilities."""
+"""Rules that need no feature statistics: which of several heads answers, given their log-probabilities."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 
 def confidence(log_p: torch.Tensor) -> torch.Tensor:
-    """For each image the head with the highest maximal probability.
+    """For each image, the answer of the head with the highest maximal probability.
 
     log_p : log-probabilities (batch, heads, classes). Returns (batch, classes).
     """
@@ -18,10 +18,10 @@ def confidence(log_p: torch.Tensor) -> torch.Tensor:
 
 
 def batch(log_p: torch.Tensor) -> torch.Tensor:
-    """For all images of the batch the one head whose maximal probabilities have the highest mean over it.
+    """For all images of the batch, the answers of the one head with the highest mean of maximal probabilities.
 
-    Transductive: an image's answer depends on the images it comes with, and rests on their being of one domain. A
-    batch of one image is answered as by `confidence`.
+    Transductive: an image's answer depends on the images it comes with, and assumes that they share one domain. A batch
+    of one image is answered as by `confidence`.
 
     log_p : log-probabilities (batch, heads, classes). Returns (batch, classes).
     """

@@ -34,7 +34,7 @@ def _part(holder: dict[str, Any], name: str) -> Part:
 
 
 def _unchanged(parts: list[Part]) -> bool:
-    # One loop without a call in it: this is asked for each batch, and a batch may be one image.
+    # One loop with few calls in it: this runs for each batch, and a batch may be one image.
     for holder, name, tensor, version, address in parts:
         if holder.get(name) is not tensor:
             return False
@@ -44,9 +44,9 @@ def _unchanged(parts: list[Part]) -> bool:
 
 
 class _Stack(NamedTuple):
-    """Weights (rows, F) and biases (rows,) of `layers`, one below the other, and the parts they come from.
+    """Weights (rows, F) and biases (rows,) of `layers`, stacked row-wise, and the parts they come from.
 
-    `owner` (D, heads) tells which head answers for each domain.
+    `owner` (D, heads) says which head answers for each domain.
     """
 
     layers: list[nn.Linear]
@@ -69,23 +69,23 @@ class DynamicNetwork(nn.Module):
         Once its parameters no longer require gradients, `train()` leaves it in evaluation mode.
     new_head : makes a freshly initialised head, features -> logits (batch, classes).
     head : the first head; made by `new_head` if not given.
-    answer : `prototype`: every head's probabilities, weighted for each image by how likely the Gaussians of
-        `GaussianRouter` hold that the image comes from the head's domain. A head gets weight once its
-        first experience has ended. `agreement`: as `prototype`, but the Gaussians also vote on the class, see
-        `GaussianRouter.joint`. `open`: as `agreement` where an image looks like one of a domain that was seen, else
-        what the classes have in common over all domains, see `OpenRouter`. `confidence`: the head with the highest
-        maximal probability. `mean`: the mean of all heads' probabilities. `newest`: the head made last. `batch`: one
-        head for the whole batch, see `dnn_answers.batch`. `oracle`: head `told`, and as `agreement` where that is
-        None. `gaussians`: as `agreement` without any head.
+    answer : `prototype`: every head's probabilities, weighted for each image by how likely it is, under the Gaussians
+        of `GaussianRouter`, that the image comes from the head's domain. A head gets weight once its first experience
+        has ended. `agreement`: as `prototype`, but the Gaussians also vote on the class, see `GaussianRouter.joint`.
+        `open`: as `agreement` if an image looks like those of a domain already seen, else by what the classes have in
+        common over all domains, see `OpenRouter`. `confidence`: the head with the highest maximal probability. `mean`:
+        the mean of all heads' probabilities. `newest`: the head made last. `batch`: one head for the whole batch, see
+        `dnn_answers.batch`. `oracle`: the head with index `told`, or as `agreement` if that is None. `gaussians`: as
+        `agreement` without any head.
     shrinkage, router_temperature : see `GaussianRouter`.
 
     Attributes
     ----------
     heads : ModuleList of all heads, oldest first.
     active : index of the head in training.
-    told : index of the head that `oracle` is to use, set from outside; None if it is not known.
+    told : index of the head that `oracle` uses, set from outside; None if it is not known.
     last_features : what the active head saw in the last forward pass in training mode, detached, or None.
-    watch : if set, called in evaluation mode wherever several heads are weighed, with their log-probabilities
+    watch : if set, called in evaluation mode whenever several heads are weighed, with their log-probabilities
         (batch, heads, classes) and the router's scores (batch, D * K) or None.
     """
 
@@ -134,7 +134,7 @@ class DynamicNetwork(nn.Module):
             self.watch(logits.log_softmax(dim=2), scores)
         if self.answer == "prototype" and scores is not None:
             weights = self.router.domain_weights(scores) @ owner
-            # One product in place of a sum of logarithms; what is too small for the type becomes its smallest
+            # One product in place of a sum of logarithms; what underflows becomes the type's smallest number
             mixed = (weights.unsqueeze(1) @ logits.softmax(dim=2)).squeeze(1)
             return mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
         log_p = logits.log_softmax(dim=2)
@@ -169,10 +169,10 @@ class DynamicNetwork(nn.Module):
     def _stacked(self, routed: bool) -> _Stack | None:
         """All heads, then the router if asked for, as one layer; None where a head is more than a linear layer.
 
-        Stacking costs more than the product at batch size 1, so it is kept until one of its parts changes: a
-        part is the same while it is the same tensor, at the same address, in the same version, which every
-        change in place raises. Only a write through `.data` does not: call `eval()` after one. With gradients,
-        or while the module is traced, nothing is kept.
+        Stacking costs more than the product at batch size 1, so it is kept until one of its parts changes: a part is
+        unchanged while it is the same tensor, at the same address, with the same version number, which every in-place
+        change raises. Only a write through `.data` does not: call `eval()` after one. With gradients, or while the
+        module is traced, nothing is kept.
         """
         layers = cast(list[nn.Linear], [*self.heads._modules.values(), *([self.router] if routed else [])])
         keep = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
@@ -250,7 +250,7 @@ class DynamicNetwork(nn.Module):
         self.train(training)
 
     def not_exportable(self) -> str | None:
-        """Why its answers are not those of one graph, for `lorisbench export`; None if they are."""
+        """Why a single graph cannot give its answers, for `lorisbench export`; None if it can."""
         if self.answer in BY_ITSELF:
             return None
         return (
@@ -270,7 +270,7 @@ class DynamicNetwork(nn.Module):
         return {**self.__dict__, "_stack": None}  # the parameters of a copy count their versions from 0 again
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Grow to the number of heads of the state before its tensors are loaded."""
+        """Grow to the state's number of heads before its tensors are loaded."""
         start = f"{prefix}heads."
         stored = {int(key[len(start) :].partition(".")[0]) for key in state_dict if key.startswith(start)}
         if len(self.heads) <= max(stored, default=0):

@@ -1,4 +1,4 @@
-"""Which head answers, or none: domains that were seen, beside the one that was not."""
+"""Which head answers, or none: the domains that were seen, against one that was not."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ DIRECTIONS = 128
 class OpenRouter(GaussianRouter):
     """A router for images that may come from a domain that no experience had.
 
-    The Gaussians of `GaussianRouter` are narrow: they describe the images of the recordings that were trained on. A
-    domain, seen or new, is taken here as a draw of its own (a model with two levels, as in probabilistic linear
-    discriminant analysis; Prince & Elder, ICCV 2007): features of class k are N(mu_dk, W) in a domain d that was
-    seen, with W the covariance about the means of the pairs (d, k), and N(m_k, C) in a new one, with m_k the mean of
-    the class over all domains and C the covariance about these. All of it follows from the statistics that are kept
-    anyway. Both covariances are shrunk; where that is `oas`, C counts as many samples as there are pairs (d, k), as
-    images of one pair tell of one draw only.
+    The Gaussians of `GaussianRouter` are narrow: they describe the images of the recordings that were trained on. Here
+    each domain, seen or new, is modelled as a separate draw (a two-level model, as in probabilistic linear discriminant
+    analysis; Prince & Elder, ICCV 2007): features of class k are N(mu_dk, W) in a domain d that was seen, with W the
+    covariance about the means of the pairs (d, k), and N(m_k, C) in a new one, with m_k the mean of the class over all
+    domains and C the covariance about these. All of it follows from the statistics that are kept anyway. Both
+    covariances are shrunk; with `oas`, C counts as many samples as there are pairs (d, k), as all images of one pair
+    come from a single draw.
 
-    How likely an image x is under either is compared in the subspace that tells the pairs apart: y are the first
+    The likelihoods of an image x under the two are compared in the subspace that separates the pairs: y are the first
     DIRECTIONS principal directions of the mu_dk, whitened by W (reduced-rank discriminant analysis; Hastie et al.,
     Elements of Statistical Learning, section 4.3.3), turned so that C is diagonal there, diag(g). With equal odds,
 
@@ -33,9 +33,9 @@ class OpenRouter(GaussianRouter):
     of all features, both at temperature T.
 
     The linear layer of `weight` and `bias` gives `scores`: y (R,), then the class scores of a new domain over T (K,).
-    Further buffers, worked out as those are: `table` (D * K + K, R) and `table_bias` (D * K + K,), from y to the
+    Further buffers, derived in the same way: `table` (D * K + K, R) and `table_bias` (D * K + K,), from y to the
     log-densities of the pairs and of the classes in a new domain, up to what `curvature` (R,) adds to the difference.
-    For one image the number of operations is what counts, so constants are worked into the layers where they can be.
+    For one image the number of operations is what takes time, so constants are folded into the layers where possible.
     """
 
     table: torch.Tensor
@@ -100,12 +100,12 @@ class OpenRouter(GaussianRouter):
         return self.shrunk(total, int((self.counts > 0).sum()))
 
     def read(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What the linear layer's output (batch, R + K) says.
+        """Unpack the linear layer's output (batch, R + K).
 
         Returns
         -------
         Log-densities of the pairs (d, k) up to a term common to all, (batch, D * K); class scores in a new domain
-        over T, (batch, K); the gate, (batch,), above 0 where a domain that was seen is likelier.
+        over T, (batch, K); the gate, (batch,), above 0 where a seen domain is likelier.
         """
         y, new = scores.split([len(self.curvature), self.means.shape[1]], dim=1)
         densities = F.linear(y, self.table, self.table_bias)
@@ -117,7 +117,7 @@ class OpenRouter(GaussianRouter):
         return super().domain_weights(self.read(scores)[0])
 
     def unknown(self, scores: torch.Tensor) -> torch.Tensor:
-        """The probability of each image, (batch,), that its domain is a new one."""
+        """The probability for each image, (batch,), that its domain is a new one."""
         return (-self.read(scores)[2] / self.temperature).sigmoid()
 
     def joint(self, scores: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:

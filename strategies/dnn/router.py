@@ -15,16 +15,16 @@ from lorisbench.strategies.parts.shrinkage import Shrinkage, oas_share
 class GaussianRouter(nn.Module):
     """The posterior over domains of a feature vector, from statistics alone.
 
-    The experiences that trained one head make one domain d. Features of its class k are taken as Gaussian with
-    mean mu_dk and a covariance shared by all classes of all domains: linear discriminant analysis with one class
-    for each pair (d, k), asked for the domain. As x' S^-1 x is common to all pairs it cancels, and what is left
-    is one linear layer,
+    The experiences that trained one head make one domain d. Features of its class k are modelled as Gaussian with
+    mean mu_dk and a covariance shared by all classes of all domains: linear discriminant analysis with one class for
+    each pair (d, k), used to infer the domain. As x' S^-1 x is common to all pairs it cancels, and what is left is one
+    linear layer,
 
         score_dk(x) = (S^-1 (mu_dk - m))' x - (mu_dk - m)' S^-1 (mu_dk + m) / 2 + log prior_dk,
 
-    (m, the mean of all means, is common to all pairs too; centring on it keeps float32 exact enough). All
-    domains are equally likely beforehand, the classes of a domain as frequent as in its data; a class it
-    lacks never scores.
+    (m, the mean of all means, is common to all pairs too; centring on it keeps float32 exact enough). A priori all
+    domains are equally likely, and the classes of a domain are as frequent as in its data; a class it lacks never
+    scores.
 
     Buffers (all float32 but `counts` and `domain_head`, int64), with D domains, K classes, F features:
     counts (D, K), means (D, K, F), scatter (F (F + 1) / 2,), the lower triangle of the sum over samples of
@@ -36,8 +36,8 @@ class GaussianRouter(nn.Module):
     shrinkage : how far the pooled covariance is moved towards a multiple of the identity with the same trace:
         a fixed share in (0, 1], or `oas`, the oracle approximating shrinkage of Chen et al. (IEEE Trans.
         Signal Processing 2010, eq. 23), which needs no more than the covariance and the number of samples.
-    temperature : the domains' log-likelihoods are divided by it. High-dimensional Gaussians are surer than
-        they are right; above 1 several heads share an answer, and towards infinity all do alike.
+    temperature : the domains' log-likelihoods are divided by it. High-dimensional Gaussians are overconfident; above 1
+        several heads share an answer, and towards infinity all share it equally.
     """
 
     counts: torch.Tensor
@@ -65,7 +65,7 @@ class GaussianRouter(nn.Module):
 
     @torch.no_grad()
     def record(self, data: Iterable[tuple[torch.Tensor, torch.Tensor]], num_classes: int, head: int) -> None:
-        """Add data of the domain of `head`, new or known, in one pass; nothing else of the data is kept.
+        """Add data from the domain of `head`, new or known, in one pass; only the statistics are kept.
 
         Parameters
         ----------
@@ -82,7 +82,7 @@ class GaussianRouter(nn.Module):
                 counts = torch.zeros(num_classes, dtype=torch.int64, device=x.device)
                 sums = x.new_zeros(num_classes, x.shape[1])
                 moment = x.new_zeros(x.shape[1], x.shape[1])
-            # A product with one-hot labels: on a GPU, index_add_ would add in another order each time.
+            # A product with one-hot labels: on a GPU, index_add_ would add in a different order each time.
             member = one_hot(labels, num_classes)
             counts += member.sum(dim=0)
             sums.addmm_(member.T.double(), x)
@@ -94,8 +94,8 @@ class GaussianRouter(nn.Module):
         scatter = moment - means.T @ (means * counts[:, None])
         owners = self.domain_head.tolist()
         if head in owners:
-            # Two sets of samples become one: their means join by their shares, and what lies between them is spread
-            # (Chan et al. 1979, eq. 2.1).
+            # Two sets of samples become one: their means are averaged by share, and the distance between them adds to
+            # the scatter (Chan et al. 1979, eq. 2.1).
             domain = owners.index(head)
             share = counts / (self.counts[domain] + counts).clamp(min=1)
             apart = means - self.means[domain].double()
@@ -127,7 +127,7 @@ class GaussianRouter(nn.Module):
         return pooled + pooled.tril(-1).T
 
     def shrunk(self, covariance: torch.Tensor, samples: int) -> torch.Tensor:
-        """A covariance (F, F) of so many independent samples, moved towards a multiple of the identity."""
+        """A covariance (F, F) from `samples` independent samples, moved towards a multiple of the identity."""
         width = len(covariance)
         level = float(covariance.diagonal().mean())
         if self.shrinkage == "oas":
@@ -195,7 +195,7 @@ class GaussianRouter(nn.Module):
         return self.pairs(scores, log_p).logsumexp(dim=1).log_softmax(dim=1)
 
     def pairs(self, scores: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
-        """The logarithms of the terms of the sum of `joint`, (batch, D, K)."""
+        """The logarithms of the terms that `joint` sums, (batch, D, K)."""
         if not (self._one_to_one and log_p.shape[1] == self.domains):
             log_p = log_p.index_select(1, self.domain_head)
         gaussian = scores.view(scores.shape[0], self.domains, -1)
@@ -224,8 +224,8 @@ class GaussianRouter(nn.Module):
 
 
 def logsumexp(x: torch.Tensor) -> torch.Tensor:
-    """Over the last dimension, where at least one value is finite, in fewer operations than torch's own.
+    """Log-sum-exp over the last dimension, with at least one finite value, in fewer operations than torch's own.
 
-    max(x) - max(log softmax(x)); for one image the number of operations is what counts.
+    max(x) - max(log softmax(x)); for one image the number of operations is what takes time.
     """
     return x.amax(dim=-1) - x.log_softmax(dim=-1).amax(dim=-1)

@@ -26,13 +26,13 @@ class DNNPlugin(SupervisedPlugin):
 
     The first experience trains the first head, and the shared layers if they have gradients; after it they
     are frozen. For each later one every head is measured on the new training data, in one pass before
-    training. Below the threshold, for the best head, a new head is trained on the classification loss.
-    Otherwise one head h is trained on
+    training. If even the best head is below the threshold, a new head is trained on the classification loss. Otherwise
+    one head h is trained on
 
         CE(all samples of the batch)  +  distill_weight * T^2 * KL(teacher || student)(known samples, their
         mean),
 
-    where the teacher is a copy of h before the experience and known are the samples it classifies correctly;
+    where the teacher is a copy of h before the experience and the known samples are those it classifies correctly;
     a batch without a known sample has no second term. No sample of an earlier experience is kept.
 
     Parameters
@@ -41,14 +41,14 @@ class DNNPlugin(SupervisedPlugin):
 
     Attributes
     ----------
-    decisions : one dict an experience: experience; verdict (base, expand, distill); head (index of the one
+    decisions : one dict per experience: experience; verdict (base, expand, distill); head (index of the one
         trained); teacher (index of the head distilled, or None); source (index of the head that a new one was
         copied from, or None); gap (accuracy of the best head before training, in 0..1, or None); gap_0,
-        gap_1, … (that of each head); novelty (what the gap looks like without labels: 1 - the highest mean over
-        the new data of a head's maximal probabilities); unknown (under the answer `open`: the mean probability over
-        the new data, before training, that an image is of a new domain; needs no label either); known (samples that
-        the teacher, or else the best head, classifies correctly); samples; after the experience heads (how many there
-        are), heads_mb (their parameters) and router_mb (statistics kept to choose a head), 10^6 bytes.
+        gap_1, … (that of each head); novelty (a label-free counterpart of the gap: 1 - the highest mean over the new
+        data of a head's maximal probabilities); unknown (under the answer `open`: the mean probability over the new
+        data, before training, that an image is from a new domain; label-free too); known (samples that the teacher, or
+        else the best head, classifies correctly); samples; and, after the experience, heads (how many there are),
+        heads_mb (their parameters) and router_mb (statistics kept to choose a head), in 10^6 bytes.
     tables : the decisions, for the harness to store.
     replay_samples : 0.
     """
@@ -112,7 +112,7 @@ class DNNPlugin(SupervisedPlugin):
         }
 
     def after_forward(self, strategy: Any, **kwargs: Any) -> None:
-        """Keep what the head saw of the minibatch: plugins beside may pass other inputs before the loss is complete."""
+        """Keep what the head saw of the minibatch: other plugins may pass other inputs before the loss is complete."""
         self._seen = _network(strategy).last_features
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
@@ -156,10 +156,10 @@ def _network(strategy: Any) -> DynamicNetwork:
 
 @torch.no_grad()
 def measure_heads(strategy: Any, data: Any) -> tuple[list[float], dict[str, float]]:
-    """Accuracy in 0..1 of every head of `strategy.model` on a dataset, and what tells of its domain without labels.
+    """Accuracy in 0..1 of every head of `strategy.model` on a dataset, and label-free measures of its domain.
 
-    One pass. The latter are `novelty`, 1 - the highest mean confidence of a head (on data of an unknown domain every
-    head becomes less sure), and, where the router can tell, `unknown`, the mean probability of a new domain.
+    Takes one pass. The measures are `novelty`, 1 - the highest mean confidence of a head (on data from an unknown
+    domain every head becomes less sure), and, if the router gives it, `unknown`, the mean probability of a new domain.
     """
     model = _network(strategy)
     training = model.training
@@ -209,31 +209,30 @@ def known_distillation(
 class DNN(Strategy, name="dnn"):
     """Dynamic Neural Network (Ma et al., HIK_ILG, IROS 2019 Lifelong Robotic Vision Challenge).
 
-    The sources (abstract, poster and slides on the challenge's web site) state: shared convolutional layers
-    with several heads; for a new task with a severe domain gap, "the accuracy of the previous model before
-    training on the current task", the shared layers are frozen and a new head is trained; for a similar
-    domain an existing head is trained on, with the classification loss on all samples and the distillation
-    loss (frozen copy of the head -> head) on known samples only, those the previous model classifies
-    correctly; with several heads "using the best head is reasonable and more stable"; no previous data is
-    used. They do not state the threshold, the weight and temperature of distillation, how a new head starts,
-    nor which head answers: these are choices made here.
+    The sources (abstract, poster and slides on the challenge's web site) state: shared convolutional layers with
+    several heads; for a new task with a severe domain gap, "the accuracy of the previous model before training on the
+    current task", the shared layers are frozen and a new head is trained; for a similar domain an existing head is
+    trained further, with the classification loss on all samples and the distillation loss (frozen copy of the head ->
+    head) on known samples only, those the previous model classifies correctly; with several heads "using the best head
+    is reasonable and more stable"; no previous data is used. They do not state the threshold, the weight and
+    temperature of distillation, how a new head starts, nor which head answers: these are our choices.
 
-    expand_below: a new head is made where the best head's accuracy on the new training data is below this; 0
-    means never, 1 unless it is perfect (our choice).
+    expand_below: a new head is made if the best head's accuracy on the new training data is below this; 0 means never,
+    1 always unless it is perfect (our choice).
     expand_at: the experiences that make a new head, counted from 0, instead of the threshold; the slides'
     "expand@1" is [1], `never` (or an empty list) their "no expand".
     head_init: a new head starts as a copy of the best one, or fresh (our choice).
-    distill_head: which head is trained on in a similar domain: `best` on its data (stated), `worst` (the
+    distill_head: which head is trained further for a similar domain: `best` on its data (stated), `worst` (the
     slides' V2' variant) or `newest`, the one made last. distill_weight, temperature: of the distillation loss
     (our choice).
-    answer: which head answers, without a task label (our choice): `open`, as `agreement` where an image looks like
-    those of a domain that was trained on, else the class statistics over all domains, without a head (see
-    `lorisbench.strategies.dnn.open`); `agreement`, where Gaussians of each domain's features weigh the heads and
-    vote on the class as well; `prototype`, where they weigh the heads only; `confidence`, the surest head; `mean`
-    of all; `newest`; `batch`, the head surest on average over the images tested together (transductive: it assumes
-    that these are of one domain); `oracle`, the head of the experience that the images are from (an upper bound for
-    choosing a head: it is told what no method is; an experience not yet trained has no head, and `agreement`
-    answers); `gaussians`, as `agreement` without any head (a control: what the heads add).
+    answer: which head answers, without a task label (our choice): `open`, as `agreement` if an image looks like those
+    of a domain that was trained on, else the class statistics over all domains, without a head (see
+    `lorisbench.strategies.dnn.open`); `agreement`, where Gaussians of each domain's features weigh the heads and vote
+    on the class as well; `prototype`, where they weigh the heads only; `confidence`, the surest head; `mean` of all;
+    `newest`; `batch`, the head surest on average over the images tested together (transductive: it assumes that these
+    share one domain); `oracle`, the head of the experience that the images are from (an upper bound for choosing a
+    head: it is given what no method can know; an experience not yet trained has no head, and `agreement` answers);
+    `gaussians`, as `agreement` without any head (a control for what the heads add).
     shrinkage: of the Gaussians' shared covariance, `oas` or a fixed share in (0, 1] (our choice).
     router_temperature: of the Gaussians in `open`, `prototype` and `agreement`, 1 for their own posterior, more for a
     softer one (our choice).

@@ -15,13 +15,13 @@ class AnswerPlugin(SupervisedPlugin):
     """Counts, for each experience tested on, the share of its images that each head answers.
 
     It watches the evaluation's own forward pass and changes nothing in it. Counts stay on the device until
-    the evaluation is over; outside of evaluation the network is not watched. What is evaluated before the first
-    experience is trained is not counted.
+    the evaluation is over; outside evaluation the network is not watched. Evaluations before the first experience is
+    trained are not counted.
 
     Attributes
     ----------
     tables : `answers`, one dict for each head with a share: after_experience (the last one trained),
-        test_experience, head (-1: none, the images held to be of a new domain under the answer `open`), share (in
+        test_experience, head (-1: none, the images taken to be from a new domain under the answer `open`), share (in
         0..1; they sum to 1). A later evaluation of the same pair of experiences replaces the earlier one.
     """
 
@@ -51,7 +51,7 @@ class AnswerPlugin(SupervisedPlugin):
         if self._after is None:
             return
         counts, self._watched = self._watched, None
-        if counts is None:  # one head answered without being weighed: the only one, the newest, or the one told
+        if counts is None:  # one head answered without being weighed: the only one, the newest, or `told`
             model: DynamicNetwork = strategy.model
             counts = torch.zeros(len(model.heads) + 1, device=strategy.device)
             told = model.told if model.answer == "oracle" and len(model.heads) > 1 else None
@@ -76,11 +76,11 @@ class AnswerPlugin(SupervisedPlugin):
 
 
 def head_shares(model: DynamicNetwork, log_p: torch.Tensor, scores: torch.Tensor | None) -> torch.Tensor:
-    """How much of the answer to each image is each head's, by the network's rule.
+    """Each head's share in the answer to each image, by the network's rule.
 
-    Under `confidence` the surest head has all of it, under `batch` the one that is surest of the batch; under a rule
-    that asks the router, the head with the largest posterior mass; under `open`, no head where a new domain is likelier
-    than all that were seen; under `mean`, all heads have equal parts.
+    Under `confidence` the surest head has all of it, under `batch` the head surest of the whole batch; under a rule
+    that uses the router, the head with the largest posterior mass; under `open`, no head if a new domain is likelier
+    than all that were seen; under `mean`, all heads have equal shares.
 
     Parameters
     ----------

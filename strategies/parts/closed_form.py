@@ -13,7 +13,7 @@ from lorisbench.engine.strategy import Context
 from lorisbench.strategies.parts.data import batches, evaluating
 
 BATCH = 128  # samples a pass takes at a time; their pairs are compared, so more is slower
-BLOCK = 160  # columns of a block of a Gram matrix: smaller ones waste less on what symmetry gives, and multiply slower
+BLOCK = 160  # columns of a block of a Gram matrix: smaller ones waste less on what symmetry gives, but multiply slower
 
 
 class Statistics(Protocol):
@@ -24,7 +24,7 @@ class Statistics(Protocol):
         ...
 
     def linear(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight (classes, F) and bias (classes,), float64; the class with the highest score answers."""
+        """Weight (classes, F) and bias (classes,), float64; the class with the highest score is the answer."""
         ...
 
 
@@ -37,8 +37,8 @@ class ClosedFormPlugin(SupervisedPlugin):
     is, without augmentation.
 
     Statistics fit only the features that they were taken from. A backbone that has gradients is therefore trained in
-    the first experience, with the head, by gradients as any strategy's; then it is frozen and the head replaced.
-    Where nothing is trained, no epoch is: the plugin asks Avalanche to stop before the first minibatch.
+    the first experience, with the head, by gradients as under any strategy; then it is frozen and the head replaced. If
+    nothing is trained, no epoch is run: the plugin asks Avalanche to stop before the first minibatch.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ def with_linear_head(model: nn.Module, context: Context) -> nn.Module:
 
 
 def earlier(member: torch.Tensor) -> torch.Tensor:
-    """Which samples of a batch come before which of their class: 1 at (i, j) if j does before i, else 0.
+    """Which samples of a batch come before which others of their class: 1 at (i, j) if j comes before i, else 0.
 
     member : one-hot labels, (batch, classes). Returns (batch, batch), of the same dtype.
     """
@@ -109,7 +109,7 @@ class Means:
 
     Attributes
     ----------
-    counts : int64 (classes,). means : float64 (classes, F), of classes not yet seen 0; no column before the first
+    counts : int64 (classes,). means : float64 (classes, F), 0 for classes not yet seen; no columns before the first
         sample.
     """
 
@@ -122,13 +122,13 @@ class Means:
 
         Returns
         -------
-        What each sample met in its class: how many samples, int64 (batch,), and their mean, float64 (batch, F), 0
-        where there was none.
+        The earlier samples of each sample's class: how many, int64 (batch,), and their mean, float64 (batch, F), 0
+        where there were none.
         """
         if not self.means.shape[1]:
             self.counts = self.counts.to(x.device)
             self.means = x.new_zeros(len(self.counts), x.shape[1])
-        # Products with masks, not index_add or cumsum: on a GPU these have no order of summation to rely on
+        # Products with masks, not index_add or cumsum: on a GPU those have no fixed order of summation
         member = one_hot(y, len(self.counts)).to(x.dtype)
         before = earlier(member)
         known = self.counts[y]
@@ -150,16 +150,16 @@ def scoring(counts: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> t
 
 
 class SymmetricSum:
-    """A sum of symmetric matrices (F, F), float64: only the lower triangle is worked out and, once packed, kept.
+    """A sum of symmetric matrices (F, F), float64: only the lower triangle is computed and, once packed, kept.
 
     Attributes
     ----------
-    packed : (F (F + 1) / 2,), the triangle row by row; empty before the first `pack` and while there is more to add.
+    packed : (F (F + 1) / 2,), the triangle row by row; empty while the sum is not packed.
     """
 
     def __init__(self) -> None:
         self.packed = torch.zeros(0, dtype=torch.float64)
-        self._lower: torch.Tensor | None = None  # right in the lower triangle only
+        self._lower: torch.Tensor | None = None  # valid in the lower triangle only
         self._width = 0
 
     def add(self, a: torch.Tensor, b: torch.Tensor) -> None:
@@ -180,7 +180,7 @@ class SymmetricSum:
             self._unpacked().add_(other._unpacked())
 
     def matrix(self) -> torch.Tensor:
-        """The sum, (F, F), to be read until more is added: it is no copy, which would take longer than the rest."""
+        """The sum, (F, F), valid until more is added: it is not a copy, which would take longer than the rest."""
         whole = self._unpacked()
         for start in range(0, self._width, BLOCK):
             end = start + BLOCK
@@ -190,7 +190,7 @@ class SymmetricSum:
         return whole
 
     def pack(self) -> None:
-        """Keep the triangle alone: half the memory."""
+        """Keep only the triangle: half the memory."""
         if self._lower is not None:
             self.packed, self._lower = torch.cat([row[: i + 1] for i, row in enumerate(self._lower)]), None
 

@@ -1,4 +1,4 @@
-"""For plugins that look over data: whole batches of a dataset, and a model that looking leaves as it is."""
+"""For plugins that pass over data: whole batches of a dataset, and a model that is left as it was."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def batches(strategy: Any, dataset: Any, batch_size: int = 1024) -> Iterator[tup
     Parameters
     ----------
     strategy : any Avalanche strategy. The harness's engine offers `batches`, which slices tensors without
-        collating sample by sample; any other one is served by a plain DataLoader.
+        collating sample by sample; for any other one a plain DataLoader is used.
     dataset : an AvalancheDataset whose items begin with (x, y). Pass `dataset.eval()` for samples free of
         augmentation.
     batch_size : samples per batch; the last batch may be smaller.
@@ -44,7 +44,7 @@ def batches(strategy: Any, dataset: Any, batch_size: int = 1024) -> Iterator[tup
 
 @contextmanager
 def without_tracking(model: nn.Module) -> Iterator[None]:
-    """BatchNorm as in training, by the statistics of the batch, but without a trace of it in the running ones."""
+    """BatchNorm as in training, with the batch's statistics, but leaving no trace in the running ones."""
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False
@@ -57,7 +57,7 @@ def without_tracking(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode, so that no statistics move and no dropout acts; then each module in its own."""
+    """The model in evaluation mode, so that no statistics move and no dropout acts; each module's mode is restored."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:

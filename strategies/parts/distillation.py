@@ -1,4 +1,4 @@
-"""Distillation: what a model is to take over from its teacher, and how far it is from that."""
+"""Distillation: what a model should learn from its teacher, and how far it is from that."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from lorisbench.strategies.parts.data import without_tracking
 
 
 def pairs(strategy: Any, teacher: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Logits (batch, classes) of the model that learns and of its teacher, without a gradient, for the minibatch.
+    """Logits (batch, classes) of the student and, without a gradient, of its teacher, for the minibatch.
 
-    One pair; of a model with an output layer for each task (an Avalanche multi-task module) one for each task that the
-    teacher has learned, whose losses are to be summed (Li & Hoiem 2016, section 3): those layers, not the new task's,
-    are what it knows.
+    One pair; for a model with an output layer for each task (an Avalanche multi-task module), one for each task that
+    the teacher has learned, whose losses are to be summed (Li & Hoiem 2016, section 3): those layers, not the new
+    task's, hold what it knows.
     """
     with torch.no_grad():
         if not isinstance(teacher, MultiTaskModule):

@@ -1,4 +1,4 @@
-"""Means over samples of what each sample's own gradient is: the pass over the data that EWC and MAS share."""
+"""Means over samples of a function of each sample's own gradient: the pass over the data that EWC and MAS share."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def mean_over_samples(
     of_last_layer: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     of_model: Callable[[nn.Module, torch.Tensor, torch.Tensor], Tensors],
 ) -> Tensors:
-    """Means over samples, one tensor a trainable parameter, of its shape, dtype and device; the model in eval mode.
+    """Means over samples, one tensor per trainable parameter, of its shape, dtype and device; the model in eval mode.
 
     Parameters
     ----------
-    model : logits (batch, classes) from a batch of inputs.
-    data : pairs x (batch, ...), y int64 (batch,). How they are cut into batches makes no difference.
-    of_last_layer : the sums over a batch where only the linear layer that makes the logits trains, in closed form:
+    model : gives logits (batch, classes) for a batch of inputs. data : pairs x (batch, ...), y int64 (batch,). How they
+    are cut into batches makes no difference.
+    of_last_layer : the sums over a batch if only the linear layer that makes the logits trains, in closed form:
         its inputs (batch, features), the logits and y -> sums for weight (classes, features) and bias (classes,).
     of_model : the sums over a batch for any model, by name, from model, x and y.
 
@@ -56,7 +56,7 @@ def mean_over_samples(
 
 @torch.no_grad()
 def _last_layer_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor, of_last_layer: Callable) -> Tensors | None:
-    """The sums in closed form, or None where more than the linear layer that makes the logits trains."""
+    """The sums in closed form, or None if more than the linear layer that makes the logits trains."""
     names = list(trainable(model))
     owners = {name.rpartition(".")[0] for name in names}
     layer = model.get_submodule(owners.pop()) if len(owners) == 1 else None
@@ -80,7 +80,7 @@ def sample_gradients(
     x: torch.Tensor,
     y: torch.Tensor,
 ) -> Iterator[tuple[Tensors, torch.Tensor]]:
-    """Gradients of an objective for each sample by itself, chunk by chunk of a batch to bound the memory.
+    """Gradients of an objective for each sample separately, one chunk of the batch at a time to bound the memory.
 
     Parameters
     ----------
@@ -111,16 +111,16 @@ def power_sums(
     power: int,
     weight: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Tensors:
-    """Sum over the samples of a batch of |each sample's own gradient|^power, one tensor a trainable parameter.
+    """Sum over the samples of a batch of |each sample's own gradient|^power, one tensor per trainable parameter.
 
-    Where all that trains are linear layers that see one vector a sample, as in an MLP, a sample's gradient is the outer
-    product d a' of that of the layer's output and its input, so that the sum is one matrix product, |d|^p' |a|^p, and
-    one backward pass serves the whole batch; otherwise gradients are made sample by sample.
+    If only linear layers train, each seeing one vector per sample, as in an MLP, a sample's gradient is the outer
+    product d a' of the output's gradient d and the layer's input a, so that the sum is one matrix product, |d|^p'
+    |a|^p, and one backward pass serves the whole batch; otherwise gradients are computed sample by sample.
 
     Parameters
     ----------
     model : in evaluation mode, so that no sample's logits depend on another's. objective : as in `sample_gradients`.
-    weight : logits (batch, classes) -> what each sample counts (batch,); None: 1.
+    weight : logits (batch, classes) -> the weight of each sample (batch,); None: 1.
     """
     sums = _linear_power_sums(model, objective, x, y, power, weight)
     if sums is not None:

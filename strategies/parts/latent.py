@@ -21,7 +21,7 @@ def freeze_backbone(model: nn.Module) -> None:
 
 
 def features_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """What the head sees of a batch of inputs, (batch, features), without a gradient; 2-D inputs are that already.
+    """What the head sees of a batch of inputs, (batch, features), without a gradient; 2-D inputs are features already.
 
     Raises TypeError for a model that takes images and offers no `features`.
     """
@@ -34,9 +34,9 @@ def features_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
 
 
 def skip_frozen_backbone(strategy: Any) -> None:
-    """Put features in the place of the minibatch's images, once the backbone is frozen.
+    """Replace the minibatch's images by their features, once the backbone is frozen.
 
-    Models of the harness give the same logits for both, so plugins beside see a minibatch as good as before.
+    The harness's models give the same logits for both, so other plugins can use the minibatch as before.
     """
     backbone = getattr(strategy.model, "backbone", None)
     if backbone is not None and not any(p.requires_grad for p in backbone.parameters()):

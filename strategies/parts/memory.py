@@ -1,4 +1,4 @@
-"""A memory of samples of a stream, chosen at random while the stream goes by."""
+"""A memory of samples from a stream, chosen at random as the stream goes by."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Selection = Literal["reservoir", "class-balanced"]
 
 
 def chosen(keys: torch.Tensor, labels: torch.Tensor, size: int, selection: Selection) -> torch.Tensor:
-    """Which of a stream's samples a memory of `size` keeps, given a random key of each.
+    """Which of a stream's samples a memory of `size` keeps, given a random key for each.
 
     `reservoir`: the smallest keys. As keys are drawn independently and alike, each sample of the stream is kept with
-    the same probability, as in Vitter's reservoir sampling (1985, Algorithm R). `class-balanced`: the classes in
-    turn give their sample of the smallest key that is left until the memory is full; so the numbers a class differ by
-    at most one, but for classes that have no more samples, and within a class all are equally likely.
+    the same probability, as in Vitter's reservoir sampling (1985, Algorithm R). `class-balanced`: the classes take
+    turns giving their remaining sample with the smallest key until the memory is full; so the numbers per class differ
+    by at most one, except for classes that have no more samples, and within a class all samples are equally likely.
 
-    More samples can only push one down in either order: choosing among those kept before and new ones gives what
-    choosing once among all would, and nothing that was let go is ever missed.
+    In either order, more samples can only push a sample down: choosing among those kept before and new ones gives what
+    choosing once among all would, and nothing that was dropped is ever needed again.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def chosen(keys: torch.Tensor, labels: torch.Tensor, size: int, selection: Selec
 
 
 class Memory:
-    """At most `size` samples (None: all), each an input, a label, and what else is added with them.
+    """At most `size` samples (None: all), each an input, a label, and whatever else is added with them.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ class Memory:
             kept = chosen(keys, labels, self.size, self.selection)
         old, new = kept[kept < len(self)], kept[kept >= len(self)] - len(self)
         if len(new):
-            # fancy indices copy: what is kept is no view of a batch or of the stream's data
+            # fancy indexing copies: what is kept is not a view of a batch or of the stream's data
             taken = [field[new.to(field.device)] for field in fields]
             if self.fields:
                 before = [field[old.to(field.device)] for field in self.fields]
@@ -92,9 +92,10 @@ class Memory:
         return tuple(field[indices.to(field.device)] for field in self.fields)
 
     def adapt(self, model: nn.Module, x: torch.Tensor) -> None:
-        """Turn kept images into `model.features` of them where the stream has gone over to features.
+        """Replace kept images by their `model.features` once the stream has switched to features.
 
-        So it is once a backbone has been trained and frozen (`backbone.train: first`). `x` is a batch of the stream.
+        It switches when a backbone has been trained and is frozen (`backbone.train: first`). `x` is a batch of the
+        stream.
         """
         if self.fields and self.fields[0].ndim > 2 and x.ndim == 2:
             features: Callable[[torch.Tensor], torch.Tensor] = model.features  # type: ignore[assignment]
@@ -106,7 +107,8 @@ class Memory:
 def remember(memory: Memory, strategy: Any, inputs: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
     """Offer the samples of the current experience, free of augmentation: inputs, labels, task labels.
 
-    inputs : what to keep of a batch of inputs; None for the inputs themselves. A stream without task labels gets 0.
+    inputs : maps a batch of inputs to what is kept; None keeps the inputs themselves. A stream without task labels gets
+        0.
     """
     data = strategy.experience.dataset.eval()
     tasks = torch.as_tensor(list(getattr(data, "targets_task_labels", [0] * len(data))), device=strategy.device)
@@ -117,12 +119,12 @@ def remember(memory: Memory, strategy: Any, inputs: Callable[[torch.Tensor], tor
 
 
 class MemoryPlugin(SupervisedPlugin):
-    """A plugin with a memory, which goes over to features when the stream does.
+    """A plugin with a memory, which switches to features when the stream does.
 
     Attributes
     ----------
     memory : the samples kept, on the device where training runs.
-    replay_samples : how many they are.
+    replay_samples : how many there are.
     owns_samples : True: the samples are tensors among the plugin's attributes, so their bytes are counted there.
     """
 

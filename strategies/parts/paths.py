@@ -14,8 +14,8 @@ class PathPlugin(SpringPlugin):
     """Springs whose importance comes from the path integral of -gradient * step, the base of SI and RWalk.
 
     The gradient is that of the loss without the springs' penalty (but with what other plugins added to it), as the
-    springs pull only after it has been seen: strength * importance * (weight - centre), the gradient of the penalty,
-    is added to the gradients after the backward pass, and nothing to the loss. So one backward pass is enough.
+    springs pull only after it has been recorded: strength * importance * (weight - centre), the gradient of the
+    penalty, is added to the gradients after the backward pass, and nothing to the loss. So one backward pass is enough.
 
     Attributes
     ----------

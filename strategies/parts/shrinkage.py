@@ -1,15 +1,15 @@
-"""How far a covariance of few samples is moved towards a multiple of the identity."""
+"""How far a covariance from few samples is moved towards a multiple of the identity."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 Shrinkage = float | Literal["oas"]
-"""A share in (0, 1], or `oas_share`."""
+"""A share in (0, 1], or `oas`: the share from `oas_share`."""
 
 
 def oas_share(mean_square: float, level: float, samples: int, width: int) -> float:
-    """The share of the identity by Chen et al. (2010, eq. 23), without its terms in 2 / width.
+    """The share of the identity according to Chen et al. (2010, eq. 23), without its terms in 2 / width.
 
     Parameters
     ----------

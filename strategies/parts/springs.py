@@ -15,12 +15,12 @@ class SpringPlugin(SupervisedPlugin):
     """Adds half strength * sum over weights of importance * (weight - centre)^2 to the loss.
 
     So strength * importance is the stiffness of a weight's spring: the force on it per distance. Methods whose papers
-    write no half pass twice their own lambda.
+    have no factor of one half pass twice their own lambda.
 
     Attributes
     ----------
-    importance, centre : by parameter name, each shaped like its parameter; what subclasses fill in after (or before)
-        an experience, for trainable parameters only.
+    importance, centre : by parameter name, each shaped like its parameter; filled in by subclasses after (or before) an
+        experience, for trainable parameters only.
     """
 
     def __init__(self, strength: float) -> None:
@@ -30,7 +30,7 @@ class SpringPlugin(SupervisedPlugin):
         self.centre: Tensors = {}
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Let go of parameters that have been frozen or removed since they were consolidated, or never mattered.
+        """Drop parameters that have been frozen or removed since they were consolidated, or never mattered.
 
         The output layer of a task to come has importance 0 everywhere. Its spring would give it a gradient of 0 where
         it has none at all, and weight decay would wear it down before its task begins.
@@ -55,7 +55,7 @@ class SpringPlugin(SupervisedPlugin):
 
 
 def still_there(values: Tensors, model: nn.Module) -> Tensors:
-    """The values whose parameter is trainable still, and of their shape."""
+    """The values whose parameter is still trainable and of the same shape."""
     live = trainable(model)
     return {name: value for name, value in values.items() if name in live and value.shape == live[name].shape}
 

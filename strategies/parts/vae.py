@@ -7,7 +7,7 @@ from torch import nn
 
 
 class VAE(nn.Module):
-    """A variational autoencoder (Kingma & Welling 2014) with one hidden layer of ReLU on each side.
+    """A variational autoencoder (Kingma & Welling 2014) with one hidden ReLU layer on each side.
 
     The latent is a standard normal vector, encoder and decoder are Gaussian, the latter with variance 1. Inputs are
     standardised with `mean` and `std`, which `standardise` sets.
@@ -32,7 +32,7 @@ class VAE(nn.Module):
         self.register_buffer("std", torch.ones(width))
 
     def standardise(self, x: torch.Tensor) -> None:
-        """Set mean and standard deviation to those of x (samples, width), the latter to at least its mean.
+        """Set `mean` and `std` to those of x (samples, width), the latter to at least its mean over all features.
 
         A feature that hardly varies now may vary a lot later: divided by its own deviation it would drown the rest.
         """
