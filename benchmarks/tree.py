@@ -1,4 +1,4 @@
-"""Folders and lists of images on disk, read with one clear line for whatever is wrong with them."""
+"""Folders and lists of images on disk, read with a clear one-line error for whatever is wrong with them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def visible_subfolders(folder: Path) -> list[str]:
-    """Subfolders without what systems leave behind (.git, .ipynb_checkpoints, __MACOSX)."""
+    """Subfolders, except those that tools leave behind (.git, .ipynb_checkpoints, __MACOSX)."""
     return [name for name in subfolders(folder) if not name.startswith((".", "__"))]
 
 
@@ -38,7 +38,7 @@ def images_in(folder: Path, sizes: bool, suffixes: tuple[str, ...] = IMAGE_SUFFI
 
 
 def check_file(path: str | os.PathLike[str], where: str = "") -> None:
-    """Raise InputError, beginning with `where`, unless the path is a file that holds bytes."""
+    """Raise InputError, beginning with `where`, unless the path is a file that is not empty."""
     try:
         found = os.stat(path)
     except OSError as error:
@@ -86,7 +86,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def relative_path(text: str, where: str) -> str:
-    """A path of a list, as POSIX text relative to the root. Raises InputError if it would leave the root."""
+    """A path from a list, as POSIX text relative to the root. Raises InputError if it would leave the root."""
     parts = text.replace("\\", "/").split("/")
     if text.startswith(("/", "\\", "~")) or ".." in parts or (parts[0][1:2] == ":"):
         raise InputError(f"{where}: the path {text!r} leaves the data set's folder")

@@ -1,4 +1,4 @@
-"""Avalanche's classic benchmarks by name: their images, labels, task labels and tests as a manifest of pixels."""
+"""Avalanche's classic benchmarks by name: their images, labels, task labels and test sets as a manifest of pixels."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ HINTS = Path(__file__).with_name("hints.yaml")
 class AvalancheClassic(OwnData, name="avalanche"):
     """A benchmark of avalanche.benchmarks.classic, e.g. {avalanche: RotatedMNIST, n_experiences: 5}.
 
-    `classic` is its function's name and `args` the arguments. Task labels are kept (`return_task_id: true`). Each
+    `classic` is the function's name and `args` its arguments. Task labels are kept (`return_task_id: true`). Each
     experience is tested on its own test set; where Avalanche has one for all, on the images of its classes, and where
-    classes come back, on a share of its training images (`test_share`, `held_out`), which the notes say. Transforms
-    are the harness's. `root`: where the data are or are downloaded to; `size`: side in pixels that images of different
-    sizes are brought to.
+    classes recur, on a share of its training images (`test_share`, `held_out`), as the notes say. Transforms are the
+    harness's. `root`: where the data are or are downloaded to; `size`: side in pixels to which images of different
+    sizes are brought.
     """
 
     classic: str
@@ -53,7 +53,7 @@ class AvalancheClassic(OwnData, name="avalanche"):
         for key in value:
             if key.startswith("dataset_root") or key.endswith("_transform"):
                 raise ValueError(
-                    f"{key!r} cannot be given: folders go with benchmark.root, transforms are the harness's"
+                    f"{key!r} cannot be given: benchmark.root sets the folder, transforms are the harness's"
                 )
         return value
 
@@ -64,19 +64,19 @@ class AvalancheClassic(OwnData, name="avalanche"):
 
 @cache
 def hints() -> dict[str, dict[str, str]]:
-    """Where the data of a benchmark come from and belong; see classic.yaml."""
+    """Where the data of a benchmark come from and where to put them; see hints.yaml."""
     return read_yaml(HINTS)
 
 
 def build(name: str, args: dict[str, Any], root: Path | None) -> Any:
     """Avalanche's own benchmark, without its transforms.
 
-    Fashion-MNIST is taken from Debian's package where that is installed and no other copy is.
+    Fashion-MNIST is taken from Debian's package if that is installed and there is no other copy.
 
     Raises
     ------
-    InputError : no such benchmark or argument, an argument it refuses, or data that are neither there nor can be
-        downloaded: then what to fetch and where to put it.
+    InputError : no such benchmark or argument, an argument it refuses, or data that are neither present nor
+        downloadable; the message then says what to fetch and where to put it.
     """
     function = _function(name)
     known = inspect.signature(function).parameters
@@ -90,15 +90,13 @@ def build(name: str, args: dict[str, Any], root: Path | None) -> Any:
     root = root or _debian(name)
     if root is not None:
         given |= {key: str(root) for key in known if key.startswith("dataset_root")}
-    said = io.StringIO()  # of downloads, and of each address that failed
+    said = io.StringIO()  # output of downloads, and of each address that failed
     try:
         with contextlib.redirect_stdout(said):
             return function(**given)
     except (TypeError, ValueError, AssertionError, KeyError) as error:
         raise InputError(f"benchmark: Avalanche's {name} refuses its arguments ({_line(error)})") from error
-    except (
-        Exception
-    ) as error:  # each data set has its own way to fail: URLError, RuntimeError, OSError, BadZipFile, ...
+    except Exception as error:  # each data set fails in its own way: URLError, RuntimeError, OSError, BadZipFile, ...
         raise InputError(_unavailable(name, root, error)) from error
 
 
@@ -138,7 +136,7 @@ def _line(error: Exception) -> str:
 
 
 def read_benchmark(benchmark: Any, settings: AvalancheClassic) -> Manifest:
-    """The manifest of an Avalanche benchmark: pixels in the cache folder, one row an image of each experience.
+    """The manifest of an Avalanche benchmark: pixels in the cache folder, one row per image of each experience.
 
     Raises InputError if its images differ in size and `settings.size` is not given.
     """
@@ -178,14 +176,14 @@ def _rows(dataset: Any, experience: int, split: str) -> pd.DataFrame:
 
 
 def _tests(train: list[pd.DataFrame], test: list[pd.DataFrame], notes: dict[str, str]) -> list[pd.DataFrame]:
-    """Tests of each experience where Avalanche has other test sets than one for each; unused rows get experience -1."""
+    """Tests for each experience where Avalanche does not have one test set for each; unused rows get experience -1."""
     owner: dict[int, set[int]] = {}
     for index, rows in enumerate(train):
         for label in rows.label.unique():
             owner.setdefault(int(label), set()).add(index)
     if all(len(experiences) == 1 for experiences in owner.values()):
         only = {label: min(experiences) for label, experiences in owner.items()}
-        notes["tests"] = "Avalanche's one test set, each class tested with the experience that trains it"
+        notes["tests"] = "Avalanche's single test set, each class tested in the experience that trains it"
         given = [rows.assign(experience=rows.label.map(only).fillna(-1).astype(np.int64)) for rows in test]
         return [*train, *given]
     notes["tests"] = (
@@ -196,7 +194,7 @@ def _tests(train: list[pd.DataFrame], test: list[pd.DataFrame], notes: dict[str,
 
 
 def _pixels(datasets: list[Any], table: pd.DataFrame, settings: AvalancheClassic) -> Path:
-    """The file of all images, uint8 (images, height, width, 1 or 3), made if the cache has none."""
+    """The file of all images, uint8 (images, height, width, 1 or 3), made if the cache lacks it."""
     import avalanche
 
     lengths = [len(dataset) for dataset in datasets]
@@ -245,7 +243,7 @@ def _pixels(datasets: list[Any], table: pd.DataFrame, settings: AvalancheClassic
 
 
 def to_pixels(image: Any) -> np.ndarray:
-    """uint8 (height, width, 1 or 3) of a Pillow image, or of a tensor (channels, height, width) of 0..1 or 0..255.
+    """uint8 (height, width, 1 or 3) from a Pillow image, or a tensor (channels, height, width) in 0..1 or 0..255.
 
     Raises ValueError for anything else.
     """
@@ -263,5 +261,5 @@ def to_pixels(image: Any) -> np.ndarray:
         image = image.to(torch.uint8).cpu().permute(1, 2, 0).numpy()
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 3):
-        raise ValueError(f"no image: {type(image).__name__} of shape {array.shape} and type {array.dtype}")
+        raise ValueError(f"not an image: {type(image).__name__} of shape {array.shape} and type {array.dtype}")
     return array

@@ -17,7 +17,7 @@ FILES = (
 
 
 def installed() -> bool:
-    """Whether the package's four files are there."""
+    """Whether the package's four files are installed."""
     return all((DEBIAN / f"{name}.gz").is_file() for name in FILES)
 
 

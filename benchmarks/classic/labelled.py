@@ -1,4 +1,4 @@
-"""Labelled images that are no stream yet: folders of classes, and Fashion-MNIST's files."""
+"""Labelled images that are not a stream yet: folders of classes, and Fashion-MNIST's files."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from lorisbench.data.manifest import SPLITS
 from lorisbench.data.marker import synthetic_name
 
 FASHION = ("T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-FASHION_LABELS = "372ac19362f2425103e5082d13e71e66"  # of the labels of Fashion-MNIST's 60,000 training images
+FASHION_LABELS = "372ac19362f2425103e5082d13e71e66"  # hash of the labels of Fashion-MNIST's 60,000 training images
 MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # MNIST's training images of each digit
-PARTS = {"train": "train", "t10k": "test"}  # names of the files, and the split each is
+PARTS = {"train": "train", "t10k": "test"}  # prefixes of the file names, and the split each holds
 KINDS = {"images": ("images-idx3-ubyte", 3), "labels": ("labels-idx1-ubyte", 1)}  # names, and dimensions
 TEN = 10  # labels of these files are 0 to 9
 
 
 class Picture(NamedTuple):
-    """A labelled image: its name among all, its class and where it may be used (any split, if that is empty)."""
+    """A labelled image: its unique name, its class and the split it may be used in (any, if empty)."""
 
     name: str
     class_name: str
@@ -47,7 +47,8 @@ class Labelled:
     ----------
     root, name, source : as in a manifest.
     classes : class names; position is the label.
-    pictures : all images; those with the split `train` are also used for validation where there is none of its own.
+    pictures : all images; those with the split `train` are also used for validation if there are no images for that
+        alone.
     """
 
     def __init__(self, root: Path, name: str, source: str, classes: list[str], pictures: list[Picture]) -> None:
@@ -70,7 +71,7 @@ class Labelled:
 
 
 class Idx(Labelled):
-    """The four files of MNIST or Fashion-MNIST, told by their labels, or of any set of ten classes stored like them."""
+    """The four files of MNIST or Fashion-MNIST, told apart by their labels, or of any ten classes stored like them."""
 
     def __init__(self, root: Path) -> None:
         self._files = {
@@ -124,7 +125,7 @@ class Idx(Labelled):
                 )
             parts.append(pixels)
         if parts[0].shape[1:] != parts[1].shape[1:]:
-            raise InputError(f"{self.root}: the training images are not of the size of the test images")
+            raise InputError(f"{self.root}: the training images and the test images differ in size")
         return np.concatenate(parts)
 
 
@@ -143,7 +144,7 @@ def _digest(file: str) -> str:
 
 
 def read_idx(file: Path, dimensions: int) -> np.ndarray:
-    """A file of unsigned bytes in the IDX format, plain or in gzip, as a uint8 array of so many dimensions.
+    """A file of unsigned bytes in the IDX format, plain or in gzip, as a uint8 array of that many dimensions.
 
     Raises InputError, naming the file, if it is damaged or something else.
     """
@@ -166,22 +167,22 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
 
 
 def read_folder(root: Path) -> Labelled:
-    """Folders of images: `<class>/*`, or `{train,test}[,validation]/<class>/*` where there are both of these folders.
+    """Folders of images: `<class>/*`, or `{train,test}[,validation]/<class>/*` where both `train` and `test` exist.
 
-    Raises InputError for fewer than two classes, one without images, and one that is not in every split.
+    Raises InputError for fewer than two classes, a class without images, and a class that is not in every split.
     """
     there = [split for split in SPLITS if (root / split).is_dir()]
     splits = there if {"train", "test"} <= set(there) else [""]
     classes = visible_subfolders(root / splits[0])
     if len(classes) < 2:
-        raise InputError(f"{root / splits[0]}: holds {len(classes)} folders; one for each class, and two, are needed")
+        raise InputError(f"{root / splits[0]}: holds {len(classes)} folders; one per class, at least two, are needed")
     pictures = []
     for split in splits:
         for name in dict.fromkeys([*classes, *visible_subfolders(root / split)]):
             folder = root / split / name
             if name not in classes or not folder.is_dir():
                 where = root / splits[0] if folder.is_dir() else root / split
-                raise InputError(f"{where}: has no folder of the class {name!r}, as others have")
+                raise InputError(f"{where}: has no folder for the class {name!r}, as others have")
             files = images_in(folder, True, image_suffixes())
             if not files:
                 raise InputError(f"{folder}: holds no images")

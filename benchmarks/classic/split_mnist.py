@@ -27,12 +27,12 @@ class Split(Arranged, name="split"):
 
     `root` is a folder of the four files of MNIST, Fashion-MNIST or another set in their format (or the folder that
     torchvision keeps MNIST in); without it, MNIST is read from where torchvision would keep it in
-    `datasets/mnist` of the cache folder, and where it is not there Fashion-MNIST from Debian's package.
+    `datasets/mnist` of the cache folder or, if it is not there, Fashion-MNIST from Debian's package.
 
     `protocol: domain` has the labels 0, 1, ... within each task, so that all tasks have the same classes and a head has
     `classes_per_task` outputs; `class` has the ten labels of the files. No task label is given in either. `task` has
     the labels of `domain` and a task label, for heads with an output layer for each task (`head.per_task`).
-    `validation` images of each class, evenly spaced, are held out of training. `pad` puts a black border of so many
+    `validation` images of each class, evenly spaced, are held out of training. `pad` puts a black border of that many
     pixels around each image.
     """
 
@@ -85,7 +85,7 @@ class Split(Arranged, name="split"):
 
 
 def find(root: Path | None) -> Path:
-    """The folder of the four files. Raises InputError, in one line that says what to do, where there is none."""
+    """The folder of the four files. Raises InputError, in one line that says what to do, if there is none."""
     name = KINDS["images"][0]
     inner = (Path(), Path("MNIST/raw"), Path("raw"))
     places = (
@@ -97,8 +97,8 @@ def find(root: Path | None) -> Path:
     if root:
         raise InputError(f"{root}: has no train-{name}.gz (nor train-{name}), one of the four files of MNIST")
     raise InputError(
-        f"neither MNIST (its four files in {places[0]}, or give their folder by --data-root DIR) nor Fashion-MNIST "
-        f"({DEBIAN}: apt-get install dataset-fashion-mnist) is here"
+        f"neither MNIST (its four files in {places[0]}, or give their folder with --data-root DIR) nor Fashion-MNIST "
+        f"({DEBIAN}: apt-get install dataset-fashion-mnist) was found"
     )
 
 
@@ -114,7 +114,7 @@ def _held_out(classes: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:
 
 
 def _pixels(images: Idx, pad: int) -> Path:
-    """The file of all images in the order of `pictures`, uint8 (images, height, width, 1); made if it is not there."""
+    """The file of all images in the order of `pictures`, uint8 (images, height, width, 1); made if it is missing."""
     digest = images.digest(range(len(images.pictures)))
     path = cache_root() / "pixels" / f"{digest_of({'split': digest, 'pad': pad, 'version': VERSION})}.npy"
     height, width = np.asarray(images.image(0)).shape

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lorisbench.benchmarks.factors.cutouts import Floats
 
-APART = 0.22  # lightness, of 0 to 1, that at least lies between an object and the surface behind it
+APART = 0.22  # least difference in lightness (0 to 1) between an object and the surface behind it
 LIGHTNESS = (0.22, 0.92)  # darkest and brightest surface
 GAMMA = 2.2
 
@@ -19,7 +19,7 @@ def backdrop(level: int, light: float, rng: np.random.Generator, size: int) -> F
 
     Parameters
     ----------
-    light : mean linear luminance of the object, from which the surface's own keeps away.
+    light : mean linear luminance of the object, from which the surface's own stays away.
 
     Returns
     -------
@@ -53,13 +53,13 @@ def tinted(lightness: float, rng: np.random.Generator, saturation: tuple[float, 
 
 
 def across(angle: float, size: int) -> Floats:
-    """How far each pixel lies from the middle in a direction, in px: float32 (size, size)."""
+    """Distance of each pixel from the middle along a direction, in px: float32 (size, size)."""
     places = np.arange(size, dtype=np.float32) - np.float32((size - 1) / 2)
     return np.float32(np.cos(angle)) * places[None, :] + np.float32(np.sin(angle)) * places[:, None]
 
 
 def noise(rng: np.random.Generator, cells: int, size: int) -> Floats:
-    """Smooth noise with so many cells a side: float32 (size, size) in [0, 1]."""
+    """Smooth noise with `cells` cells per side: float32 (size, size) in [0, 1]."""
     grid = Image.fromarray(rng.random((cells, cells), dtype=np.float32))
     return np.clip(np.asarray(grid.resize((size, size), Image.Resampling.BICUBIC)), 0, 1)
 

@@ -20,21 +20,21 @@ from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import COLUMNS, POSITION, SPLITS, Manifest
 from lorisbench.data.subsets import arrange, check_objects, choose, in_stream_order
 
-PART = {"test": 5, "validation": 8}  # without a number, and a folder of its own, each so-many-th image is for the split
+PART = {"test": 5, "validation": 8}  # without a number and its own folder, a split takes one image in so many
 
 
 class Factors(Protocol, name="factors"):
     """Your labelled images (or Fashion-MNIST) under OpenLORIS's four factors at three levels, computed (synthetic).
 
-    `root` is a folder of class folders, with train and test folders above them or without, or of Fashion-MNIST's four
-    files; without it, Debian's package of Fashion-MNIST is read. The object of a picture is what is opaque in it; where
-    nothing is transparent, as in photographs, the picture as a whole stands for the object.
+    `root` is a folder of class folders, with or without train and test folders above them, or of Fashion-MNIST's four
+    files; without it, Debian's package of Fashion-MNIST is read. The object of a picture is its opaque part; where
+    nothing is transparent, as in photographs, the whole picture counts as the object.
 
-    `sequence` is 12 experiences, each level of each factor; `factor` the three levels of one. The levels 1 of the four
-    factors are the same conditions but not the same images: each has a placement and a backdrop of its own, as views
-    differ in OpenLORIS. `train`, `validation` and `test` are images of each class in an experience (null: all there
-    are, or a part where splits divide one folder), drawn by `seed`, which also seeds what is computed. With `share`,
-    all experiences show the same pictures under different conditions; without, each has its own. No picture is in two
+    `sequence` is 12 experiences, each level of each factor; `factor` the three levels of one. Level 1 of all four
+    factors means the same conditions but not the same images: each has its own placement and backdrop, as views differ
+    in OpenLORIS. `train`, `validation` and `test` are images of each class in an experience (null: all there are, or a
+    part where splits divide one folder), drawn by `seed`, which also seeds what is computed. With `share`, all
+    experiences show the same pictures under different conditions; without it, each has its own. No picture is in two
     splits. `objects` is a number, or names, of classes, and `size` the images' side in pixels.
     """
 
@@ -71,14 +71,14 @@ class Factors(Protocol, name="factors"):
             classes,
             [f"{factor} {level}" for factor, level in steps],
             f"{images.source}; light, occlusion, object size and clutter computed by lorisbench (no scene is real)",
-            {"levels": f"what each image's came to is in the cache folder: pixels/{pixels.stem}.csv"},
+            {"levels": f"the levels each image reached are in the cache folder: pixels/{pixels.stem}.csv"},
             pixels=pixels,
         )
-        return arrange(whole, replace(self.subset(), fraction=1.0))  # `fraction` of a single image cannot be had
+        return arrange(whole, replace(self.subset(), fraction=1.0))  # `draw` has applied `fraction` already
 
 
 def _table(images: Labelled, classes: list[str], jobs: Sequence[Job], steps: Sequence[Step]) -> pd.DataFrame:
-    """A manifest's table of the images of jobs, which lie in the pixels' file in the order of the jobs."""
+    """A manifest's table of the images of jobs, which are in the pixels file in the order of the jobs."""
     label = {name: number for number, name in enumerate(classes)}
     experience = {step: number for number, step in enumerate(steps)}
     rows = []
@@ -100,14 +100,14 @@ def draw(
     fraction: float,
     seed: int,
 ) -> dict[tuple[str, str], list[int]]:
-    """Which pictures each split has of each class: indices by (split, class), in an order that `seed` shuffles.
+    """Which pictures of each class each split gets: indices by (split, class), in an order shuffled by `seed`.
 
     Parameters
     ----------
-    wanted : pictures of a class for each portion of a split; None for all that are there, or, where other splits take
-        from the same folder, for a part of them (see `PART`).
-    portions : experiences among which a split's pictures are divided.
-    fraction : so much of the numbers wanted.
+    wanted : pictures of a class for each portion of a split; None for all there are or, where other splits take from
+        the same folder, for a part of them (see `PART`).
+    portions : number of experiences that share out a split's pictures.
+    fraction : share of the numbers wanted that is taken.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def draw(
         left.setdefault((picture.split, picture.class_name), []).append(index)
     own = {split for split, _ in left}
     drawn = {}
-    # The tests' pictures are drawn first: they stay the same whatever number of others is asked for
+    # Test pictures are drawn first, so that they stay the same however many others are asked for
     for split in ("test", "validation", "train"):
         pool = split if split in own else "train" if "train" in own else ""
         for name in classes:
@@ -133,7 +133,7 @@ def draw(
             if count > len(there):
                 raise InputError(
                     f"{images.root}: class {name!r} has {len(there)} images left for {split}, {count} are needed; "
-                    "ask for fewer by the keys train, validation and test (null: all there are)"
+                    "ask for fewer with the keys train, validation and test (null: all there are)"
                 )
             drawn[split, name], left[pool, name] = there[:count], there[count:]
     return {(split, name): drawn[split, name] for split in SPLITS for name in classes}

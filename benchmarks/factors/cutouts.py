@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 Source = str | NDArray[np.uint8]
 
 THRESHOLD = 12  # grey above this is the object, below it the black around it (of 255)
-HOLE = 10  # enclosed black of fewer pixels is part of the object: a dark print, not a gap
+HOLE = 10  # an enclosed black area of fewer pixels is part of the object: a dark print, not a gap
 PAD = 1  # transparent pixels around a cutout, so that its edges stay soft when it is scaled
 
 
@@ -27,9 +27,9 @@ class Cutout:
     ----------
     colour : float32 (height, width, 3) in [0, 1]: linear RGB times `alpha`.
     alpha : float32 (height, width) in [0, 1]; the outermost `PAD` pixels are 0, and the object touches all four sides
-        of what is within.
+        of the area inside them.
     light : mean linear luminance of the object.
-    grey : all three channels are the same.
+    grey : whether all three channels are the same.
     """
 
     colour: Floats
@@ -51,7 +51,7 @@ def to_bytes(light: Floats) -> NDArray[np.uint8]:
 
 
 def luminance(colour: Floats) -> Floats:
-    """Of linear RGB (..., 3), by Rec. 709; without BLAS, whose rounding may depend on its threads."""
+    """Luminance of linear RGB (..., 3), by Rec. 709; without BLAS, whose rounding may depend on its threads."""
     return (
         np.float32(0.2126) * colour[..., 0] + np.float32(0.7152) * colour[..., 1] + np.float32(0.0722) * colour[..., 2]
     )
@@ -70,8 +70,8 @@ def cutout_of(source: Source, side: int) -> Cutout:
 
     Parameters
     ----------
-    source : a file, whose object is what is not transparent, or all of it where nothing is; or grey pixels, uint8
-        (height, width), of an object on black.
+    source : a file, whose object is its non-transparent part, or all of it if nothing is transparent; or grey pixels,
+        uint8 (height, width), of an object on black.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def _fill(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _cut(colour: Floats, alpha: Floats) -> Cutout:
-    """Crop to the object and pad. An image in which nothing is opaque is an object as a whole."""
+    """Crop to the object and pad. If nothing in an image is opaque, all of it is the object."""
     seen = alpha >= 0.5
     if not seen.any():
         alpha = np.ones_like(alpha)

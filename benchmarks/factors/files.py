@@ -17,7 +17,7 @@ from lorisbench.benchmarks.factors.painting import Painter, Step, Task, paint
 from lorisbench.common.cache import cache_root, cached_array
 from lorisbench.common.files import digest_of, write_text
 
-BANK = 64  # images that the distractors of a split are cut from, at most
+BANK = 64  # most images that the distractors of a split are cut from
 
 
 class Job(NamedTuple):
@@ -29,12 +29,12 @@ class Job(NamedTuple):
 
 
 def pixels_of(images: Labelled, jobs: Sequence[Job], size: int, seed: int) -> Path:
-    """The .npy file, uint8 (images, size, size, 3), of all steps of all jobs in order, made unless it is there.
+    """The .npy file, uint8 (images, size, size, 3), of all steps of all jobs in order, made if it is missing.
 
     Its name is a hash of the pictures' bytes and the settings. Beside it, under the same name, a .csv with the levels
     that each image reached (see `factor_images.Measured`).
 
-    Raises InputError for a picture that cannot be read and a disk without room.
+    Raises InputError for a picture that cannot be read and for too little disk space.
     """
     bank = _bank(images, jobs)
     settings = {

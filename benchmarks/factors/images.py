@@ -14,7 +14,7 @@ from PIL import Image
 from lorisbench.benchmarks.factors.backdrops import across, backdrop, texture, tinted
 from lorisbench.benchmarks.factors.cutouts import PAD, Cutout, Floats, luminance, to_bytes
 
-VERSION = 1  # to be raised when the same settings give other pixels
+VERSION = 1  # raise it whenever the same settings would give other pixels
 
 HIDDEN = {1: 0.0, 2: 0.25, 3: 0.50}
 """Occlusion: the share of the object's area that is hidden, as in OpenLORIS-Object."""
@@ -29,7 +29,7 @@ OpenLORIS-Object's levels are more than 200, 30 to 200, and less than 30 pixels 
 """
 
 DISTRACTORS = {1: (0, 0), 2: (2, 3), 3: (9, 12)}
-"""Clutter: how many other things stand around the object, at least and at most."""
+"""Clutter: the least and greatest number of other things around the object."""
 
 DISTRACTOR_SIDE = {2: (0.20, 0.35), 3: (0.25, 0.50)}  # shares of the frame's side
 JITTER = 0.06  # of the frame's side: how far from the middle an object may stand
@@ -67,13 +67,13 @@ class Levels:
 
 
 class Measured(NamedTuple):
-    """What an image's levels came to.
+    """The levels that an image reached, as measured.
 
     Attributes
     ----------
-    light : mean linear luminance over that of the same scene in strong light.
+    light : mean linear luminance as a share of the same scene's in strong light.
     hidden : share of the object's area behind an occluder.
-    side : long side of the object over that of the frame.
+    side : long side of the object as a share of the frame's side.
     busyness : standard deviation of the background's lightness (sRGB, 0 to 1) before anything dims it.
     """
 
@@ -90,9 +90,9 @@ def apply(
 
     Parameters
     ----------
-    key : seeds all that is random. Placement, backdrop, occluder and light draw from streams of their own, so that
+    key : seeds everything random. Placement, backdrop, occluder and light draw from streams of their own, so that
         scenes of the same key differ only in the factors whose levels differ.
-    others : what distractors are drawn from; needed for clutter above level 1.
+    others : cutouts to draw distractors from; needed for clutter above level 1.
     size : side of the image, px.
 
     Returns
@@ -122,7 +122,7 @@ def stream(key: str, part: str) -> np.random.Generator:
 
 
 def long_side(alpha: Floats) -> int:
-    """Greater extent, px, of what covers a pixel at least half as well as any does."""
+    """Greater extent, px, of the pixels whose coverage is at least half of the greatest."""
     seen = alpha >= 0.5 * alpha.max()
     return max(int(np.ptp(np.flatnonzero(seen.any(axis)))) + 1 for axis in (0, 1))
 
@@ -132,7 +132,7 @@ def scaled(cutout: Cutout, long: float) -> tuple[Floats, Floats]:
     height, width = cutout.alpha.shape
     scale = long / (max(height, width) - 2 * PAD)
     shape = max(1, round(width * scale)), max(1, round(height * scale))
-    # bilinear: as soft as it is, it does not overshoot, which would draw a bright and a dark line along each edge
+    # bilinear: soft though it is, it does not overshoot, which would draw a bright and a dark line along each edge
     alpha = _resized(cutout.alpha, shape)
     if cutout.grey:
         return np.repeat(_resized(np.ascontiguousarray(cutout.colour[..., 0]), shape)[..., None], 3, axis=2), alpha
@@ -192,7 +192,7 @@ def surroundings(
 def occlude(scene: Floats, alpha: Floats, share: float, rng: np.random.Generator) -> tuple[Floats, float]:
     """The scene with a patterned sheet or two in front of a share of the object's area; and the share reached.
 
-    A sheet comes in from one side of the object, at any angle; all are moved on together until they hide enough.
+    A sheet comes in from one side of the object, at any angle; all move in together until they hide enough.
     """
     size, total = len(alpha), float(alpha.sum())
     if share == 0 or total == 0:

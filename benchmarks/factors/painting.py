@@ -1,4 +1,4 @@
-"""Painting: the images of factors computed from pictures, one after the other or by every core there is."""
+"""Painting: the images of factors computed from pictures, one after another or on all cores."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lorisbench.benchmarks.factors.cutouts import Cutout, Source, cutout_of
 from lorisbench.benchmarks.factors.images import Levels, Measured, apply
 from lorisbench.common.processes import map_unordered
 
-# What other processes import is this module and what it needs: pandas, for one, would cost each a second to start
+# Worker processes import this module and what it needs: pandas alone would make each start a second later
 
-FEW = 1000  # images for which starting other processes does not pay
-BLOCK = 8  # tasks that a process does at a time
+FEW = 1000  # images up to which starting other processes does not pay
+BLOCK = 8  # tasks that a process handles at a time
 
 Step = tuple[str, int]  # a factor and its level
 
 
 class Task(NamedTuple):
-    """A picture, its name and class, the split it is used in, and what is to be computed from it."""
+    """A picture, its name and class, the split it is used in, and the steps to compute from it."""
 
     source: Source
     name: str
@@ -33,19 +33,19 @@ class Task(NamedTuple):
 
 
 class Painter:
-    """Computes the images of jobs; each depends on its own picture, the settings and the bank, and on no other.
+    """Computes the images of jobs; each depends on its own picture, the settings and the bank, and on no other picture.
 
     Parameters
     ----------
-    bank : for each split, classes and cutouts of what distractors are cut from: pictures of the same split, so that
-        nothing that is tested on has been in the background of training.
+    bank : for each split, the classes and cutouts that distractors are made from: pictures of the same split, so that
+        nothing used for testing has appeared in a background in training.
     """
 
     def __init__(self, size: int, seed: int, bank: dict[str, list[tuple[str, Cutout]]]) -> None:
         self.size, self.seed, self.bank = size, seed, bank
 
     def __call__(self, task: Task) -> tuple[np.ndarray, list[Measured]]:
-        """uint8 (steps, size, size, 3) and the levels reached. Raises InputError for a file that is no image."""
+        """uint8 (steps, size, size, 3) and the levels reached. Raises InputError for a file that is not an image."""
         cutout = cutout_of(task.source, 2 * self.size)
         others = [other for name, other in self.bank[task.split] if name != task.class_name]
         images, levels = [], []

@@ -1,1 +1,1 @@
-"""OpenLORIS-Object in each layout that it is found in."""
+"""OpenLORIS-Object in each of the layouts it comes in."""

@@ -20,7 +20,7 @@ Factor = Literal["illumination", "occlusion", "pixel", "clutter"]
 class Protocol(Arranged):
     """How images become experiences.
 
-    `sequence` is 12 tasks, `factor` the 9 tasks of one factor (illumination if not said), `challenge` the nine mixed
+    `sequence` is 12 tasks, `factor` the 9 tasks of one factor (illumination by default), `challenge` the nine mixed
     batches or the final's 12 tasks, whichever there are.
     """
 
@@ -39,9 +39,9 @@ class Protocol(Arranged):
 
 
 class Recorded(Protocol):
-    """Frames of recordings. With `disjoint`, test recordings are trained on nowhere (see lorisbench.data.disjoint).
+    """Frames of recordings. With `disjoint`, no experience trains on a test recording (see lorisbench.data.disjoint).
 
-    The released splits share all recordings: frames of one video are trained on and tested.
+    The released splits share all recordings: frames of one video are used for both training and testing.
     """
 
     disjoint: bool = False

@@ -28,7 +28,7 @@ def known_checksums() -> dict[str, str]:
 
 
 def known_among(files: Sequence[Path]) -> list[Path]:
-    """Those of some files that exist and have the name of an archive with a known checksum."""
+    """Those of `files` that exist and have the name of an archive with a known checksum."""
     return [file for file in files if file.name in known_checksums() and file.is_file()]
 
 
@@ -40,7 +40,7 @@ def known_near(root: Path) -> list[Path]:
 
 
 def checksum_faults(files: Sequence[Path]) -> dict[Path, str]:
-    """What is wrong with each of some files of known checksums: empty text where nothing is. Shows progress."""
+    """What is wrong with each of `files`, whose checksums are known: empty text if nothing. Shows progress."""
     with track("checking archives", sum(max(file.stat().st_size, 1) for file in files), unit="bytes") as advance:
         return {file: _fault(file, advance) for file in files}
 

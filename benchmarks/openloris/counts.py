@@ -22,9 +22,9 @@ def published() -> dict[str, list[dict[str, Any]]]:
 def count_differences(manifest: Manifest) -> list[str]:
     """One line for each count that differs from a published one; empty where all agree.
 
-    The published row is that of the same number of classes and the same kind of experience. The total is compared
-    where the manifest holds whole trees (12 tasks or more, of all factors). Counts that nobody published are said to be
-    so, in one line. Synthetic data have no published counts and no differences.
+    The published row is that of the same number of classes and the same kind of experience. The total is compared where
+    the manifest holds whole trees (12 tasks or more, of all factors). If no counts are published, one line says so.
+    Synthetic data have no published counts and no differences.
     """
     if manifest.synthetic:
         return []

@@ -33,9 +33,9 @@ class FolderLayout:
     Attributes
     ----------
     template : place of a group below the root, with {split}, {kind} and {number}.
-    kinds : the kinds of group that there are.
+    kinds : the kinds of group in the layout.
     recording : name of a recording, with {kind}, {number} and {object}.
-    may_lack_validation : the layout's authors ship it without; then validation frames are split off train.
+    may_lack_validation : the layout ships without validation frames; they are then split off train.
     """
 
     name: str
@@ -50,7 +50,7 @@ class FolderLayout:
         return self.template.format(split=split, kind=group.kind, number=group.number)
 
     def available(self, root: Path) -> list[Group]:
-        """Groups with a folder in any split, by kind and number. No folder of an unknown name is looked into."""
+        """Groups with a folder in any split, by kind and number. Folders with unknown names are ignored."""
         found = set()
         for kind in self.kinds:
             for split in SPLITS:
@@ -66,7 +66,7 @@ class FolderLayout:
 
         Parameters
         ----------
-        strict : every folder must be there, hold objects, and no image may have 0 bytes; otherwise gaps are left for
+        strict : every folder must exist and hold objects, and no image may have 0 bytes; otherwise gaps are left for
             the caller to see (`lorisbench data verify` lists every bad file instead of stopping at the first).
 
         Raises
@@ -99,7 +99,7 @@ class FolderLayout:
         if lacking:
             rows = in_order(split_off_validation(rows), groups)
             notes["validation"] = (
-                f"the folder has no validation images: every {EVERY}th training frame of a recording is taken for it"
+                f"the folder has no validation images: every {EVERY}th training frame of a recording is used instead"
             )
         return Reading(rows, None, notes)
 

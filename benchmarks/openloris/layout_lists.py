@@ -35,7 +35,7 @@ KINDS = (*FACTORS, "iros")
 
 @dataclass
 class _Labels:
-    """Labels by object folder, with the line that said so first."""
+    """Labels by object folder, with the line that first gave each."""
 
     label: dict[str, int] = field(default_factory=dict)
     where: dict[str, str] = field(default_factory=dict)
@@ -67,9 +67,9 @@ class ListLayout:
     def read(self, root: Path, groups: Iterable[Group], strict: bool = True) -> Reading:
         """The images of some groups in the order of their lists.
 
-        `strict` demands that every listed file is there and holds bytes. Raises InputError, naming list and line, for
+        `strict` demands that every listed file exists and is not empty. Raises InputError, naming list and line, for
         a line that cannot be read, a path that leaves the folder, a label that contradicts another line or is out of
-        range, an image in two batches or in train and test, and a test image whose batch the paths do not tell.
+        range, an image in two batches or in train and test, and a test image whose batch cannot be told from the paths.
         """
         groups = list(groups)
         rows: list[Row] = []
@@ -83,7 +83,7 @@ class ListLayout:
         if not any(row.split == "validation" for row in rows):
             rows = in_order(split_off_validation(rows), groups)
             notes["validation"] = (
-                f"no validation images beside the lists: every {EVERY}th training frame of a recording is taken for it"
+                f"no validation images beside the lists: every {EVERY}th training frame of a recording is used instead"
             )
         return Reading(rows, {name: label for label, name in names.items()}, notes)
 
@@ -138,7 +138,7 @@ def _entries(
         where = f"{file}:{number}"
         if not line.strip():
             continue
-        text, _, label = line.strip().rpartition(" ")  # a path may hold spaces
+        text, _, label = line.strip().rpartition(" ")  # a path may contain spaces
         if not text.strip() or not re.fullmatch(r"\d+", label):
             raise InputError(f"{where}: a line 'path label' was expected, with a label of 0 or more: {line.strip()!r}")
         path = relative_path(text.strip(), where)
@@ -169,7 +169,7 @@ def _object(path: str, where: str) -> str:
 
 
 def _segment(path: str) -> str:
-    """What a path says beside the split, the object and the file: `clutter/segment1`; empty if nothing."""
+    """What a path holds besides the split, the object and the file: `clutter/segment1`; empty if nothing."""
     return "/".join(part for part in path.split("/")[:-2] if part not in SPLITS)
 
 

@@ -19,7 +19,7 @@ from lorisbench.data.subsets import Subset
 
 Layout = FolderLayout | ListLayout
 
-# Lists come first: the archives unpacked beside them are a layout of their own, but the lists say labels and order
+# Lists come first: the archives unpacked beside them are a layout of their own, but the lists give labels and order
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (AVALANCHE, RELEASE, BENCHMARK1, CHALLENGE)}
 
 
@@ -29,9 +29,9 @@ def looked_for() -> str:
 
 
 def find_layout(root: Path, layout: str = "auto") -> Layout:
-    """The layout of a folder: the one named, or the one that is there.
+    """The layout of a folder: the one named, or the one detected.
 
-    A tree that several layouts can read is taken for the first of avalanche, release, benchmark1, challenge.
+    A tree that several layouts can read counts as the first of avalanche, release, benchmark1, challenge.
     Raises InputError if there is no such folder, no such layout, or nothing that the layout looks for.
     """
     if layout != "auto" and layout not in LAYOUTS:
@@ -52,10 +52,10 @@ def find_layout(root: Path, layout: str = "auto") -> Layout:
 def read_root(root: Path, layout: str = "auto") -> Manifest:
     """Everything in a folder, in its natural experiences.
 
-    release: one experience for each level of each factor (12 where all is there); benchmark1 and avalanche: one for
+    release: one experience for each level of each factor (12 in a complete tree); benchmark1 and avalanche: one for
     each task or list of each factor (36; the 12 lists of `iros` where there are no others); challenge: its batches
-    and tasks. Missing tasks and classes are told in `Manifest.notes`, not refused, and no image is opened or asked
-    for its size: a damaged folder can be described, and `Manifest.files()` checked one by one. Also in the notes:
+    and tasks. Missing tasks and classes are reported in `Manifest.notes`, not refused, and no image is opened nor its
+    size read: a damaged folder can be described, and `Manifest.files()` checked one by one. Also in the notes:
     `layout`, `protocol` (`natural`), `duplicates`, `validation` (if split off train).
 
     Raises

@@ -25,8 +25,8 @@ BATCHES = 9
 def experiences_of(layout: str, available: list[Group], protocol: str, factor: str | None) -> list[Experience]:
     """Names and groups of the experiences of a protocol in a tree of some layout.
 
-    `available` tells only which kinds of group there are: a missing one of a known number is still listed, so that the
-    reader says which folder it is. `natural` is every group that is there (see `layouts.read_root`).
+    `available` only shows which kinds of group there are: a missing one with a known number is still listed, so that
+    the reader can name its folder. `natural` is every group that is there (see `layouts.read_root`).
 
     Raises InputError if the layout has no such protocol.
     """
@@ -47,7 +47,7 @@ def experiences_of(layout: str, available: list[Group], protocol: str, factor: s
         if layout != "challenge":
             return _levels(FACTORS)
     raise InputError(
-        f"layout {layout!r} with {', '.join(sorted(kinds))} numbered folders or lists has no experiences of "
+        f"layout {layout!r} with {', '.join(sorted(kinds))} numbered folders or lists has no experiences for "
         f"protocol {protocol!r}"
     )
 
@@ -89,8 +89,8 @@ def make_manifest(
     """The manifest of what a layout's reader found.
 
     `place(split, group)` names a group's folder or list for error messages. With `strict`, each class must have an
-    image in every split of every experience; without, gaps become notes. A tree rendered by OpenLORIS-Sim (known by
-    its marker file) is synthetic whatever way it is opened. Raises InputError.
+    image in every split of every experience; otherwise gaps become notes. A tree rendered by OpenLORIS-Sim (known by
+    its marker file) is synthetic however it is opened. Raises InputError.
     """
     label = reading.labels or {n: i for i, n in enumerate(sorted({row.class_name for row in reading.rows}))}
     experience = {group: i for i, (_, members) in enumerate(experiences) for group in members}

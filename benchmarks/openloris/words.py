@@ -36,7 +36,7 @@ class Group(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One image as a layout tells it; `path` is relative to the root with POSIX separators."""
+    """One image as a layout describes it; `path` is relative to the root with POSIX separators."""
 
     path: str
     class_name: str
@@ -54,8 +54,8 @@ class Reading:
     Attributes
     ----------
     rows : in the order of groups, splits, objects and file names (or of the lists).
-    labels : class name -> label where a list gives it; None where labels are positions of sorted names.
-    notes : what was handled and must be known, by topic.
+    labels : class name -> label where a list gives it; None where labels are positions in the sorted names.
+    notes : what was dealt with that the user should know, by topic.
     """
 
     rows: list[Row]

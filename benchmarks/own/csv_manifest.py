@@ -1,4 +1,4 @@
-"""Own data in a table: a CSV file with one image a line, for whatever the other readers do not read."""
+"""Own data in a table: a CSV file with one image per line, for whatever the other readers cannot read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ LEAVES = r"^(?:[/\\~]|[A-Za-z]:)|(?:^|[/\\])\.\.(?:[/\\]|$)"
 class ManifestFile(OwnData, name="manifest"):
     """Own images listed in a CSV file: path, class_name (or label), experience, split, ... (see benchmarks/README.md).
 
-    `root`: the folder that the paths are relative to; else what the file's line `# root:` says; else the file's folder.
+    `root`: the folder that the paths are relative to; else the one in the file's line `# root:`; else the file's
+    folder.
     """
 
     file: str
@@ -49,13 +50,13 @@ def read_csv(file: Path, settings: ManifestFile) -> Manifest:
 
     Lines `# key: value` before the columns may give root, name, source and `synthetic: true`. Columns: `path` (relative
     to the root) and `experience` (numbers, which are sorted, or names, in order of appearance) must be there, and
-    `class_name` or `label` (0 or more); optional are `split` (train, validation, test; empty where it is to be chosen),
-    `factor`, `level`, `recording` and `task`.
+    `class_name` or `label` (0 or more); optional columns are `split` (train, validation, test; empty where it is to be
+    chosen), `factor`, `level`, `recording` and `task`.
 
     Raises
     ------
-    InputError : naming file and line, for a wrong column, split, number or label, a path that leaves the root or is not
-        there, and an image that is listed with two classes or in two splits.
+    InputError : naming file and line, for a wrong column, split, number or label, a path that leaves the root or does
+        not exist, and an image listed with two classes or in two splits.
     """
     lines = read_lines(file)
     start, header = _header(lines, file)
@@ -97,7 +98,7 @@ def write(manifest: Manifest, file: Path) -> None:
 def csv_text(manifest: Manifest, file: Path) -> str:
     """A manifest as the text of such a file. Raises InputError if its images are not files."""
     if manifest.pixels is not None:
-        raise InputError(f"{file}: the images of {manifest.name} are no files that a list could name")
+        raise InputError(f"{file}: the images of {manifest.name} are not files that a list could name")
     root, here = manifest.root.resolve(), file.resolve().parent
     inside = root == here or here in root.parents
     said = {
@@ -126,12 +127,12 @@ def _header(lines: list[str], file: Path) -> tuple[int, dict[str, str]]:
 
 
 def _table(lines: list[str], start: int, file: Path) -> pd.DataFrame:
-    """The lines below the comments, all text; columns that are not given are filled."""
+    """The lines below the comments, all text; missing columns are filled in."""
     if start == len(lines):
         raise InputError(f"{file}: has no line of column names; at least path, experience and class_name are needed")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # a first line that is too long is cut otherwise
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # otherwise an overlong first line is cut
             table = pd.read_csv(
                 io.StringIO("\n".join(lines[start:])), dtype=str, keep_default_na=False, skip_blank_lines=False,
                 skipinitialspace=True, index_col=False, on_bad_lines="error",
@@ -153,7 +154,7 @@ def _table(lines: list[str], start: int, file: Path) -> pd.DataFrame:
         if name not in REQUIRED and name not in OPTIONAL:
             raise InputError(f"{where}: unknown column {name!r}{nearest(name, [*REQUIRED, *OPTIONAL])}")
     if not table.columns.is_unique:
-        raise InputError(f"{where}: a column is there twice")
+        raise InputError(f"{where}: a column occurs twice")
     return table.assign(**{name: value for name, value in OPTIONAL.items() if name not in table}).fillna("")
 
 
@@ -190,7 +191,7 @@ def _numbers(table: pd.DataFrame, column: str, line: np.ndarray, file: Path) -> 
 
 
 def _classes(table: pd.DataFrame, line: np.ndarray, file: Path) -> tuple[pd.DataFrame, list[str]]:
-    """The table with class names and labels, one name a label, and the names by label."""
+    """The table with class names and labels, one name per label, and the names by label."""
     name, label = table.class_name.str.strip(), table.label.str.strip()
     if (label == "").all():
         at = _first((name == "").to_numpy())
@@ -233,7 +234,7 @@ def _experiences(table: pd.DataFrame, line: np.ndarray, file: Path) -> tuple[pd.
 def _unique(
     table: pd.DataFrame, line: np.ndarray, file: Path, notes: dict[str, str]
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Without lines that say the same again. One image in two classes or two splits is refused."""
+    """The table without repeated lines. One image in two classes or two splits is refused."""
     for column in ("class_name", "split"):
         first = table[column].groupby(table.path).transform("first")
         at = _first((first != table[column]).to_numpy())

@@ -1,4 +1,4 @@
-"""Own data in folders: one folder a domain, one folder a class, any image type that Pillow reads."""
+"""Own data in folders: one folder per domain, one folder per class, any image type that Pillow reads."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class Place(NamedTuple):
 class Folder(OwnData, name="folder"):
     """Own images: <domain>/<class>/* or <domain>/{train,test}/<class>/* (PACS, Office-Home, DomainNet, CORe50, ...).
 
-    Each domain is an experience, in natural order of the names (s2 before s10) or as `domains` lists them. A class may
-    be missing in a domain, which is reported. `objects`: a number, or names, of classes.
+    Each domain is an experience, in the natural order of the names (s2 before s10) or as `domains` lists them. A class
+    may be missing from a domain, which is reported. `objects`: a number, or names, of classes.
     """
 
     root: str | None = None
@@ -61,8 +61,8 @@ class Folder(OwnData, name="folder"):
 def read_folder(root: Path, settings: Folder) -> Manifest:
     """The manifest of a folder of domains.
 
-    Raises InputError, in one line, if there is no such folder, it is not built that way, a domain of the settings is
-    not there, or fewer than two classes have images.
+    Raises InputError, in one line, if there is no such folder, it is not laid out that way, a domain of the settings is
+    missing, or fewer than two classes have images.
     """
     places = list(find_places(root))
     domains = sorted({place.domain for place in places}, key=natural)
@@ -101,7 +101,7 @@ def read_folder(root: Path, settings: Folder) -> Manifest:
 
 
 def find_places(root: Path) -> Iterator[Place]:
-    """The class folders below a root. Raises InputError if the root is no folder, or mixes splits and classes."""
+    """The class folders below a root. Raises InputError if the root is not a folder, or mixes splits and classes."""
     if not root.is_dir():
         raise InputError(f"{root}: no such folder (looked for {LOOKED_FOR})")
     for domain in visible_subfolders(root):
@@ -119,7 +119,7 @@ def find_places(root: Path) -> Iterator[Place]:
 
 
 def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key that counts: s2 before s10."""
+    """Sort key that orders numbers by value: s2 before s10."""
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name) if part]
 
 
@@ -156,7 +156,7 @@ def _chosen(wanted: list[str], there: list[str]) -> list[str]:
 
 
 def _hint(root: Path) -> str:
-    """Where the domains might be, if the folder given is one too high."""
+    """Where the domains might be, if the folder given is one level too high."""
     inner = visible_subfolders(root)
     if len(inner) == 1 and any(os.scandir(root / inner[0])):
         return f"; did you mean {root / inner[0]}?"

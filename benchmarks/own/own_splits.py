@@ -17,8 +17,8 @@ UNDECIDED = ""  # split of an image whose split is to be chosen
 class OwnData(Arranged):
     """Settings of benchmarks made of a user's own images.
 
-    Where an experience has no test images, `test_share` of each class become some; where it has no validation images,
-    `validation_share` of each class, taken from those left for training. `held_out: random` draws them with
+    Where an experience has no test images, `test_share` of each class is held out as such; where it has no validation
+    images, `validation_share` of each class, taken from what is left for training. `held_out: random` draws them with
     `split_seed`; `held_out: tail` takes the last ones by name, for frames of a video, which resemble their neighbours.
     """
 
@@ -30,7 +30,7 @@ class OwnData(Arranged):
     def decide(self, table: pd.DataFrame, notes: dict[str, str]) -> pd.DataFrame:
         """The table with every split decided; what was done is added to `notes`.
 
-        A class with one undecided image in an experience trains on it, with two has no validation image.
+        A class with one undecided image in an experience trains on it; one with two has no validation image.
         """
         split = table.split.to_numpy(dtype=object).copy()
         paths, names = table.path.to_numpy(), table.class_name.to_numpy()
@@ -41,7 +41,7 @@ class OwnData(Arranged):
                 "test": self.test_share if "test" not in there and UNDECIDED in there else 0.0,
                 "validation": self.validation_share if "validation" not in there else 0.0,
             }
-            free = UNDECIDED if UNDECIDED in there else "train"  # what is said to be for training is never tested on
+            free = UNDECIDED if UNDECIDED in there else "train"  # images marked for training are never tested on
             own: dict[str, list[int]] = {}
             for row, name in zip(rows, names[rows], strict=True):
                 if split[row] == free:
@@ -64,7 +64,7 @@ class OwnData(Arranged):
         return table.assign(split=split.astype(str))
 
     def _arrange(self, rows: list[int], paths: np.ndarray) -> list[int]:
-        """The rows so that those to be held out come last, the same whatever other experiences there are."""
+        """The rows, with those to be held out last; their order does not depend on what other experiences there are."""
         ordered = sorted(rows, key=lambda row: str(paths[row]))
         if self.held_out == "random" and ordered:
             random.Random(f"lorisbench split {self.split_seed} {paths[ordered[0]]}").shuffle(ordered)

@@ -30,7 +30,7 @@ class OpenLORISSim(Recorded, name="openloris-sim"):
 
 
 def render_set(out: Path | None, workers: int | None = None, mixed: bool = False, **settings: int) -> Path:
-    """Render a set with `SimSettings(**settings)` at `out`, or in the cache folder, unless it is there; its folder.
+    """Render a set with `SimSettings(**settings)` at `out` or in the cache, unless it exists; returns its folder.
 
     `mixed` renders the challenge's nine batches in place of the release's segments.
 

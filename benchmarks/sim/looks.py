@@ -1,4 +1,4 @@
-"""Looks of OpenLORIS-Sim: procedural appearances, functions of the place in an object's own coordinates."""
+"""Looks of OpenLORIS-Sim: procedural appearances, functions of the position in an object's own coordinates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]  # float32 wherever there is an entry for each ray
+Floats = NDArray[np.floating]  # float32 wherever there is one entry per ray
 Colour = tuple[float, float, float]
 
 BODY, TRIM = 0, 1  # the two material slots of every shape
@@ -116,7 +116,7 @@ def albedo(look: Look, slot: NDArray[np.int8], points: Floats) -> Floats:
 
 
 def random_look(generator: np.random.Generator) -> Look:
-    """A look for things that are no targets; its colours are drawn freely, so it is no target's look."""
+    """A look for things that are not targets; its colours are drawn freely, so no target has the same look."""
     first, second, trim = generator.uniform(0.05, 0.75, (3, 3)) * generator.uniform(0.3, 1.0, (3, 1))
     pattern = str(generator.choice(list(PATTERNS)))
     scale = float(generator.uniform(3, 8)) if pattern != "fade" else 1.0

@@ -17,11 +17,11 @@ from lorisbench.benchmarks.sim.objects import Solid, solid
 
 SUPERSAMPLE = 2  # rays per pixel along each axis
 FOCAL = 1.35  # focal length over frame side: a field of view of 41 degrees
-VISIBLE_SHARE = 0.0015  # of the frame, that a distractor must cover to count as visible
+VISIBLE_SHARE = 0.0015  # share of the frame that a distractor must cover to count as visible
 GROUND, TARGET = (
     0,
     1,
-)  # values of the identity buffer: floor and wall; the target; bodies that are no target follow
+)  # values of the identity buffer: floor and wall; the target; the other bodies follow
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Body:
         return float(self.solid.radius * self.scale.max())
 
     def to_local(self, vectors: Floats, *, move: bool) -> Floats:
-        """World points (move) or directions (n, 3) in the solid's own frame; ray parameters stay what they are."""
+        """World points (move) or directions (n, 3) in the solid's own frame; ray parameters do not change."""
         if move:
             vectors = vectors - self.position
         cosine, sine = np.float32(np.cos(self.turn)), np.float32(np.sin(self.turn))
@@ -92,7 +92,7 @@ class Camera:
 
 
 def aim(target: Body, azimuth: float, elevation: float, roll: float, box_fraction: float, shift: Floats) -> Camera:
-    """The camera on that side of the target from which its box takes `box_fraction` of the frame.
+    """The camera on the given side of the target, where the target's box takes `box_fraction` of the frame.
 
     `shift` is relative: 1 brings the target to the frame's edge.
     """
@@ -119,7 +119,7 @@ def _vertices(target: Body) -> Floats:
 
 @dataclass(eq=False)
 class Hits:
-    """What one body stops: ray numbers (m,), ray parameters (m,), faces (m,), barycentric u and v (m,)."""
+    """The rays that one body stops: numbers (m,), ray parameters (m,), faces (m,), barycentric u and v (m,)."""
 
     rays: NDArray[np.intp]
     depth: Floats

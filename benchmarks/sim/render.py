@@ -1,8 +1,8 @@
 """Rendering of OpenLORIS-Sim to a folder in OpenLORIS-Object's release or challenge layout, in parallel and
 all or nothing.
 
-OpenLORIS-Sim is synthetic: a stand-in for machines without the real images, which its marker file says and
-nothing may hide.
+OpenLORIS-Sim is synthetic: a stand-in for machines without the real images, as its marker file says and nothing may
+hide.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COLUMNS = (
     "path", "object", "factor", "level", "segment", "split", "frame",
     "hidden_fraction", "box_w", "box_h", "box_fraction", "distractors", "light",
 )  # fmt: skip
-"""Columns of the sidecar; for the measured ones see `sim_rays.measure` and, on `light`, `sim_shading.shade`."""
+"""Columns of the sidecar; for the measured ones see `rays.measure` and, on `light`, `shading.shade`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class SimSettings:
 
     Parameters
     ----------
-    objects : number of targets, the first so many of `sim_objects.OBJECTS`.
+    objects : number of targets, from the first of `objects.OBJECTS`.
     frames : frames of each object in each recording, interleaved over the splits.
     size : side of the square pictures, in pixels.
     seed : draws rooms, lights, orbits and layouts anew; the objects themselves stay.
@@ -102,14 +102,14 @@ def render(
 ) -> Path:
     """Render the set to `out`, all or nothing, and return `out`.
 
-    The pictures are written to a sibling folder that is renamed when it is whole. A complete set of the
+    The pictures are written to a sibling folder that is renamed when it is complete. A complete set of the
     same settings is left as it is. The files do not depend on `workers`.
 
     Parameters
     ----------
     out : the set's folder; must not exist, or be empty, or hold a complete set of the same settings.
     workers : processes; None for one per core, 1 for none besides this one.
-    progress : show a bar on stderr where that is a terminal, a few plain lines where it is not.
+    progress : show a bar on stderr if that is a terminal, a few plain lines if it is not.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def render(
         return out
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(
-            f"{out} exists and is no complete OpenLORIS-Sim set of these settings; remove it or choose another folder"
+            f"{out} exists and is not a complete OpenLORIS-Sim set of these settings; remove it or pick another folder"
         )
     out.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale_partials(out)
@@ -141,7 +141,7 @@ def render(
 
 
 def is_complete(out: Path, settings: SimSettings) -> bool:
-    """Whether `out` holds a whole set of these settings and this renderer: marker there, no picture missing."""
+    """Whether `out` holds a whole set of these settings and this renderer: marker present, no picture missing."""
     try:
         marker = json.loads((Path(out) / MARKER).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -153,7 +153,7 @@ def is_complete(out: Path, settings: SimSettings) -> bool:
 
 
 def plain(settings: SimSettings) -> dict[str, object]:
-    """Settings as JSON gives them back; `mixed` only where it is set, so that older sets of segments stay known."""
+    """Settings as JSON gives them back; `mixed` only if it is set, so that older sets of segments are still known."""
     values = {**asdict(settings), "factors": list(settings.factors)}
     return values if settings.mixed else {key: value for key, value in values.items() if key != "mixed"}
 
@@ -237,7 +237,7 @@ def _install(folder: Path, out: Path, settings: SimSettings) -> None:
 
 
 def _remove_stale_partials(out: Path) -> None:
-    """Remove what renders of the same set left behind whose processes are dead."""
+    """Remove what is left of renders of the same set whose processes are dead."""
     for folder in out.parent.glob("*.partial-*"):
         match = re.fullmatch(re.escape(out.name) + r"\.partial-(\d+)", folder.name)
         if match and not _alive(int(match[1])):

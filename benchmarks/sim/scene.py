@@ -1,9 +1,8 @@
-"""Recordings of OpenLORIS-Sim: what stands where, what the camera sees of it, and the levels that this must
-meet.
+"""Recordings of OpenLORIS-Sim: what stands where, what the camera sees of it, and the levels it must meet.
 
-Lengths are in units of the target's greatest extent; the floor is z = 0 and the target stands on the
-origin. A *recording* (factor and segment) fixes room, light and camera orbit; a *take* is one object filmed
-in it. Levels are measured, never assumed: a take that misses them is drawn again.
+Lengths are in units of the target's greatest extent; the floor is z = 0 and the target stands at the origin. A
+*recording* (factor and segment) fixes room, light and camera orbit; a *take* is one object filmed in it. Levels are
+measured, never assumed: a take that misses them is drawn again.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ closer together but keep their order: level 1 fills the frame, level 3 is a few 
 NOMINAL_LIGHT = {1: 1.0, 2: 0.44, 3: 0.06}
 NOMINAL_HIDDEN = {1: 0.0, 2: 0.25, 3: 0.50}
 
-HIDDEN_TOLERANCE = 0.07  # of an image's hidden fraction, about the nominal one (so are the bounds above)
+HIDDEN_TOLERANCE = 0.07  # of an image's hidden fraction around the nominal one (as in the bounds above)
 MIXED = "mixed"
 BATCHES: dict[int, tuple[int, float, int, int]] = {
     1: (1, 0.10, 3, 1),
@@ -75,7 +74,7 @@ class Demands:
 
 
 def demands_of(factor: str, segment: int, segments: int) -> Demands:
-    """Of a segment of a factor (all others at level 1), or of a batch (`mixed`, number)."""
+    """Demands of a segment of a factor (all others at level 1), or of a batch (`mixed`, number)."""
     if factor == MIXED:
         illumination, hidden, pixel, clutter = BATCHES[segment]
         return Demands(illumination, pixel, clutter, hidden)
@@ -84,7 +83,7 @@ def demands_of(factor: str, segment: int, segments: int) -> Demands:
 
 
 def factor_number(factor: str) -> int:
-    """Part of the seed of all that is drawn for a factor, or for the mixed batches."""
+    """Part of the seed for everything drawn for a factor, or for the mixed batches."""
     return len(FACTORS) if factor == MIXED else FACTORS.index(factor)
 
 
@@ -108,9 +107,9 @@ class Recording:
     wall: Look
     wall_distance: float
     azimuth: float  # of the camera at the middle of the orbit
-    arc: float  # that the whole orbit covers
+    arc: float  # covered by the whole orbit
     elevation: float
-    box_fraction: float  # wished for, of the target
+    box_fraction: float  # the target's, as wished for
     light_direction: Floats  # (3,), towards the light
     light_colour: Floats  # (3,), mean 1
     key_gain: float  # relative to the strong level
@@ -267,7 +266,7 @@ def _distractors(
 
 
 def _sight(thing: Body, target: Body, camera: Camera, low: Floats, high: Floats) -> int:
-    """1 if the thing is in clear sight, 0 if out of the frame or behind the target, -1 if before the target.
+    """1 if the thing is in clear sight, 0 if out of the frame or behind the target, -1 if in front of it.
 
     By its middle and its radius alone; `low` and `high` are the corners of the target's box in the frame.
     """
@@ -284,7 +283,7 @@ def _sight(thing: Body, target: Body, camera: Camera, low: Floats, high: Floats)
 
 @dataclass(frozen=True)
 class _Occluder:
-    """A thing that stands before the target: slid in from one side, or grown from the floor (side 0)."""
+    """A thing that stands in front of the target: slid in from one side, or grown from the floor (side 0)."""
 
     shape: str
     look: Look

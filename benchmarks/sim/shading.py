@@ -127,7 +127,7 @@ def shade(recording: Recording, view: View, size: int, generator: np.random.Gene
     start = view.camera.origin + depth[lit, None] * view.directions[lit] + normals[lit] * np.float32(2e-3)
     for thing in view.bodies:
         facing[lit[cast(thing, start, sun).rays]] = 0
-    # Light that the target keeps from the floor around it, by distance only: enough to make it stand there.
+    # Light that the target keeps from the floor around it, by distance only: enough to make it look grounded.
     ambient = AMBIENT * (0.75 + 0.25 * normals[:, 2]) * (1 - 0.45 * np.exp(-((near / 0.45) ** 2)))
     key = KEY * facing
     light = float((recording.key_gain * key + recording.ambient_gain * ambient).sum() / (key + ambient).sum())

@@ -19,7 +19,7 @@ from typing import IO
 from lorisbench.common.errors import InputError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-HEADER_LIMIT = 1 << 24  # bytes of one tar header; a longer one is an attack on the memory
+HEADER_LIMIT = 1 << 24  # bytes of one tar header; a longer one is an attempt to exhaust memory
 BLOCK = 1 << 20
 LONGEST_NAME = 255  # bytes of a file name on common file systems
 ENCRYPTED = 0x1  # flag bit of a zip member
@@ -38,7 +38,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Archive:
-    """An open archive: its members in the order they lie in it, and `read(member)`, a stream of a member's bytes."""
+    """An open archive: its members in the order they are stored, and `read(member)`, a stream of a member's bytes."""
 
     file: Path
     members: list[Member]
@@ -46,9 +46,9 @@ class Archive:
 
 
 def find_archives(sources: Sequence[Path]) -> list[Path]:
-    """The archives that are meant: files, and all archives in folders (not in their subfolders), each once.
+    """The archives that `sources` name: files, and all archives in folders (not in their subfolders), each once.
 
-    Raises InputError for what is not there, a folder without archives and a file of another kind.
+    Raises InputError for a path that does not exist, a folder without archives and a file of another kind.
     """
     found: list[Path] = []
     for source in sources:
@@ -60,7 +60,7 @@ def find_archives(sources: Sequence[Path]) -> list[Path]:
         elif not source.is_file():
             raise InputError(f"{source}: no such archive or folder")
         elif not _is_archive(source):
-            raise InputError(f"{source}: not an archive of a kind known here ({', '.join(SUFFIXES)})")
+            raise InputError(f"{source}: not an archive of a known kind ({', '.join(SUFFIXES)})")
         else:
             found.append(source)
     return list({path.resolve(): path for path in found}.values())
@@ -106,7 +106,7 @@ def _open_zip(file: Path, stack: contextlib.ExitStack) -> Archive:
         where = f"{file}: member {info.orig_filename!r}"
         mode = stat.S_IFMT(info.external_attr >> 16)
         if mode not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise InputError(f"{where} is {'a symbolic link' if stat.S_ISLNK(mode) else 'no plain file'}; refused")
+            raise InputError(f"{where} is {'a symbolic link' if stat.S_ISLNK(mode) else 'not a plain file'}; refused")
         if info.flag_bits & ENCRYPTED:
             raise InputError(f"{where} is encrypted; refused")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -127,7 +127,7 @@ def _open_tar(file: Path, stack: contextlib.ExitStack) -> Archive:
     while (info := archive.next()) is not None:
         where = f"{file}: member {info.name!r}"
         if not (info.isreg() or info.isdir()):
-            kind = "a symbolic link" if info.issym() else "a hard link" if info.islnk() else "no plain file"
+            kind = "a symbolic link" if info.issym() else "a hard link" if info.islnk() else "not a plain file"
             raise InputError(f"{where} is {kind}; refused")
         if info.size < 0:
             raise InputError(f"{where} has a negative size; refused")
@@ -147,7 +147,7 @@ def _open_tar(file: Path, stack: contextlib.ExitStack) -> Archive:
 
 
 class _Bounded(io.RawIOBase):
-    """A file for tarfile that refuses to read more at once than a header of sane size has."""
+    """A file for tarfile that refuses to read more at once than a reasonable header holds."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
@@ -191,7 +191,7 @@ class Names:
     def take(self, member: Member, archive: Path) -> bool:
         """Add a member; False for a file that an earlier archive has with the same bytes, which need not be written.
 
-        Raises InputError if it is a file of a name that is taken (letters of either case and of either Unicode
+        Raises InputError if it is a file whose name is taken (letters of either case and of either Unicode
         normal form are the same), or if a file is where it needs a folder.
         """
         parent = member.path

@@ -1,4 +1,4 @@
-"""What a manifest holds, in words: counts, notes and the sizes of its images."""
+"""The contents of a manifest, in words: counts, notes and the sizes of its images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lorisbench.data.images import Source
 from lorisbench.data.manifest import Manifest
 
 SAMPLE = 2000  # images whose headers are read
-SHOWN = 8  # sizes in the line; the rest is counted
+SHOWN = 8  # sizes in the line; the rest are only counted
 
 
 def describe(manifest: Manifest) -> list[str]:
-    """Lines for a terminal: name, notes, images of each experience and split, published counts missed, image sizes.
+    """Lines for a terminal: name, notes, images of each experience and split, count mismatches, image sizes.
 
     Opens no more than `SAMPLE` images, and only their headers. Raises InputError if the file of `pixels` is unusable.
     """
@@ -39,8 +39,8 @@ def evenly(count: int, most: int) -> list[int]:
 def sizes(sources: Sequence[Source]) -> list[str]:
     """Lines with width x height (as stored), formats and modes of images, the most frequent first.
 
-    Reads the headers of an evenly spaced sample of at most `SAMPLE`; no pixel is decoded, so that an image counts as
-    readable here whose pixels are damaged (`lorisbench data verify` decodes them).
+    Reads the headers of an evenly spaced sample of at most `SAMPLE`; no pixel is decoded, so an image whose pixels are
+    damaged still counts as readable (`lorisbench data verify` decodes them).
     """
     chosen = evenly(len(sources), SAMPLE)
     headers = [_header(sources[place]) for place in chosen]

@@ -1,4 +1,4 @@
-"""Near-duplicates across the splits: test images that the training images as good as show."""
+"""Near-duplicates across the splits: test images that all but appear among the training images."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ EPSILON = 0.01  # grey levels; rounding alone makes smaller differences
 BLOCK = 2048  # images compared with as many others at a time: 16 MiB of products
 NOTHING = BITS + 1  # the distance where there is no image to compare with
 
-# Measured on OpenLORIS-Sim at 96 px, on 40 frames a recording of 4 objects and on 127 of 2 (the release has about so
-# many): of 4.0 and 20.3 million pairs of images of one object in two recordings the nearest are 58 and 55 bits apart,
-# 0.1 % are within 82 and 85, half within 123 and 124 (chance: 128). The same picture again is mostly within 40: each of
-# 87 images saved as JPEG of quality 75 (farthest: 35), at half or one and a half times the size (14) or at half the
-# brightness (23), and 95 % of those moved by 1 % of the width or with noise of 5 grey levels. So 40 finds what is the
-# same picture and nothing of another recording. Neighbouring frames of a recording of Sim, whose camera jumps about as
-# no video does, are 101 and 100 bits apart (median): of its test images 1 and 4 % have a near-duplicate in train, all
-# of the same recording. The real images could not be had to measure.
+# Measured on OpenLORIS-Sim at 96 px, on 40 frames per recording of 4 objects and on 127 of 2 (about as many frames as
+# in the release): of 4.0 and 20.3 million pairs of images of one object in two recordings the nearest are 58 and 55
+# bits apart, 0.1 % are within 82 and 85, half within 123 and 124 (chance: 128). The same picture again is mostly within
+# 40: each of 87 images saved as JPEG of quality 75 (farthest: 35), at half or one and a half times the size (14) or at
+# half the brightness (23), and 95 % of those moved by 1 % of the width or with noise of 5 grey levels. So 40 finds
+# repeats of the same picture and nothing from another recording. Neighbouring frames of a recording of Sim, whose
+# camera jumps about as it would not in a video, are 101 and 100 bits apart (median): of its test images 1 and 4 % have
+# a near-duplicate in train, all of the same recording. The real images were not available to measure.
 DISTANCE = 40
 
 
@@ -41,7 +41,7 @@ def hash_of(source: Source) -> np.ndarray:
     """
     from PIL import Image
 
-    # a JPEG decoded at less than four times the miniature's size gives another hash than the whole picture
+    # a JPEG decoded at less than four times the miniature's size gives a different hash from the whole picture
     image = open_source(source, (4 * (SIDE + 1), 4 * SIDE))
     # the triangle filter overlaps its neighbours, so that a little shift or noise changes fewer bits than boxes would
     grey = image.convert("L").convert("F").resize((SIDE + 1, SIDE), Image.Resampling.BILINEAR)
@@ -62,7 +62,7 @@ def hashes(manifest: Manifest) -> np.ndarray:
 def nearest(
     queries: np.ndarray, keys: np.ndarray, query_groups: np.ndarray, key_groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest key of each query by Hamming distance; of several as near, one of the same group, then the first.
+    """The nearest key of each query by Hamming distance; among equals, one of the same group, then the first.
 
     Parameters
     ----------
@@ -103,13 +103,14 @@ def leaks(manifest: Manifest, distance: int = DISTANCE) -> pd.DataFrame:
 
     Parameters
     ----------
-    distance : up to so many of 256 bits two images are near-duplicates (0..127); `DISTANCE` says what was measured.
+    distance : two images that differ in up to this many of 256 bits are near-duplicates (0..127); `DISTANCE` says what
+        was measured.
 
     Returns
     -------
-    One row a test image in table order: path, experience, recording, `train_distance` and `validation_distance` (bits;
-    `NOTHING` if there is none to compare with), `train_path` ("" if none), `leaked` and `near_validation` (bool: within
-    `distance`), `same_recording` (bool: the training image is of the same recording), `plain` (bool).
+    One row per test image in table order: path, experience, recording, `train_distance` and `validation_distance`
+    (bits; `NOTHING` if there is none to compare with), `train_path` ("" if none), `leaked` and `near_validation` (bool:
+    within `distance`), `same_recording` (bool: the training image is of the same recording), `plain` (bool).
 
     A hash within `distance` of one with all bits alike says nothing: flat images, whatever their colour, have equal
     hashes. Images with such a hash are `plain`, and near-duplicates only if their bytes are equal (distance 0).
@@ -121,7 +122,7 @@ def leaks(manifest: Manifest, distance: int = DISTANCE) -> pd.DataFrame:
     stored = hashes(manifest)
     table = manifest.table
     recordings = pd.factorize(table.recording)[0]
-    recordings[table.recording.to_numpy() == ""] = -1  # of unknown recordings
+    recordings[table.recording.to_numpy() == ""] = -1  # unknown recordings
     ones = np.unpackbits(stored, axis=1).sum(axis=1, dtype=np.int64) if len(stored) else np.zeros(0, np.int64)
     plain = (ones <= distance) | (ones >= BITS - distance)
     splits, labels = table.split.to_numpy(), table.label.to_numpy()
@@ -172,7 +173,7 @@ def _equal(manifest: Manifest, queries: np.ndarray, keys: np.ndarray, recordings
 
 
 def per_experience(manifest: Manifest, found: pd.DataFrame) -> pd.DataFrame:
-    """One row an experience: test images, leaked ones, their share, how many of them have their neighbour in the same
+    """One row per experience: test images, leaked ones, their share, how many of them have their neighbour in the same
     recording, test images with a near-duplicate in validation, and plain ones (see `leaks`)."""
     leaked = found.assign(same=found.leaked & found.same_recording).groupby("experience")
     frame = leaked[["leaked", "same", "near_validation", "plain"]].sum()
@@ -184,7 +185,7 @@ def per_experience(manifest: Manifest, found: pd.DataFrame) -> pd.DataFrame:
 
 
 def per_recording(manifest: Manifest, found: pd.DataFrame) -> pd.DataFrame:
-    """One row a recording and experience: test images, leaked ones, and whether the recording is in train too."""
+    """One row per recording and experience: test images, leaked ones, and whether the recording is in train too."""
     grouped = found.groupby(["experience", "recording"], sort=False)
     frame = grouped.leaked.agg(test="size", leaked="sum").reset_index()
     shared = set(shared_recordings(manifest, ["train"]))
@@ -194,7 +195,7 @@ def per_recording(manifest: Manifest, found: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(manifest: Manifest, found: pd.DataFrame, distance: int) -> list[str]:
-    """What to know of the table, a line each."""
+    """What to know about the table, one line per fact."""
     leaked, plain = int(found.leaked.sum()), int(found.plain.sum())
     same = int((found.leaked & found.same_recording).sum())
     lines = [
@@ -208,7 +209,7 @@ def summary(manifest: Manifest, found: pd.DataFrame, distance: int) -> list[str]
         release = " (the real release shares recordings between the splits)" if shared else ""
         lines.append(f"{shared} of {named} test recordings are in train too{release}")
     else:
-        lines.append("the data name no recordings, so nobody can tell whether train and test share any")
+        lines.append("the data name no recordings, so there is no telling whether train and test share any")
     if plain:
         lines.append(
             f"{plain} test images are too plain for their hash to say anything: they count as leaked only if their "

@@ -1,4 +1,4 @@
-"""Whatever images a path has: OpenLORIS-Object in any layout, a folder of domains, or a CSV file that lists them."""
+"""The images at a path: OpenLORIS-Object in any layout, a folder of domains, or a CSV file that lists them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def open_data(path: Path, layout: str = "auto") -> Manifest:
     if layout == FOLDER or (layout == "auto" and _is_own(path)):
         return read_folder(path, Folder(root=str(path)))
     if layout == "auto" and path.is_dir() and not _openloris(path):
-        raise InputError(f"{path}: no data set that is known; looked for {looked_for()}; own data: {LOOKED_FOR}")
+        raise InputError(f"{path}: not a known kind of data set; looked for {looked_for()}; own data: {LOOKED_FOR}")
     return read_root(path, layout)
 
 

@@ -24,11 +24,11 @@ CELL = 96  # pixels
 GAP = 4  # between cells
 GROUP_GAP = 12  # between factors
 MARGIN = 14
-OBJECTS = 12  # rows, if not said
+OBJECTS = 12  # rows, by default
 EXPERIENCES = 24  # columns, at most
 
 INK, FAINT, CROSSED, CROSS = "#202124", "#5f6368", "#e4e6e9", "#b4b8bd"
-LETTERBOX = "#3c4043"  # tells the edge of a picture from the paper
+LETTERBOX = "#3c4043"  # sets a picture's edge off from the paper
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,16 @@ def write_sheet(manifest: Manifest, file: Path, objects: int = OBJECTS) -> None:
 
 
 def draw(manifest: Manifest, objects: int = OBJECTS) -> tuple[Image.Image, Grid]:
-    """A contact sheet, RGB: a row an object (class), a column a level of a factor.
+    """A contact sheet, RGB: one row per object (class), one column per level of a factor.
 
     Parameters
     ----------
-    objects : at most so many rows, evenly spaced over the classes.
+    objects : at most this many rows, evenly spaced over the classes.
 
     Each cell is `CELL` pixels square and holds, letterboxed, the middle frame of the object's test images there, or of
     its training images if none is for test; without either it is grey and crossed. Data that are not made of the four
-    factors have a column an experience, at most `EXPERIENCES`, evenly spaced. The title names the data set and says
-    `synthetic` of what no camera took.
+    factors have one column per experience, at most `EXPERIENCES`, evenly spaced. The title names the data set and says
+    `synthetic` if no camera took them.
 
     Raises InputError naming an image that cannot be decoded.
     """
@@ -110,12 +110,12 @@ def _columns(manifest: Manifest) -> tuple[list[Column], str]:
             for name in FACTORS
             if name in factors
             for number in range(1, LEVELS + 1)
-        ], "a column a level of a factor"
+        ], "one column per level of a factor"
     experience = manifest.table.experience.to_numpy()
     chosen = evenly(manifest.experiences, EXPERIENCES)
     some = "" if len(chosen) == manifest.experiences else f" ({len(chosen)} of {manifest.experiences})"
     columns = [Column("", manifest.experience_names[e], positions[experience == e]) for e in chosen]
-    return columns, f"a column an experience{some}"
+    return columns, f"one column per experience{some}"
 
 
 def _middle(table: pd.DataFrame, rows: np.ndarray, label: int) -> int | None:

@@ -22,7 +22,7 @@ CLUSTER = 4096  # a file takes whole blocks of the disk, which matters for a mil
 
 @dataclass(frozen=True)
 class Unpacked:
-    """What became of an archive: how many files were written and how many were there, and its topmost names."""
+    """What became of an archive: how many files were written and how many were already there, and its topmost names."""
 
     archive: Path
     written: int
@@ -35,17 +35,17 @@ def unpack(files: Sequence[Path], into: Path, checksums: bool = True) -> list[Un
 
     Every member of every archive is checked before the first byte is written. A file appears under its name when it is
     complete, with mode 0644. A file that is there with the right size (zip: and CRC) is left as it is, any other of
-    that name is replaced. So the same call goes on after an interruption.
+    that name is replaced. So the same call resumes after an interruption.
 
     Parameters
     ----------
-    checksums : archives with a known checksum must have it.
+    checksums : archives with a known checksum must match it.
 
     Raises
     ------
-    InputError : an archive is refused (see `archives.open_archive`), two members have one name, the disk has too little
-        room, a symbolic link in the folder is in the way (all of these before anything is written); or a member is
-        damaged, which names it and keeps what was unpacked before.
+    InputError : an archive is refused (see `archives.open_archive`), two members have the same name, the disk has too
+        little space, a symbolic link in the folder is in the way (all of these before anything is written); or a member
+        is damaged (it is named, and what was unpacked before is kept).
     """
     if into.exists() and not into.is_dir():
         raise InputError(f"{into}: is not a folder")
@@ -95,7 +95,7 @@ def _unpack(archive: Archive, members: list[Member], target: _Target, advance: C
 
 
 def _same_bytes(place: Path, member: Member) -> bool:
-    """Whether a file of the right size has the right CRC, where the archive tells it."""
+    """Whether a file of the right size has the right CRC, if the archive gives one."""
     if member.crc is None:
         return True
     crc = 0
@@ -139,12 +139,12 @@ class _Target:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._folders: set[str] = set()  # known to be there and no links
+        self._folders: set[str] = set()  # known to be there and not to be links
 
     def size(self, member: Member, archive: Path) -> int | None:
         """Size of the file that is there under a member's name, 0 for its folder; None where nothing is.
 
-        Raises InputError if a link, or a thing of another kind, stands there or where a parent folder has to be.
+        Raises InputError if a link, or something of another kind, is in its place or where a parent folder has to be.
         """
         if member.is_folder:
             return 0 if self._has_folder(member.path) else None

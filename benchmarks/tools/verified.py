@@ -12,7 +12,7 @@ from lorisbench.common.console import say
 from lorisbench.common.files import digest_of, write_text
 from lorisbench.common.pace import Pace
 
-VERSION = 1  # of what the check looks at: a stricter check believes nothing that an older one found
+VERSION = 1  # of what the check looks at: a stricter check trusts nothing that an older one found
 EVERY_SECONDS = 5.0
 
 Stamp = tuple[int, int]  # size in bytes, time of the last change in ns
@@ -23,7 +23,7 @@ class Verified:
 
     Parameters
     ----------
-    root : the data set's folder; its absolute name gives the state file's.
+    root : the data set's folder; its absolute name determines the state file's.
     fresh : begin with nothing remembered.
 
     Attributes
@@ -59,7 +59,7 @@ class Verified:
         try:
             write_text(self.file, json.dumps({**self._head, "good": self._good}, separators=(",", ":")))
         except OSError as error:  # the check is worth more than its memory
-            say(f"{self.file}: cannot be written ({error.strerror}); what is found good is not remembered")
+            say(f"{self.file}: cannot be written ({error.strerror}); files found good are not remembered")
         self._changed = False
         self._pace.written(start)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # not needed by the processes that decode, which have to star
     from lorisbench.data.manifest import Manifest
 
 SHOWN = 20  # bad files that are printed
-CHUNK = 32  # images a task: a tenth of a second or so
+CHUNK = 32  # images per task: a tenth of a second or so
 
 
 class Chunk(NamedTuple):
@@ -35,14 +35,14 @@ class Chunk(NamedTuple):
 def bad_files(files: Sequence[str], workers: int | None = None, known: Verified | None = None) -> list[tuple[str, str]]:
     """Decode images fully; the path of each that cannot be used and the reason, in the order given.
 
-    Whole images that lie in a file of a wrong suffix are good. A JPEG whose bytes were changed, not cut off, may decode
+    An intact image in a file with a wrong suffix is good. A JPEG whose bytes were changed, not cut off, may decode
     to wrong pixels without a word from the decoder; such a file is not found.
 
     Parameters
     ----------
-    workers : processes, by default one a core; 1 decodes in this process.
-    known : files found good before, which are not decoded again; gets those that are found good now, also if the
-        check is interrupted.
+    workers : processes, by default one per core; 1 decodes in this process.
+    known : files found good before, which are not decoded again; those found good now are added, even if the check is
+        interrupted.
 
     Raises
     ------
@@ -86,7 +86,7 @@ def decode_chunk(chunk: Chunk) -> list[str]:
 
     reasons = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata, in a picture that decodes
+        warnings.simplefilter("ignore")  # about odd metadata, in a picture that decodes
         for file in chunk.files:
             try:
                 read_image(file)

@@ -1,1 +1,1 @@
-"""What every other room stands on: errors, files, the cache, the console, worker processes, the registry."""
+"""What every other package builds on: errors, files, the cache, the console, worker processes, the registry."""

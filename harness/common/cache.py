@@ -1,4 +1,4 @@
-"""The cache folder: arrays made once, kept on disk and memory-mapped; what it holds, and clearing it."""
+"""The cache folder: arrays made once, kept on disk and memory-mapped; listing and clearing its contents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cache_root() -> Path:
 def load_array(path: Path) -> np.ndarray | None:
     """A cached .npy file, memory-mapped with private pages (torch wants writable memory); None if there is none.
 
-    A file that a full disk or another program damaged counts as none, so that it is made again.
+    A file damaged by a full disk or another program counts as missing, so that it is made again.
     """
     import numpy as np
 
@@ -39,14 +39,14 @@ def load_array(path: Path) -> np.ndarray | None:
 def cached_array(
     path: Path, dtype: str, shape: tuple[int, ...], label: str, blocks: Callable[[], Iterator[np.ndarray]]
 ) -> np.ndarray:
-    """The array cached at `path`, made of `blocks` (rows in order) with a progress bar if it is not there.
+    """The array cached at `path`; if missing, it is made from `blocks` (rows in order) with a progress bar.
 
-    The file appears only when it is complete; a second process that wants it waits for the first.
+    The file appears only when it is complete; a second process that needs it waits for the first.
 
     Raises
     ------
-    InputError : the disk has too little room for it.
-    ValueError : a block's rows do not have the shape of `shape`.
+    InputError : the disk has too little space for it.
+    ValueError : a block's rows do not have the shape that `shape` gives.
     """
     stored = load_array(path)
     if stored is None:
@@ -66,7 +66,7 @@ def _make_array(
 
     from lorisbench.common.console import track
 
-    for left in path.parent.glob(f".{path.name}.*"):  # by a process that was killed at it: only one may be here
+    for left in path.parent.glob(f".{path.name}.*"):  # by a process killed while writing: only one runs at a time
         if left != _lock_of(path):
             left.unlink(missing_ok=True)
     check_space(path.parent, math.prod(shape) * np.dtype(dtype).itemsize, label)
@@ -75,7 +75,7 @@ def _make_array(
         np.lib.format.write_array_header_1_0(stream, header)
         for block in blocks():
             if block.shape[1:] != shape[1:]:
-                raise ValueError(f"{label}: rows of the shape {block.shape[1:]} where {shape[1:]} was expected")
+                raise ValueError(f"{label}: rows of shape {block.shape[1:]} where {shape[1:]} was expected")
             stream.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
             advance(len(block))
 
@@ -86,7 +86,7 @@ def _lock_of(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _alone(path: Path, label: str) -> Iterator[None]:
-    """Hold the lock of a cache entry; says so where another process holds it, and waits."""
+    """Hold the lock of a cache entry; if another process holds it, say so and wait."""
     from filelock import FileLock, Timeout
 
     from lorisbench.common.console import say
@@ -96,12 +96,12 @@ def _alone(path: Path, label: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"{label}: another process is at it; waiting")
+        say(f"{label}: another process is making it; waiting")
         lock.acquire()
     try:
         yield
     finally:
-        _lock_of(path).unlink(missing_ok=True)  # while it is held: who waits for it takes none that has been removed
+        _lock_of(path).unlink(missing_ok=True)  # while still held, so that no waiting process takes a removed lock
         lock.release()
 
 
@@ -109,7 +109,7 @@ KINDS = ("renders", "images", "features", "hashes", "pixels", "datasets", "verif
 
 
 def cache_contents() -> list[tuple[str, int, int]]:
-    """(kind, entries, bytes) of each part of the cache folder. Other processes may add and remove files meanwhile."""
+    """(kind, entries, bytes) for each part of the cache folder. Other processes may add and remove files meanwhile."""
     contents = []
     for kind in KINDS:
         entries, size = 0, 0

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: one rich console on standard error and progress bars on it."""
+"""What the user sees in the terminal: one rich console on standard error, with progress bars."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ def say(message: str) -> None:
 
 
 def hide_warnings() -> None:
-    """Leave out warnings of libraries that say nothing to who runs a suite; for the command and its processes."""
-    # Of Avalanche: a solver that only GEM needs, and loggers where the harness records by itself
+    """Hide library warnings that mean nothing to someone running a suite; for the command and its processes."""
+    # From Avalanche: about a solver that only GEM needs, and about loggers, as the harness does its own recording
     warnings.filterwarnings("ignore", message="no QP solver found")
     warnings.filterwarnings("ignore", message="No loggers specified")
-    # Of tqdm, which libraries import: that it draws no bar of its own in this notebook
+    # From tqdm, which libraries import: that it draws no bar of its own in this notebook
     warnings.filterwarnings("ignore", message="IProgress not found")
-    # Of loky: a worker process whose memory has grown a lot is replaced by a fresh one
+    # From loky: a worker process whose memory has grown a lot is replaced by a fresh one
     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
-    # Of Pillow: damaged EXIF tags, without the file's name, of images that are read all the same
+    # From Pillow: about damaged EXIF tags, without the file's name, in images that are readable all the same
     warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 
 @contextlib.contextmanager
 def track(label: str, total: int, show: bool = True, unit: str = "") -> Iterator[Callable[[int], None]]:
-    """Progress on standard error: a bar on a terminal and in a notebook (with ipywidgets), else a line a quarter.
+    """Progress on standard error: a bar in a terminal or notebook (with ipywidgets), elsewhere a line per quarter.
 
-    The block calls what it is given with increments, which add up to `total`; of the unit `bytes`, they are shown as
-    megabytes and the like.
+    The block calls the function it is given with increments that add up to `total`; with the unit `bytes`, they are
+    shown as megabytes and so on.
     """
     if not show:
         yield lambda _: None

@@ -1,4 +1,4 @@
-"""Where a number was made: versions of the libraries and the machine."""
+"""Where a number was produced: library versions and the machine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ PACKAGES = ("torch", "torchvision", "avalanche-lib", "timm", "numpy", "pandas", 
 
 
 def environment(threads: int, device: str, accelerator: str) -> dict[str, Any]:
-    """Versions, machine (cores, memory in GB of 10^9 bytes), threads used, the devices of training
-    and of the backbone, and UTC date, for env.json."""
+    """Versions, machine (cores, memory in GB of 10^9 bytes), threads, training and backbone devices, UTC date."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,10 +1,10 @@
-"""The exception that the command line turns into a single line and exit code 2, and any other in one line."""
+"""The exception that the command line turns into a single line and exit code 2, and a one-line form of any other."""
 
 
 class InputError(Exception):
-    """What the user gave (a name, key, file or folder) cannot be used; the message is one line that names it."""
+    """Something the user gave (a name, key, file or folder) cannot be used; the message is one line that names it."""
 
 
 def reason_of(error: BaseException) -> str:
-    """An error's type and the first line of what it says."""
+    """An error's type and the first line of its message."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"

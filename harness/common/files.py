@@ -1,4 +1,4 @@
-"""Atomic writes, content hashes and room on disks."""
+"""Atomic writes, content hashes and checks of disk space."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON; floats that are not finite are refused (ValueError), as JSON has no word for them."""
+    """Write indented JSON; floats that are not finite are refused (ValueError), as JSON cannot express them."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -62,7 +62,7 @@ def digest_of_file(path: str | Path) -> str:
 
 
 def existing_folder(path: Path) -> Path:
-    """The path, or the nearest one above it that is there."""
+    """The path, or its nearest parent that exists."""
     path = path.absolute()
     return path if path.exists() else existing_folder(path.parent)
 
@@ -75,7 +75,7 @@ def check_space(folder: Path, needed: int, what: str) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file's mapping, or None where there is no such file or it is not valid."""
+    """A JSON file's mapping, or None if there is no such file or it is not valid."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used, since their modules import torch and avalanche."""
+"""Package names that are imported on first use, since their modules import torch and avalanche."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def exports(package: str, places: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """`__getattr__` and `__dir__` for a package whose names lie in the modules that `places` gives for each."""
+    """`__getattr__` and `__dir__` for a package; `places` maps each of its names to the module that defines it."""
 
     def get(name: str) -> Any:
         if name not in places:

@@ -1,4 +1,4 @@
-"""When something that grows is due to be written again: often, but at the cost of a small part of the time."""
+"""When a growing file is due to be written again: often, but at the cost of a small share of the time."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ SHARE = 20  # at most a twentieth of the time goes into writing, however much th
 
 
 class Pace:
-    """Says when the next writing is due, from when the last one ended and how long it took.
+    """Decides when the next write is due, from when the last one ended and how long it took.
 
     Parameters
     ----------
-    seconds : between two writings at least, and before the first.
+    seconds : least time between two writes, and before the first.
     """
 
     def __init__(self, seconds: float = 0.0) -> None:
@@ -23,6 +23,6 @@ class Pace:
         return time.monotonic() >= self._next
 
     def written(self, start: float) -> None:
-        """A writing has ended that began at `start`, a time of `time.monotonic`."""
+        """Record the end of a write that began at `start`, a time from `time.monotonic`."""
         end = time.monotonic()
         self._next = end + max(self._seconds, SHARE * (end - start))

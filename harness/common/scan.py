@@ -15,7 +15,7 @@ REQUIRED = "(required)"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a component without importing it. `fields` maps a setting to its (type, default)."""
+    """What is known about a component without importing it. `fields` maps a setting to its (type, default)."""
 
     name: str
     module: str
@@ -31,7 +31,7 @@ def summary_of(doc: str | None) -> str:
 def scan(folder: Path, package: str) -> Iterator[Entry]:
     """The components that the files of a folder and its subfolders define: classes with `name="..."` in their bases.
 
-    Settings inherited from a class of these files are included. Raises InputError naming file and line if a file
+    Settings inherited from a class in these files are included. Raises InputError naming file and line if a file
     is not valid Python.
     """
     found: dict[str, tuple[str, ast.ClassDef]] = {}
@@ -64,7 +64,7 @@ def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, t
 
 
 def _default(value: ast.expr | None) -> Any:
-    """The default as a value; of `Field(default, ...)` its first argument; as source text where it is no literal."""
+    """The default as a value; for `Field(default, ...)` its first argument; as source text if it is not a literal."""
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "Field":
         value = next((k.value for k in value.keywords if k.arg == "default"), value.args[0] if value.args else None)
     if value is None:

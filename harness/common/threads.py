@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread of the CPU meanwhile: small tensors only wait for more, and their sums then depend on no machine."""
+    """Use one CPU thread meanwhile: more only slow small tensors down, and would make sums depend on the machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

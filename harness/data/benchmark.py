@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class Benchmark(Component):
     """A source of images. Subclass with `name="..."`, annotate the settings as fields, and return a manifest.
 
-    A benchmark with a field `root` can be pointed at a folder with `--data-root`; one with a class attribute
-    `real` names the benchmark that reads real data in the same layout, and `--data-root` switches to that.
+    A benchmark with a field `root` can be pointed at a folder with `--data-root`; a class attribute `real` names the
+    benchmark that reads real data in the same layout, to which `--data-root` then switches.
     """
 
     registry: ClassVar = BENCHMARKS

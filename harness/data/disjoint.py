@@ -1,4 +1,4 @@
-"""Another split of the same images: test recordings of which no frame is trained on, in no experience."""
+"""A new split of the same images: no frame of a test recording is trained on, in any experience."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import SPLITS, Manifest
 
 Cell = tuple[int, int]  # experience, label
-TOPICS = ("split", "no test images", "no training images", "shared with validation")  # of the notes made here
-LISTED = 12  # classes and recordings named in a note; more are counted
+TOPICS = ("split", "no test images", "no training images", "shared with validation")  # of the notes of `disjoint`
+LISTED = 12  # classes and recordings named in a note; the rest are only counted
 
 
 def shared_recordings(manifest: Manifest, splits: Iterable[str]) -> list[str]:
-    """Recordings (those with a name) of test images that also have images in `splits`, sorted."""
+    """Named recordings that have test images and also images in `splits`, sorted."""
     named = manifest.table[manifest.table.recording != ""]
     tested = set(named.recording[named.split == "test"])
     return sorted(tested & set(named.recording[named.split.isin(list(splits))]))
@@ -28,25 +28,25 @@ def shared_recordings(manifest: Manifest, splits: Iterable[str]) -> list[str]:
 def disjoint(manifest: Manifest, test_share: float = 0.2, validation_share: float = 0.1, seed: int = 0) -> Manifest:
     """The same images, in the same order, split anew by whole recordings.
 
-    The images of a recording, those of all splits before, go to one of train, validation and test, in every experience
-    alike. In each experience a class with three or more recordings has at least one of them in each split, and about
-    the shares asked for; with two, one is for test, and the last frames (by name) of the other are for validation; with
-    one, it is only trained. Where a recording is of several experiences or classes, what another one needs may leave
-    fewer; validation images then come from the last frames of a training recording too. So validation may share a
-    recording with train; test never does.
+    All images of a recording, whatever split they were in, go to one of train, validation and test, the same in every
+    experience. In each experience, a class with three or more recordings has at least one of them in each split, and
+    about the shares asked for; with two, one is for test, and the last frames (by name) of the other are for
+    validation; with one, it is for training only. Where a recording belongs to several experiences or classes, the
+    needs of another may leave fewer; validation images then come from the last frames of a training recording too. So
+    validation may share a recording with train; test never does.
 
-    The recordings of a class take turns by the seed: over the classes of an experience, each place (such as each of
-    the three views of a level) is tested about equally often. The notes of the manifest tell `split`, `no test images`,
-    `no training images` and `shared with validation`.
+    The seed decides how the recordings of a class take turns: over the classes of an experience, each place (such as
+    each of the three views of a level) is tested about equally often. The manifest's notes report `split`, `no test
+    images`, `no training images` and `shared with validation`.
 
     Parameters
     ----------
-    test_share, validation_share : of the recordings of a class in an experience; more than 0 and together below 1.
-    seed : the same one gives the same split, whatever the order of the table.
+    test_share, validation_share : shares of the recordings of a class in an experience; more than 0, sum below 1.
+    seed : the same seed gives the same split, whatever the order of the table.
 
     Raises
     ------
-    InputError : for shares out of range, images of no recording, and an experience left without images in a split.
+    InputError : for shares out of range, images without a recording, and an experience left without images in a split.
     """
     for name, share in (("test", test_share), ("validation", validation_share)):
         if not 0 < share < 1:
@@ -56,9 +56,7 @@ def disjoint(manifest: Manifest, test_share: float = 0.2, validation_share: floa
     table = manifest.table
     unnamed = table.path[table.recording == ""]
     if len(unnamed):
-        raise InputError(
-            f"{unnamed.iloc[0]}: no recording is named, so nobody can tell what was filmed together with it"
-        )
+        raise InputError(f"{unnamed.iloc[0]}: no recording is named, so what was filmed together with it is unknown")
     chosen = _assign(_cells(manifest), test_share, validation_share, seed)
     split = table.recording.map(chosen).to_numpy(dtype=object)
     borrowed = _borrow(table, split, validation_share)
@@ -81,7 +79,7 @@ def disjoint(manifest: Manifest, test_share: float = 0.2, validation_share: floa
 
 
 def changes(before: Manifest, after: Manifest) -> pd.DataFrame:
-    """Images of each experience and split before and after, one row an experience."""
+    """Image counts of each experience and split before and after, one row per experience."""
     old, new = before.counts(), after.counts()
     frame = old[["experience", "name"]].copy()
     for part in SPLITS:
@@ -90,9 +88,9 @@ def changes(before: Manifest, after: Manifest) -> pd.DataFrame:
 
 
 def verified(before: Manifest, after: Manifest) -> str:
-    """One line that says what was checked of the split.
+    """One line that says what was checked about the split.
 
-    Raises RuntimeError if a test recording is in another split or the images are not those of before.
+    Raises RuntimeError if a test recording is in another split or the images are not the same as before.
     """
     same = before.table.drop(columns="split").equals(after.table.drop(columns="split"))
     shared = shared_recordings(after, ["train", "validation"])
@@ -106,7 +104,7 @@ def verified(before: Manifest, after: Manifest) -> str:
 
 
 def _cells(manifest: Manifest) -> dict[Cell, list[str]]:
-    """The recordings, sorted, of each class in each experience; cells that leave least choice come first."""
+    """The recordings, sorted, of each class in each experience; cells with the least choice come first."""
     columns = manifest.table[["experience", "label", "recording"]].drop_duplicates()
     cells: dict[Cell, list[str]] = {}
     for experience, label, name in columns.itertuples(index=False, name=None):
@@ -127,7 +125,7 @@ def _assign(cells: dict[Cell, list[str]], test_share: float, validation_share: f
         has = {split: sum(chosen.get(name) == split for name in names) for split in SPLITS}
         for split in _wanted(count, test_share, validation_share):
             if has[split]:
-                has[split] -= 1  # another experience or class has seen to it
+                has[split] -= 1  # already met for another experience or class
             elif free:
                 chosen[free.pop(0)] = split
         chosen |= dict.fromkeys(free, "train")
@@ -135,7 +133,7 @@ def _assign(cells: dict[Cell, list[str]], test_share: float, validation_share: f
 
 
 def _wanted(count: int, test_share: float, validation_share: float) -> list[str]:
-    """Splits for `count` recordings, the most needed first; more than there are, if shares are rounded up."""
+    """Splits for `count` recordings, the most needed first; more than `count` if shares are rounded up."""
     if count < 3:
         return ["train", "test"][:count]
     test, validation = (max(1, round(count * share)) for share in (test_share, validation_share))
@@ -144,11 +142,11 @@ def _wanted(count: int, test_share: float, validation_share: float) -> list[str]
 
 
 def _borrow(table: pd.DataFrame, split: np.ndarray, share: float) -> list[str]:
-    """Turn the last frames of a training recording into validation where a tested class has none; their recordings.
+    """Turn last frames of training recordings into validation where a tested class has none; returns the recordings.
 
     Changes `split` in place: `share` of the class's images in that experience, at least one, at most half of those of
     the recording. An image that is in several experiences is validation in all of them. A class that has no test images
-    is left to train with all it has.
+    keeps all its images for training.
     """
     recordings, paths = (table[column].to_numpy(dtype=object) for column in ("recording", "path"))
     together = table.groupby("recording").indices
@@ -172,7 +170,7 @@ def _borrow(table: pd.DataFrame, split: np.ndarray, share: float) -> list[str]:
 
 
 def _frame_order(path: str) -> tuple[list[tuple[int, str]], str]:
-    """Frames by file name, numbers in it by value: the folders may be those of the old splits."""
+    """Sort key of frames: file name, its numbers by value; the folders may be those of the old splits."""
     parts = re.findall(r"\d+|\D+", path.rpartition("/")[2])
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path
 
@@ -186,13 +184,13 @@ def _check_experiences(manifest: Manifest, split: np.ndarray) -> None:
             if (experience, part) not in there:
                 most = table[table.experience == experience].groupby("label").recording.nunique().max()
                 raise InputError(
-                    f"experience {name!r} would have no {part} images: a class has at most {most} of the recordings "
-                    "in it, and two or more, of two frames or more, are needed"
+                    f"experience {name!r} would have no {part} images: its classes have at most {most} recordings "
+                    "each; at least two, of two or more frames each, are needed"
                 )
 
 
 def _lacking(manifest: Manifest, split: np.ndarray, part: str) -> list[str]:
-    """`experience: class` of those that have images, but none in a split."""
+    """`experience: class` for each class that has images, but none in a split."""
     table = manifest.table
     cells = set(zip(table.experience, table.label, strict=True))
     there = split == part

@@ -24,7 +24,7 @@ PREPROCESSING = (
     "upright by EXIF, 16-bit grey / 257, alpha on white, RGB uint8, shorter side to size (bicubic), centre crop, v3"
 )
 ORIENTATION = 0x0112  # the EXIF tag
-LONGEST = 16  # of the long side only the middle so many short sides are scaled: the centre crop needs one
+LONGEST = 16  # only so many short sides from the middle of the long side are scaled: the centre crop needs one
 
 # glibc gives the memory of a freed image back to the system and asks for it again with the next one, until it has seen
 # a large block freed: without this, fresh processes spend a third of their time on page faults
@@ -47,7 +47,7 @@ def decode(source: Source, size: int) -> np.ndarray:
     upright = open_source(source, (size, size))
     width, height = upright.size
     short, keep = min(width, height), LONGEST * min(width, height)
-    if max(width, height) > keep:  # one pixel by 60,000 would become gigabytes
+    if max(width, height) > keep:  # an image of 1 x 60,000 pixels would become gigabytes
         across, down = max(0, width - keep) // 2, max(0, height - keep) // 2
         upright = upright.crop((across, down, width - across, height - down))
         width, height = upright.size
@@ -60,7 +60,7 @@ def decode(source: Source, size: int) -> np.ndarray:
 
 
 def open_source(source: Source, at_least: tuple[int, int]) -> Image.Image:
-    """An image in RGB, of a file or of pixels as `decode` takes them; see `read_image` for `at_least` and errors."""
+    """An image in RGB, from a file or pixels as `decode` takes them; see `read_image` for `at_least` and errors."""
     from PIL import Image
 
     if isinstance(source, str):
@@ -71,18 +71,18 @@ def open_source(source: Source, at_least: tuple[int, int]) -> Image.Image:
 def read_image(file: str, at_least: tuple[int, int] | None = None) -> Image.Image:
     """A file's first frame, upright by its EXIF tag, in RGB.
 
-    16-bit grey is divided by 257; what is transparent shows white. `at_least` lets a JPEG decode at a reduced scale
-    that still covers so many pixels (width, height); without it every pixel is decoded.
+    16-bit grey is divided by 257; transparent parts become white. `at_least` lets a JPEG decode at a reduced scale that
+    still covers that many pixels (width, height); without it every pixel is decoded.
 
     Raises
     ------
-    InputError : naming the file, if it cannot be read or decoded or has a mode without a meaning as a colour.
+    InputError : naming the file, if it cannot be read or decoded or has a mode that does not define colours.
     """
     return _read(file, at_least, _rgb)
 
 
 def read_rgba(file: str, at_least: tuple[int, int] | None = None) -> Image.Image:
-    """The same as `read_image` in RGBA: what is transparent stays so. Raises InputError likewise."""
+    """Like `read_image`, but in RGBA: transparency is kept. Raises InputError likewise."""
     return _read(file, at_least, _rgba)
 
 
@@ -94,7 +94,7 @@ def _read(file: str, at_least: tuple[int, int] | None, convert: Callable[[Image.
             if at_least is not None:
                 image.draft("RGB", at_least)
             return convert(_upright(image))
-    except Exception as error:  # Pillow's readers raise all sorts (OSError, struct.error, EOFError, ...) on damage
+    except Exception as error:  # Pillow's readers raise all sorts of errors (OSError, struct.error, ...) on damage
         raise InputError(f"{file}: {_reason(file, error)}") from error
 
 
@@ -106,11 +106,11 @@ def _upright(image: Image.Image) -> Image.Image:
         2: turn.FLIP_LEFT_RIGHT, 3: turn.ROTATE_180, 4: turn.FLIP_TOP_BOTTOM, 5: turn.TRANSPOSE,
         6: turn.ROTATE_270, 7: turn.TRANSVERSE, 8: turn.ROTATE_90,
     }  # fmt: skip
-    image.load()  # a TIFF is turned by Pillow as it loads, a PNG may have its tags behind the pixels
-    # ImageOps.exif_transpose writes all tags anew, which one damaged tag of no interest is enough to make fail
+    image.load()  # Pillow turns a TIFF as it loads; a PNG may have its tags after the pixels
+    # ImageOps.exif_transpose rewrites all tags, which fails on a single damaged one, however irrelevant
     try:
         method = turns.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # as above; without legible tags the image is what its pixels are
+    except Exception:  # as above; without readable tags the pixels are taken as they are
         method = None
     return image if method is None else image.transpose(method)
 
@@ -126,7 +126,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         return Image.fromarray(grey).convert("RGB")
     if image.mode in ("I", "F"):
         kind = "integer" if image.mode == "I" else "floating-point"
-        raise ValueError(f"32-bit {kind} pixels, of which nobody knows what is black and what is white")
+        raise ValueError(f"32-bit {kind} pixels, whose values for black and white are unknown")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -146,7 +146,7 @@ def _reason(file: str, error: Exception) -> str:
             return "the image has no bytes"
     except OSError as missing:
         return f"cannot be read ({missing.strerror})"
-    if isinstance(error, OSError) and error.strerror:  # of the system, not of Pillow
+    if isinstance(error, OSError) and error.strerror:  # from the system, not from Pillow
         return f"cannot be read ({error.strerror})"
     message = " ".join(str(error).replace(repr(file), "").split())
     return f"cannot be decoded as an image ({message or type(error).__name__})"
@@ -160,9 +160,9 @@ def batches(sources: Sequence[str] | Sequence[np.ndarray], size: int, batch: int
 def of_each(
     work: Callable[[Source], np.ndarray], sources: Sequence[str] | Sequence[np.ndarray], batch: int = 64
 ) -> Iterator[np.ndarray]:
-    """The arrays that `work` makes of images, in order, stacked in batches (the last may be smaller).
+    """The arrays that `work` makes from images, in order, stacked in batches (the last may be smaller).
 
-    All cores work ahead, by two batches. Raises what `work` raises.
+    All cores work ahead, up to two batches. Raises what `work` raises.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         ahead = 2 * batch
@@ -181,8 +181,8 @@ def of_each(
 def cached(manifest: Manifest, size: int) -> np.ndarray:
     """All images of a manifest, uint8 of shape (images, size, size, 3), memory-mapped from the cache folder.
 
-    The file's name is a hash of the manifest's content and the preprocessing, so that a changed image or size makes
-    another one. Raises InputError naming the first image that cannot be decoded.
+    The file's name is a hash of the manifest's content and the preprocessing, so that a changed image or size gives
+    another file. Raises InputError naming the first image that cannot be decoded.
     """
     key = digest_of({"content": manifest.content_hash, "size": size, "preprocessing": PREPROCESSING})
     sources = manifest.sources()

@@ -22,7 +22,7 @@ from lorisbench.common.files import digest_of_file, write_json
 
 COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "level", "recording"]
 TASK = "task"  # optional column: task labels of task-incremental streams, int64; 0 everywhere without it
-POSITION = "position"  # optional column: place of the image in the file of `pixels`; without it, that of the row
+POSITION = "position"  # optional column: position of the image in the `pixels` file; without it, the row's own
 SPLITS = ("train", "validation", "test")
 CHUNK = 256
 
@@ -48,11 +48,11 @@ class Pixels(Sequence[np.ndarray]):
 
 @dataclass(frozen=True)
 class Manifest:
-    """A table of images with what is needed to make a stream of them.
+    """A table of images with what is needed to make a stream from them.
 
     Attributes
     ----------
-    table : one row an image with the columns `COLUMNS`; `path` is relative to `root` (POSIX separators), `label` and
+    table : one row per image with the columns `COLUMNS`; `path` is relative to `root` (POSIX separators), `label` and
         `experience` are 0-based integers, `split` is one of `SPLITS`, `level` an integer, the rest text. May have the
         column `TASK`: task labels, which strategies see; as a rule the same for all images of an experience.
     root : folder the paths are relative to.
@@ -61,7 +61,7 @@ class Manifest:
     classes : class names; position is the label.
     experience_names : a short name for each experience.
     source : where the data come from, one line.
-    notes : what a reader handled and a user must know, by topic (layout, duplicates, missing classes, ...).
+    notes : what a reader dealt with that the user should know, by topic (layout, duplicates, missing classes, ...).
     val_as_replay : validation images of earlier experiences join the training data of later ones.
     pixels : a .npy file, uint8 of shape (images, height, width, 1 or 3), that holds the images where they are not files
         of their own, in table order or as the column `POSITION` says; `path` is then only a name.
@@ -104,7 +104,7 @@ class Manifest:
         return np.flatnonzero((self.table.split == split) & (self.table.experience == experience))
 
     def files(self) -> list[str]:
-        """Absolute names of the files that hold the images: one an image in table order, or the one of `pixels`."""
+        """Absolute names of the files that hold the images: one per image in table order, or just that of `pixels`."""
         if self.pixels is not None:
             return [str(self.pixels)]
         return [os.path.join(self.root, path) for path in self.table.path]
@@ -112,7 +112,7 @@ class Manifest:
     def sources(self) -> Sequence[str] | Pixels:
         """What `images.decode` takes, in table order: file names, or arrays, uint8 (height, width, 1 or 3).
 
-        Raises InputError if the file of `pixels` is gone or does not hold the images.
+        Raises InputError if the `pixels` file is missing or does not hold the images.
         """
         if self.pixels is None:
             return self.files()
@@ -128,7 +128,7 @@ class Manifest:
             raise InputError(f"{self.pixels}: holds {len(stored)} images where {len(self.table)} were expected")
         rows = self.table[POSITION].to_numpy(dtype=np.int64) if given else np.arange(len(self.table))
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(stored):
-            raise InputError(f"{self.pixels}: holds {len(stored)} images, {self.name} wants number {rows.max()}")
+            raise InputError(f"{self.pixels}: holds {len(stored)} images, {self.name} needs number {rows.max()}")
         return Pixels(stored, rows)
 
     def task_labels(self) -> np.ndarray:
@@ -161,7 +161,7 @@ class Manifest:
         memo = cache_root() / "hashes" / f"{stamp.hexdigest()}.json"
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             return str(json.loads(memo.read_text("utf-8"))["content_hash"])
-        # a task for many files: one for each of a million takes gigabytes before the first is done
+        # one task for many files: a task for each of a million takes gigabytes before the first is done
         chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
         with ThreadPoolExecutor() as pool:
             try:
@@ -174,7 +174,7 @@ class Manifest:
         return value
 
     def counts(self) -> pd.DataFrame:
-        """One row an experience: its number, name, factor, level and images per split."""
+        """One row per experience: its number, name, factor, level and images per split."""
         grouped = self.table.groupby(["experience", "split"]).size().unstack(fill_value=0)
         first = self.table.groupby("experience")[["factor", "level"]].first()
         frame = pd.DataFrame(
@@ -183,7 +183,7 @@ class Manifest:
         return frame.join(first).join(grouped[list(SPLITS)]).reset_index()
 
     def describe(self) -> dict[str, object]:
-        """What a report says of the data: see data.json in the output."""
+        """What a report says about the data: see data.json in the output."""
         return {
             "name": self.name,
             "synthetic": self.synthetic,

@@ -1,4 +1,4 @@
-"""The marker of rendered data: whatever way a folder is opened, what is synthetic stays so."""
+"""The marker of rendered data: however a folder is opened, synthetic data are known to be synthetic."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from lorisbench.common.errors import InputError
 
-MARKER = "openloris-sim.json"  # in the root of a rendered set: whatever way the folder is opened, it stays synthetic
+MARKER = "openloris-sim.json"  # in the root of a rendered set
 
 
 def name_in(folder: Path) -> str | None:
-    """The data set's name that a folder's own marker file says; None without one. Raises InputError if damaged."""
+    """The data set's name according to a folder's own marker file; None without one. Raises InputError if damaged."""
     marker = folder / MARKER
     if not marker.is_file():
         return None
@@ -26,7 +26,7 @@ def name_in(folder: Path) -> str | None:
 
 
 def synthetic_name(root: Path, paths: Iterable[str]) -> str | None:
-    """The name of the rendered set that some of the images lie in; None if there is no marker in any folder above them.
+    """The name of the rendered set that some of the images belong to; None if no folder above them has a marker.
 
     `paths` are relative to `root`, with POSIX separators.
     """

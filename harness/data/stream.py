@@ -22,10 +22,10 @@ class Views(Protocol):
     count: int
 
     def pick(self, x: torch.Tensor, rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """`x` with the samples replaced, in place, whose version is wanted.
+        """`x` after replacing, in place, each sample for which a version is chosen.
 
         x : (batch, ...), the samples at `rows` (int64 on the CPU, as is `chosen`) of the store; chosen : which version
-        of each, 0 for the sample as it is. A sample without versions is left as it is too.
+            of each, 0 for the sample itself. A sample without versions is left unchanged too.
         """
         ...
 
@@ -40,7 +40,7 @@ class Store:
     y : int64 labels of shape (images,).
     task : int64 task labels of shape (images,); zeros unless given.
     labelled : whether inputs carry their task label, see `with_task`; `x` itself never does.
-    views : augmented versions of training samples, or None. No dataset shows them; a loader that trains may.
+    views : augmented versions of training samples, or None. Datasets never show them; a training loader may.
     """
 
     views: Views | None = None
@@ -58,7 +58,7 @@ class Store:
         return with_task(x, self.task[rows]) if self.labelled else x
 
     def classes_of_tasks(self) -> list[list[int]]:
-        """The labels that occur with each task label from 0 to the largest, ascending; none with one not given."""
+        """The labels, ascending, of each task label from 0 to the largest; none for a task label not in use."""
         pairs = torch.stack([self.task, self.y]).unique(dim=1).tolist()
         found: list[list[int]] = [[] for _ in range(max(pairs[0]) + 1)]
         for task, label in zip(*pairs, strict=True):
@@ -111,7 +111,7 @@ def _dataset(store: Store, rows: np.ndarray) -> Any:
     # `task_set`, which Avalanche's own LwF needs: only the private maker gives both.
     chosen = torch.from_numpy(rows)
     labels, tasks = store.y[chosen].tolist(), store.task[chosen].tolist()
-    # one number stands for all where it can: a list is a copy for each experience
+    # one number for all where possible: a list would be copied for each experience
     task: Any = tasks[0] if len(set(tasks)) == 1 else tasks
     dataset = _make_taskaware_classification_dataset(Rows(store, rows), task_labels=task, targets=labels)
     return dataset.update_data_attribute(SAMPLE_INDEX, DataAttribute(rows.tolist(), SAMPLE_INDEX))

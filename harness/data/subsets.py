@@ -28,7 +28,7 @@ class Arranged(Benchmark):
     """A benchmark whose stream can be put in another order and thinned out.
 
     `order` is a permutation such as [2, 0, 1] (of 0..n-1: the experience that comes first, second, ...) or {seed: 3}, a
-    seeded shuffle. `fraction` keeps so much of each recording (of each class, where there are no recordings).
+    seeded shuffle. `fraction` keeps that share of each recording (of each class, where there are no recordings).
     `val_as_replay` adds the validation images of earlier experiences to the training data of later ones, as the IROS
     2019 challenge allowed.
     """
@@ -41,7 +41,7 @@ class Arranged(Benchmark):
     @classmethod
     def _check_order(cls, value: Any) -> Any:
         if isinstance(value, list) and sorted(value) != list(range(len(value))):
-            raise ValueError("each of 0..n-1 was expected once")
+            raise ValueError("each of 0..n-1 must occur exactly once")
         return value
 
     def subset(self, objects: int | Sequence[str] | None = None) -> Subset:
@@ -60,12 +60,12 @@ def check_objects(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Subset:
-    """What of a stream is used, and in what order.
+    """Which part of a stream is used, and in what order.
 
     Attributes
     ----------
     order : the experiences in the order they come, a permutation of 0..n-1; or the seed of a shuffle.
-    objects : the first so many classes, or those of these names.
+    objects : how many classes to take, from the first, or their names.
     fraction : share of the images of each recording and split, evenly spaced, at least one.
     val_as_replay : validation images of earlier experiences join the training data of later ones.
     """
@@ -77,16 +77,16 @@ class Subset:
 
 
 def in_stream_order(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows by experience and split, otherwise in the order they have, numbered anew."""
+    """The rows sorted by experience and split, otherwise in their present order, and renumbered."""
     split = table.split.map(dict(zip(SPLITS, range(len(SPLITS)), strict=True)))
     place = np.lexsort((split.to_numpy(), table.experience.to_numpy()))
     return table.iloc[place].reset_index(drop=True)
 
 
 def arrange(manifest: Manifest, subset: Subset) -> Manifest:
-    """The manifest with the experiences, classes and images that `subset` says.
+    """The manifest with the experiences, classes and images that `subset` selects.
 
-    Raises InputError if it is no permutation of the experiences, or names classes that there are not.
+    Raises InputError if its order is not a permutation of the experiences, or it names unknown classes.
     """
     table, notes = manifest.table, dict(manifest.notes)
     if manifest.pixels is not None and POSITION not in table:
@@ -109,9 +109,9 @@ def arrange(manifest: Manifest, subset: Subset) -> Manifest:
 
 
 def first_experiences(manifest: Manifest, count: int) -> Manifest:
-    """The stream cut off after its first experiences. Raises InputError if it has fewer, or none is wanted."""
+    """The stream cut off after its first `count` experiences. Raises InputError if it has fewer or `count` < 1."""
     if not 1 <= count <= manifest.experiences:
-        raise InputError(f"the first {count} experiences: {manifest.name} has {manifest.experiences}")
+        raise InputError(f"the first {count} experiences are wanted, but {manifest.name} has {manifest.experiences}")
     table = manifest.table
     if manifest.pixels is not None and POSITION not in table:
         table = table.assign(**{POSITION: np.arange(len(table))})
@@ -135,12 +135,12 @@ def order_of(order: Sequence[int] | int | None, experiences: int) -> list[int]:
 
 
 def choose(classes: list[str], objects: int | Sequence[str] | None) -> list[str]:
-    """The first so many classes, or those of the given names, in the order of `classes`. Raises InputError."""
+    """The first `objects` classes, or those of the given names, in the order of `classes`. Raises InputError."""
     if objects is None:
         return classes
     if isinstance(objects, int):
         if objects > len(classes):
-            raise InputError(f"benchmark.objects: {objects} were asked for, the folder has {len(classes)}")
+            raise InputError(f"benchmark.objects: {objects} were asked for, but the folder has {len(classes)}")
         return classes[:objects]
     for name in objects:
         if name not in classes:

@@ -18,7 +18,7 @@ GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow turns RGB to grey
 def draws(settings: AugmentConfig, images: int) -> torch.Tensor:
     """What each view of each image is made from: float64 (images, views, 8), uniform in [0, 1).
 
-    A view depends on the seed, its number and the image's position alone: not on how many views or images there are.
+    A view depends only on the seed, its number and the image's position, not on how many views or images there are.
     """
     tables = [np.random.Generator(np.random.Philox([settings.seed, view])) for view in range(1, settings.views + 1)]
     return torch.from_numpy(np.stack([table.random((images, 8)) for table in tables], axis=1))
@@ -29,12 +29,12 @@ def augment(images: torch.Tensor, drawn: torch.Tensor, settings: AugmentConfig) 
 
     An image is cropped to a share of its area between `crop` and 1 and an aspect between 3/4 and 4/3, scaled back,
     mirrored with probability 1/2, and then brightness, contrast (about its mean grey) and saturation (about its own
-    grey) are scaled, each clamped to 0..255. Nothing is drawn here, and no image depends on the others.
+    grey) are scaled, each clamped to 0..255. Nothing random is drawn, and no image depends on the others.
 
     Parameters
     ----------
     images : uint8 (batch, 3, height, width).
-    drawn : float64 (batch, 8) of `draws`, one line an image.
+    drawn : float64 (batch, 8) of `draws`, one row per image.
 
     Returns
     -------

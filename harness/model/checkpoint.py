@@ -24,7 +24,7 @@ def write_checkpoint(model: nn.Module, folder: Path, frozen: bool) -> None:
 
 
 def load_checkpoint(model: nn.Module, folder: Path, backbone: nn.Module, frozen: bool) -> nn.Module:
-    """The model with the tensors of a run directory, in eval mode, and with `backbone` where it has none.
+    """The model with the tensors of a run directory, in eval mode, and with `backbone` if it has none.
 
     Raises
     ------

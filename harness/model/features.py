@@ -36,7 +36,7 @@ def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.devi
 
 
 def path_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> Path:
-    """Where the features lie: named by the images' content, the preprocessing, the weights and the dtype."""
+    """The file of the features: named by the images' content, the preprocessing, the weights and the dtype."""
     key = digest_of(
         {
             "content": manifest.content_hash,

@@ -25,7 +25,7 @@ OFFLINE = "efficientnet-lite0"
 OFFLINE_TIMM = "tf_efficientnet_lite0"
 PIXELS = "pixels"
 PIXEL_MEAN, PIXEL_STD = 0.1000, 0.2752
-"""Of MNIST's pixels in 0..1 with a black border of 2, as Hsu et al. normalise them (their `dataloaders/base.py`)."""
+"""For MNIST's pixels in 0..1 with a black border of 2, as in Hsu et al. (their `dataloaders/base.py`)."""
 
 
 class Backbone(nn.Module):
@@ -64,7 +64,7 @@ class Backbone(nn.Module):
         """No gradients and no batch-norm drift from now on: `train()` no longer reaches the network."""
         self.frozen = True
         self.requires_grad_(False)
-        self.zero_grad(set_to_none=True)  # no optimizer will: plugins that read .grad would find that of an old step
+        self.zero_grad(set_to_none=True)  # no optimizer will do so: plugins that read .grad would find an old step's
         self.eval()
 
     def train(self, mode: bool = True) -> Backbone:
@@ -107,7 +107,7 @@ class Classifier(nn.Module):
         self.head = head
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
-        """What the head sees, float32 (batch, feature_dim), of images or of features (returned as they are)."""
+        """What the head sees, float32 (batch, feature_dim), from images or from features (returned unchanged)."""
         return x if x.ndim == 2 or self.backbone is None else self.backbone(x)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -141,19 +141,19 @@ def make_backbone(
         bare NAME that timm or else torchvision knows, or `pixels`: the features are the grey pixels of the image, less
         `PIXEL_MEAN` and divided by `PIXEL_STD`, so that a head with hidden layers is an MLP on pixels.
     weights : `imagenet` (pretrained) or `none` (random, drawn with `seed`); `pixels` has none.
-    image_size : side of the images in pixels that it will see; `feature_dim` is measured on one of them.
-    norm_groups : GroupNorm with so many groups (see `norms.groups_of`) takes the place of each BatchNorm; None keeps
-        the BatchNorm.
+    image_size : side, in pixels, of the images that it will see; `feature_dim` is measured on one of them.
+    norm_groups : GroupNorm with that many groups (see `norms.groups_of`) replaces each BatchNorm; None keeps the
+        BatchNorm.
 
     Raises
     ------
-    InputError : unknown name (the nearest is named), weights that need a download where there is no network, a model
+    InputError : unknown name (the nearest is named), weights that need a download when there is no network, a model
         that cannot take images of this size or gives no feature vector, or one without a BatchNorm to replace.
     """
     backbone = _make(name, weights, seed)
     if norm_groups is not None and not batch_to_group(backbone.network, norm_groups):
         raise InputError(f"backbone {name!r} has no BatchNorm for backbone.norm: group to replace")
-    # What a model says of its width is not what it gives where there is a layer before the logits: look
+    # If there is a layer before the logits, a model's stated width is not that of its features: measure it
     try:
         with torch.no_grad():
             shape = backbone.eval()(torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)).shape
@@ -203,7 +203,7 @@ def _make(name: str, weights: str, seed: int) -> Backbone:
 
 @contextlib.contextmanager
 def _hub_offline_if_unreachable() -> Iterator[None]:
-    """Where the hub cannot be reached, use only weights downloaded before instead of retrying for a minute."""
+    """If the hub cannot be reached, use only weights already downloaded instead of retrying for a minute."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE

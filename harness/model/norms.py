@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-LEAST_CHANNELS = 4  # of a group: one channel alone is an instance norm, which makes a 1 x 1 map a constant
+LEAST_CHANNELS = 4  # per group: one channel alone is an instance norm, which makes a 1 x 1 map a constant
 
 
 class GroupNormAct(nn.GroupNorm):
-    """GroupNorm followed by the dropout and the activation of the timm layer (`BatchNormAct2d`) it stands for."""
+    """GroupNorm followed by the dropout and the activation of the timm layer (`BatchNormAct2d`) it replaces."""
 
     def __init__(self, groups: int, channels: int, eps: float, affine: bool, drop: nn.Module, act: nn.Module) -> None:
         super().__init__(groups, channels, eps, affine)
@@ -21,7 +21,7 @@ class GroupNormAct(nn.GroupNorm):
 
 
 def groups_of(channels: int, wanted: int) -> int:
-    """The number of groups: the largest divisor of `channels` up to `wanted` that leaves a group `LEAST_CHANNELS`.
+    """The number of groups: the largest divisor of `channels` up to `wanted` that leaves each group `LEAST_CHANNELS`.
 
     With 32 wanted (Wu & He 2018, section 4.1): 32 of 1280 channels, 28 of 112, 4 of 16, 1 of 7.
     """
@@ -32,14 +32,14 @@ def groups_of(channels: int, wanted: int) -> int:
 def batch_to_group(network: nn.Module, wanted: int) -> int:
     """Replace every BatchNorm2d inside a network by a GroupNorm, in place; returns how many there were.
 
-    Weight, bias, epsilon, device, dtype and, of timm's `BatchNormAct2d`, dropout and activation are carried over. The
+    Weight, bias, epsilon, device, dtype and, from timm's `BatchNormAct2d`, dropout and activation are carried over. The
     running mean and variance are not: GroupNorm has no place for them, so the features of a pretrained network change
     and are good again only after some training.
 
     Parameters
     ----------
     network : a module that holds the layers (it is not one of them itself).
-    wanted : groups of each layer, reduced as `groups_of` says.
+    wanted : groups for each layer, reduced as in `groups_of`.
     """
     replaced = 0
     for parent in list(network.modules()):

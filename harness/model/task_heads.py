@@ -13,7 +13,7 @@ from lorisbench.data.stream import with_task
 from lorisbench.model.models import Classifier, make_head
 
 MASKED = -1000.0
-"""Logit of a class that a task does not have, as in Avalanche's `MultiHeadClassifier`: finite, of probability 0."""
+"""Logit of a class that a task does not have, as in Avalanche's `MultiHeadClassifier`: finite, but of probability 0."""
 _OWN: Any = object()
 
 
@@ -36,7 +36,7 @@ class TaskHead(nn.Module):
         super().__init__()
         *widths, width = [feature_dim, *hidden]
         self.shared = nn.Sequential(make_head(widths[0], width, widths[1:]), nn.ReLU()) if hidden else nn.Identity()
-        # a label that no image has leaves a gap, which keeps its place
+        # a task label that no image has keeps its position, without a layer
         self.outputs = nn.ModuleList(nn.Linear(width, len(labels)) if labels else nn.Identity() for labels in classes)
         self.classes = [list(labels) for labels in classes]
         self.num_classes = num_classes
@@ -54,12 +54,12 @@ class TaskHead(nn.Module):
             for task in present:
                 logits[labels == task] = self.of_task(shared[labels == task], task)
             return logits
-        # All layers, and each sample takes its own: the same numbers without a branch, as `torch.func` needs it
+        # All layers, of which each sample takes its own: the same numbers without a branch, as `torch.func` requires
         every = torch.stack([self.of_task(shared, task) for task in range(len(self.outputs))], dim=1)
         return every.gather(1, labels[:, None, None].expand(-1, 1, self.num_classes)).squeeze(1)
 
     def of_task(self, shared: torch.Tensor, task: int) -> torch.Tensor:
-        """Logits (batch, classes) of one task's output layer, of what the shared layers gave."""
+        """Logits (batch, classes) of one task's output layer, applied to what the shared layers gave."""
         classes = self.classes[task]
         if len(classes) == self.num_classes:
             return self.outputs[task](shared)
@@ -72,12 +72,13 @@ class TaskHead(nn.Module):
 class TaskClassifier(Classifier, MultiTaskModule):
     """A backbone and a `TaskHead`; every input carries its task label (`lorisbench.data.stream.with_task`).
 
-    So whatever holds inputs (a memory, a teacher, a pass for importances) holds the labels too, and calls the model as
-    any other. It is one of Avalanche's multi-task modules as well: plugins of Avalanche pass labels beside the inputs.
+    So whatever holds inputs (a memory, a teacher, a pass for importances) holds the labels too, and calls the model
+    like any other. It is also one of Avalanche's multi-task modules: Avalanche's plugins pass labels alongside the
+    inputs.
 
     forward: images uint8 (batch, 4, size, size) or features float32 (batch, feature_dim + 1) -> logits (batch,
-    classes). With `task_labels`, int64 (batch,) or one int, these count instead; with None a dict is returned, the
-    logits of each task trained on so far by its label.
+    classes). With `task_labels`, int64 (batch,) or one int, these are used instead; with None, a dict is returned that
+    maps the label of each task trained on so far to its logits.
     """
 
     head: TaskHead
@@ -85,7 +86,7 @@ class TaskClassifier(Classifier, MultiTaskModule):
 
     @property
     def heads(self) -> nn.ModuleList:
-        """The output layers, one a task label that is given: what `results.csv` counts as heads."""
+        """The output layers, one per task label in use: what `results.csv` counts as heads."""
         return nn.ModuleList(layer for layer in self.head.outputs if isinstance(layer, nn.Linear))
 
     def features(self, x: torch.Tensor) -> torch.Tensor:

@@ -22,11 +22,11 @@ from lorisbench.suite.training import AugmentConfig
 
 
 class ImageViews:
-    """Views of images, made as a batch asks for them: nothing is kept but what was drawn for each.
+    """Views of images, made when a batch needs them: only the random numbers drawn for each are kept.
 
     Parameters
     ----------
-    settings : how many views, and of which kind.
+    settings : how many views, and of what kind.
     images : images of the store (or manifest), whose positions the views depend on.
     rows : int64, positions of the images that have views; every other image is left as it is.
     """
@@ -40,7 +40,7 @@ class ImageViews:
         self._has_views[self.rows] = True
 
     def pick(self, x: torch.Tensor, rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """The images `x`, uint8 (batch, 3, size, size), where `chosen` is above 0 that view; see `stream.Views`."""
+        """The images `x`, uint8 (batch, 3, size, size), as that view where `chosen` is above 0; see `stream.Views`."""
         which = (chosen > 0) & self._has_views[rows]
         if which.any():
             here = which.to(x.device)
@@ -70,7 +70,7 @@ class FeatureViews:
         self._position[torch.from_numpy(rows)] = torch.arange(len(rows))
 
     def pick(self, x: torch.Tensor, rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-        """The features `x`, float32 (batch, dim), where `chosen` is above 0 those of that view; see `stream.Views`."""
+        """The features `x`, float32 (batch, dim), of that view where `chosen` is above 0; see `stream.Views`."""
         position = self._position[rows]
         which = (chosen > 0) & (position >= 0)
         if which.any():
@@ -79,7 +79,7 @@ class FeatureViews:
 
 
 def wanted(config: ResolvedConfig) -> list[AugmentConfig]:
-    """The augmentations, each once, of the strategies of a suite."""
+    """The augmentations that the strategies of a suite use, each once."""
     found = [entry.training.augment for entry in config.strategies.values()]
     return list({str(augment): augment for augment in found if augment is not None}.values())
 
@@ -110,7 +110,7 @@ def extract(
 
 
 def path_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device, settings: AugmentConfig) -> Path:
-    """Where the features of views lie: beside those of the images, named by the settings of the views as well."""
+    """The file of the features of views: beside that of the images, named by the views' settings as well."""
     plain = features.path_of(manifest, backbone, size, device)
     key = digest_of({"images": plain.stem, "augment": settings.model_dump(), "augmentation": AUGMENTATION})
     return plain.with_name(f"{key}.npy")
@@ -146,7 +146,7 @@ def cached(
 
 
 def of_backbone(backbone: Backbone, x: torch.Tensor, views: ImageViews, device: torch.device) -> FeatureViews:
-    """The same of a backbone that a run has just trained and frozen; x: all images, uint8 (images, 3, size, size)."""
+    """The same for a backbone that a run has just trained and frozen; x: all images, uint8 (images, 3, size, size)."""
     blocks = ((x[rows], rows) for rows in views.rows.split(features.BATCH))
     extracted = np.concatenate(list(extract(backbone, blocks, views, device)))
     return FeatureViews(torch.from_numpy(extracted), len(x), views.rows.numpy())

@@ -144,10 +144,10 @@ def test_a_name_that_is_not_text(tmp_path: Path, unpack_refused: Callable[..., N
     [
         (tarfile.SYMTYPE, "a symbolic link"),
         (tarfile.LNKTYPE, "a hard link"),
-        (tarfile.CHRTYPE, "no plain file"),
-        (tarfile.BLKTYPE, "no plain file"),
-        (tarfile.FIFOTYPE, "no plain file"),
-        (b"Z", "no plain file"),
+        (tarfile.CHRTYPE, "not a plain file"),
+        (tarfile.BLKTYPE, "not a plain file"),
+        (tarfile.FIFOTYPE, "not a plain file"),
+        (b"Z", "not a plain file"),
     ],
 )
 def test_links_and_devices_of_tar(tmp_path: Path, unpack_refused: Callable[..., None], kind: bytes, word: str) -> None:
@@ -156,7 +156,7 @@ def test_links_and_devices_of_tar(tmp_path: Path, unpack_refused: Callable[..., 
     unpack_refused([make_tar(tmp_path / "a.tar.gz", entries)], word, "'out'")
 
 
-@pytest.mark.parametrize(("mode", "word"), [(stat.S_IFLNK, "a symbolic link"), (stat.S_IFCHR, "no plain file")])
+@pytest.mark.parametrize(("mode", "word"), [(stat.S_IFLNK, "a symbolic link"), (stat.S_IFCHR, "not a plain file")])
 def test_links_and_devices_of_zip(tmp_path: Path, unpack_refused: Callable[..., None], mode: int, word: str) -> None:
     file = make_zip(tmp_path / "a.zip", [(zip_entry("out", mode | 0o777), b"/etc"), ("out/passwd", b"x")])
     unpack_refused([file], word, "'out'")
@@ -385,7 +385,7 @@ def test_known_archives_have_the_right_checksum_first(
 
 @pytest.mark.parametrize(
     ("source", "word"),
-    [("none.zip", "no such archive"), ("empty", "holds no archives"), ("a.rar", "not an archive of a kind known here")],
+    [("none.zip", "no such archive"), ("empty", "holds no archives"), ("a.rar", "not an archive of a known kind")],
 )
 def test_sources_that_are_none(cli: Any, tmp_path: Path, into: Path, source: str, word: str) -> None:
     (tmp_path / "empty").mkdir()

@@ -93,7 +93,7 @@ def test_every_grey_value_comes_back_from_a_tensor() -> None:
         picture = Image.fromarray(array.squeeze())
         assert np.array_equal(to_pixels(to_tensor(picture)), array)
         assert np.array_equal(to_pixels(picture), array)
-    with pytest.raises(ValueError, match="no image"):
+    with pytest.raises(ValueError, match="not an image"):
         to_pixels(torch.zeros(2, 8, 8))
 
 

@@ -335,7 +335,7 @@ def test_wrong_folders_give_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     refused(lambda: manifest(root), "void")
     for split, classes in (("train", ("cup", "jar")), ("test", ("cup", "mug"))):
         write_classes(tmp_path / "split" / split, classes)
-    refused(lambda: manifest(tmp_path / "split"), "no folder of the class 'jar'")
+    refused(lambda: manifest(tmp_path / "split"), "no folder for the class 'jar'")
     write_idx(tmp_path / "lacking")
     (tmp_path / "lacking" / "t10k-labels-idx1-ubyte.gz").unlink()
     refused(lambda: manifest(tmp_path / "lacking"), "has no t10k-labels-idx1-ubyte.gz")

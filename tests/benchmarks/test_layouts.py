@@ -93,9 +93,9 @@ def test_challenge_takes_the_nine_batches_or_the_twelve_tasks(made: SimpleNamesp
     nine = read(made.batches, "auto", "challenge", None, ALL)
     assert nine.experiences == 9 and set(nine.table.factor) == {"mixed"} and set(nine.table.level) == {0}
     assert read(made.challenge, "auto", "challenge", None, ALL).experiences == 12
-    with pytest.raises(InputError, match="no experiences of protocol 'sequence'"):
+    with pytest.raises(InputError, match="no experiences for protocol 'sequence'"):
         read(made.batches, "auto", "sequence", None, ALL)
-    with pytest.raises(InputError, match="no experiences of protocol 'factor'"):
+    with pytest.raises(InputError, match="no experiences for protocol 'factor'"):
         read(made.challenge, "auto", "factor", "pixel", ALL)
 
 

@@ -157,7 +157,7 @@ def test_a_complete_set_is_not_rendered_again(tiny: Path, monkeypatch: pytest.Mo
 
 def test_other_content_is_never_overwritten(tiny: Path, tmp_path: Path) -> None:
     assert not is_complete(tiny, SimSettings(objects=3, frames=5, size=48, segments=3, seed=7))
-    with pytest.raises(FileExistsError, match="no complete OpenLORIS-Sim set"):
+    with pytest.raises(FileExistsError, match="not a complete OpenLORIS-Sim set"):
         render(tiny, SimSettings(objects=3, frames=5, size=48, segments=3, seed=7), progress=False)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("keep me")

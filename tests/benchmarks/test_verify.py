@@ -169,7 +169,7 @@ def test_a_damaged_memory_is_no_memory(cli: Any, tree: Path, own_cache: Path, de
 def test_a_cache_that_cannot_be_written_is_told_and_no_more(cli: Any, tree: Path, own_cache: Path) -> None:
     (own_cache / "verified").write_text("a file where the folder should be")
     answer = cli("data", "verify", tree, "--workers", 1)
-    assert answer.code == 0 and "no bad files" in answer.out and answer.err.count("is not remembered") == 1
+    assert answer.code == 0 and "no bad files" in answer.out and answer.err.count("are not remembered") == 1
 
 
 def test_each_folder_has_its_own_memory(tree: Path, tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_the_table_of_checksums_is_avalanches() -> None:
     ("words", "told"),
     [
         (("{tmp}/none",), "no such folder"),
-        (("{tmp}",), "no data set that is known"),
+        (("{tmp}",), "not a known kind of data set"),
         (("{tree}", "--layout", "relase"), "release"),
         (("{tree}", "--report", "{tree}/bad.csv"), "nothing may be changed"),
         (("{tree}", "--report", "{tree}/../tree/train/bad.csv"), "nothing may be changed"),

@@ -224,7 +224,7 @@ def start(log: Path, gate: Path) -> subprocess.Popen[str]:
 
 
 def begin(log: Path, gate: Path) -> subprocess.Popen[str]:
-    """Such a process that is at it."""
+    """Such a process that is making it."""
     process = start(log, gate)
     while not log.exists():
         assert process.poll() is None, process.communicate()
@@ -236,7 +236,7 @@ def test_two_processes_make_an_entry_once(tmp_path: Path, own_cache: Path) -> No
     log = tmp_path / "log"
     first = begin(log, tmp_path / "gate")
     second = start(log, tmp_path / "gate")
-    assert second.stderr is not None and "another process is at it; waiting" in second.stderr.readline()
+    assert second.stderr is not None and "another process is making it; waiting" in second.stderr.readline()
     (tmp_path / "gate").touch()
     for process in (first, second):
         _, said = process.communicate()
@@ -299,7 +299,7 @@ def test_who_waited_for_a_lock_that_was_removed_takes_the_new_one(
 
 
 def test_rows_of_another_shape_are_an_error_of_the_program(own_cache: Path) -> None:
-    with pytest.raises(ValueError, match="making: rows of the shape"):
+    with pytest.raises(ValueError, match="making: rows of shape"):
         caching.cached_array(own_cache / "x.npy", "|u1", (2, 2), "making", lambda: iter([np.ones((2, 3), np.uint8)]))
     assert os.listdir(own_cache) == []
 

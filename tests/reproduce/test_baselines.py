@@ -312,7 +312,7 @@ def test_without_data_the_checks_are_told_and_the_rest_is_one_line(
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["--parts", "tsak"], "none of those there are; did you mean 'task'"), (["--set", "benchmark.pda=1"], "'pad'")],
+    [(["--parts", "tsak"], "unknown part 'tsak'; did you mean 'task'"), (["--set", "benchmark.pda=1"], "'pad'")],
 )
 def test_wrong_words_are_one_line(cli: Callable[..., Any], tmp_path: Path, words: list[str], said: str) -> None:
     answer = cli("reproduce", "baselines", *words, "--out", tmp_path / "out")
