@@ -113,7 +113,7 @@ class Results:
         chosen = done if seed is None else done[done["seed"] == seed]
         if chosen.empty:
             which = f"seed {seed} of {strategy!r}" if seed is not None else repr(strategy)
-            there = f"; there is: {_listed(done['seed'])}" if len(done) else ""
+            there = f"; available: {_listed(done['seed'])}" if len(done) else ""
             raise InputError(f"{self.out}: {which} has no finished run{there}")
         return chosen
 

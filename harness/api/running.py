@@ -31,8 +31,6 @@ from lorisbench.suite.training import merged
 Entry = str | Mapping[str, Any] | Strategy | type[Strategy]
 Source = str | os.PathLike[str] | Mapping[str, Any] | Manifest | Benchmark
 
-FIRST_STRATEGIES = ("naive", "joint")  # if none are named: the lower and the upper bound
-
 
 def run(
     what: Source,
@@ -55,7 +53,7 @@ def run(
         `Benchmark` or a `Manifest`; or a suite: the name of a shipped one, the path of a YAML file, or its mapping.
     strategies : names, settings as in a suite (`{"strategy": "ewc", "ewc_lambda": 10}`), `Strategy` classes or
         instances; or a mapping from labels to these. A name that is a label in the suite stands for that entry.
-        If not given: all of a suite's, or `naive` and `joint` for a benchmark.
+        If not given: all of a suite's. With a benchmark they must be given.
     seeds : one run per strategy for each; by default the suite's, or 0, 1 and 2.
     out : output folder; by default a temporary one, which is removed when Python exits.
     workers : processes that train runs; results do not depend on it.
@@ -79,6 +77,8 @@ def run(
     raw = merged(raw, settings)
     if strategies is not None:
         raw["strategies"] = _entries(strategies, raw.get("strategies") or {})
+    elif not raw.get("strategies"):
+        raise InputError("no strategies are given: name some of those that `lorisbench ls strategies` lists")
     if seeds is not None:
         raw["seeds"] = [int(seed) for seed in seeds]
     if plugins:
@@ -120,7 +120,7 @@ def _suite_of(what: Source, folder: Path) -> dict[str, Any]:
 
 
 def _around(benchmark: dict[str, Any]) -> dict[str, Any]:
-    return {"name": "comparison", "benchmark": benchmark, "strategies": dict.fromkeys(FIRST_STRATEGIES)}
+    return {"name": "comparison", "benchmark": benchmark}
 
 
 def _listed(manifest: Manifest, file: Path) -> dict[str, Any]:

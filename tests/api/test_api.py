@@ -174,9 +174,10 @@ class Nameless(lorisbench.Strategy):
         ("openloris-simm", None, {}, "unknown suite or benchmark 'openloris-simm'; did you mean 'openloris-sim'"),
         ({"name": "openloris-sim"}, ["ewcc"], {}, "unknown strategy 'ewcc'; did you mean 'ewc'"),
         ({"name": "openloris-sim"}, None, {"trainings": {}}, "unknown key 'trainings'; did you mean 'training'"),
-        ({"name": "openloris-sim"}, None, {"training": {"epoch": 1}}, "'training.epoch'; did you mean 'epochs'"),
+        ({"name": "openloris-sim"}, None, {}, "no strategies are given"),
+        ({"name": "openloris-sim"}, ["naive"], {"training": {"epoch": 1}}, "'training.epoch'; did you mean 'epochs'"),
         ({"name": "openloris-sim"}, [{"strategy": "lwf", "alpa": 1}], {}, "lwf.alpa'; did you mean 'alpha'"),
-        ({"name": "openloris-sim", "protocoll": 1}, None, {}, "protocoll'; did you mean 'protocol'"),
+        ({"name": "openloris-sim", "protocoll": 1}, ["naive"], {}, "protocoll'; did you mean 'protocol'"),
         ({"name": "openloris-sim"}, [Nameless], {}, "Nameless has no name"),
         ({"name": "openloris-sim"}, [int], {}, "int is not a Strategy"),
         ({"name": "openloris-sim"}, ["naive"], {"data_root": "/no/such"}, "data_root /no/such: no such folder"),
@@ -193,7 +194,7 @@ def test_what_is_wrong_is_one_line(what, strategies, settings, said: str) -> Non
 def test_what_results_do_not_hold_is_one_line(results: lorisbench.Results) -> None:
     for wrong, said in (
         (lambda: results.matrix("naiv"), "no strategy 'naiv'; did you mean 'naive'"),
-        (lambda: results.matrix("naive", 7), "seed 7 of 'naive' has no finished run; there is: 0, 1"),
+        (lambda: results.matrix("naive", 7), "seed 7 of 'naive' has no finished run; available: 0, 1"),
         (lambda: results.predictions("naive"), "'naive' has the seeds 0, 1"),
         (lambda: results.plot("curve"), "did you mean 'curves'"),
         (lambda: results.plot("latency"), "no plot 'latency'"),
