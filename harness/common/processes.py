@@ -1,4 +1,4 @@
-"""One pool of worker processes, for all who need one: they end with their parent, and quietly on Ctrl-C."""
+"""One pool of worker processes for all code that needs one: they end with their parent, and quietly on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ AHEAD = 4  # tasks waiting for each process: enough to keep it busy, few enough 
 def map_unordered(
     work: Callable[[Task], Answer], tasks: Iterable[Task], workers: int
 ) -> Generator[tuple[Task, Answer], None, None]:
-    """Each task with the answer of `work(task)`, in the order they end, worked on by `workers` fresh processes.
+    """Each task with the result of `work(task)`, in the order they end, computed by `workers` fresh processes.
 
-    Close the generator (`contextlib.closing`) to stop early: running tasks are then given up. One worker is this
-    process itself. Nothing is run again in the processes but what `work` and the tasks need, so that a plain script
-    needs no `if __name__ == "__main__"`, and what a script or a notebook defines can be worked with.
+    Close the generator (`contextlib.closing`) to stop early: running tasks are then abandoned. With one worker,
+    this process does the work itself. The processes run again only what `work` and the tasks need, so a plain script
+    needs no `if __name__ == "__main__"`, and what a script or a notebook defines can be used.
 
     Parameters
     ----------
-    work : any function or object that can be called; each process gets it once, however much it holds. It should be
-        of a module that is cheap to import, for each process imports it.
-    tasks : read only a few ahead of the answers.
+    work : any callable; each process gets it once, however large it is. Its module should be cheap to import, since
+        each process imports it.
+    tasks : read only a few ahead of the results.
 
     Raises
     ------
-    InputError : a process was killed, which happens where memory runs out.
+    InputError : a process was killed, which happens when memory runs out.
     """
     if workers == 1:
         yield from ((task, work(task)) for task in tasks)
         return
-    # Here, since numpy comes with it. Its executor, not joblib.Parallel, which would give each process fewer threads
-    # than this one has: some sums depend on their number
+    # Imported here, since it imports numpy. Its executor, not joblib.Parallel, which would give each process fewer
+    # threads than this one has: some sums depend on the number of threads
     from multiprocessing import resource_tracker
 
     from joblib.externals.loky import ProcessPoolExecutor, wait
@@ -52,7 +52,7 @@ def map_unordered(
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     pickled = bytes(dumps(work))
-    resource_tracker.ensure_running()  # before processes, for where it starts it lets interrupts through
+    resource_tracker.ensure_running()  # before processes, as starting it lets interrupts through
     pool = ProcessPoolExecutor(workers, initializer=_begin, initargs=(os.getpid(), pickled))
     remaining = iter(tasks)
     waiting: dict[Any, Task] = {}
@@ -70,8 +70,8 @@ def map_unordered(
             process.terminate()
         if isinstance(error, TerminatedWorkerError):
             raise InputError(
-                f"one of {workers} worker processes was killed, perhaps for lack of memory; what was finished is kept, "
-                "fewer workers need less"
+                f"one of {workers} worker processes was killed, perhaps for lack of memory; what was finished is kept; "
+                "fewer workers need less memory"
             ) from error
         raise
     finally:
@@ -80,7 +80,7 @@ def map_unordered(
 
 @contextlib.contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Hold Ctrl-C back. Processes started meanwhile never see it: their parent ends them, without a traceback each."""
+    """Hold Ctrl-C back. Processes started meanwhile never see it: their parent ends them, without tracebacks."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -99,7 +99,7 @@ def _begin(parent: int, work: bytes) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent has died, even by a signal that lets the parent end nothing itself."""
+    """End this process once its parent has died, even from a signal that gave the parent no chance to end it."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)
@@ -111,6 +111,6 @@ def _answer(task: Any) -> Any:
 
 @functools.cache
 def _unpickled(work: bytes) -> Callable[[Any], Any]:
-    """The work, unpickled with the first task and not before: what fails then reaches the caller as its error."""
+    """The work, unpickled only with the first task, so that a failure reaches the caller as that task's error."""
     work_of: Callable[[Any], Any] = pickle.loads(work)
     return work_of

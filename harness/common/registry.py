@@ -26,14 +26,14 @@ _PLUGIN = "lorisbench_plugin_"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint such as `; did you mean 'ewc'?`, or the list of what there is when nothing is near."""
+    """A hint such as `; did you mean 'ewc'?`, or the list of known names when none is near."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if close:
         return f"; did you mean {close[0]!r}?"
     if not names or len(names) > 20:
         return ""
-    return f"; there is: {', '.join(names)}"
+    return f"; available: {', '.join(names)}"
 
 
 class Registry:
@@ -54,11 +54,11 @@ class Registry:
         self._entries: dict[str, Entry] | None = None
 
     def add(self, name: str, component: type) -> None:
-        """Register an imported class. Raises InputError for what is no name, or if another class holds it already."""
+        """Register an imported class. Raises InputError for an invalid name or one that another class holds."""
         module = component.__module__
         if not (isinstance(name, str) and re.fullmatch(r"\w[\w.+-]*", name)):
             raise InputError(
-                f"{name!r} cannot name a {self.kind} (of {module}): letters, digits and any of _.+- after them"
+                f"{name!r} cannot name a {self.kind} (in {module}): use letters, digits and, after the first, _.+-"
             )
         holder = self._loaded.get(name)
         known = self.entries().get(name)
@@ -66,14 +66,14 @@ class Registry:
             known is not None and known.origin == "built-in" and known.module != module
         ):
             other = holder.__module__ if holder is not None else known.module if known else ""
-            whose = f"another one of {module}" if other == module else f"the one of {other}"
-            raise InputError(f"{self.kind} {name!r} of {module} clashes with {whose}; rename it")
+            whose = f"another one in {module}" if other == module else f"the one in {other}"
+            raise InputError(f"{self.kind} {name!r} in {module} clashes with {whose}; rename it")
         self._loaded[name] = component
         if known is None:
             self.entries()[name] = Entry(name, module, summary_of(component.__doc__), origin="plugin")
 
     def entries(self) -> dict[str, Entry]:
-        """All components known, sorted by name: built-ins by their source, installed ones by their metadata."""
+        """All known components, sorted by name: built-ins from their source, installed ones from their metadata."""
         if self._entries is None:
             found: dict[str, Entry] = {}
             for entry in scan(_folder_of(self._package), self._package):
@@ -82,8 +82,8 @@ class Registry:
                 if point.name in found:
                     other = found[point.name]
                     if point.value.partition(":")[0] == other.module.partition(":")[0]:
-                        continue  # the same twice
-                    kind = "a built-in" if other.origin == "built-in" else f"the one of {other.module}"
+                        continue  # the same one twice
+                    kind = "a built-in" if other.origin == "built-in" else f"the one in {other.module}"
                     raise InputError(
                         f"{self.kind} {point.name!r} of the installed package {point.value} clashes with {kind}"
                     )
@@ -106,7 +106,7 @@ class Registry:
                     importlib.import_module(module)
             except InputError:
                 raise
-            except (Exception, SystemExit) as error:  # of an outside module's own code, whatever it is
+            except (Exception, SystemExit) as error:  # whatever an outside module's own code raises
                 reason = f"{type(error).__name__}: {error}"
                 raise InputError(f"{self.kind} {name!r} ({module}) cannot be imported: {reason}") from error
             if name not in self._loaded:
@@ -125,8 +125,8 @@ def _folder_of(package: str) -> Path:
 def load_plugin(file: str | Path) -> None:
     """Import a plugin file given by `--plugin` or `plugins:`; its strategies and benchmarks register themselves.
 
-    What it prints goes to stderr. Raises InputError with one line if the file is missing, fails to import, exits, takes
-    a name that another has, or defines no component.
+    What it prints goes to stderr. Raises InputError in one line if the file is missing, fails to import, exits, takes a
+    name that is already taken, or defines no component.
     """
     path = Path(file)
     if not path.is_file():
@@ -135,7 +135,7 @@ def load_plugin(file: str | Path) -> None:
     if module_name in sys.modules:
         if getattr(sys.modules[module_name], "__file__", None) == str(path.resolve()):
             return
-        # a file of the same name in another folder is another module: their components may clash
+        # a file of the same name in another folder is a different module: their components may clash
         module_name += hashlib.blake2b(str(path.resolve()).encode("utf-8"), digest_size=4).hexdigest()
         if module_name in sys.modules:
             return
@@ -154,7 +154,7 @@ def load_plugin(file: str | Path) -> None:
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise InputError(f"plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
-    # Its own, or those of a package that it imports, now or before
+    # Its own components, or those of a package that it imports, now or earlier
     kinds = _outside_kinds()
     if kinds <= before and not any(isinstance(value, type) and value in kinds for value in vars(module).values()):
         del sys.modules[module_name]
@@ -162,9 +162,9 @@ def load_plugin(file: str | Path) -> None:
 
 
 def carried(settings: Any) -> list[type]:
-    """The classes that settings name and that a worker process would not find by itself: those of a script or notebook.
+    """The classes named in settings that a worker process would not find by itself: those of a script or notebook.
 
-    `settings` are mappings and lists of a resolved suite; built-ins, and classes of plugin files, are not among them.
+    `settings` are mappings and lists of a resolved suite; built-ins and classes from plugin files are left out.
     """
     named = set(_texts(settings))
     kinds = {kind for kind in _outside_kinds() if not kind.__module__.startswith(_PLUGIN)}
@@ -181,7 +181,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _outside_kinds() -> set[type]:
-    """All classes that are registered and imported, but for those of the project's own packages."""
+    """All classes that are registered and imported, except those of the project's own packages."""
     loaded = {kind for registry in _ALL for kind in registry._loaded.values()}
     return {kind for kind in loaded if kind.__module__.partition(".")[0] != _PROJECT}
 
@@ -198,7 +198,7 @@ def import_object(dotted: str) -> Any:
             module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(f"{module_name} cannot be imported: {error}") from error
-    except (Exception, SystemExit) as error:  # of the module's own code, whatever it is
+    except (Exception, SystemExit) as error:  # whatever the module's own code raises
         raise InputError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
     if not hasattr(module, attribute):
         raise InputError(
@@ -213,8 +213,8 @@ _ALL = (STRATEGIES, BENCHMARKS)
 
 
 def select(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
-    """`wanted` in the order given, each of which must be known. Raises InputError naming the nearest."""
+    """`wanted` without repeats, in the order given; each must be known. Raises InputError naming the nearest."""
     for item in wanted:
         if item not in known:
-            raise InputError(f"{kind} {item!r} is none of those there are{nearest(item, known)}")
+            raise InputError(f"unknown {kind} {item!r}{nearest(item, known)}")
     return list(dict.fromkeys(wanted))
