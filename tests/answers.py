@@ -1,4 +1,4 @@
-"""What wrong input is answered with: one line with the words that help, by the command line or as an InputError."""
+"""How wrong input is answered: in one line with helpful words, by the command line or as an InputError."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lorisbench.common.errors import InputError
 
 
 def refused(answer: Any, *words: str, after: bool = False) -> str:
-    """The line that wrong input is answered with: exit code 2, nothing else on standard error, these words in it.
+    """Check that wrong input is answered with exit code 2 and one line on standard error with these words; the line.
 
-    answer : of the command line, or a function, which is called and raises InputError. after : other lines may come
-    before, of what was done until then.
+    answer : the command line's, or a function that raises InputError when called. after : lines about earlier work may
+    come before.
     """
     if isinstance(answer, Callable):  # type: ignore[arg-type]
         with pytest.raises(InputError) as error:

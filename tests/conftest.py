@@ -14,8 +14,8 @@ import yaml
 from filelock import FileLock
 from PIL import Image
 
-# One thread a process, before torch is imported, and for what a test starts too: workers of pytest-xdist do not get in
-# each other's way, and no sum depends on how many cores there are.
+# One thread per process, set before torch is imported and also for processes that a test starts: workers of
+# pytest-xdist do not get in each other's way, and no sum depends on the number of cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")
@@ -42,7 +42,7 @@ def write_release(root: Path, objects: tuple[str, ...] = OBJECTS, per_split: int
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """One thread of the CPU during the test; a file of small tensors asks for it with `pytest.mark.usefixtures`."""
+    """One thread of the CPU during the test; test files with small tensors use it by `pytest.mark.usefixtures`."""
     from lorisbench.common.threads import one_thread
 
     with one_thread():
@@ -51,7 +51,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
-    """`made_once(name, make)` -> a folder that one process of the test run fills by `make(folder)`; only to be read."""
+    """`made_once(name, make)` -> a folder that one test process fills with `make(folder)`; it is only to be read."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
@@ -75,21 +75,21 @@ def release(made_once: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(made_once: Callable[..., Path]) -> Path:
-    """A cache folder of the test run's own, of all its processes; nothing of the user's is read or written."""
+    """The test run's own cache folder, shared by its processes; the user's cache is neither read nor written."""
     folder = made_once("cache", Path.mkdir)
     os.environ["LORISBENCH_CACHE"] = str(folder)
     return folder
 
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x40"
-"""As much of a picture 64 pixels wide as the report reads."""
+"""As much of a PNG file, 64 pixels wide, as the report reads."""
 
 
 @pytest.fixture(autouse=True)
 def plots_left_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots are laid out and their files are there, but nothing is rendered, which takes longest of all in a report.
+    """Plots are laid out and their files exist, but nothing is rendered, which is the slowest part of a report.
 
-    `@pytest.mark.drawn("curves")` has that plot rendered, without a name all. (Fixtures of modules render all anyway.)
+    `@pytest.mark.drawn("curves")` renders that plot; without a name, all. (Module-scoped fixtures render all anyway.)
     """
     from lorisbench.report import style
 
@@ -147,7 +147,7 @@ def make_release() -> Callable[..., Path]:
 
 @dataclass
 class Answer:
-    """What a command of the command line answered."""
+    """What a command of the command line returned and printed."""
 
     code: int
     out: str
@@ -158,7 +158,7 @@ class Answer:
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
     """Runs `lorisbench WORDS...` in this process: `cli("run", suite, "--out", folder)`.
 
-    Drawing a report takes longer than training on the tiny set: it is left out unless `report=True`.
+    Drawing a report takes longer than training on the tiny data set, so it is left out unless `report=True`.
     """
 
     def run(*words: object, report: bool = False) -> Answer:

@@ -64,12 +64,12 @@ def rows(page: Path, heading: str) -> list[list[str]]:
 
 
 def code_spans(text: str) -> list[str]:
-    """What is set as code within a text."""
+    """The inline code of a text."""
     return re.findall(r"`([^`\n]+)`", text)
 
 
 def written_files(page: Path, folder: Path) -> Path:
-    """The folder, with the files in it that a page shows and says to save."""
+    """Write the files that a page shows and says to save; returns the folder."""
     for block in _blocks(page):
         if block.file is not None:
             folder.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,9 @@ from lorisbench.model import models
 SMALL = {"name": "timm:test_resnet", "weights": "none", "image_size": 32}
 """A backbone of 15 convolutions; its weights are drawn, so no file and no network is needed."""
 FEATURES = 96
-"""Of its features."""
+"""The number of its features."""
 TWO_CALLS = {"calls": 2, "warmup": 0}
-"""The least that latency can be measured with."""
+"""The smallest settings with which latency can be measured."""
 
 
 def small_backbone(name: str, weights: str, seed: int) -> models.Backbone:
@@ -24,9 +24,10 @@ def small_backbone(name: str, weights: str, seed: int) -> models.Backbone:
 
 
 def rounding_of(network: nn.Module) -> float:
-    """By what share of their norm outputs may differ when the same sums are added up in another order.
+    """The share of their norm by which outputs may differ when the same sums are added up in another order.
 
-    A sum of n products is off by about sqrt(n) roundings of its size; each layer hands on what it got and adds its own.
+    A sum of n products is off by about sqrt(n) roundings of its size; each layer passes on the error it
+    received and adds its own.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     return torch.finfo(torch.float32).eps * sum(layer.weight[0].numel() ** 0.5 for layer in layers)

@@ -22,9 +22,9 @@ Samples = tuple[torch.Tensor, torch.Tensor]
 
 
 def stream_of(experiences: Sequence[Samples | Dataset[Any]], tasks: Sequence[int] | None = None) -> Any:
-    """Streams of these experiences, for training and, the same again, for tests.
+    """Streams of these experiences, the same ones for training and for testing.
 
-    tasks : a task label for each; then there are the `task_set` and the timeline, too, that Avalanche's LwF asks for.
+    tasks : a task label for each; adds the `task_set` and the timeline that Avalanche's LwF needs.
     """
     sets: list[Any] = []
     for experience in experiences:
@@ -69,7 +69,7 @@ def train(
     batch_size: int = 16,
     adam: bool = False,
 ) -> Any:
-    """Train in a bare Avalanche script, on the tiny stream unless on the training experiences `of` another one.
+    """Train in a bare Avalanche script, on the tiny stream or on the training experiences `of` another one.
 
     The order of samples is the same for all plugins.
     """
@@ -90,7 +90,7 @@ def train(
 
 
 def movement(plugins: Callable[[], list[Any]], **settings: Any) -> float:
-    """How far the weights went in the second of two experiences."""
+    """How far the weights moved in the second of two experiences."""
     marks: list[torch.Tensor] = []
     train([*plugins(), Spy(after_training_exp=lambda s: marks.append(weights(s)))], experiences=2, **settings)
     return float((marks[1] - marks[0]).norm())

@@ -99,7 +99,7 @@ def every(folder: Path) -> SimpleNamespace:
 
 
 def for_avalanche(root: Path) -> Path:
-    """What avalanche.benchmarks.classic.OpenLORIS wants beside the lists: archives that exist, and three pickles."""
+    """What avalanche.benchmarks.classic.OpenLORIS needs besides the lists: archives that exist, and three pickles."""
     from avalanche.benchmarks.datasets.openloris.openloris_data import avl_vps_data
 
     for name, *_ in avl_vps_data:

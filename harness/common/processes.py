@@ -1,4 +1,4 @@
-"""One pool of worker processes for every caller: they end with their parent, and quietly on Ctrl-C."""
+"""One pool of worker processes for all code that needs one: they end with their parent, and quietly on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ AHEAD = 4  # tasks waiting for each process: enough to keep it busy, few enough 
 def map_unordered(
     work: Callable[[Task], Answer], tasks: Iterable[Task], workers: int
 ) -> Generator[tuple[Task, Answer], None, None]:
-    """Each task with the result of `work(task)`, in order of completion, computed by `workers` fresh processes.
+    """Each task with the result of `work(task)`, in the order they end, computed by `workers` fresh processes.
 
-    Close the generator (`contextlib.closing`) to stop early: running tasks are then abandoned. A single worker is this
-    process itself. The processes run nothing again but what `work` and the tasks need, so a plain script needs no
-    `if __name__ == "__main__"`, and what a script or a notebook defines can be used.
+    Close the generator (`contextlib.closing`) to stop early: running tasks are then abandoned. With one worker,
+    this process does the work itself. The processes run again only what `work` and the tasks need, so a plain script
+    needs no `if __name__ == "__main__"`, and what a script or a notebook defines can be used.
 
     Parameters
     ----------
-    work : any callable; each process gets it once, however large it is. It should come from a module that is cheap to
-        import, since each process imports it.
+    work : any callable; each process gets it once, however large it is. Its module should be cheap to import, since
+        each process imports it.
     tasks : read only a few ahead of the results.
 
     Raises
     ------
-    InputError : a process was killed, as happens when memory runs out.
+    InputError : a process was killed, which happens when memory runs out.
     """
     if workers == 1:
         yield from ((task, work(task)) for task in tasks)
         return
     # Imported here, since it imports numpy. Its executor, not joblib.Parallel, which would give each process fewer
-    # threads than this one has: some sums depend on their number
+    # threads than this one has: some sums depend on the number of threads
     from multiprocessing import resource_tracker
 
     from joblib.externals.loky import ProcessPoolExecutor, wait
@@ -52,7 +52,7 @@ def map_unordered(
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     pickled = bytes(dumps(work))
-    resource_tracker.ensure_running()  # before any process, because starting it lets interrupts through
+    resource_tracker.ensure_running()  # before processes, as starting it lets interrupts through
     pool = ProcessPoolExecutor(workers, initializer=_begin, initargs=(os.getpid(), pickled))
     remaining = iter(tasks)
     waiting: dict[Any, Task] = {}
@@ -70,7 +70,7 @@ def map_unordered(
             process.terminate()
         if isinstance(error, TerminatedWorkerError):
             raise InputError(
-                f"one of {workers} worker processes was killed, perhaps for lack of memory; finished work is kept, and "
+                f"one of {workers} worker processes was killed, perhaps for lack of memory; what was finished is kept; "
                 "fewer workers need less memory"
             ) from error
         raise
@@ -80,7 +80,7 @@ def map_unordered(
 
 @contextlib.contextmanager
 def _interrupts_wait() -> Iterator[None]:
-    """Hold Ctrl-C back. Processes started meanwhile never see it: their parent ends them, so no tracebacks appear."""
+    """Hold Ctrl-C back. Processes started meanwhile never see it: their parent ends them, without tracebacks."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -99,7 +99,7 @@ def _begin(parent: int, work: bytes) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when its parent has died, even from a signal that leaves it no chance to clean up."""
+    """End this process once its parent has died, even from a signal that gave the parent no chance to end it."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -54,11 +54,11 @@ class Registry:
         self._entries: dict[str, Entry] | None = None
 
     def add(self, name: str, component: type) -> None:
-        """Register an imported class. Raises InputError for an invalid name, or if another class already has it."""
+        """Register an imported class. Raises InputError for an invalid name or one that another class holds."""
         module = component.__module__
         if not (isinstance(name, str) and re.fullmatch(r"\w[\w.+-]*", name)):
             raise InputError(
-                f"{name!r} cannot name a {self.kind} (in {module}): start with a letter or digit; then also _.+-"
+                f"{name!r} cannot name a {self.kind} (in {module}): use letters, digits and, after the first, _.+-"
             )
         holder = self._loaded.get(name)
         known = self.entries().get(name)
@@ -106,7 +106,7 @@ class Registry:
                     importlib.import_module(module)
             except InputError:
                 raise
-            except (Exception, SystemExit) as error:  # whatever an external module's own code raises
+            except (Exception, SystemExit) as error:  # whatever an outside module's own code raises
                 reason = f"{type(error).__name__}: {error}"
                 raise InputError(f"{self.kind} {name!r} ({module}) cannot be imported: {reason}") from error
             if name not in self._loaded:
@@ -125,8 +125,8 @@ def _folder_of(package: str) -> Path:
 def load_plugin(file: str | Path) -> None:
     """Import a plugin file given by `--plugin` or `plugins:`; its strategies and benchmarks register themselves.
 
-    Whatever it prints goes to stderr. Raises InputError with one line if the file is missing, fails to import, exits,
-    takes a name already in use, or defines no component.
+    What it prints goes to stderr. Raises InputError in one line if the file is missing, fails to import, exits, takes a
+    name that is already taken, or defines no component.
     """
     path = Path(file)
     if not path.is_file():
@@ -135,7 +135,7 @@ def load_plugin(file: str | Path) -> None:
     if module_name in sys.modules:
         if getattr(sys.modules[module_name], "__file__", None) == str(path.resolve()):
             return
-        # a file of the same name in another folder is another module: their components may clash
+        # a file of the same name in another folder is a different module: their components may clash
         module_name += hashlib.blake2b(str(path.resolve()).encode("utf-8"), digest_size=4).hexdigest()
         if module_name in sys.modules:
             return
@@ -154,7 +154,7 @@ def load_plugin(file: str | Path) -> None:
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise InputError(f"plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
-    # Its own, or those of a package that it imports, now or before
+    # Its own components, or those of a package that it imports, now or earlier
     kinds = _outside_kinds()
     if kinds <= before and not any(isinstance(value, type) and value in kinds for value in vars(module).values()):
         del sys.modules[module_name]
@@ -164,7 +164,7 @@ def load_plugin(file: str | Path) -> None:
 def carried(settings: Any) -> list[type]:
     """The classes named in settings that a worker process would not find by itself: those of a script or notebook.
 
-    `settings` are the mappings and lists of a resolved suite; built-ins and classes of plugin files are not returned.
+    `settings` are mappings and lists of a resolved suite; built-ins and classes from plugin files are left out.
     """
     named = set(_texts(settings))
     kinds = {kind for kind in _outside_kinds() if not kind.__module__.startswith(_PLUGIN)}
@@ -181,7 +181,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _outside_kinds() -> set[type]:
-    """All registered and imported classes, except those of the project's own packages."""
+    """All classes that are registered and imported, except those of the project's own packages."""
     loaded = {kind for registry in _ALL for kind in registry._loaded.values()}
     return {kind for kind in loaded if kind.__module__.partition(".")[0] != _PROJECT}
 
@@ -213,7 +213,7 @@ _ALL = (STRATEGIES, BENCHMARKS)
 
 
 def select(kind: str, wanted: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The `wanted` names in the order given; each must be known. Raises InputError naming the nearest."""
+    """`wanted` without repeats, in the order given; each must be known. Raises InputError naming the nearest."""
     for item in wanted:
         if item not in known:
             raise InputError(f"unknown {kind} {item!r}{nearest(item, known)}")

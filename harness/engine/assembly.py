@@ -1,4 +1,4 @@
-"""A run's Avalanche strategy from its settings: model, optimizer, plugins, all drawn by its seed."""
+"""A run's Avalanche strategy from its settings: model, optimizer and plugins, all seeded by the run's seed."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def seed_everything(*parts: object) -> None:
 def assemble(
     spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
 ) -> Any:
-    """The Avalanche strategy of a run, from the sizes of its data. One that trains works on a copy of `pretrained`."""
+    """The Avalanche strategy of a run, given the sizes of its data. A trained backbone is a copy of `pretrained`."""
     return spec.strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
 
 
 def context_of(
     spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
 ) -> Context:
-    """What a strategy is built from: a fresh model drawn by the run's seed, and the engine for it."""
+    """What a strategy is built from: a fresh model initialised from the run's seed, and the engine for it."""
     seed_everything(spec.seed, "model")
     head, training = spec.head, spec.training
     width = pretrained.feature_dim
@@ -64,7 +64,7 @@ def context_of(
 
 
 def _own_backbone(settings: BackboneConfig, pretrained: Backbone, seed: int) -> Backbone:
-    """A run's own copy of the pretrained backbone; one that is trained from random weights draws them by its seed."""
+    """A run's own copy of the pretrained backbone; one trained from random weights draws them from `seed`."""
     if settings.weights == "none" and settings.train != "never":
         return backbone_of(settings, seed)
     return copy.deepcopy(pretrained)

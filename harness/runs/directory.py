@@ -15,11 +15,11 @@ import numpy as np
 from lorisbench.common.files import atomic, read_json, write_json
 from lorisbench.common.yaml_files import write_yaml
 
-FINISHED = ("done", "diverged")  # a diverged run would diverge again: it is deterministic
+FINISHED = ("done", "diverged")  # runs are deterministic: one that diverged would diverge again
 
 
 class RunDirectory:
-    """The files of one run below `OUT/runs/<run_id>/`; every write is atomic, the journal only grows."""
+    """The files of one run below `OUT/runs/<run_id>/`; every write is atomic, the journal is append-only."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -32,7 +32,7 @@ class RunDirectory:
         write_json(self.path / "status.json", {"status": status, "reason": reason, **more})
 
     def start(self, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-        """Make the folder ready for a run from its beginning: what an unfinished attempt left is removed."""
+        """Prepare the folder for a fresh run: whatever an unfinished attempt left behind is removed."""
         for name in ("journal.jsonl", "predictions.npz", "latency.json", "model.onnx"):
             (self.path / name).unlink(missing_ok=True)
         for table in self.path.glob("*.csv"):
@@ -49,7 +49,7 @@ class RunDirectory:
             os.fsync(stream.fileno())
 
     def entries(self) -> list[dict[str, Any]]:
-        """The journal, one mapping an experience; a last line cut short by a crash is left out."""
+        """The journal, one mapping per experience; a last line cut short by a crash is left out."""
         try:
             lines = (self.path / "journal.jsonl").read_text("utf-8").splitlines()
         except FileNotFoundError:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def here(bench: Workbench, specs: Sequence[RunSpec], out: Path) -> Iterator[str]:
-    """Train the runs one after the other in this process; yields each run's id when it has ended."""
+    """Train the runs one after another in this process; yields each run's id when it ends."""
     from lorisbench.runs.one_run import train
     from lorisbench.runs.store import Output
 
@@ -30,11 +30,11 @@ def here(bench: Workbench, specs: Sequence[RunSpec], out: Path) -> Iterator[str]
 
 
 def local(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: int) -> Iterator[str]:
-    """Train the runs in `workers` fresh processes; yields each run's id when it has ended.
+    """Train the runs in `workers` fresh processes; yields each run's id when it ends.
 
-    Numbers do not depend on the number of workers: a run draws nothing from outside itself and the worker has the
-    thread count that the run would have in this process. On an interrupt the workers are stopped. Raises InputError if
-    one is killed.
+    Results do not depend on the number of workers: a run takes no random numbers from outside itself, and a worker has
+    the thread count that the run would have in this process. An interrupt stops the workers. Raises InputError if one
+    is killed.
     """
     work = functools.partial(train_by_id, json.dumps(resolved), out=str(out), kinds=carried(resolved))
     with contextlib.closing(map_unordered(work, run_ids, workers)) as ended:
@@ -63,13 +63,13 @@ def ray(resolved: dict[str, Any], run_ids: Sequence[str], out: Path, workers: in
 
 
 def train_by_id(resolved: str, run_id: str, out: str, kinds: Sequence[type]) -> None:
-    """Train one run of a resolved suite, given as JSON, in this process; what runs share is prepared at the first.
+    """Train one run of a resolved suite, given as JSON, in this process; what runs share is prepared with the first.
 
-    `kinds` are the strategies and benchmarks of a script or notebook that the suite names.
+    `kinds` are those strategies and benchmarks named by the suite that a script or notebook defines.
     """
     for kind in kinds:
         kind.registry.add(kind.name, kind)  # type: ignore[attr-defined]
-    hide_warnings()  # before Avalanche is imported, which gives some
+    hide_warnings()  # before Avalanche is imported, which emits some
     from lorisbench.runs.one_run import train
     from lorisbench.runs.store import Output
 
@@ -77,9 +77,9 @@ def train_by_id(resolved: str, run_id: str, out: str, kinds: Sequence[type]) -> 
     train(bench, specs[run_id], Output(Path(out)).run(run_id))
 
 
-@functools.lru_cache(maxsize=1)  # a worker of a Ray cluster may see one suite after the other
+@functools.lru_cache(maxsize=1)  # a worker of a Ray cluster may see one suite after another
 def _prepared(resolved: str) -> tuple[Workbench, dict[str, RunSpec]]:
-    """What the runs of a suite share in this process, and the runs by their ids."""
+    """What a suite's runs share in this process, and the runs by id."""
     from lorisbench.runs.one_run import prepare
     from lorisbench.suite.config import SuiteConfig
     from lorisbench.suite.parsing import parse

@@ -1,4 +1,4 @@
-"""Latency of a finished run's model, alternating call by call with the bare backbone and one head."""
+"""Latency of a finished run's model, its calls alternating with those of the bare backbone with one head."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from lorisbench.suite.spec import RunSpec
 def alternate(
     first: Callable[[int], Any], second: Callable[[int], Any], calls: int, warmup: int, device: torch.device
 ) -> tuple[list[float], list[float]]:
-    """Milliseconds of `calls` calls of each of two functions (given the call's number), taken in alternation.
+    """Milliseconds taken by each of `calls` calls to two functions (which get the call's number), in alternation.
 
-    Which of the two goes first changes from pair to pair; the device is synchronised around each call.
+    Which of the two goes first alternates from pair to pair; the device is synchronised around each call.
     """
     cuda = device.type == "cuda"
     taken: tuple[list[float], list[float]] = ([], [])
@@ -53,15 +53,15 @@ def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Modu
 
 
 def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
-    """What one image of a pass of the bare backbone costs, measured as features are extracted.
+    """The cost per image of a forward pass of the bare backbone, measured the way features are extracted.
 
-    That is in batches of `features.BATCH` decoded images, on the accelerator or on all threads that torch has. The
-    cost does not depend on the weights, so that one measurement serves all runs of a suite.
+    That is, in batches of `features.BATCH` decoded images, on the accelerator or on all of torch's threads. The cost
+    does not depend on the weights, so one measurement serves all runs of a suite.
 
     Returns
     -------
-    Keys of latency.json: forward_ms_per_image (median of `calls` passes after a first one), forward_images (a pass),
-    forward_threads. Empty where experiences are not trained on features, or the images are gone.
+    Keys of latency.json: forward_ms_per_image (median of `calls` passes after a warm-up pass), forward_images (per
+    pass), forward_threads. Empty if experiences are not trained on features, or if the images are gone.
     """
     if not on_features(bench.config.backbone.model_dump()):
         return {}
@@ -72,7 +72,7 @@ def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
     taken = []
     for call in range(-1, calls):
         start = time.perf_counter()
-        for _ in extract(bench.backbone, iter([block]), bench.accelerator):  # ends with a copy to the host: it has run
+        for _ in extract(bench.backbone, iter([block]), bench.accelerator):  # copies to the host, so the pass is over
             pass
         if call >= 0:
             taken.append(1000 * (time.perf_counter() - start) / len(block))
@@ -84,10 +84,10 @@ def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
 
 
 def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: Mapping[str, Any]) -> None:
-    """Write latency.json of a finished run: forward passes from uint8 images to class scores.
+    """Write a finished run's latency.json: timed forward passes from uint8 images to class scores.
 
-    The images are spread evenly over the evaluated split and decoded beforehand; a head for each task answers for task
-    0, as its layers are alike. `forward` is what `forward_cost` found. A model that cannot be restored gets
+    The images are spread evenly over the evaluated split and decoded beforehand; a head per task is timed on task 0, as
+    its layers are alike. `forward` is the result of `forward_cost`. For a model that cannot be restored, the file holds
     `{"error": reason}`.
     """
     settings = bench.config.latency
@@ -135,7 +135,7 @@ def _inputs(bench: Workbench, batch: int, distinct: int = 16) -> list[torch.Tens
 
 
 def _decoded(bench: Workbench, count: int) -> np.ndarray:
-    """uint8 (count, size, size, 3), spread evenly over the evaluated split; a small split is repeated."""
+    """uint8 (count, size, size, 3), spread evenly over the evaluated split; images of a small split repeat."""
     rows = np.flatnonzero(bench.manifest.table.split == bench.config.evaluation.split)
     chosen = np.resize(rows[np.linspace(0, len(rows) - 1, count).astype(int)], count)
     sources = bench.manifest.sources()

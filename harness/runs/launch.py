@@ -25,12 +25,12 @@ HEADLINE = ("accuracy_last", "accuracy_seen", "forgetting_max", "latency_p50_ms"
 def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -> pd.DataFrame:
     """Run a suite to its end and return the table of results.csv.
 
-    Finished runs are left as they are; each other run is trained from its beginning. Whatever happens, what has
-    ended is collected into results.csv and matrix.csv; the report is written at the end.
+    Finished runs are left as they are; every other run is trained from the beginning. Whatever happens, the
+    runs that have ended are collected into results.csv and matrix.csv; the report is written last.
 
     Raises
     ------
-    InputError : the folder or the data cannot be used (nothing has been trained then).
+    InputError : the folder or the data cannot be used (raised before anything is trained).
     KeyboardInterrupt : after the finished runs have been collected.
     """
     output = Output(out)
@@ -38,7 +38,7 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
     with output.locked():
         backbone = None
         if output.unfinished(suite) or _unmeasured(suite, output):
-            # Before the data, which may take minutes to render: a device or backbone that is not there ends it here
+            # Before the data, which may take minutes to render: a missing device or backbone is reported at once
             from lorisbench.model.models import backbone_of
             from lorisbench.runs.one_run import device_of
 
@@ -52,20 +52,20 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
             from lorisbench.runs.one_run import check_task_labels, prepare
 
             check_task_labels(suite.config, manifest.task_labels())
-            # Before the folder is written to, for an image that cannot be decoded leaves nothing behind; and in this
-            # process also for workers: the features are in the cache before any of them asks
+            # Before the folder is written to, so that an image that cannot be decoded leaves nothing behind; and in
+            # this process even with workers, so that the features are in the cache before any of them needs them
             bench = prepare(suite.config, manifest, backbone)
         output.prepare(suite, resolved, data, manifest.counts())
         tables = Tables(out)
         tables.write()
         todo = output.unfinished(suite)
         done = len(suite.runs) - len(todo)
-        say(f"{len(suite.runs)} runs, {done} finished before" if done else f"{len(suite.runs)} runs")
+        say(f"{len(suite.runs)} runs, {done} already finished" if done else f"{len(suite.runs)} runs")
         try:
             if bench is not None:
                 _work(suite, bench, output, tables, todo, workers, executor)
         finally:
-            tables.read_unfinished()  # an interrupt or a lost worker leaves runs in another state than they had
+            tables.read_unfinished()  # an interrupt or a lost worker may leave runs in a new state
             frame = tables.write()
         from lorisbench.report import write_report
 
@@ -75,7 +75,7 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
 
 
 def headline(frame: pd.DataFrame) -> str:
-    """The columns `HEADLINE` of the finished runs as text, mean over seeds, accuracies in per cent."""
+    """The `HEADLINE` columns of the finished runs as text: means over seeds, accuracies in per cent."""
     done = frame[frame.status == "done"]
     if done.empty:
         return "no run has finished"
@@ -106,7 +106,7 @@ def _work(
         tables.write_if_due()
     left = _unmeasured(suite, output)
     if left:
-        say(f"measuring latency of {len(left)} runs")
+        say(f"measuring the latency of {len(left)} runs")
         forward = forward_cost(bench)
     for spec in left:
         try:
@@ -116,7 +116,7 @@ def _work(
 
 
 def _unmeasured(suite: Suite, output: Output) -> list[RunSpec]:
-    """Finished runs whose latency is wanted and not there; measured after all training, when nothing else runs."""
+    """Finished runs whose latency is still to be measured, after all training, when nothing else runs."""
     runs = [(spec, output.run(spec.run_id)) for spec in suite.runs if suite.config.latency.enabled]
     return [s for s, run in runs if run.status()["status"] == "done" and not (run.path / "latency.json").is_file()]
 

@@ -1,4 +1,4 @@
-"""One run from its settings to its files: data, model, strategy, the loop over experiences, what is kept."""
+"""One run from its settings to its files: data, model, strategy, the loop over experiences, and what is saved."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from lorisbench.suite.resolve import ResolvedConfig
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import AugmentConfig
 
-LARGEST_TASK = 255  # images carry their task label as a channel, uint8
+LARGEST_TASK = 255  # images carry their task label in a uint8 channel
 
 
 @dataclass
@@ -41,8 +41,8 @@ class Workbench:
     x : inputs of all images in manifest order: float32 features if they are cached, else uint8 images (n, 3, s, s).
     y, task : int64 labels and task labels.
     backbone : the pretrained backbone; a run that trains it works on a copy.
-    device : where runs train. `device: auto` trains heads on cached features on the CPU even where there is a GPU: a
-        step of theirs is too small to be worth kernel launches (quickstart's LwF: 4.6 s on an H100, 1.9 s on its host).
+    device : where runs train. `device: auto` trains heads on cached features on the CPU even where there is a GPU:
+        their steps are too small to be worth kernel launches (quickstart's LwF: 4.6 s on an H100, 1.9 s on its host).
     accelerator : where backbones run: features are extracted and latency is measured there.
     """
 
@@ -61,7 +61,7 @@ class Workbench:
 
 
 def device_of(name: str) -> torch.device:
-    """`auto` is the GPU where there is one. Raises InputError for a GPU that is not there."""
+    """The device of this name; `auto` is the GPU if there is one. Raises InputError for a GPU that does not exist."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):
@@ -72,13 +72,13 @@ def device_of(name: str) -> torch.device:
 
 
 def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
-    """Load the backbone, unless given, and the inputs (features or images, from the cache or made now).
+    """Load the backbone, unless given, and the inputs (features or images, from the cache or computed now).
 
-    Raises InputError where the split that fills the accuracy matrix is also trained on.
+    Raises InputError if the split that fills the accuracy matrix is also trained on.
     """
     if manifest.val_as_replay and config.evaluation.split == "validation":
         raise InputError(
-            "benchmark.val_as_replay trains on validation images: evaluation.split: validation would test on them"
+            "benchmark.val_as_replay trains on validation images, on which evaluation.split: validation would test"
         )
     accelerator = device_of(config.device)
     if accelerator.type == "cuda":
@@ -101,7 +101,7 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
 
 
 def check_task_labels(config: ResolvedConfig, labels: np.ndarray) -> None:
-    """Raise InputError for what needs the stream's task labels, int64 (images,), and cannot do with these."""
+    """Raise InputError if the head or a strategy needs task labels and the stream's, int64 (images,), are unfit."""
     if len(np.unique(labels)) < 2:
         if config.head.per_task:
             raise InputError("head.per_task: needs task labels; this stream has only one")
@@ -111,7 +111,7 @@ def check_task_labels(config: ResolvedConfig, labels: np.ndarray) -> None:
                 raise InputError(f"strategies.{label}: {name} needs task labels; this stream has only one")
     if config.head.per_task and not 0 <= labels.min() <= labels.max() <= LARGEST_TASK:
         found = f"{labels.min()} to {labels.max()}"
-        raise InputError(f"head.per_task: task labels from 0 to {LARGEST_TASK} were expected, not {found}")
+        raise InputError(f"head.per_task: expected task labels from 0 to {LARGEST_TASK}, not {found}")
 
 
 def _views(bench: Workbench, augment: AugmentConfig | None) -> Views | None:
@@ -124,7 +124,7 @@ def _views(bench: Workbench, augment: AugmentConfig | None) -> Views | None:
 
 
 def _make_cuda_deterministic() -> None:
-    """The same run id gives the same numbers on one GPU: no algorithm chosen by timing, none that sums in any order."""
+    """Make runs repeatable on one GPU: no algorithm is chosen by timing, none sums in an arbitrary order."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
@@ -141,13 +141,13 @@ def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
 def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
     """Train and evaluate one run, journalling each experience; its status ends as done, diverged or failed.
 
-    A fault of the strategy is the run's own (status failed, reason and traceback in status.json); an interrupt and
-    an InputError pass through.
+    An error in the strategy ends this run only (status failed, reason and traceback in status.json); an interrupt and
+    an InputError are passed on.
     """
     threads = 1 if bench.on_features else torch.get_num_threads()
     directory.start(spec.config, environment(threads, str(bench.device), str(bench.accelerator)))
     before = torch.get_num_threads()
-    # One thread for heads on features: nothing is gained by more, and sums then never depend on --workers
+    # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
     torch.set_num_threads(threads)
     try:
         strategy = _loop(bench, spec, directory)
@@ -216,7 +216,7 @@ def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
     """`backbone.train: first`: after experience 0 the backbone is frozen and its features replace the images."""
     backbone = strategy.model.backbone
     backbone.freeze()
-    if isinstance(store.views, views.ImageViews):  # before the images are gone; those of the first have had their use
+    if isinstance(store.views, views.ImageViews):  # before the images are gone; the first's are used up
         later = store.views.settings.experiences == "all"
         store.views = views.of_backbone(backbone, store.x, store.views, bench.device) if later else None
     chunks = (
@@ -244,7 +244,7 @@ def _sizes(bench: Workbench, strategy: Any, store: Store) -> dict[str, Any]:
 
 
 def _write_tables(plugins: list[Any], directory: RunDirectory) -> None:
-    """Write <name>.csv for each of the plugins' `tables`. Raises ValueError for a name that is no plain file name."""
+    """Write <name>.csv for each of the plugins' `tables`. Raises ValueError unless a name is a plain file name."""
     import pandas as pd
 
     from lorisbench.common.files import write_text
@@ -252,13 +252,13 @@ def _write_tables(plugins: list[Any], directory: RunDirectory) -> None:
     tables: dict[str, list[Mapping[str, Any]]] = {}
     for plugin in plugins:
         found = getattr(plugin, "tables", None)
-        # A plugin of Avalanche or of others may have an attribute of this name for purposes of its own
+        # A plugin of Avalanche or of a third party may use an attribute of this name for its own purposes
         for name, rows in found.items() if isinstance(found, dict) else ():
             if isinstance(rows, list) and rows:
                 tables.setdefault(str(name), []).extend(rows)
     for name, rows in tables.items():
         if not re.fullmatch("[a-z0-9_]+", name):
-            raise ValueError(f"a table may not be called {name!r}: only a-z, 0-9 and _")
+            raise ValueError(f"a table may not be called {name!r}: use only a-z, 0-9 and _")
         write_text(directory.path / f"{name}.csv", pd.DataFrame(rows).convert_dtypes().to_csv(index=False))
 
 

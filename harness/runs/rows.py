@@ -1,4 +1,4 @@
-"""The collected tables: a line of results.csv, and the lines of matrix.csv, from a run's folder."""
+"""What a run's folder adds to the collected tables: a line of results.csv and the lines of matrix.csv."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MATRIX_COLUMNS = ["run_id", "after_experience", "test_experience", "accuracy", "
 
 
 def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
-    """One line of results.csv and the lines of matrix.csv of a run."""
+    """A run's line of results.csv and its lines of matrix.csv."""
     status = directory.status()
     row: dict[str, Any] = {
         "run_id": config["run_id"],

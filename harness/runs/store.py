@@ -45,7 +45,7 @@ class Output:
             yield
 
     def check(self, suite: Suite) -> dict[str, Any]:
-        """The suite.yaml to write: this suite merged with what the folder holds of the same one.
+        """The suite.yaml to write: this suite merged with what the folder already holds of it.
 
         More strategies and seeds of the same suite may be added. Raises InputError, before anything is written, if
         the folder holds another suite's results, or files that are not ours.
@@ -81,13 +81,13 @@ class Output:
                 known_value, value = without_places(known_value), without_places(value)
             if known_value != value:
                 raise InputError(
-                    f"--out {self.root}: holds results of another suite ({before.get('name')!r}, other {key!r}: "
+                    f"--out {self.root}: holds results of another suite ({before.get('name')!r}, different {key!r}: "
                     f"{_difference(known_value, value)}); give another folder"
                 )
         for label, settings in suite.resolved["strategies"].items():
             if label in known and before["strategies"][label] != settings:
                 raise InputError(
-                    f"--out {self.root}: holds results of strategy {label!r} with other settings "
+                    f"--out {self.root}: holds results of strategy {label!r} with different settings "
                     f"({_difference(before['strategies'][label], settings)}); give another folder or label"
                 )
         merged = dict(suite.resolved)
@@ -98,7 +98,7 @@ class Output:
         return merged
 
     def check_images(self, data: Mapping[str, Any]) -> None:
-        """Raise InputError if the folder's results were made from other images than those of `Manifest.describe()`."""
+        """Raise InputError if the folder's results come from images other than `data` (`Manifest.describe()`) has."""
         before = read_json(self.root / "data.json")
         if before is not None and before.get("content_hash") != data["content_hash"]:
             raise InputError(
@@ -122,14 +122,14 @@ class Output:
 
 
 def _completed(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
-    """What a folder's suite.yaml says of the strategies of `suite`, with defaults for settings that are new since then.
+    """What a folder's suite.yaml says about the strategies of `suite`, with defaults for settings added since.
 
-    As it is, where it cannot be read any more.
+    Returned as it is if it can no longer be read.
     """
     known = written["strategies"]
     strategies = {label: known.get(label, settings) for label, settings in suite.resolved["strategies"].items()}
     try:
-        # Its plugins are not loaded: those that the strategies need are `suite`'s own
+        # Its plugins are not loaded: those that the strategies need are already among those of `suite`
         return resolve(parse(SuiteConfig, {**written, "strategies": strategies, "about": [], "plugins": []})).resolved
     except InputError:
         return dict(written)
@@ -142,4 +142,4 @@ def _difference(before: Any, now: Any) -> str:
             if before.get(key) != now.get(key):
                 inner = _difference(before.get(key), now.get(key))
                 return f"{key}.{inner}" if ": " in inner else f"{key}: {inner}"
-    return f"{before!r} there, {now!r} here"
+    return f"{before!r} in the folder, {now!r} in this suite"

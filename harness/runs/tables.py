@@ -1,4 +1,4 @@
-"""results.csv and matrix.csv of an output folder: read from all runs once, then from each as it ends."""
+"""results.csv and matrix.csv of an output folder: read once from all runs, then from each run as it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Cells = list[tuple[Any, ...]]
 
 
 class Tables:
-    """The lines of both tables, by run. A run whose folder or predictions are gone keeps what the tables said of it.
+    """The lines of both tables, by run. A run whose folder or predictions are gone keeps its lines.
 
     Raises InputError if a run's config.yaml cannot be read.
     """
@@ -45,14 +45,14 @@ class Tables:
         config = read_yaml(folder / "config.yaml")
         row, cells = row_of(RunDirectory(folder), config)
         if self._synthetic and "sim" not in row["benchmark"]:
-            row["benchmark"] += " (synthetic)"  # a rendered folder opened by --data-root
+            row["benchmark"] += " (synthetic)"  # a rendered folder opened with --data-root
         if row["status"] == "done" and not cells and row["run_id"] in self._kept:
             return
         self._kept.pop(row["run_id"], None)
         self._read[run_id] = row, cells
 
     def read_unfinished(self) -> None:
-        """Read again every run that had not finished when it was read, for it may have gone on."""
+        """Read again every run that had not finished when it was last read: it may have progressed since."""
         for run_id in [name for name, (row, _) in self._read.items() if row["status"] not in FINISHED]:
             self.read(run_id)
 
@@ -70,13 +70,13 @@ class Tables:
         return frame
 
     def write_if_due(self) -> None:
-        """Write both files unless that would take too large a part of the time: what is left out comes later."""
+        """Write both files unless writing would take up too much of the time; a later call then catches up."""
         if self._pace.due():
             self.write()
 
 
 def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:
-    """By run id, the row and the cells that the tables hold of finished runs."""
+    """The rows and cells that the existing tables hold for finished runs, by run id."""
     try:
         rows = pd.read_csv(root / "results.csv", keep_default_na=False, na_values=[""], float_precision="round_trip")
         cells = pd.read_csv(root / "matrix.csv", float_precision="round_trip")[MATRIX_COLUMNS]

@@ -1,9 +1,8 @@
-"""`lorisbench tune`: settings chosen on validation splits of the first experiences, as many trials for each strategy.
+"""`lorisbench tune`: choose settings on validation splits of the first experiences, equally many trials per strategy.
 
-Each strategy has a study of Optuna of its own, kept in OUT/studies: trial 0 has the suite's own values (if they are in
-the range), later ones are drawn by its TPE sampler from a seed of the trial's number, so that a study which was
-interrupted goes on as if it had not been. A trial is a run below OUT/trials; one that has finished is never trained
-again.
+Each strategy has its own Optuna study, kept in OUT/studies: trial 0 has the suite's own values (if they are in the
+range), later ones are drawn by the TPE sampler, seeded by the trial's number, so that an interrupted study continues as
+if it had never stopped. A trial is a run below OUT/trials; one that has finished is never trained again.
 """
 
 from __future__ import annotations
@@ -61,20 +60,20 @@ def tune(
     workers: int = 1,
     strategies: Sequence[str] = (),
 ) -> Path:
-    """Tune the strategies of a suite that declare what to tune; the path of the suite with the values found.
+    """Tune those strategies of a suite that declare what to tune; returns the path of the suite with the best values.
 
-    With `strategies`, labels of the suite, only these are tuned; the others stay in it as they are. Writes
-    OUT/tuned.yaml and OUT/trials.csv. More trials of the same study may follow.
+    With `strategies`, labels of the suite, only these are tuned; the others stay in it unchanged. Writes
+    OUT/tuned.yaml and OUT/trials.csv. A later call may add trials to the same studies.
 
-    Raises InputError if no strategy can be tuned, one declares a search space that is none, OUT holds the study of
-    something else, Optuna is not installed, or none of a strategy's trials has finished.
+    Raises InputError if no strategy can be tuned, one declares an invalid search space, OUT holds trials of something
+    else, Optuna is not installed, or none of a strategy's trials has finished.
     """
     _check_installed()
     spaces = {label: entry.strategy.tuned for label, entry in suite.config.strategies.items()}
     wanted = select("strategy", strategies, list(spaces)) if strategies else list(spaces)
     labels = tuple(label for label in wanted if spaces[label])
     if not labels:
-        raise InputError(f"{', '.join(wanted)}: none says what there is to tune (`tuned` of its class)")
+        raise InputError(f"{', '.join(wanted)}: no strategy among these declares what to tune (`tuned` in its class)")
     for label in labels:
         _check_space(label, suite.config.strategies[label].strategy)
     plan = Plan(suite.resolved, labels, trials, experiences, seed, out)
@@ -102,22 +101,22 @@ def _check_installed() -> None:
 
 
 def _check_space(label: str, strategy: Any) -> None:
-    """Raise InputError for a search space that is none (see `engine.strategy.Range`) or has values that are refused."""
+    """Raise InputError for an invalid search space (see `engine.strategy.Range`) or one with values refused."""
     for key, (kind, *where) in strategy.tuned.items():
         what = f"{label}: {strategy.name} tunes {key}"
         if key not in type(strategy).model_fields:
             raise InputError(f"{label}: {strategy.name} tunes {key!r}{nearest(key, type(strategy).model_fields)}")
         if (kind, len(where)) not in (("log", 2), ("linear", 2), ("choice", 1)):
-            raise InputError(f"{what} by {kind!r}: log, linear or choice were expected")
+            raise InputError(f"{what} by {kind!r}: expected log, linear or choice")
         if kind == "choice":
             values = list(where[0])
             if not values or not all(isinstance(value, (bool, int, float, str, type(None))) for value in values):
-                raise InputError(f"{what} by {values}: one or more numbers, words, true, false or null were expected")
+                raise InputError(f"{what} by {values}: expected one or more numbers, words or true/false/null")
         else:
             first, last = where
             if not first < last or (kind == "log" and first <= 0):
-                raise InputError(f"{what} from {first} to {last}{' by log' if kind == 'log' else ''}: no such range")
-            values = [first, first + (last - first) / math.pi, last]  # one is no integer
+                raise InputError(f"{what} from {first} to {last}{' by log' if kind == 'log' else ''}: an invalid range")
+            values = [first, first + (last - first) / math.pi, last]  # one of them is not an integer
         for value in values:
             try:
                 parse(type(strategy), {**strategy.model_dump(mode="json"), key: value}, label)
@@ -126,22 +125,22 @@ def _check_space(label: str, strategy: Any) -> None:
 
 
 def _check_folder(plan: Plan) -> None:
-    """Raise InputError unless OUT is new, or holds no trials or those of the same suite, experiences and seed."""
+    """Raise InputError unless OUT is new, holds no trials, or holds those of the same suite, experiences and seed."""
     known = {"strategies", "seeds", "tuning", "description", "name", "latency", "plugins", "about"}  # these may differ
     suite = {key: value for key, value in plan.suite.items() if key not in known}
     mark = {"suite": digest_of(suite), "experiences": plan.experiences, "seed": plan.seed}
     file = plan.out / "tune.json"
     there = read_json(file)
     if there is None and any(path.name != ".lock" for path in plan.out.iterdir()):
-        raise InputError(f"{plan.out}: holds other files and no trials; choose another --out")
+        raise InputError(f"{plan.out}: holds other files but no trials; choose another --out")
     if there is not None and there != mark and (plan.out / "trials").is_dir():
         changed = " and ".join(key for key in mark if there.get(key) != mark[key])
-        raise InputError(f"{plan.out}: holds trials of another {changed}; choose another --out")
+        raise InputError(f"{plan.out}: holds trials that differ in {changed}; choose another --out")
     write_json(file, mark)
 
 
 def study(plan: Plan, label: str) -> list[dict[str, Any]]:
-    """All trials of one strategy, those still to do trained now: a row of trials.csv each."""
+    """All trials of one strategy, as rows of trials.csv; those not finished yet are trained now."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -152,7 +151,7 @@ def study(plan: Plan, label: str) -> list[dict[str, Any]]:
         load_plugin(plugin)
     settings = plan.suite["strategies"][label]
     space = make_strategy(settings).tuned
-    name = f"{label}-{digest_of({'settings': settings, 'space': space})[:10]}"  # with others it is another study
+    name = f"{label}-{digest_of({'settings': settings, 'space': space})[:10]}"  # a study of its own for these
     (plan.out / "studies").mkdir(exist_ok=True)
     storage = JournalStorage(JournalFileBackend(str(plan.out / "studies" / f"{name}.journal")))
     made = optuna.create_study(storage=storage, study_name=name, direction="maximize", load_if_exists=True)
@@ -207,12 +206,12 @@ def _workbench(plan: Plan) -> Workbench:
 
     config = resolve(parse(SuiteConfig, {**plan.suite, "evaluation": {"split": "validation"}})).config
     manifest = config.benchmark.manifest()
-    check_task_labels(config, manifest.task_labels())  # of the whole stream: its first experiences may have one label
+    check_task_labels(config, manifest.task_labels())  # of the whole stream: its first experiences may share one label
     return prepare(config, first_experiences(manifest, plan.experiences))
 
 
 def _run(plan: Plan, label: str, bench: Workbench, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Train a strategy with these values, unless that has been done: status, seconds, accuracy and the values."""
+    """Train a strategy with these values unless that is done already; its row: status, accuracy, seconds and values."""
     from lorisbench.runs.one_run import train
 
     changes = {"evaluation": {"split": "validation"}, "seeds": [plan.seed], "about": []}
@@ -233,7 +232,7 @@ def _run(plan: Plan, label: str, bench: Workbench, values: Mapping[str, Any]) ->
 
 
 def _best(label: str, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the best trial, the first of equals. Raises InputError if none has finished."""
+    """The values of the best trial, the first among equals. Raises InputError if none has finished."""
     done = [row for row in rows if row["status"] == "done"]
     if not done:
         reason = rows[0]["reason"] if rows else "no trial was made"
@@ -243,7 +242,7 @@ def _best(label: str, rows: Sequence[Mapping[str, Any]], space: Mapping[str, Any
 
 
 def _text(plan: Plan, frame: pd.DataFrame, best: Mapping[str, Any], spaces: Mapping[str, Any]) -> str:
-    """What `tuning:` of the tuned suite says."""
+    """The text of `tuning:` in the tuned suite."""
     import optuna
 
     searched = "; ".join(
@@ -255,7 +254,7 @@ def _text(plan: Plan, frame: pd.DataFrame, best: Mapping[str, Any], spaces: Mapp
             if label not in best]  # fmt: skip
     rest = f" Not tuned: {', '.join(left)}." if left else ""
     return (
-        f"By `lorisbench tune`: {plan.trials} trials for each strategy, the first with its values before if these are "
+        f"By `lorisbench tune`: {plan.trials} trials for each strategy, the first with its previous values if they are "
         f"in the range, the others drawn by Optuna {optuna.__version__} (TPE); the highest mean {METRIC} on the "
         f"validation splits of the first {plan.experiences} experiences, trained on these alone with seed {plan.seed}. "
         f"{searched}.{rest}"

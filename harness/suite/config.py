@@ -19,11 +19,11 @@ from lorisbench.suite.training import TrainingConfig
 
 
 class BackboneConfig(Settings):
-    """The shared convolutional layers. `cache: false` runs a frozen one on each batch (slow; same up to rounding).
+    """The shared convolutional layers. `cache: false` runs a frozen backbone on each batch (slow; same up to rounding).
 
-    `norm: group` replaces each BatchNorm by a GroupNorm with its weight and bias (Ma et al. 2019, poster and slides),
-    of up to `norm_groups` groups (our choice, see `norms.groups_of`). The running statistics of a pretrained network
-    have no place there, so it is meant for `train: first` or `always`: with `never` the features are poor.
+    `norm: group` replaces each BatchNorm with a GroupNorm that keeps its weight and bias (Ma et al. 2019, poster and
+    slides), of up to `norm_groups` groups (our choice, see `norms.groups_of`). The running statistics of a pretrained
+    network are lost, so it is meant for `train: first` or `always`: with `never` the features are poor.
     """
 
     name: str = "efficientnet-lite0"
@@ -43,8 +43,8 @@ class BackboneConfig(Settings):
 class HeadConfig(Settings):
     """The classifier on top: linear, or an MLP with these hidden widths.
 
-    `per_task: true` has an output layer for each task label of the stream, chosen by the image's label in training and
-    in testing (task-incremental learning; the hidden layers are shared), over the classes of the task alone.
+    `per_task: true` gives each task label of the stream an output layer over the classes of that task alone, chosen by
+    the image's task label in training and testing (task-incremental learning; the hidden layers are shared).
     """
 
     hidden: list[PositiveInt] = []
@@ -58,7 +58,7 @@ class EvaluationConfig(Settings):
 
 
 class LatencyConfig(Settings):
-    """Forward passes at `batch` on images of the set, after `warmup`, in alternation with the bare backbone."""
+    """Timed forward passes on `batch` images of the data set, after `warmup`, alternating with the bare backbone."""
 
     calls: int = Field(100, ge=1)
     warmup: int = Field(10, ge=0)
@@ -68,10 +68,10 @@ class LatencyConfig(Settings):
 
 
 class SuiteSettings(Settings):
-    """What a suite says, in the order of suite.yaml, whether its components are made or not.
+    """The settings of a suite, in the order of suite.yaml, whether or not its components have been made.
 
-    `about` has the labels of the strategies that the report is about, one or a list: it says of each how it does
-    against every other strategy. It changes no run.
+    `about` gives the labels of the strategies that the report is about, one or a list: it compares each of them with
+    every other strategy. It changes no run.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -97,15 +97,15 @@ class SuiteSettings(Settings):
     @field_validator("about")
     @classmethod
     def _check_about(cls, value: list[str], info: ValidationInfo) -> list[str]:
-        labels = info.data.get("strategies", value)  # not there if they are wrong themselves, which is told instead
+        labels = info.data.get("strategies", value)  # missing if they are invalid, which is reported instead
         for label in value:
             if label not in labels:
-                raise ValueError(f"{label!r} is no label of its strategies{nearest(label, labels)}")
+                raise ValueError(f"{label!r} is not a label of its strategies{nearest(label, labels)}")
         return value
 
 
 class SuiteConfig(SuiteSettings):
-    """A suite as a file has it: benchmark x strategies x seeds with all their settings."""
+    """A suite as written in a file: benchmark x strategies x seeds with all their settings."""
 
     benchmark: dict[str, Any]
     strategies: dict[str, dict[str, Any]] = Field(min_length=1)
@@ -118,7 +118,7 @@ class SuiteConfig(SuiteSettings):
     @field_validator("strategies", mode="before")
     @classmethod
     def _write_out(cls, value: Any) -> Any:
-        """The key of an entry is its label in reports; see `suite.entries` for what is short for one."""
+        """The key of an entry is its label in reports; see `suite.entries` for the shorthands."""
         value = by_label(value)
         if not isinstance(value, Mapping):
             return value
@@ -129,7 +129,7 @@ class SuiteConfig(SuiteSettings):
     def _check_labels(cls, value: dict[str, Any]) -> dict[str, Any]:
         for label in value:
             if not label or any(c in label for c in "/\\\0") or label.startswith(".") or len(label) > 80:
-                raise ValueError(f"{label!r} cannot name a strategy: it becomes part of a folder's name")
+                raise ValueError(f"{label!r} cannot name a strategy: the label becomes part of a folder's name")
         return value
 
     @field_validator("seeds")
@@ -143,7 +143,7 @@ class SuiteConfig(SuiteSettings):
 def read_suite(name_or_path: str) -> dict[str, Any]:
     """The raw mapping of a shipped suite (by name) or of a YAML file (by path), without its schema number.
 
-    Raises InputError if there is no such suite, the file is not valid YAML holding a mapping, or is of another schema.
+    Raises InputError if there is no such suite, or if the file is not a mapping in valid YAML or has another schema.
     """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or path.is_file():

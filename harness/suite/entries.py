@@ -1,15 +1,15 @@
 """The grammar of a strategy's entry: all its shorthands, and the typed settings that an entry stands for.
 
-Written out, an entry is `{strategy: NAME, **settings of its class, training: {...}}`. These are short for one:
+Written out, an entry is `{strategy: NAME, **settings of its class, training: {...}}`. Its shorthands are:
 
-- `NAME`, in a list of strategies or of a stack's;
-- `{...}` without a strategy, below the strategy's name as its label: `ewc: {ewc_lambda: 10}` or `ewc:`;
-- `{avalanche: "package.module:ClassName", args: {...}}`, any plugin of Avalanche;
+- `NAME`, in the list of strategies of a suite or a stack;
+- `{...}` without a strategy, whose label is the strategy's name: `ewc: {ewc_lambda: 10}` or `ewc:`;
+- `{avalanche: "package.module:ClassName", args: {...}}`, any Avalanche plugin;
 - `{stack: [...]}`, and `{strategy: {stack: [...]}}`, several strategies at once. An item of the list may also be
   `{NAME: {...}}`.
 
-`training` is what the strategy's runs train otherwise than the suite's. `remarks` is written for readers of suite.yaml
-and never read: it follows from the settings.
+`training` holds the training settings that differ from the suite's. `remarks` is written for readers of suite.yaml and
+never read back: it follows from the settings.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from lorisbench.common.registry import STRATEGIES, Registry
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.training import TrainingConfig, expand_preset, merged
 
-OWN_KEYS = ("strategy", "training", "remarks")  # keys of an entry that are no settings of the strategy's class
-SHORT_FOR = {"avalanche": "plugin", "stack": "stack"}  # keys that say the strategy, and the setting that each gives
+OWN_KEYS = ("strategy", "training", "remarks")  # keys of an entry that are not settings of the strategy's class
+SHORT_FOR = {"avalanche": "plugin", "stack": "stack"}  # keys that imply the strategy, and the setting that each fills
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A strategy as a suite has it.
+    """A strategy as part of a suite.
 
     Attributes
     ----------
     strategy : its settings object, a `lorisbench.engine.strategy.Strategy`.
-    training : how its runs train: the suite's settings with its own.
+    training : how its runs train: the suite's settings, overridden by its own.
     """
 
     strategy: Any
@@ -44,23 +44,23 @@ class Entry:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """As suite.yaml has it, every default filled in."""
+        """The entry as written to suite.yaml, every default filled in."""
         remarks = self.strategy.remarks()
         training = {"training": self.training.model_dump(mode="json")}
         return {**settings_of(self.strategy), **training, **({"remarks": remarks} if remarks else {})}
 
 
 def by_label(strategies: Any) -> Any:
-    """`[ewc, lwf]` as `{ewc: , lwf: }`; anything but a list is given back as it is."""
+    """`[ewc, lwf]` as `{ewc: , lwf: }`; anything but a list is returned unchanged."""
     if isinstance(strategies, Sequence) and not isinstance(strategies, str):
         return {str(item): None for item in strategies}
     return strategies
 
 
 def written_out(entry: Any, label: str | None = None) -> Any:
-    """An entry, or what stands for one (below `label`), with its shorthands written out.
+    """An entry, or a shorthand for one (whose label is `label`), written out in full.
 
-    What is no entry in any form is given back as it is, without `strategy`.
+    Anything that is not an entry in any form is returned without `strategy`, as it is.
     """
     if entry is None and label is not None:
         entry = {}
@@ -83,9 +83,9 @@ def item_as_entry(item: Any) -> Any:
 
 
 def part_of(item: Any, where: str) -> Any:
-    """The strategy of an item of a stack: `ewc`, `{ewc: {...}}` and `{strategy: ewc, ...}` are one and the same.
+    """The strategy that an item of a stack stands for: `ewc`, `{ewc: {...}}` and `{strategy: ewc, ...}` are equivalent.
 
-    Raises InputError, naming `where`, for what is none.
+    Raises InputError, naming `where`, for anything else.
     """
     if isinstance(item, Component):
         return item
@@ -94,14 +94,14 @@ def part_of(item: Any, where: str) -> Any:
         item = {"strategy": name, **(settings or {})} if isinstance(settings, Mapping | None) else item
     entry = written_out(item_as_entry(item))
     if not isinstance(entry, Mapping) or "strategy" not in entry:
-        raise InputError(f"{where}: a strategy's name, or its settings with `strategy: NAME`, was expected")
+        raise InputError(f"{where}: expected a strategy's name, or its settings with `strategy: NAME`")
     if "training" in entry:
-        raise InputError(f"{where}.training: all strategies of a stack train as one; it goes beside `stack:`")
+        raise InputError(f"{where}.training: all strategies of a stack train as one; put it beside `stack:`")
     return make_strategy(entry, where)
 
 
 def make_strategy(entry: Mapping[str, Any], where: str = "strategy") -> Any:
-    """The strategy's settings object of an entry that is written out; its `training` is the run's.
+    """The strategy's settings object, from an entry that is written out; its `training` is left to the run.
 
     Raises InputError, in one line naming the key below `where`, for an unknown strategy or setting.
     """
@@ -110,17 +110,17 @@ def make_strategy(entry: Mapping[str, Any], where: str = "strategy") -> Any:
 
 
 def make_component(registry: Registry, name: Any, settings: dict[str, Any], where: str) -> Any:
-    """The component of a registry by its name, with these settings. Raises InputError as `make_strategy` does."""
+    """The component registered as `name`, with these settings. Raises InputError as `make_strategy` does."""
     if not isinstance(name, str):
         raise InputError(
-            f"{where}: it must say which {registry.kind} it is (name), one of {', '.join(registry.names())}"
+            f"{where}: it must say by name which {registry.kind} it is, one of {', '.join(registry.names())}"
         )
     kind: Any = registry.get(name)
     return parse(kind, settings, where)
 
 
 def read_entry(label: str, entry: Mapping[str, Any], training: TrainingConfig) -> Entry:
-    """The typed form of an entry that is written out, where the suite's `training` holds what it does not say.
+    """The typed form of an entry that is written out; the suite's `training` supplies what it leaves out.
 
     Raises InputError, in one line naming the key.
     """
@@ -130,7 +130,7 @@ def read_entry(label: str, entry: Mapping[str, Any], training: TrainingConfig) -
     except ValueError as error:
         raise InputError(f"{where}.training: {error}") from error
     if not isinstance(own, Mapping):
-        raise InputError(f"{where}.training: a mapping was expected")
+        raise InputError(f"{where}.training: expected a mapping")
     strategy = make_strategy(entry, where)
     return Entry(strategy, parse(TrainingConfig, merged(training.model_dump(), own), f"{where}.training"))
 

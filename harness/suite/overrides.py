@@ -16,7 +16,7 @@ from lorisbench.suite.training import preset_as_mapping
 
 
 def assigned(assignment: str) -> tuple[str, Any]:
-    """Key and value of `key=value`, the value read as YAML. Raises InputError for what is no such thing."""
+    """The key and value of `key=value`, the value read as YAML. Raises InputError for anything else."""
     key, equals, text = assignment.partition("=")
     if not equals or not key:
         raise InputError(f"--set {assignment!r}: expected key=value")
@@ -29,8 +29,8 @@ def assigned(assignment: str) -> tuple[str, Any]:
 def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
     """Apply `--set key.sub=value` in place.
 
-    A first part that is no key of a suite but a label of its strategies is short for `strategies.<label>`. In a list
-    the key is an item's number from 0, and an item that is a name stands for its strategy: `both.stack.0.ewc_lambda`.
+    A first part that is not a key of a suite but a label of its strategies is short for `strategies.<label>`. In a list
+    the key is an item's index from 0, and an item that is a name stands for its strategy: `both.stack.0.ewc_lambda`.
     Raises InputError for a malformed assignment or a path through something that is not a mapping.
     """
     for assignment in assignments:
@@ -39,7 +39,7 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
         if keys[0] not in SuiteConfig.model_fields:
             labels = [str(label) for label in values.get("strategies") or {}]
             label = max((n for n in labels if dotted.startswith(f"{n}.") or dotted == n), key=len, default=None)
-            if label is None:  # labels may hold dots themselves: the longest that fits
+            if label is None:  # labels may contain dots: the longest match counts
                 known = [*SuiteConfig.model_fields, *labels]
                 raise InputError(f"--set {dotted}: unknown key {keys[0]!r}{nearest(keys[0], known)}")
             keys = ["strategies", label, *[part for part in dotted[len(label) + 1 :].split(".") if part]]
@@ -58,5 +58,5 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
                 target = target[key]
             last = depth == len(keys) - 2
             if not isinstance(target, dict if last else (dict, list)):
-                raise InputError(f"--set {dotted}: {'.'.join(keys[: depth + 1])} holds no keys")
+                raise InputError(f"--set {dotted}: {'.'.join(keys[: depth + 1])} has no keys")
         target[keys[-1]] = value

@@ -1,4 +1,4 @@
-"""Settings from plain values, with errors of one line that name the key."""
+"""Settings from plain values, with one-line errors that name the key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Settings(BaseModel):
 
 
 def parse(model: type[Model], values: Any, where: str = "") -> Model:
-    """Validate `values`; the first fault becomes an InputError of one line that names the key (and the nearest)."""
+    """Validate `values`; the first fault becomes a one-line InputError that names the key (and the nearest one)."""
     try:
         return model.model_validate(values, context={"where": where})  # for components that hold others (stack)
     except ValidationError as error:

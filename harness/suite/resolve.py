@@ -20,7 +20,7 @@ from lorisbench.suite.parsing import parse
 from lorisbench.suite.schema import SCHEMA
 from lorisbench.suite.spec import RunSpec, title_of, without_places
 
-UNTUNED = ("name", "description", "device", "latency", "seeds", "tuning", "about")  # what no chosen value depends on
+UNTUNED = ("name", "description", "device", "latency", "seeds", "tuning", "about")  # no tuned value depends on these
 
 
 class ResolvedConfig(SuiteSettings):
@@ -54,7 +54,7 @@ def load_suite(
     raw = read_suite(name_or_path)
     override(raw, assignments)
     changed = [each for each in assignments if each.partition("=")[0].partition(".")[0] not in UNTUNED]
-    if raw.get("tuning") and changed:  # it tells which values were chosen: not all may hold any more
+    if raw.get("tuning") and changed:  # it says which values were chosen: some may no longer hold
         raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(changed)}."
     if plugins:
         raw["plugins"] = [*(raw.get("plugins") or []), *plugins]
@@ -97,7 +97,7 @@ def parse_seeds(seeds: Sequence[int]) -> list[int]:
 
 
 def make_benchmark(settings: Mapping[str, Any]) -> Any:
-    """The benchmark's settings object of settings that are written out (`name` plus its fields)."""
+    """The benchmark's settings object, from settings that are written out (`name` plus its fields)."""
     settings = dict(settings)
     return make_component(BENCHMARKS, settings.pop("name", None), settings, "benchmark")
 
@@ -105,8 +105,8 @@ def make_benchmark(settings: Mapping[str, Any]) -> Any:
 def written_out(settings: Mapping[str, Any], base: Path | None = None) -> dict[str, Any]:
     """The settings of a benchmark with its shorthands written out.
 
-    `{manifest: file.csv, ...}` is `{name: manifest, file: file.csv, ...}`, the file looked for beside the suite
-    (`base`) first; `{avalanche: RotatedMNIST, n_experiences: 5}` is `{name: avalanche, classic: RotatedMNIST,
+    `{manifest: file.csv, ...}` is `{name: manifest, file: file.csv, ...}`, the file being looked for beside the
+    suite (`base`) first; `{avalanche: RotatedMNIST, n_experiences: 5}` is `{name: avalanche, classic: RotatedMNIST,
     args: {n_experiences: 5}}`, where settings of the benchmark itself stay beside `args`.
     """
     settings = dict(settings)
@@ -123,7 +123,7 @@ def written_out(settings: Mapping[str, Any], base: Path | None = None) -> dict[s
 
 
 def resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None) -> Any:
-    """The benchmark of written-out settings; with `data_root`, the one that reads real data in the same layout."""
+    """The benchmark of written-out settings; with `data_root`, its counterpart that reads real data in that layout."""
     settings = dict(settings)
     if data_root is not None:
         component = make_benchmark(settings)
@@ -145,13 +145,13 @@ def _same_field(one: Any, other: Any, key: str) -> bool:
 
 
 def _find_plugin(plugin: str, base: Path | None) -> str:
-    """Plugin files named in a suite are relative to the suite's folder, those of the command line to the current."""
+    """Paths of plugin files are relative to the suite's folder in a suite, to the current one on the command line."""
     beside = (base or Path.cwd()) / plugin
     return str(beside.resolve() if not Path(plugin).is_file() and beside.is_file() else Path(plugin).resolve())
 
 
 def _written(config: ResolvedConfig) -> dict[str, Any]:
-    """The mapping of suite.yaml."""
+    """The mapping written to suite.yaml."""
     values = config.model_dump(mode="json", exclude={"benchmark", "strategies"})
     values["benchmark"] = _settings_of_benchmark(config)
     values["strategies"] = {label: entry.settings for label, entry in config.strategies.items()}
@@ -182,8 +182,8 @@ def _spec(config: ResolvedConfig, label: str, seed: int) -> RunSpec:
 def run_id_of(config: ResolvedConfig, label: str, seed: int) -> str:
     """`<benchmark's short name>.<label>.s<seed>.<10 hex digits>`.
 
-    The digits are a hash of the schema number, the label and what differs from the defaults, so that a setting which is
-    new, with a default that changes nothing, gives no run another id.
+    The digits are a hash of the schema number, the label and what differs from the defaults, so that a new setting
+    whose default changes nothing leaves the ids of runs as they are.
     """
     entry = config.strategies[label]
     changed = config.model_dump(
@@ -192,7 +192,7 @@ def run_id_of(config: ResolvedConfig, label: str, seed: int) -> str:
     changed["benchmark"] = without_places(_settings_of_benchmark(config, changed_only=True))
     changed["training"] = entry.training.model_dump(mode="json", exclude_defaults=True)
     changed["strategy"] = settings_of(entry.strategy, changed_only=True)
-    told = {key: value for key, value in changed.items() if value}  # a group that is new counts from its first change
+    told = {key: value for key, value in changed.items() if value}  # a new group counts only once it is changed
     digest = digest_of({"schema": SCHEMA, "label": label, **told})
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", label)
     return f"{title_of(_settings_of_benchmark(config))}.{plain}.s{seed}.{digest[:10]}"

@@ -1,4 +1,4 @@
-"""The schema number of suite.yaml and config.yaml, by which files of another version are told apart."""
+"""The schema number of suite.yaml and config.yaml, which identifies files of other versions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from lorisbench.common.errors import InputError
 
 SCHEMA = 2
-"""What a suite.yaml and the config.yaml of a run mean, and what the id of a run is a hash of.
+"""Stands for what suite.yaml and a run's config.yaml mean, and for what the id of a run is a hash of.
 
-A new setting whose default changes no number leaves it as it is. Raise it where a default changes, or where a setting
-gets another name or meaning: ids and files made before would stand for something else. Files before the first number
-(1) have none.
+A new setting whose default changes no result leaves it unchanged. Raise it when a default changes, or when a setting
+gets another name or meaning: existing ids and files would otherwise stand for something else. Files older than the
+first number (1) have none.
 """
 
 
@@ -27,13 +27,13 @@ def schema_of(values: Mapping[str, Any]) -> str:
 
 
 def without_schema(values: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """The settings of a suite without their schema number, which one written by hand need not have.
+    """The settings of a suite without their schema number, which a suite written by hand need not have.
 
     Raises InputError for another number; `what` is the file, for the message.
     """
     if "schema" in values and not has_schema(values):
         raise InputError(
-            f"{what}: has {schema_of(values)}, this version of lorisbench reads {SCHEMA}; run the suite that it was "
-            f"made from, or look its settings through and take the line `schema` out"
+            f"{what}: has {schema_of(values)}, but this version of lorisbench reads {SCHEMA}; run the suite it was "
+            f"made from, or check its settings and remove the line `schema`"
         )
     return {key: value for key, value in values.items() if key != "schema"}

@@ -1,4 +1,4 @@
-"""One run of a suite: its typed settings, and config.yaml, which is written and read back from here."""
+"""One run of a suite: its typed settings, and how they are written to config.yaml and read back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lorisbench.suite.parsing import parse
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
 from lorisbench.suite.training import TrainingConfig
 
-PLACES = ("root", "file")  # settings of a benchmark that say where its images are, not which
+PLACES = ("root", "file")  # settings of a benchmark that say where its images are, not which they are
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class RunSpec:
     Attributes
     ----------
     strategy : the settings object of the strategy, a `lorisbench.engine.strategy.Strategy`.
-    training : how this run trains, with what the strategy's entry says of it.
-    benchmark : which images, as plain values: `name` and settings, without `PLACES`, so that a run may be read back
-        where the images are not.
+    training : how this run trains, including what the strategy's entry sets.
+    benchmark : which images, as plain values: `name` and settings, without `PLACES`, so that a run can be read back
+        where there are no images.
     """
 
     run_id: str
@@ -60,7 +60,7 @@ class RunSpec:
 
 
 def spec_from(config: Mapping[str, Any], file: Path) -> RunSpec:
-    """A run from what its config.yaml holds; plugins that define its strategy must have been loaded.
+    """A run from the contents of its config.yaml; plugins that define its strategy must have been loaded.
 
     Raises InputError, in one line naming `file`, if it is of another schema, a key is missing or wrong, or the strategy
     is not known.
@@ -73,7 +73,7 @@ def spec_from(config: Mapping[str, Any], file: Path) -> RunSpec:
         raise InputError(f"{file}: not the settings of a run ({type(error).__name__})") from error
     for key in ("strategy", "benchmark"):
         if not isinstance(parts[key], Mapping):
-            raise InputError(f"{file}: {key}: a mapping was expected")
+            raise InputError(f"{file}: {key}: expected a mapping")
     return RunSpec(
         run_id,
         label,
@@ -98,7 +98,7 @@ def check_schema(config: Mapping[str, Any], file: Path) -> None:
 
 
 def without_places(benchmark: Mapping[str, Any]) -> dict[str, Any]:
-    """A benchmark's settings without those that only say where its images are: moved, they are the same."""
+    """A benchmark's settings without those that only say where its images are: moved images are the same."""
     return {key: value for key, value in benchmark.items() if key not in PLACES}
 
 

@@ -20,12 +20,13 @@ class LaterConfig(Settings):
 
 
 class AugmentConfig(Settings):
-    """`views` fixed augmented versions of each training image; an epoch draws for it the original or one of them.
+    """`views` fixed augmented versions of each training image; an epoch draws either the original or one of them.
 
     A version is a random crop of at least the share `crop` of the area, scaled back, mirrored half the time (`flip`),
-    with brightness, contrast and saturation scaled by 1 ± the value. `experiences`: augmented is the training of the
-    `first` (Ma et al. 2019, slides: "more data augmentation" for head 1; the kinds and strengths are ours) or of
-    `all`. `seed` draws the versions, which all runs share; the run's own seed draws which of them an epoch sees.
+    with brightness, contrast and saturation scaled by 1 ± the value. `experiences` says whose training images are
+    augmented, those of the `first` (Ma et al. 2019, slides: "more data augmentation" for head 1; the kinds and
+    strengths are ours) or of `all`. `seed` draws the versions, which all runs share; the run's own seed draws which of
+    them an epoch sees.
     """
 
     views: int = Field(4, ge=1, le=64)
@@ -40,7 +41,7 @@ class AugmentConfig(Settings):
 
 PRESETS: dict[str, dict[str, Any]] = {
     # "Adam, base lr=0.003 @[50, 90, 120], inc lr=0.003 @[50, 90]" (Ma et al. 2019, caption). The epochs are ours, 30
-    # after the last milestone; batch size and the factor at a milestone are not stated either and stay the defaults
+    # after the last milestone; batch size and the factor at a milestone are not stated either and keep their defaults
     "hik2019": {
         "optimizer": "adam",
         "lr": 0.003,
@@ -52,14 +53,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def preset_as_mapping(training: Any) -> Any:
-    """`training: hik2019` as `{preset: hik2019}`; anything else is given back as it is."""
+    """`training: hik2019` as `{preset: hik2019}`; anything else is returned unchanged."""
     return {"preset": training} if isinstance(training, str) else training
 
 
 def expand_preset(training: Any) -> Any:
-    """`training: hik2019`, or `{preset: hik2019, ...}` where the keys beside it come first, with the preset's values.
+    """`training: hik2019`, or `{preset: hik2019, ...}` whose other keys take precedence, with the preset's values.
 
-    Anything else is given back as it is. Raises ValueError for a preset that is not known.
+    Anything else is returned unchanged. Raises ValueError for an unknown preset.
     """
     given = preset_as_mapping(training)
     if not isinstance(given, Mapping) or "preset" not in given:
@@ -80,10 +81,11 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 
 class TrainingConfig(Settings):
-    """How each experience is trained. The optimizer starts anew in each; at each milestone (epoch) lr is scaled.
+    """How each experience is trained. The optimizer starts afresh in each; lr is scaled at each milestone (epoch).
 
-    `epochs`, `lr` and `milestones` are the first experience's where `later` has others: more batches for the first
-    head is `epochs: 30, later: {epochs: 10}`. `preset: hik2019` stands for the method's own values (see `PRESETS`).
+    Where `later` sets `epochs`, `lr` or `milestones`, those here are for the first experience only: for more batches
+    for the first head, set `epochs: 30, later: {epochs: 10}`. `preset: hik2019` stands for the method's own values (see
+    `PRESETS`).
     """
 
     epochs: int = Field(10, ge=1)

@@ -113,7 +113,7 @@ def test_the_command_line_finds_the_same_numbers(results, clutter, cli, tmp_path
 def test_finished_runs_are_kept_and_others_are_added(results, clutter, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in results.out.rglob("predictions.npz")}
     more = lorisbench.run(clutter, ["ncm", "slda"], seeds=[0], out=results.out, **TINY)
-    assert "1 finished before" in capsys.readouterr().err
+    assert "1 already finished" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert set(more.table.strategy) == {*results.strategies, "slda"}
 

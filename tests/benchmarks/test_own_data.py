@@ -284,7 +284,7 @@ def test_moved_data_are_the_same_data(suite_file: Callable[..., Path], cli, doma
     assert cli("run", suite, "--out", tmp_path / "out").code == 0
     moved = domains.rename(tmp_path / "moved")
     answer = cli("run", suite, "--out", tmp_path / "out", "--data-root", moved)
-    assert answer.code == 0 and "1 finished before" in answer.err
+    assert answer.code == 0 and "1 already finished" in answer.err
     next(moved.rglob("*.png")).unlink()
     answer = cli("run", suite, "--out", tmp_path / "out", "--data-root", moved)
     assert answer.code == 2 and "other images" in answer.err

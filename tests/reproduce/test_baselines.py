@@ -279,7 +279,7 @@ def test_from_end_to_end_and_again(
     assert "head.hidden: [8] (suite: [400, 400])" in page
     assert "task labels at test time: runs: 9 done" in page and "mas_lambda" not in page, "a part's own settings"
     again = cli(*words)
-    assert again.code == 0 and again.err.count("9 finished before") == 2 and again.out == answer.out
+    assert again.code == 0 and again.err.count("9 already finished") == 2 and again.out == answer.out
     before = (out / "checks.json").stat().st_mtime_ns
     other = cli(*words, "--set", "training.lr=0.5")
     assert other.code == 2 and not other.out and (out / "checks.json").stat().st_mtime_ns == before

@@ -282,7 +282,7 @@ def test_hik2019_from_end_to_end_and_again(cli: Callable[..., Any], batches: Pat
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("predictions.npz")}
     again = cli(*words)
-    assert again.code == 0 and "6 finished before" in again.err and again.out == first.out
+    assert again.code == 0 and "6 already finished" in again.err and again.out == first.out
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("predictions.npz")}
 
 

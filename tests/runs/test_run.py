@@ -273,7 +273,7 @@ def test_finished_runs_are_kept_and_unfinished_ones_start_anew(suite_file, cli, 
     with open(again / "journal.jsonl", "a") as journal:
         journal.write('{"experience": 9, "acc')
     answer = cli("run", suite, "--out", out)
-    assert answer.code == 0 and "1 finished before" in answer.err
+    assert answer.code == 0 and "1 already finished" in answer.err
     assert (kept / "predictions.npz").stat().st_mtime_ns == before
     assert np.array_equal(predictions(out, "naive", 1), expected)
     assert len((again / "journal.jsonl").read_text().splitlines()) == 9

@@ -51,7 +51,7 @@ def test_a_suite_of_another_number_is_refused_and_one_without_is_of_this(suite_f
     assert cli("run", suite, "--out", tmp_path / "out", "--dry-run").code == 0
     renumber(suite, SCHEMA - 1)
     answer = cli("run", suite, "--out", tmp_path / "out", "--dry-run")
-    refused(answer, str(suite), f"schema number {SCHEMA - 1}", "take the line `schema` out")
+    refused(answer, str(suite), f"schema number {SCHEMA - 1}", "remove the line `schema`")
 
 
 def test_a_folder_goes_on_where_settings_have_been_added_since(folder: Path, suite_file, cli) -> None:
@@ -60,9 +60,9 @@ def test_a_folder_goes_on_where_settings_have_been_added_since(folder: Path, sui
     (folder / "suite.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     same = suite_file(training={"epochs": 1}, strategies=["naive", "frozen"])
     answer = cli("run", same, "--out", folder)
-    assert answer.code == 0 and "2 runs, 1 finished before" in answer.err + answer.out, answer
+    assert answer.code == 0 and "2 runs, 1 already finished" in answer.err + answer.out, answer
     assert yaml.safe_load((folder / "suite.yaml").read_text())["backbone"]["norm"] == "batch"
     del values["backbone"]["norm_groups"]
     (folder / "suite.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     other = suite_file(training={"epochs": 1}, backbone={"image_size": 32, "norm": "group"})
-    refused(cli("run", other, "--out", folder), "backbone", "'batch' there, 'group' here")
+    refused(cli("run", other, "--out", folder), "backbone", "'batch' in the folder, 'group' in this suite")

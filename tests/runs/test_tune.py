@@ -153,9 +153,9 @@ def test_wrong_input_is_refused(suite: Path, cli, tmp_path: Path) -> None:
         "no trial was in the way"
     )
     assert cli("tune", suite, *options, "--experiences", 1, "--out", tmp_path / "c").code == 0
-    refused(cli("tune", suite, *options, "--experiences", 2, "--out", tmp_path / "c"), "another experiences")
+    refused(cli("tune", suite, *options, "--experiences", 2, "--out", tmp_path / "c"), "differ in experiences")
     changed = ["--set", "training.epochs=9"]
-    refused(cli("tune", suite, *options, *changed, "--experiences", 1, "--out", tmp_path / "c"), "another suite")
+    refused(cli("tune", suite, *options, *changed, "--experiences", 1, "--out", tmp_path / "c"), "differ in suite")
     spaces = (
         (("int", 1, 5), "'int'"),
         (("log", 1), "'log'"),

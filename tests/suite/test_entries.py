@@ -55,7 +55,7 @@ def test_an_entry_has_the_suites_training_with_its_own_before_it() -> None:
     assert entry.training == TrainingConfig(epochs=7, lr=0.1) and entry.strategy.answer == "batch"
     assert entry.settings["remarks"] == entry.strategy.remarks() != ["?"]
     assert read_entry("mine", entry.settings, suite) == entry, "what is written is read as the same"
-    for wrong, message in (({"lr": 0}, r"\.lr"), (3, ": a mapping")):
+    for wrong, message in (({"lr": 0}, r"\.lr"), (3, ": expected a mapping")):
         with pytest.raises(InputError, match=rf"strategies\.mine\.training{message}"):
             read_entry("mine", {"strategy": "ewc", "training": wrong}, suite)
 
