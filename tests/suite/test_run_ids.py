@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,13 +63,18 @@ def test_a_new_setting_with_a_default_changes_no_id(suite_file: Callable[..., Pa
     assert len({run_id, *ids}) == 4
 
 
+@pytest.fixture
+def forgotten() -> Iterator[None]:
+    """The strategy `grows` is unknown again after the test: other tests look at all strategies there are."""
+    yield
+    for known in (REGISTRY._loaded, REGISTRY.entries()):
+        known.pop("grows", None)  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("forgotten")
 @pytest.mark.parametrize("entry", [{}, {"strategy": {"stack": ["ewc", "grows"]}}])
-def test_a_new_setting_of_a_strategy_changes_no_id(
-    suite_file: Callable[..., Path], entry: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_setting_of_a_strategy_changes_no_id(suite_file: Callable[..., Path], entry: dict[str, Any]) -> None:
     file = str(suite_file(strategies={"grows": entry}))
-    for known in ("_loaded", "_entries"):  # other tests look at all strategies there are
-        monkeypatch.setattr(REGISTRY, known, dict(REGISTRY.entries() if known == "_entries" else REGISTRY._loaded))
 
     class Before(Strategy, name="grows"):
         __qualname__ = "Grows"
