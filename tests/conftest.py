@@ -139,6 +139,16 @@ def suite_file(tmp_path: Path, release: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def finished(suite_file: Callable[..., Path], made_once: Callable[..., Path]) -> Callable[[Path], Path]:
+    """`finished(out)` -> out, with what the suite `suite_file(seeds=[0, 1, 2])` leaves, trained once in a test run."""
+    from lorisbench.runs.launch import launch
+    from lorisbench.suite.resolve import load_suite
+
+    trained = made_once("finished", lambda out: launch(load_suite(str(suite_file(seeds=[0, 1, 2]))), out))
+    return lambda out: Path(shutil.copytree(trained, out))
+
+
 @pytest.fixture(scope="session")
 def make_release() -> Callable[..., Path]:
     """The function that writes such a tree: `make_release(root, objects=..., per_split=..., size=...)`."""

@@ -103,9 +103,8 @@ def test_data_root_puts_real_data_in_place_of_the_synthetic(cli, release: Path, 
     assert json.loads((out / "data.json").read_text())["synthetic"] is False
 
 
-def test_an_output_folder_of_something_else_is_refused_and_untouched(suite_file, cli, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert cli("run", suite_file(), "--out", out).code == 0
+def test_an_output_folder_of_something_else_is_refused_and_untouched(suite_file, finished, cli, tmp_path: Path) -> None:
+    out = finished(tmp_path / "out")
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     refused(cli("run", suite_file(name="other"), "--out", out), str(out), "another suite", "'tiny'")
     refused(cli("run", suite_file(training={"epochs": 5}), "--out", out), "training", "epochs")
@@ -273,9 +272,8 @@ def test_compare_pairs_by_seed_and_fails_on_the_expression(suite_file, cli, tmp_
     assert answer.code == 1 and "naive seed 1: finished in" in answer.err, "a run that B lost is no success"
 
 
-def test_tables_keep_what_directories_have_lost(suite_file, cli, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    assert cli("run", suite_file(seeds=[0, 1, 2]), "--out", out).code == 0
+def test_tables_keep_what_directories_have_lost(finished, cli, tmp_path: Path) -> None:
+    out = finished(tmp_path / "out")
     before = [(out / name).read_text() for name in ("results.csv", "matrix.csv")]
     first, second, _ = sorted((out / "runs").iterdir())
     shutil.rmtree(first)

@@ -263,9 +263,8 @@ def test_a_failing_and_a_diverging_run_leave_the_others(suite_file, cli, tmp_pat
     assert "broken on purpose" in page
 
 
-def test_finished_runs_are_kept_and_unfinished_ones_start_anew(suite_file, cli, tmp_path: Path) -> None:
-    suite, out = suite_file(seeds=[0, 1]), tmp_path / "out"
-    assert cli("run", suite, "--out", out).code == 0
+def test_finished_runs_are_kept_and_unfinished_ones_start_anew(suite_file, finished, cli, tmp_path: Path) -> None:
+    suite, out = suite_file(seeds=[0, 1]), finished(tmp_path / "out")
     kept, again = only(out, "naive", 0), only(out, "naive", 1)
     before = (kept / "predictions.npz").stat().st_mtime_ns
     expected = predictions(out, "naive", 1)

@@ -120,6 +120,7 @@ def test_it_goes_on_where_it_was_interrupted_and_trains_nothing_twice(
     assert not one.alpha.duplicated().any()
 
 
+@pytest.mark.heavy
 def test_workers_and_seeds(suite: Path, cli, tmp_path: Path) -> None:
     options = ["--trials", 2, "--experiences", 1, "--strategies", "slda,lwf"]
     frames = []
