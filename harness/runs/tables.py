@@ -14,6 +14,7 @@ from lorisbench.common.yaml_files import read_yaml
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.runs.rows import MATRIX_COLUMNS, RUN_COLUMNS, row_of
 
+TEXT_COLUMNS = ("run_id", "benchmark", "strategy", "status", "reason", "undefined")
 Row = dict[str, Any]
 Cells = list[tuple[Any, ...]]
 
@@ -78,12 +79,27 @@ class Tables:
 def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:
     """The rows and cells that the existing tables hold for finished runs, by run id."""
     try:
-        rows = pd.read_csv(root / "results.csv", keep_default_na=False, na_values=[""], float_precision="round_trip")
-        cells = pd.read_csv(root / "matrix.csv", float_precision="round_trip")[MATRIX_COLUMNS]
+        rows = pd.read_csv(root / "results.csv", keep_default_na=False, dtype=str)
+        cells = pd.read_csv(root / "matrix.csv", keep_default_na=False, dtype=str)[MATRIX_COLUMNS]
     except (FileNotFoundError, ValueError, KeyError):
         return {}
     if not {"run_id", "status"} <= set(rows.columns) <= set(RUN_COLUMNS):  # an older version has fewer columns
         return {}
-    done: list[Any] = rows[rows.status == "done"].astype(object).to_dict("records")
-    groups = {str(name): list(group.itertuples(index=False, name=None)) for name, group in cells.groupby("run_id")}
-    return {str(row["run_id"]): (row, groups.get(str(row["run_id"]), [])) for row in done}
+    groups: dict[str, Cells] = {}
+    for run_id, *numbers in cells.itertuples(index=False, name=None):
+        groups.setdefault(run_id, []).append((run_id, *map(_number, numbers)))
+    done = rows[rows.status == "done"].to_dict("records")
+    return {
+        row["run_id"]: (
+            {str(key): text if key in TEXT_COLUMNS else _number(text) for key, text in row.items()},
+            groups.get(row["run_id"], []),
+        )
+        for row in done
+    }
+
+
+def _number(text: str) -> int | float | None:
+    """The exact number that a cell of a table stands for; None for an empty one."""
+    if not text:
+        return None
+    return int(text) if text.lstrip("-").isdecimal() else float(text)

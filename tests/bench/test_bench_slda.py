@@ -34,5 +34,5 @@ def test_both_ways_are_told(cli, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_other_statistics_than_avalanches_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     real = bench_slda.StreamingLDA
     monkeypatch.setattr(bench_slda, "StreamingLDA", lambda classes, shrinkage, _: real(classes, shrinkage, "lda"))
-    with pytest.raises(RuntimeError, match="not those of Avalanche"):
+    with pytest.raises(RuntimeError, match="the statistics differ from Avalanche's"):
         list(bench_slda.measure(samples=40, subset=20, rounds=1))

@@ -183,7 +183,7 @@ def test_forgetting_by_experience() -> None:
 
 @pytest.mark.parametrize("matrix", [np.ones((2, 3)), np.ones(4), np.array([[np.inf]])])
 def test_what_is_no_accuracy_matrix_is_refused(matrix: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="an accuracy matrix is"):
+    with pytest.raises(ValueError, match="an accuracy matrix must be"):
         table.compute(matrix)
 
 

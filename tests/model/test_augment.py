@@ -1,5 +1,6 @@
 """Augmentation: what a view is, who sees one and who never does, and that the numbers are repeatable."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -246,7 +247,7 @@ def test_a_worker_gets_the_same_numbers_in_any_order(suite_file: Callable, tmp_p
         pass
     for spec in reversed(suite.runs):
         torch.rand(7)
-        train_by_id(suite.resolved, spec.run_id, str(tmp_path / "two"))
+        train_by_id(json.dumps(suite.resolved), spec.run_id, str(tmp_path / "two"), ())
     one, two = heads(tmp_path / "one"), heads(tmp_path / "two")
     assert all(np.array_equal(one[label], two[label]) for label in ("naive", "lwf"))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from answers import refused
+from small_models import SMALL
 
 from lorisbench.report import write_report
 from lorisbench.suite.schema import SCHEMA
@@ -64,5 +65,5 @@ def test_a_folder_goes_on_where_settings_have_been_added_since(folder: Path, sui
     assert yaml.safe_load((folder / "suite.yaml").read_text())["backbone"]["norm"] == "batch"
     del values["backbone"]["norm_groups"]
     (folder / "suite.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    other = suite_file(training={"epochs": 1}, backbone={"image_size": 32, "norm": "group"})
+    other = suite_file(training={"epochs": 1}, backbone={**SMALL, "norm": "group"})
     refused(cli("run", other, "--out", folder), "backbone", "'batch' in the folder, 'group' in this suite")

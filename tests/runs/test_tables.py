@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from small_models import TWO_CALLS
 
 from lorisbench.runs import executors, one_run, tables
 from lorisbench.suite import resolve
@@ -26,7 +27,7 @@ def test_a_run_that_ends_is_the_only_one_read(
 
     monkeypatch.setattr(tables, "row_of", spy)
     out = tmp_path / "out"
-    assert cli("run", suite_file(seeds=[0, 1, 2]), "--out", out).code == 0
+    assert cli("run", suite_file(seeds=[0, 1, 2], latency=TWO_CALLS), "--out", out).code == 0
     assert sorted(read[:3]) == [(seed, "pending", False) for seed in range(3)]
     assert read[3:6] == [(seed, "done", False) for seed in range(3)], "each as it ended"
     assert read[6:] == [(seed, "done", True) for seed in range(3)], "each as its latency had been measured"
@@ -78,5 +79,5 @@ def test_a_worker_resolves_its_suite_once(
     monkeypatch.setattr(one_run, "train", lambda bench, spec, directory: trained.append((bench, spec.run_id)))
     text = json.dumps(suite.resolved)
     for spec in suite.runs:
-        executors.train_by_id(text, spec.run_id, str(tmp_path))
+        executors.train_by_id(text, spec.run_id, str(tmp_path), ())
     assert trained == [("bench", spec.run_id) for spec in suite.runs] and len(resolved) == 1

@@ -66,4 +66,4 @@ def test_a_folder_that_is_gone_on_with_keeps_what_it_was_about(suite_file, tmp_p
 @pytest.mark.parametrize("name", shipped())
 def test_the_shipped_suites_are_about_the_dynamic_network(name: str) -> None:
     config = load_suite(name).config
-    assert config.about == [label for label, entry in config.strategies.items() if entry["strategy"] == "dnn"]
+    assert config.about == [label for label, entry in config.strategies.items() if entry.strategy.name == "dnn"]
