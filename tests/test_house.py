@@ -94,6 +94,7 @@ def crowded(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.heavy  # tests/api has a script with workers in such a folder
 def test_suites_plugins_and_workers_run_beside_folders_of_the_same_names(crowded: Path, suite_file) -> None:
     plugin = crowded / "mine.py"
     plugin.write_text(

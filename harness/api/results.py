@@ -11,7 +11,7 @@ import pandas as pd
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
-from lorisbench.report import frame, summary, tables, write_report
+from lorisbench.report import frame, summary, tables
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,6 +104,8 @@ class Results:
 
     def report(self) -> Path:
         """Write the report (page, tables, plots) into the folder; returns the path of its index.html."""
+        from lorisbench.report import write_report
+
         return write_report(self.out)
 
     def _runs(self, strategy: str, seed: int | None) -> pd.DataFrame:

@@ -87,11 +87,13 @@ def run(
             status = Output(target).run(spec.run_id).status()["status"]
             print(f"{spec.run_id}\t{status}")
         return
+    from lorisbench.report import write_report
     from lorisbench.runs.launch import headline, launch
 
     frame = launch(resolved, target, workers, executor)
+    page = write_report(target)
     print(headline(frame))
-    print(f"report: {target / 'report' / 'index.html'}")
+    print(f"report: {page}")
     tell_faults(frame)
 
 

@@ -97,6 +97,7 @@ def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[
     """
     import pandas as pd
 
+    from lorisbench.report import write_report
     from lorisbench.reproduce.page import write
     from lorisbench.runs.launch import launch
     from lorisbench.runs.store import Output
@@ -105,7 +106,10 @@ def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[
         Output(out / name).check(suite)
         if len(reproduction.suites) > 1:  # the data may lack one part: fail now, not after hours spent on the others
             suite.config.benchmark.manifest()
-    frames = [launch(suite, out / name, workers) for name, suite in reproduction.suites.items()]
+    frames = []
+    for name, suite in reproduction.suites.items():
+        frames.append(launch(suite, out / name, workers))
+        write_report(out / name)
     tables = write(reproduction.published, _shipped(reproduction.published), out)
     return pd.concat(frames, ignore_index=True), tables
 

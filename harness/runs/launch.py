@@ -1,4 +1,4 @@
-"""A whole suite: check the output folder, prepare the data, train what is not finished, measure, collect, report."""
+"""A whole suite: check the output folder, prepare the data, train what is not finished, measure and collect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
     """Run a suite to its end and return the table of results.csv.
 
     Finished runs are left as they are; every other run is trained from the beginning. Whatever happens, the
-    runs that have ended are collected into results.csv and matrix.csv; the report is written last.
+    runs that have ended are collected into results.csv and matrix.csv. The report is the caller's.
 
     Raises
     ------
@@ -67,9 +67,6 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
         finally:
             tables.read_unfinished()  # an interrupt or a lost worker may leave runs in a new state
             frame = tables.write()
-        from lorisbench.report import write_report
-
-        write_report(out)
     ids = [spec.run_id for spec in suite.runs]
     return frame[frame.run_id.isin(ids)]
 

@@ -85,6 +85,7 @@ def test_tables_arrays_and_figures(results: lorisbench.Results) -> None:
 
 
 def test_the_report_is_that_of_the_command_line(results: lorisbench.Results, cli, tmp_path: Path) -> None:
+    assert not (results.out / "report").exists(), "nobody has asked for it"
     page = results.report()
     assert page == results.out / "report" / "index.html"
     text = page.read_text("utf-8")
