@@ -130,6 +130,7 @@ def test_a_suite_its_keys_and_a_temporary_folder(suite_file) -> None:
     assert labelled.out != results.out and labelled.out.is_dir()
 
 
+@pytest.mark.heavy
 def test_a_temporary_folder_goes_with_the_process(suite_file) -> None:
     code = f"import lorisbench; print(lorisbench.run({str(suite_file(**TINY))!r}, seeds=[0]).out)"
     out = Path(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip())

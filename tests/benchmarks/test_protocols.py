@@ -89,6 +89,7 @@ def test_validation_images_as_replay(suite_file: Callable[..., Path], cli, tmp_p
     assert refusal.code == 2 and "val_as_replay" in refusal.err
 
 
+@pytest.mark.heavy
 def test_mixed_batches_of_the_synthetic_set(tmp_path: Path) -> None:
     settings = SimSettings(objects=2, frames=5, size=48, mixed=True)
     root = render(tmp_path / "mixed", settings, progress=False)

@@ -138,6 +138,7 @@ def shape_name(thing: sim_rays.Body) -> str:
     return next(name for name in SHAPES if solid(name) is thing.solid)
 
 
+@pytest.mark.heavy
 def test_files_do_not_depend_on_the_number_of_workers_but_on_the_seed(tiny: Path, tmp_path: Path) -> None:
     alone = render(tmp_path / "alone", TINY, workers=1, progress=False)
     assert digest(alone) == digest(tiny)
@@ -205,6 +206,7 @@ def test_a_killed_render_leaves_nothing_that_looks_whole(tmp_path: Path) -> None
     assert not list(tmp_path.glob("*.partial-*")), "the next render clears what the killed one left"
 
 
+@pytest.mark.heavy
 def test_two_renders_of_one_set_both_end_well(tmp_path: Path) -> None:
     settings = "objects=2, frames=5, size=32, segments=3, factors=('pixel', 'clutter')"
     processes = [start_render(tmp_path / "set", settings) for _ in range(2)]

@@ -17,6 +17,7 @@ def run_its_test(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
+@pytest.mark.heavy
 def test_a_new_benchmark_passes_its_test_and_fails_it_when_broken(cli, tmp_path: Path) -> None:
     answer = cli("new", "benchmark", "shelf", "--out", tmp_path)
     assert answer.code == 0, answer.err

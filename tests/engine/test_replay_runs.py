@@ -56,7 +56,10 @@ def changed(states: list[Any], index: int) -> set[str]:
 
 
 @pytest.mark.parametrize("label", SETTINGS)
-@pytest.mark.parametrize(("mode", "cache"), [("never", True), ("never", False), ("first", True), ("always", True)])
+@pytest.mark.parametrize(
+    ("mode", "cache"),
+    [("never", True), ("never", False), ("first", True), pytest.param("always", True, marks=pytest.mark.heavy)],
+)
 def test_every_way_to_train_the_backbone(suite_file: Callable, label: str, mode: str, cache: bool) -> None:
     _, _, states, sizes = run(suite_file, label, mode, cache)
     learns = {"never": set(), "first": {"backbone"}, "always": {"backbone"}}[mode]

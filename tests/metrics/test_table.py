@@ -81,6 +81,7 @@ def test_an_entry_more_is_shown_everywhere(tmp_path: Path) -> None:
     assert listed["kept"]["formula"] == "R[T−1, 0]." and listed["wheels"]["unit"] == "images"
 
 
+@pytest.mark.heavy
 def test_an_entry_more_is_computed_for_older_outputs(tmp_path: Path) -> None:
     a = finished(tmp_path / "a", hits=0.5)
     Tables(a).write()

@@ -181,6 +181,7 @@ def test_a_plugin_that_exits_ends_its_run_and_not_the_suite(suite_file, cli, tmp
     assert "SystemExit" in results.reason["leaver"]
 
 
+@pytest.mark.heavy
 def test_numbers_do_not_depend_on_workers_or_order(suite_file, cli, tmp_path: Path) -> None:
     suite = suite_file(strategies=["naive", "dnn"], seeds=[0, 1], latency={"enabled": False})
     assert cli("run", suite, "--out", tmp_path / "one").code == 0
@@ -219,7 +220,7 @@ def test_backbone_training_modes(suite_file) -> None:
     assert len(set(digests["always"])) == 4
 
 
-@pytest.mark.parametrize("mode", ["first", "always"])
+@pytest.mark.parametrize("mode", ["first", pytest.param("always", marks=pytest.mark.heavy)])
 def test_all_strategies_run_end_to_end_on_images(suite_file, cli, tmp_path: Path, mode: str) -> None:
     backbone = {"name": "timm:test_resnet", "weights": "none", "image_size": 32, "train": mode}
     suite = suite_file(backbone=backbone, training={"epochs": 1, "batch_size": 6}, latency=TWO_CALLS,

@@ -435,7 +435,10 @@ def test_a_model_of_another_kind_is_refused():
 STRATEGIES = {"ncm": None, "slda": None, "ranpac": {"projection": 100}}
 
 
-@pytest.mark.parametrize(("mode", "labels"), [("never", STRATEGIES), ("first", STRATEGIES), ("always", ["slda"])])
+@pytest.mark.parametrize(
+    ("mode", "labels"),
+    [("never", STRATEGIES), ("first", STRATEGIES), pytest.param("always", ["slda"], marks=pytest.mark.heavy)],
+)
 def test_runs_on_features_and_on_images(suite_file, cli, tmp_path, mode, labels):
     out = tmp_path / "out"
     suite = suite_file(backbone={**SMALL, "train": mode}, strategies=labels, head={"hidden": [7]}, latency=TWO_CALLS,
