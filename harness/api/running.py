@@ -17,15 +17,17 @@ from lorisbench.api.results import Results, load
 from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_text
-from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, nearest
+from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, nearest, select
 from lorisbench.data.benchmark import Benchmark
 from lorisbench.data.manifest import Manifest
 from lorisbench.engine.strategy import Strategy
 from lorisbench.runs.launch import launch
+from lorisbench.runs.store import MANIFEST
 from lorisbench.suite import shipped
 from lorisbench.suite.config import SuiteConfig, read_suite
+from lorisbench.suite.entries import by_label, settings_of, written_out
 from lorisbench.suite.parsing import parse
-from lorisbench.suite.resolve import resolve
+from lorisbench.suite.resolve import resolve, settings_of_benchmark
 from lorisbench.suite.training import merged
 
 Entry = str | Mapping[str, Any] | Strategy | type[Strategy]
@@ -107,13 +109,12 @@ def _suite_of(what: Source, folder: Path) -> dict[str, Any]:
         if not is_file and text in BENCHMARKS.names():
             return _around({"name": text})
         if not is_file and text not in shipped.shipped():
-            known = [*shipped.shipped(), *BENCHMARKS.names()]
-            raise InputError(f"unknown suite or benchmark {text!r}{nearest(text, known)}")
+            select("suite or benchmark", [text], [*shipped.shipped(), *BENCHMARKS.names()])
         return read_suite(text)
     if isinstance(what, Manifest):
-        return _around(_listed(what, folder / "manifest.csv"))
+        return _around(_listed(what, folder / MANIFEST))
     if isinstance(what, Benchmark):
-        return _around({"name": what.name, **what.model_dump(mode="json")})
+        return _around(settings_of_benchmark(what))
     if not isinstance(what, Mapping):
         raise InputError(f"{what!r} is neither a suite nor a benchmark: give a name, a file, settings or a manifest")
     return {"name": "comparison", **what} if "benchmark" in what else _around(dict(what))
@@ -140,7 +141,7 @@ def _listed(manifest: Manifest, file: Path) -> dict[str, Any]:
 
 def _entries(wanted: Sequence[Entry] | Mapping[str, Entry | None], own: Any) -> dict[str, Any]:
     """A suite's `strategies` from what a caller passes; `own` are those already in the suite."""
-    own = own if isinstance(own, Mapping) else dict.fromkeys(own)
+    own = by_label(own)
     if isinstance(wanted, str | Strategy | type):
         wanted = [wanted]
     if isinstance(wanted, Mapping):
@@ -158,17 +159,16 @@ def _entries(wanted: Sequence[Entry] | Mapping[str, Entry | None], own: Any) -> 
 def _entry(given: Entry) -> dict[str, Any]:
     """An entry of `strategies`, with all values written out for an instance."""
     if isinstance(given, str):
-        if given not in STRATEGIES.names():
-            raise InputError(f"unknown strategy {given!r}{nearest(given, STRATEGIES.names())}")
+        select("strategy", [given], STRATEGIES.names())
         return {"strategy": given}
     if isinstance(given, Mapping):
-        return dict(given)
+        return dict(written_out(given))
     kind = given if isinstance(given, type) else type(given)
     if not issubclass(kind, Strategy):
         raise InputError(f"{kind.__name__} is not a Strategy: give a name, settings, or a class or instance of one")
     if not kind.name:
         raise InputError(f'{kind.__name__} has no name: class {kind.__name__}(Strategy, name="...")')
-    return {"strategy": kind.name, **(given.model_dump(mode="json") if isinstance(given, Strategy) else {})}
+    return settings_of(given) if isinstance(given, Strategy) else {"strategy": kind.name}
 
 
 def _label(entry: Mapping[str, Any], taken: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from lorisbench.model.models import backbone_of
 from lorisbench.runs.one_run import device_of
 from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.parsing import parse
-from lorisbench.suite.resolve import resolve_benchmark, written_out
+from lorisbench.suite.resolve import resolve_benchmark, settings_of_benchmark, written_out
 
 
 class FloatStore(Store):
@@ -77,7 +77,7 @@ def stream(
 
 def _component(benchmark: str | Mapping[str, Any] | Benchmark, data_root: str | os.PathLike[str] | None) -> Benchmark:
     if isinstance(benchmark, Benchmark):
-        settings: dict[str, Any] = {"name": benchmark.name, **benchmark.model_dump(mode="json")}
+        settings = settings_of_benchmark(benchmark)
     else:
         settings = {"name": benchmark} if isinstance(benchmark, str) else dict(benchmark)
     made: Benchmark = resolve_benchmark(written_out(settings), None if data_root is None else Path(data_root))

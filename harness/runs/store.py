@@ -19,6 +19,7 @@ from lorisbench.suite.resolve import Suite, resolve
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
 from lorisbench.suite.spec import RunSpec, without_places
 
+MANIFEST = "manifest.csv"  # the images of a run that was given them as a table, from Python
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
 
 
@@ -55,9 +56,7 @@ class Output:
             if self.root.exists() and not self.root.is_dir():
                 raise InputError(f"--out {self.root}: is not a folder")
             foreign = (
-                [p.name for p in self.root.iterdir() if p.name not in (".lock", "manifest.csv")]
-                if self.root.is_dir()
-                else []
+                [p.name for p in self.root.iterdir() if p.name not in (".lock", MANIFEST)] if self.root.is_dir() else []
             )
             if foreign:
                 raise InputError(

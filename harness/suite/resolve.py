@@ -153,13 +153,13 @@ def _find_plugin(plugin: str, base: Path | None) -> str:
 def _written(config: ResolvedConfig) -> dict[str, Any]:
     """The mapping written to suite.yaml."""
     values = config.model_dump(mode="json", exclude={"benchmark", "strategies"})
-    values["benchmark"] = _settings_of_benchmark(config)
+    values["benchmark"] = settings_of_benchmark(config.benchmark)
     values["strategies"] = {label: entry.settings for label, entry in config.strategies.items()}
     return {"schema": SCHEMA, **{key: values[key] for key in SuiteConfig.model_fields}}
 
 
-def _settings_of_benchmark(config: ResolvedConfig, changed_only: bool = False) -> dict[str, Any]:
-    benchmark = config.benchmark
+def settings_of_benchmark(benchmark: Any, changed_only: bool = False) -> dict[str, Any]:
+    """A benchmark as plain values, written out: with all settings, or only those that differ from defaults."""
     return {"name": benchmark.name, **benchmark.model_dump(mode="json", exclude_defaults=changed_only)}
 
 
@@ -175,7 +175,7 @@ def _spec(config: ResolvedConfig, label: str, seed: int) -> RunSpec:
         training=entry.training,
         evaluation=config.evaluation,
         device=config.device,
-        benchmark=without_places(_settings_of_benchmark(config)),
+        benchmark=without_places(settings_of_benchmark(config.benchmark)),
     )
 
 
@@ -189,10 +189,10 @@ def run_id_of(config: ResolvedConfig, label: str, seed: int) -> str:
     changed = config.model_dump(
         mode="json", exclude_defaults=True, include={"backbone", "head", "evaluation", "device"}
     )
-    changed["benchmark"] = without_places(_settings_of_benchmark(config, changed_only=True))
+    changed["benchmark"] = without_places(settings_of_benchmark(config.benchmark, changed_only=True))
     changed["training"] = entry.training.model_dump(mode="json", exclude_defaults=True)
     changed["strategy"] = settings_of(entry.strategy, changed_only=True)
     told = {key: value for key, value in changed.items() if value}  # a new group counts only once it is changed
     digest = digest_of({"schema": SCHEMA, "label": label, **told})
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", label)
-    return f"{title_of(_settings_of_benchmark(config))}.{plain}.s{seed}.{digest[:10]}"
+    return f"{title_of(settings_of_benchmark(config.benchmark))}.{plain}.s{seed}.{digest[:10]}"
