@@ -52,7 +52,7 @@ def results(clutter, tmp_path_factory: pytest.TempPathFactory) -> lorisbench.Res
 def test_importing_costs_no_torch_and_names_are_there() -> None:
     code = (
         "import sys, lorisbench; assert not {'torch', 'avalanche', 'pandas', 'pydantic'} & set(sys.modules); "
-        "print(lorisbench.__version__, *dir(lorisbench)); lorisbench.load; assert 'torch' in sys.modules"
+        "print(lorisbench.__version__, *dir(lorisbench))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"run", "load", "stream", "Strategy", "Context", "Benchmark"} <= set(said)
@@ -219,6 +219,7 @@ def test_a_run_that_fails_is_in_the_table_with_its_reason(clutter) -> None:
         results.matrix("fails-at-once")
 
 
+@pytest.mark.heavy
 def test_a_script_without_a_guard_may_use_workers_and_strategies_of_its_own(clutter, tmp_path: Path) -> None:
     """Also one whose folder has folders called as the project's, and a class that only the script knows."""
     script = tmp_path / "mine.py"

@@ -29,6 +29,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not
 
 SIZE = 32
 RULES = ("prototype", "agreement", "confidence", "mean", "newest")
+RARE = ("agreement", "mean", "newest")  # exported by `make test-all` only
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -83,7 +84,10 @@ def copied(run: Path, folder: Path) -> Path:
     return there
 
 
-@pytest.mark.parametrize("label", ["naive", "own", *(f"dnn-{rule}" for rule in RULES)])
+@pytest.mark.parametrize(
+    "label",
+    ["naive", "own", *(pytest.param(f"dnn-{rule}", marks=[pytest.mark.heavy] * (rule in RARE)) for rule in RULES)],
+)
 def test_the_graph_predicts_what_the_run_predicted(trained, release: Path, cli, tmp_path: Path, label: str) -> None:
     run, file = trained(label), tmp_path / "made" / "model.onnx"
     answer = cli("export", run, "--out", file)

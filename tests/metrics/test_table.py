@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from lorisbench.runs.tables import Tables
 LABEL = np.array([0, 1, 0, 1])
 ENTRY = {"train_seconds": 2.0, "model_mb": 1.0, "state_mb": 0.5, "replay_samples": 3, "heads": 1, "wheels": 4}
 MORE = """
-import sys
+import contextlib, io, json, sys
 from lorisbench.metrics import table
 
 table.METRICS += (
@@ -33,7 +34,18 @@ table.METRICS += (
     table.at_the_end("wheels", "Wheels", "images", "lower", "wheels of the robot."),
 )
 from lorisbench.cli.app import main
-main()
+
+answers = []
+for words in json.load(sys.stdin):
+    sys.argv, out, err = ["lorisbench", *words], io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            answers.append([end.code or 0, out.getvalue(), err.getvalue()])
+        else:
+            answers.append([0, out.getvalue(), err.getvalue()])
+json.dump(answers, sys.stdout)
 """
 
 
@@ -51,17 +63,31 @@ def finished(out: Path, hits: float) -> Path:
     return out
 
 
-def with_more(*words: object) -> subprocess.CompletedProcess[str]:
-    """The command line with two more entries in the table, and nothing else changed."""
-    command = [sys.executable, "-c", MORE, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+class Answer(NamedTuple):
+    """What a command returned and printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+def with_more(*commands: tuple[object, ...]) -> list[Answer]:
+    """The command line with two more entries in the table, and nothing else changed: what each command answers."""
+    asked = json.dumps([[str(word) for word in words] for words in commands])
+    done = subprocess.run([sys.executable, "-c", MORE], input=asked, capture_output=True, text=True, check=True)
+    return [Answer(*answer) for answer in json.loads(done.stdout)]
 
 
 def test_an_entry_more_is_shown_everywhere(tmp_path: Path) -> None:
     a, b = finished(tmp_path / "a", hits=1), finished(tmp_path / "b", hits=0.5)
-    for out in (a, b):
-        made = with_more("report", out)
-        assert made.returncode == 0, made.stderr
+    *made, compared, passed, metrics = with_more(
+        ("report", a),
+        ("report", b),
+        ("compare", a, b, "--fail-on", "kept < -0.4"),
+        ("compare", a, b, "--fail-on", "kept < -0.6"),
+        ("ls", "metrics", "--json"),
+    )
+    assert [answer.code for answer in made] == [0, 0], made
     results = pd.read_csv(b / "results.csv")
     assert list(results.columns) == [*RUN_COLUMNS[:-1], "kept", "wheels", "undefined"]
     assert results.kept.tolist() == [0.5] and results.wheels.tolist() == [4]
@@ -72,12 +98,11 @@ def test_an_entry_more_is_shown_everywhere(tmp_path: Path) -> None:
     assert "| Kept (%) |" in text and "| Wheels, images |" in text and "- Kept: R\\[T−1, 0\\]." in text
     assert "<code>kept</code></dt><dd>R[T−1, 0].</dd>" in (b / "report" / "index.html").read_text("utf-8")
 
-    compared = with_more("compare", a, b, "--fail-on", "kept < -0.4")
-    assert compared.returncode == 1 and "kept B - A = -0.5000 < -0.4" in compared.stderr
-    assert [line.split()[1] for line in compared.stdout.splitlines()[1:]][-1] == "wheels"
-    assert with_more("compare", a, b, "--fail-on", "kept < -0.6").returncode == 0
+    assert compared.code == 1 and "kept B - A = -0.5000 < -0.4" in compared.err
+    assert [line.split()[1] for line in compared.out.splitlines()[1:]][-1] == "wheels"
+    assert passed.code == 0
 
-    listed = {entry["name"]: entry for entry in json.loads(with_more("ls", "metrics", "--json").stdout)}
+    listed = {entry["name"]: entry for entry in json.loads(metrics.out)}
     assert listed["kept"]["formula"] == "R[T−1, 0]." and listed["wheels"]["unit"] == "images"
 
 
@@ -87,10 +112,9 @@ def test_an_entry_more_is_computed_for_older_outputs(tmp_path: Path) -> None:
     Tables(a).write()
     for name in ("suite.yaml", "runs"):  # all that is left are the tables
         (a / name).rename(tmp_path / name)
-    assert with_more("report", a).returncode == 0
-    assert pd.read_csv(a / "report" / "tables" / "comparison.csv").kept_mean.tolist() == [50]
-    compared = with_more("compare", a, a, "--fail-on", "accuracy_last < 0")
-    assert compared.returncode == 0 and "kept" not in compared.stdout and "accuracy_last" in compared.stdout
+    made, compared = with_more(("report", a), ("compare", a, a, "--fail-on", "accuracy_last < 0"))
+    assert made.code == 0 and pd.read_csv(a / "report" / "tables" / "comparison.csv").kept_mean.tolist() == [50]
+    assert compared.code == 0 and "kept" not in compared.out and "accuracy_last" in compared.out
 
 
 def test_columns_and_their_orders_are_those_that_readers_know() -> None:
