@@ -19,6 +19,7 @@ from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, Views, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
 from lorisbench.engine.engine import Diverged, Recorder
+from lorisbench.engine.evaluation import learn
 from lorisbench.engine.state import heads_of, referred_samples, replay_samples, state_bytes
 from lorisbench.engine.validation_replay import ValidationReplay
 from lorisbench.model import features, views
@@ -189,7 +190,7 @@ def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
     for index, current in enumerate(stream.train_stream):
         seed_everything(spec.seed, index)
         start = time.perf_counter()
-        strategy.train(current, reset_optimizer_state=True)
+        learn(strategy, stream, index)
         _synchronise(bench.device)
         seconds = time.perf_counter() - start
         if index == 0 and bench.config.backbone.train == "first":

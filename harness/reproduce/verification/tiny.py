@@ -14,6 +14,7 @@ from lorisbench.data.manifest import COLUMNS, Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
 from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.evaluation import learn
 from lorisbench.model.models import Backbone
 from lorisbench.suite.config import HeadConfig
 from lorisbench.suite.entries import make_strategy
@@ -103,9 +104,9 @@ def trained(
     engine = assemble(spec, backbone, store, CLASSES, experiences, torch.device("cpu"))
     engine.plugins[:0] = [spy for spy in spies if spy.first]
     engine.plugins += [spy for spy in spies if not spy.first]
-    for index, experience in enumerate(whole.train_stream):
+    for index in range(experiences):
         seed_everything(SEED, index)  # as in a run: some of Avalanche's plugins draw from the random state
-        engine.train(experience, reset_optimizer_state=True)
+        learn(engine, whole, index)
     return engine
 
 
