@@ -1,4 +1,4 @@
-"""Any Avalanche plugin, unwrapped: `{avalanche: "package.module:ClassName", args: {...}}` in a suite."""
+"""A plugin written for Avalanche, unwrapped: `{avalanche: "package.module:ClassName", args: {...}}` in a suite."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class AvalanchePlugin(Strategy, name="avalanche"):
         return found
 
     def make(self, model: Any, optimizer: Any) -> Any:
-        """A fresh plugin for a strategy with this model and optimizer. Raises InputError if it refuses its arguments."""
+        """A fresh plugin for a strategy with these. Raises InputError if its class refuses the arguments."""
         kind = self._kind()
         try:
             return _made(kind, self.args, {"model": model, "optimizer": optimizer})
@@ -62,12 +62,18 @@ class AvalanchePlugin(Strategy, name="avalanche"):
         return 0 if policy is None else policy.max_size
 
     def remarks(self) -> list[str]:
+        from avalanche.training.plugins import SynapticIntelligencePlugin
+
         from lorisbench.engine.evaluation import wanted_by
 
-        wanted = wanted_by([self._trial()])
-        if wanted is None or "validation" not in wanted.streams:
-            return []
-        return ["while it trains it sees how well the validation images of the experience are classified"]
+        plugin = self._trial()
+        wanted = wanted_by([plugin])
+        found = []
+        if wanted is not None and "validation" in wanted.streams:
+            found.append("while it trains it sees how well the validation images of the experience are classified")
+        if isinstance(plugin, SynapticIntelligencePlugin):
+            found.append("Avalanche's own: on the CPU it equals naive, as its importances stay 0")
+        return found
 
     def plugins(self, context: Context) -> list[Any]:
         return [self.make]

@@ -44,7 +44,9 @@ def wanted_by(plugins: Sequence[Any]) -> Wanted | None:
     if not asked:
         return None
     if len({wanted.every for wanted in asked}) > 1:
-        raise InputError("one plugin evaluates after each epoch (peval_mode), another after each iteration: give both the same")
+        raise InputError(
+            "one plugin evaluates after each epoch (peval_mode), another after each iteration: give both the same"
+        )
     named = {name for wanted in asked for name in wanted.streams}
     return Wanted(tuple(name for name in STREAMS if name in named), asked[0].every)
 

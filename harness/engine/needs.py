@@ -1,4 +1,4 @@
-"""What Avalanche's plugins need of a run, so that one that cannot work here is refused and does not silently do nothing.
+"""What Avalanche's plugins need of a run: one that cannot work here is refused, where it might silently do nothing.
 
 A plugin of Avalanche may need a model of a certain kind, another plugin, a package, or inputs that it can change. Where
 that is missing some of them fail in the middle of a run, and others do nothing at all.

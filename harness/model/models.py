@@ -124,7 +124,9 @@ class Classifier(nn.Module):
     def get_features(self, x: torch.Tensor) -> torch.Tensor:
         """What the last layer sees, float32 (batch, width), as plugins of Avalanche ask for it."""
         features = Classifier.features(self, x)
-        return self.head[:-1](features) if isinstance(self.head, nn.Sequential) else features
+        for layer in [*self.head][:-1] if isinstance(self.head, nn.Sequential) else []:
+            features = layer(features)
+        return features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.features(x))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,6 +137,21 @@ def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
     """The Avalanche strategy of a run, with a fresh model, optimizer and plugin list. `store`: see `store_of`."""
     classes, experiences = len(bench.manifest.classes), bench.manifest.experiences
     return assemble(spec, bench.backbone, store, classes, experiences, bench.device)
+
+
+def check_plugins(bench: Workbench, specs: Iterable[RunSpec]) -> None:
+    """Raise InputError, naming the suite's key, for a strategy whose plugins cannot work, before anything is trained.
+
+    Each strategy of the repository is built once; one from a file or package is built, and may be refused, in its run.
+    """
+    ours = __name__.partition(".")[0]
+    for spec in {spec.label: spec for spec in specs if type(spec.strategy).__module__.startswith(f"{ours}.")}.values():
+        try:
+            build(bench, spec, store_of(bench))
+        except InputError as error:
+            raise InputError(f"strategies.{spec.label}: {error}") from error
+        except Exception:  # whatever a plugin raises ends its own run, with its traceback, and no other
+            continue
 
 
 def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
