@@ -4,9 +4,10 @@
     python results/make_reference.py results/quickstart
 
 Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables and one run's env.json, and, of the
-suites in `PLOTS`, the PNG plots. Of an output of `lorisbench reproduce`, its tables as Markdown and CSV, and of each
-part suite.yaml, results.csv, data.json and one env.json (the output's own, where there is one). Where one of `PAGES` has a line `<!-- reference NAME -->`, the
-comparison, or published beside measured, is written between that line and `<!-- end NAME -->`, with its machine.
+suites in `PLOTS`, the PNG plots. Of an output of `lorisbench reproduce`, its tables as Markdown and CSV, its env.json
+if it has one, and of each part suite.yaml, results.csv, data.json and one env.json. Where one of `PAGES` has a line
+`<!-- reference NAME -->`, the comparison, published beside measured, or the table of plugins is written between that
+line and `<!-- end NAME -->`, with its machine.
 """
 
 import json
