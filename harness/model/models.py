@@ -119,6 +119,8 @@ class Classifier(nn.Module):
 
     def are_features(self, x: torch.Tensor) -> bool:
         """Whether inputs are features, which skip the backbone, and no images."""
+        if self.backbone is None:
+            return True
         return self.on_features if isinstance(x, fx.Proxy) else x.ndim == 2
 
     def get_features(self, x: torch.Tensor) -> torch.Tensor:
