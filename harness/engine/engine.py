@@ -124,6 +124,7 @@ class Engine(SupervisedTemplate):
         self.wanted = wanted
         self.features_move = features_move
         self._frozen: list[nn.Parameter] = []
+        self._tell_model()
         for plugin in made:
             check_needs(plugin, self)
 
@@ -134,9 +135,13 @@ class Engine(SupervisedTemplate):
     def _generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(self.seed, self.clock.train_exp_counter, purpose))
 
-    def _before_training(self, **kwargs: Any) -> None:
+    def _tell_model(self) -> None:
+        """Let a model that takes images or features know which it is given now: images may have been replaced."""
         if isinstance(self.model, Classifier):
             self.model.on_features = self.store.x.ndim == 2
+
+    def _before_training(self, **kwargs: Any) -> None:
+        self._tell_model()
         super()._before_training(**kwargs)
 
     def make_train_dataloader(self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any) -> None:

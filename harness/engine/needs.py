@@ -18,8 +18,10 @@ from avalanche.training.losses import ICaRLLossPlugin
 from avalanche.training.plugins.clock import Clock
 from avalanche.training.templates.base_sgd import PeriodicEval
 from torch import nn
+from torchvision.models.feature_extraction import get_graph_node_names
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.registry import nearest
 from lorisbench.model.models import Classifier, FeatureKeeper
 from lorisbench.model.task_heads import TaskClassifier
 
@@ -131,6 +133,14 @@ def _rar(plugin: Any, engine: Any) -> Iterator[str]:
         yield "it perturbs inputs, and with head.per_task these carry the task label; use head.per_task: false"
     if not torch.is_floating_point(engine.store.x):
         yield "it perturbs inputs, and images are bytes here; use backbone.train: never with backbone.cache: true"
+    try:
+        names = get_graph_node_names(engine.model)[0]
+    except Exception as error:  # whatever the model's own code raises
+        yield f"it traces the model, which cannot be traced ({type(error).__name__}: {error}); {OWN}"
+        return
+    layer = plugin.name_ext_layer
+    if layer is not None and not any(f"{name}.".startswith(f"{layer}.") for name in names):
+        yield f"name_ext_layer {layer!r} is no layer of the model{nearest(layer, names)}"
 
 
 def _cwr(plugin: Any, engine: Any) -> Iterator[str]:

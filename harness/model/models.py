@@ -141,9 +141,11 @@ class FeatureKeeper(Classifier):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.features = self.get_features(x)  # type: ignore[method-assign, assignment]
+        features = self.get_features(x)
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            self.features = features  # type: ignore[method-assign, assignment]
         last = self.head[-1] if isinstance(self.head, nn.Sequential) else self.head
-        return last(self.features)
+        return last(features)
 
 
 def make_head(feature_dim: int, num_classes: int, hidden: Sequence[int] = ()) -> nn.Module:

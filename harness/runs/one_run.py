@@ -26,6 +26,7 @@ from lorisbench.model import features, views
 from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.models import Backbone, backbone_of, megabytes
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.suite.entries import SHORT_FOR
 from lorisbench.suite.resolve import ResolvedConfig
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import AugmentConfig
@@ -140,17 +141,16 @@ def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
 
 
 def check_plugins(bench: Workbench, specs: Iterable[RunSpec]) -> None:
-    """Raise InputError, naming the suite's key, for a strategy whose plugins cannot work, before anything is trained.
+    """Raise InputError, naming the suite's key, if a plugin of Avalanche cannot work in a run: before any training.
 
-    Each strategy of the repository is built once; one from a file or package is built, and may be refused, in its run.
+    Each strategy that is made of plugins by the suite itself is built once. What else it may raise ends its own run.
     """
-    ours = __name__.partition(".")[0]
-    for spec in {spec.label: spec for spec in specs if type(spec.strategy).__module__.startswith(f"{ours}.")}.values():
+    for spec in {spec.label: spec for spec in specs if spec.strategy.name in SHORT_FOR}.values():
         try:
             build(bench, spec, store_of(bench))
         except InputError as error:
             raise InputError(f"strategies.{spec.label}: {error}") from error
-        except Exception:  # whatever a plugin raises ends its own run, with its traceback, and no other
+        except Exception:  # told with its traceback by the run
             continue
 
 

@@ -20,6 +20,8 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from lorisbench.common.errors import InputError
+from lorisbench.conformance.observe import observe
+from lorisbench.conformance.toy import Toy
 from lorisbench.engine.evaluation import learn, reads_evaluator, wanted_by
 from lorisbench.model.models import Classifier, make_head
 from lorisbench.model.task_heads import TaskClassifier, TaskHead
@@ -231,6 +233,7 @@ class Inner(SupervisedMetaLearningPlugin):
         (lambda: LRSchedulerPlugin(torch.optim.lr_scheduler.StepLR(torch.optim.SGD([nn.Parameter(torch.ones(1))]), 1)),
          ["LRSchedulerPlugin", "optimizer", "function"]),
         (lambda: stock.CWRStarPlugin(nn.Linear(2, 2)), ["CWRStarPlugin", "model", "function"]),
+        (lambda: stock.RARPlugin(4, name_ext_layer="head.1.0"), ["RARPlugin", "'head.1.0'", "did you mean 'head.1'"]),
         (lambda: EarlyStoppingPlugin(1, "valdation_stream"), ["val_stream_name", "did you mean 'validation_stream'"]),
         (lambda: EarlyStoppingPlugin(1, "validation_stream", "Top1_Ac_Stream"), ["did you mean 'Top1_Acc_Stream'"]),
     ],
@@ -304,3 +307,10 @@ def test_early_stopping_stops_in_a_suite_and_what_cannot_work_ends_it_before_any
     assert answer.code == 2 and answer.err.strip().count("\n") == 0, answer.err
     assert "strategies.lfl" in answer.err and "head.hidden" in answer.err
     assert not (tmp_path / "frozen").exists() or not list((tmp_path / "frozen").glob("runs/*"))
+
+
+def test_the_conformance_kit_lets_a_plugin_be_evaluated_on_validation_samples_that_it_asks_for() -> None:
+    early = {"patience": 1, "val_stream_name": "validation_stream"}
+    entry = {"strategy": "avalanche", "plugin": f"{PLUGINS}:EarlyStoppingPlugin", "args": early}
+    seen = observe(Toy(entry, epochs=(2, 1), samples=16))
+    assert (seen.error, seen.outside) == ("", [])

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -240,11 +241,20 @@ def _compared(case: Case) -> Compared:
     ours = _numbers(engine, stream, lambda index: learn(engine, stream, index))
     other = plain_stream()
     theirs = _numbers(plain, other, lambda index: train_plain(plain, other, index, case.watches))
-    stream, idle = in_harness(replace(case, makers=[lambda model, optimizer: SupervisedPlugin()]))
-    naive = _numbers(idle, stream, lambda index: learn(idle, stream, index))
     difference = _apart(ours, theirs)
     close = "equal up to rounding" if difference <= ROUNDING else "DIFFERENT"
-    return Compared(case.name, "equal" if difference == 0 else close, difference, _apart(ours, naive), case.note)
+    effect = _apart(ours, _without(tuple(case.hidden), tuple(case.training.items()), case.wrap))
+    return Compared(case.name, "equal" if difference == 0 else close, difference, effect, case.note)
+
+
+@functools.cache
+def _without(
+    hidden: tuple[int, ...], training: tuple[tuple[str, Any], ...], wrap: Callable[[nn.Module], nn.Module] | None
+) -> torch.Tensor:
+    """The numbers of training with these settings and no method."""
+    idle = Case("", hidden=hidden, training=dict(training), wrap=wrap, makers=[lambda *parts: SupervisedPlugin()])
+    stream, engine = in_harness(idle)
+    return _numbers(engine, stream, lambda index: learn(engine, stream, index))
 
 
 def _plainly(case: Case) -> str:
