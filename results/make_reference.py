@@ -4,9 +4,10 @@
     python results/make_reference.py results/quickstart
 
 Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables and one run's env.json, and, of the
-suites in `PLOTS`, the PNG plots. Of an output of `lorisbench reproduce`, its tables as Markdown and CSV, and of each
-part suite.yaml, results.csv, data.json and one env.json. Where one of `PAGES` has a line `<!-- reference NAME -->`, the
-comparison, or published beside measured, is written between that line and `<!-- end NAME -->`, with its machine.
+suites in `PLOTS`, the PNG plots. Of an output of `lorisbench reproduce`, its tables as Markdown and CSV, its env.json
+if it has one, and of each part suite.yaml, results.csv, data.json and one env.json. Where one of `PAGES` has a line
+`<!-- reference NAME -->`, the comparison, published beside measured, or the table of plugins is written between that
+line and `<!-- end NAME -->`, with its machine.
 """
 
 import json
@@ -55,13 +56,15 @@ def _copy_reproduction(out: Path, target: Path) -> Path:
         for name in ("suite.yaml", "results.csv", "data.json"):
             shutil.copy(part / name, target / part.name)
         shutil.copy(sorted((part / "runs").glob("*/env.json"))[0], target / part.name / "env.json")
+    if (out / "env.json").is_file():
+        shutil.copy(out / "env.json", target)
     return target
 
 
 def block(target: Path, page: Path) -> str:
     """What a page shows of a folder of results/reference/: a table, where it comes from, and a plot if there is one."""
     if not (target / "suite.yaml").is_file():
-        return _reproduction(target)
+        return _plugins(target) if (target / "tables" / "plugins.csv").is_file() else _reproduction(target)
     lines = [_comparison(target)]
     if target.name in PLOTS:
         folder = Path(os.path.relpath(target, page.parent)).as_posix()
@@ -104,6 +107,16 @@ def _reproduction(target: Path) -> str:
             f"Kendall's τ of the published and the measured order: {taus}.",
         ]
     )
+
+
+def _plugins(target: Path) -> str:
+    """Avalanche's plugins: what comes of each here and in a plain script, and what to know of it."""
+    table = pd.read_csv(target / "tables" / "plugins.csv", keep_default_na=False)
+    rows = ["| plugin | here | in a plain script | what to know |", "|---" * 4 + "|"]
+    for row in table.to_dict("records"):
+        plain = row["plain"].partition(":")[0] or "the same"
+        rows.append(f"| {row['plugin']} | {row['outcome']} | {plain} | {row['why']} |")
+    return "\n".join([f"Results of `{target.name}` ({_made_on(target)}):", "", *rows])
 
 
 def _comparison(target: Path) -> str:

@@ -9,11 +9,16 @@ from typing import Annotated
 import typer
 
 from lorisbench.cli.options import PluginOption, existing, integers, split, tell_faults
+from lorisbench.common.errors import InputError
 
 
 def reproduce(
     paper: Annotated[
-        str, typer.Argument(help="hik2019 (Ma et al.), openloris2020 (She et al.) or baselines (Hsu et al.)")
+        str,
+        typer.Argument(
+            help="hik2019 (Ma et al.), openloris2020 (She et al.), baselines (Hsu et al.), or plugins (those of "
+            "Avalanche, here and in a plain script of Avalanche)"
+        ),
     ],
     data_root: Annotated[
         Path | None,
@@ -33,8 +38,14 @@ def reproduce(
 ) -> None:
     """Reproduce a paper's tables, published beside measured. Finished runs are kept.
 
-    `baselines` first runs checks of the strategies that need no data. Exit code 1 if a run or a check failed.
+    `baselines` first runs checks of the strategies that need no data. `plugins` needs no data either, and has no option
+    but --out. Exit code 1 if a run or a check failed.
     """
+    if paper == "plugins":
+        if data_root or parts or seeds or workers != 1 or assignments or dry_run:
+            raise InputError("reproduce plugins: it has no option but --out")
+        _plugins(out or Path("results") / "reproduce-plugins")
+        return
     from lorisbench.reproduce.plan import listed, plan, verify
     from lorisbench.reproduce.plan import reproduce as run_all
 
@@ -62,6 +73,19 @@ def reproduce(
             print(text(table))
     print(f"page: {target / 'index.html'}")
     tell_faults(frame)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _plugins(target: Path) -> None:
+    from lorisbench.reproduce.page import text
+    from lorisbench.reproduce.plugins import reproduce_plugins
+
+    table, failed = reproduce_plugins(target)
+    print(text(table))
+    print(f"tables: {target / 'tables'}")
+    for name in failed:
+        print(f"not equal: {name}", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
 

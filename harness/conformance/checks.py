@@ -137,7 +137,7 @@ def past_data(evidence: Evidence) -> Verdict:
 
 
 def future_data(evidence: Evidence) -> Verdict:
-    """Training reads no later experience, validation or test set; test labels and batching change no answer."""
+    """Training reads no later experience, test set or unasked validation set; test labels, batches change no answer."""
     transductive = any(remark.startswith("transductive") for remark in evidence.component.remarks())
 
     def fault(seen: Observation) -> str:

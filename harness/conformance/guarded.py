@@ -13,7 +13,7 @@ from lorisbench.engine.reach import walk
 # What belongs to Avalanche's loop or to the harness, and is not a method's state
 _LOOP = {
     "model", "optimizer", "plugins", "store", "experience", "adapted_dataset", "_eval_streams", "current_eval_stream",
-    "_criterion", "loss", "optimized_param_id", "mbatch", "mb_output", "dataloader", "evaluator", "clock",
+    "_criterion", "loss", "optimized_param_id", "mbatch", "mb_output", "dataloader", "evaluator", "clock", "_frozen",
 }  # fmt: skip
 
 

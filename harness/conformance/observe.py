@@ -211,9 +211,11 @@ def _guards(running: Running, seen: Observation, index: int, training: bool) -> 
     when = f"in training on experience {index}" if training else f"in evaluation after experience {index}"
     past = set().union(*(running.rows("train", e) for e in range(index if training else index + 1)))
     seen.past.append(len(log & past))
+    wanted = getattr(running.strategy, "wanted", None)  # evaluations that a plugin asks for while it trains
+    own = {"train", *(wanted.streams if wanted is not None else ())} if training else {"test"}
     for split in ("train", "validation", "test"):
         for other in range(EXPERIENCES):
-            its_own = (other == index if training else False) if split == "train" else split == "test" and not training
+            its_own = split in own and (other == index or not training)
             rows = (log & running.rows(split, other)) - past
             if rows and not its_own:
                 seen.outside.append(f"{len(rows)} {split} samples of experience {other} {when}")

@@ -15,6 +15,7 @@ from torch import nn
 from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import context_of, seed_everything
+from lorisbench.engine.evaluation import learn
 from lorisbench.engine.strategy import Context
 from lorisbench.model.models import Backbone
 from lorisbench.suite.config import BackboneConfig
@@ -63,7 +64,7 @@ class Running:
     Attributes
     ----------
     store, manifest : of the stream. component : the strategy's settings object. strategy : what it built.
-    train, tests : the training and test experiences.
+    stream : the Avalanche benchmark. train, tests : its training and test experiences.
     """
 
     def __init__(self, toy: Toy) -> None:
@@ -76,9 +77,9 @@ class Running:
         on_features = toy.mode == "features"
         place = device if on_features else torch.device("cpu")
         self.store = Store(x.to(place), y.to(place), task if self.component.needs_task_labels else None)
-        stream = make_stream(self.manifest, self.store)
-        self.train = list(stream.train_stream)
-        self.tests = list(stream.test_stream)
+        self.stream = make_stream(self.manifest, self.store)
+        self.train = list(self.stream.train_stream)
+        self.tests = list(self.stream.test_stream)
         self.strategy = self.component.build(self.context())
 
     def context(self) -> Context:
@@ -106,7 +107,7 @@ class Running:
     def learn(self, index: int) -> None:
         """Train on experience `index`."""
         self.seed(index)
-        self.strategy.train(self.train[index], reset_optimizer_state=True)
+        learn(self.strategy, self.stream, index)
 
     def settle(self, index: int) -> None:
         """Freeze the backbone after experience 0 where the mode is `first`; its features replace the images."""

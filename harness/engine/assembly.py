@@ -55,6 +55,7 @@ def context_of(
         return Engine(
             model=wrapped, optimizer=make_optimizer(wrapped, training), plugins=plugins, store=store,
             training=training, device=device, seed=spec.seed,
+            features_move=bool(head.hidden) or spec.backbone.train == "always",
         )  # fmt: skip
 
     return Context(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -12,6 +14,9 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
 from lorisbench.data.stream import Store, rows_of
+from lorisbench.engine.evaluation import evaluator_for, wanted_by
+from lorisbench.engine.needs import check_needs, fitted
+from lorisbench.model.models import Classifier
 from lorisbench.suite.training import TrainingConfig
 
 EVAL_BATCH = 256
@@ -68,9 +73,21 @@ class TensorLoader:
 class Engine(SupervisedTemplate):
     """`SupervisedTemplate` whose loaders cut whole batches from the stream's store.
 
-    Plugins written for Avalanche run unmodified: they see the same callbacks, datasets and minibatches. A dataset with
-    samples from outside the store (say, from a generator) is loaded by Avalanche's own loader. Only training
-    minibatches are augmented (`training.augment`): datasets, `batches` and evaluation give the samples as they are.
+    Plugins written for Avalanche see the same callbacks, datasets and minibatches as there; one that cannot work here
+    is refused (`lorisbench.engine.needs`). A dataset with samples from outside the store (say, from a generator) is
+    loaded by Avalanche's own loader. Only training minibatches are augmented (`training.augment`): datasets, `batches`
+    and evaluation give the samples as they are.
+
+    Parameters
+    ----------
+    plugins : Avalanche plugins, or functions of the model and the optimizer that make one.
+    features_move : whether what the last layer sees goes on changing after the first experience.
+
+    Attributes
+    ----------
+    wanted : evaluations during training that plugins ask for, or None; see `lorisbench.engine.evaluation.learn`.
+
+    Raises InputError for a plugin that cannot work in this run.
     """
 
     def __init__(
@@ -83,9 +100,12 @@ class Engine(SupervisedTemplate):
         training: TrainingConfig,
         device: torch.device,
         seed: int,
+        features_move: bool = True,
     ) -> None:
+        made = [p(model, optimizer) if isinstance(p, FunctionType | MethodType | partial) else p for p in plugins]
+        wanted = wanted_by(made)
         super().__init__(
-            model=model,
+            model=fitted(model, made),
             optimizer=optimizer,
             criterion=nn.CrossEntropyLoss(),
             train_mb_size=training.batch_size,
@@ -93,13 +113,20 @@ class Engine(SupervisedTemplate):
             eval_mb_size=EVAL_BATCH,
             device=device,
             # the schedule comes first, so that what a plugin then does to epochs or the learning rate stays
-            plugins=[Schedule(training), *plugins, DivergenceGuard()],
-            evaluator=None,
-            eval_every=-1,
+            plugins=[Schedule(training), *made, DivergenceGuard()],
+            evaluator=evaluator_for(wanted),
+            eval_every=-1 if wanted is None else 1,
+            peval_mode="epoch" if wanted is None else wanted.every,
         )
         self.store = store
         self.seed = seed
         self.augment = training.augment
+        self.wanted = wanted
+        self.features_move = features_move
+        self._frozen: list[nn.Parameter] = []
+        self._tell_model()
+        for plugin in made:
+            check_needs(plugin, self)
 
     def _loader(self, dataset: Any, batch_size: int, *generators: torch.Generator | None) -> TensorLoader | None:
         rows = rows_of(dataset)
@@ -108,15 +135,25 @@ class Engine(SupervisedTemplate):
     def _generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(self.seed, self.clock.train_exp_counter, purpose))
 
-    def make_train_dataloader(self, **kwargs: Any) -> None:
+    def _tell_model(self) -> None:
+        """Let a model that takes images or features know which it is given now: images may have been replaced."""
+        if isinstance(self.model, Classifier):
+            self.model.on_features = self.store.x.ndim == 2
+
+    def _before_training(self, **kwargs: Any) -> None:
+        self._tell_model()
+        super()._before_training(**kwargs)
+
+    def make_train_dataloader(self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any) -> None:
         # Separate generators: a strategy that draws random numbers sees the same order of samples as one that does not,
         # and so does a run with augmentation
         first = self.clock.train_exp_counter == 0
         augmented = self.augment is not None and (first or self.augment.experiences == "all")
         for_views = self._generator("views") if augmented else None
-        loader = self._loader(self.adapted_dataset, self.train_mb_size, self._generator("order"), for_views)
-        if loader is None:
-            super().make_train_dataloader(**kwargs)
+        order = self._generator("order") if shuffle else None
+        loader = self._loader(self.adapted_dataset, self.train_mb_size, order, for_views)
+        if loader is None or drop_last:
+            super().make_train_dataloader(shuffle=shuffle, drop_last=drop_last, **kwargs)
         else:
             self.dataloader = loader
 
@@ -139,11 +176,15 @@ class Engine(SupervisedTemplate):
         """Give the optimizer exactly the parameters that require a gradient now; known ones keep their state.
 
         Avalanche's own method adds every parameter of the model, frozen or not, even if the optimizer was given only
-        the head. An optimizer with several groups is left to Avalanche, which knows how new parameters join them.
+        the head. What a plugin unfreezes later on joins them then (`optimizer_step`). An optimizer with several groups
+        is left to Avalanche, which knows how new parameters join them.
         """
         if len(self.optimizer.param_groups) > 1:
             super().make_optimizer(reset_optimizer_state=reset_optimizer_state, **kwargs)
             return
+        self._frozen = [p for p in self.model.parameters() if not p.requires_grad]
+        for parameter in self._frozen:
+            parameter.grad = None  # no step clears it any more
         named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.optimizer.param_groups[0]["params"] = list(named.values())
         for parameter in list(self.optimizer.state):
@@ -151,19 +192,28 @@ class Engine(SupervisedTemplate):
                 del self.optimizer.state[parameter]
         self.optimized_param_id = named
 
+    def optimizer_step(self) -> None:
+        if any(p.requires_grad for p in self._frozen):
+            self.optimizer.param_groups[0]["params"] += [p for p in self._frozen if p.requires_grad]
+            self._frozen = [p for p in self._frozen if not p.requires_grad]
+        super().optimizer_step()
+
 
 class HarnessPlugin(SupervisedPlugin):
     """A plugin of the harness itself: not part of a method, so nothing it holds counts as a method's state."""
 
 
 class Schedule(HarnessPlugin):
-    """Epochs, learning rate and milestones of each experience, as set by `training` and `training.later`."""
+    """Epochs, learning rate and milestones of each experience, as set by `training` and `training.later`.
+
+    They are set before any other plugin acts, so that whatever one changes in any callback stays.
+    """
 
     def __init__(self, training: TrainingConfig) -> None:
         super().__init__()
         self.training = training
 
-    def before_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+    def before_training(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         first = strategy.clock.train_exp_counter == 0
         training, later = self.training, self.training.later
         epochs = training.epochs if first else later.epochs or training.epochs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
 from lorisbench.engine.engine import HarnessPlugin
@@ -50,7 +51,7 @@ def state_bytes(strategy: Any, model: nn.Module) -> tuple[int, int]:
     }
     held: dict[int, int] = {}
     for plugin in strategy.plugins:
-        if isinstance(plugin, HarnessPlugin):
+        if isinstance(plugin, HarnessPlugin | EvaluationPlugin):
             continue
         for _, tensor in walk(plugin, "", inside=True):
             if isinstance(tensor, torch.Tensor) and _storage(tensor) not in own:

@@ -114,7 +114,11 @@ class Strategy(Component):
         return model
 
     def plugins(self, context: Context) -> list[Any]:
-        """Fresh Avalanche plugins for one run (never shared between runs)."""
+        """Fresh Avalanche plugins for one run (never shared between runs).
+
+        One that needs the optimizer, or the model as `wrap` returns it, is given as a function that makes it from both:
+        `lambda model, optimizer: LRSchedulerPlugin(StepLR(optimizer, 5))`.
+        """
         return []
 
     def build(self, context: Context) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import fx, nn
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
@@ -99,7 +99,14 @@ class Classifier(nn.Module):
     """A backbone and a head; inputs that are features already (2-D) skip the backbone.
 
     forward: images uint8 (batch, 3, size, size) or features float32 (batch, feature_dim) -> logits (batch, classes).
+
+    Attributes
+    ----------
+    on_features : what a run trains on now: features, or images. A pass needs it only while `torch.fx` traces the model,
+        when an input has no shape yet; whoever trains the model sets it.
     """
+
+    on_features = False
 
     def __init__(self, backbone: nn.Module | None, head: nn.Module) -> None:
         super().__init__()
@@ -108,10 +115,37 @@ class Classifier(nn.Module):
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """What the head sees, float32 (batch, feature_dim), from images or from features (returned unchanged)."""
-        return x if x.ndim == 2 or self.backbone is None else self.backbone(x)
+        return x if self.backbone is None or self.are_features(x) else self.backbone(x)
+
+    def are_features(self, x: torch.Tensor) -> bool:
+        """Whether inputs are features, which skip the backbone, and no images."""
+        if self.backbone is None:
+            return True
+        return self.on_features if isinstance(x, fx.Proxy) else x.ndim == 2
+
+    def get_features(self, x: torch.Tensor) -> torch.Tensor:
+        """What the last layer sees, float32 (batch, width), as plugins of Avalanche ask for it."""
+        features = Classifier.features(self, x)
+        for layer in [*self.head][:-1] if isinstance(self.head, nn.Sequential) else []:
+            features = layer(features)
+        return features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.features(x))
+
+
+class FeatureKeeper(Classifier):
+    """A classifier whose `features` are not a method but what the last layer saw in its last pass.
+
+    Avalanche's FeatureDistillationPlugin expects it of a model; nothing else should.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = self.get_features(x)
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+            self.features = features  # type: ignore[method-assign, assignment]
+        last = self.head[-1] if isinstance(self.head, nn.Sequential) else self.head
+        return last(features)
 
 
 def make_head(feature_dim: int, num_classes: int, hidden: Sequence[int] = ()) -> nn.Module:

@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 from avalanche.models import MultiTaskModule
-from torch import nn
+from torch import fx, nn
 
 from lorisbench.data.stream import with_task
 from lorisbench.model.models import Classifier, make_head
 
 MASKED = -1000.0
 """Logit of a class that a task does not have, as in Avalanche's `MultiHeadClassifier`: finite, but of probability 0."""
-_OWN: Any = object()
+_OWN = "own"  # the labels that come with the inputs; a text, as `torch.fx` takes no other default
 
 
 class TaskHead(nn.Module):
@@ -44,7 +44,7 @@ class TaskHead(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         labels = x[:, -1].long()
         shared = self.shared(x[:, :-1])
-        if self.training:
+        if self.training and not isinstance(x, fx.Proxy):
             # Only the layers of the tasks in the batch: the others get no gradient at all, so that no weight decay or
             # momentum moves them
             present = labels.unique().tolist()
@@ -54,7 +54,8 @@ class TaskHead(nn.Module):
             for task in present:
                 logits[labels == task] = self.of_task(shared[labels == task], task)
             return logits
-        # All layers, of which each sample takes its own: the same numbers without a branch, as `torch.func` requires
+        # All layers, of which each sample takes its own: the same numbers without a branch, as `torch.func` and tracers
+        # require
         every = torch.stack([self.of_task(shared, task) for task in range(len(self.outputs))], dim=1)
         return every.gather(1, labels[:, None, None].expand(-1, 1, self.num_classes)).squeeze(1)
 
@@ -63,7 +64,7 @@ class TaskHead(nn.Module):
         classes = self.classes[task]
         if len(classes) == self.num_classes:
             return self.outputs[task](shared)
-        masked = shared.new_full((len(shared), self.num_classes), MASKED)
+        masked = shared.new_full((shared.shape[0], self.num_classes), MASKED)
         if not classes:
             return masked
         return masked.index_copy(1, torch.tensor(classes, device=shared.device), self.outputs[task](shared))
@@ -91,11 +92,18 @@ class TaskClassifier(Classifier, MultiTaskModule):
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """What the head sees, float32 (batch, feature_dim + 1): the features and, last, the task label."""
-        return x if x.ndim == 2 else with_task(super().features(x[:, :-1]), x[:, -1, 0, 0])
+        if self.are_features(x):
+            return x
+        label = x[:, -1, 0, 0]
+        features = super().features(x[:, :-1])
+        return torch.cat([features, label.to(features)[:, None]], dim=1)
+
+    def get_features(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head.shared(self.features(x)[:, :-1])
 
     def forward(self, x: torch.Tensor, task_labels: Any = _OWN) -> Any:
         features = self.features(x)
-        if task_labels is _OWN:
+        if isinstance(task_labels, str | fx.Proxy):  # a tracer gives a proxy for the default
             return self.head(features)
         if task_labels is None:
             shared = self.head.shared(features[:, :-1])

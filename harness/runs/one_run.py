@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,14 @@ from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, Views, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
 from lorisbench.engine.engine import Diverged, Recorder
+from lorisbench.engine.evaluation import learn
 from lorisbench.engine.state import heads_of, referred_samples, replay_samples, state_bytes
 from lorisbench.engine.validation_replay import ValidationReplay
 from lorisbench.model import features, views
 from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.models import Backbone, backbone_of, megabytes
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.suite.entries import SHORT_FOR
 from lorisbench.suite.resolve import ResolvedConfig
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import AugmentConfig
@@ -138,6 +140,20 @@ def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
     return assemble(spec, bench.backbone, store, classes, experiences, bench.device)
 
 
+def check_plugins(bench: Workbench, specs: Iterable[RunSpec]) -> None:
+    """Raise InputError, naming the suite's key, if a plugin of Avalanche cannot work in a run: before any training.
+
+    Each strategy that is made of plugins by the suite itself is built once. What else it may raise ends its own run.
+    """
+    for spec in {spec.label: spec for spec in specs if spec.strategy.name in SHORT_FOR}.values():
+        try:
+            build(bench, spec, store_of(bench))
+        except InputError as error:
+            raise InputError(f"strategies.{spec.label}: {error}") from error
+        except Exception:  # told with its traceback by the run
+            continue
+
+
 def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
     """Train and evaluate one run, journalling each experience; its status ends as done, diverged or failed.
 
@@ -189,7 +205,7 @@ def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
     for index, current in enumerate(stream.train_stream):
         seed_everything(spec.seed, index)
         start = time.perf_counter()
-        strategy.train(current, reset_optimizer_state=True)
+        learn(strategy, stream, index)
         _synchronise(bench.device)
         seconds = time.perf_counter() - start
         if index == 0 and bench.config.backbone.train == "first":

@@ -4,7 +4,7 @@ Written out, an entry is `{strategy: NAME, **settings of its class, training: {.
 
 - `NAME`, in the list of strategies of a suite or a stack;
 - `{...}` without a strategy, whose label is the strategy's name: `ewc: {ewc_lambda: 10}` or `ewc:`;
-- `{avalanche: "package.module:ClassName", args: {...}}`, any Avalanche plugin;
+- `{avalanche: "package.module:ClassName", args: {...}}`, a plugin written for Avalanche;
 - `{stack: [...]}`, and `{strategy: {stack: [...]}}`, several strategies at once. An item of the list may also be
   `{NAME: {...}}`.
 

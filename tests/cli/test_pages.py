@@ -110,6 +110,7 @@ def test_figures_are_those_of_the_reference_results() -> None:
             shown.append(name)
     assert sorted(shown) == [
         "all-strategies", "dnn-answers", "quickstart", "quickstart-disjoint", "reproduce-baselines",
+        "reproduce-plugins",
     ]  # fmt: skip
 
 

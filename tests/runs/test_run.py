@@ -232,7 +232,7 @@ def test_all_strategies_run_end_to_end_on_images(suite_file, cli, tmp_path: Path
     assert results.latency_p50_ms.notna().all(), results.undefined.tolist()
 
 
-def test_avalanche_plugins_run_unmodified(suite_file, cli, tmp_path: Path) -> None:
+def test_plugins_of_avalanche_run_by_their_names(suite_file, cli, tmp_path: Path) -> None:
     plugin = "avalanche.training.plugins"
     suite = suite_file(strategies={
         "stock-replay": {"avalanche": f"{plugin}:ReplayPlugin", "args": {"mem_size": 5}},

@@ -14,6 +14,8 @@ from lorisbench.data.manifest import COLUMNS, Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
 from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.evaluation import learn
+from lorisbench.engine.strategy import Strategy
 from lorisbench.model.models import Backbone
 from lorisbench.suite.config import HeadConfig
 from lorisbench.suite.entries import make_strategy
@@ -24,6 +26,7 @@ WIDTH, CLASSES, SAMPLES = 6, 3, 24
 LINEAR: list[int] = []  # hidden widths of the head
 MLP = [8]
 SEED = 0
+DEFAULTS = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.5, "epochs": 2, "batch_size": 16}
 
 
 class Spy(HarnessPlugin):
@@ -85,28 +88,36 @@ def trained(
     """The Avalanche strategy after all experiences, on the CPU; the order of samples is the same for all strategies.
 
     strategy, settings : name and settings of one in the registry. training : settings of `training` that replace the
-    defaults (gradient descent at 0.1 with momentum 0.5, 2 epochs, batches of 16). per_task : each experience has an
+    `DEFAULTS`. per_task : each experience has an
     output layer.
     """
-    changes = {"optimizer": "sgd", "lr": 0.1, "momentum": 0.5, "epochs": 2, "batch_size": 16, **(training or {})}
+    component = make_strategy({"strategy": strategy, **settings})
+    config = TrainingConfig.model_validate({**DEFAULTS, **(training or {})})
+    whole, engine = assembled(component, hidden, experiences, config, per_task)
+    engine.plugins[:0] = [spy for spy in spies if spy.first]
+    engine.plugins += [spy for spy in spies if not spy.first]
+    for index in range(experiences):
+        seed_everything(SEED, index)  # as in a run: some of Avalanche's plugins draw from the random state
+        learn(engine, whole, index)
+    return engine
+
+
+def assembled(
+    component: Strategy, hidden: Sequence[int], experiences: int, training: TrainingConfig, per_task: bool = False
+) -> tuple[Any, Any]:
+    """The stream, and what a strategy builds for it: the Avalanche strategy before any training."""
     whole, store = stream(experiences, per_task)
     # features are given: only the backbone's width is used, nothing ever passes through it
     backbone = Backbone(nn.Identity(), (0.0,) * 3, (1.0,) * 3, WIDTH)
     spec = RunSpec(
-        strategy,
-        strategy,
+        component.name,
+        component.name,
         SEED,
-        strategy=make_strategy({"strategy": strategy, **settings}),
+        strategy=component,
         head=HeadConfig(hidden=list(hidden), per_task=per_task),
-        training=TrainingConfig.model_validate(changes),
+        training=training,
     )
-    engine = assemble(spec, backbone, store, CLASSES, experiences, torch.device("cpu"))
-    engine.plugins[:0] = [spy for spy in spies if spy.first]
-    engine.plugins += [spy for spy in spies if not spy.first]
-    for index, experience in enumerate(whole.train_stream):
-        seed_everything(SEED, index)  # as in a run: some of Avalanche's plugins draw from the random state
-        engine.train(experience, reset_optimizer_state=True)
-    return engine
+    return whole, assemble(spec, backbone, store, CLASSES, experiences, torch.device("cpu"))
 
 
 def weights(strategy: Any) -> torch.Tensor:
