@@ -41,7 +41,7 @@ class Factors(Protocol, name="factors"):
     protocol: Literal["sequence", "factor"] = "sequence"
     root: str | None = None
     train: int | None = Field(60, ge=1)
-    validation: int | None = Field(12, ge=1)
+    validation: int | None = Field(12, ge=0)
     test: int | None = Field(20, ge=1)
     share: bool = True
     objects: int | list[str] | None = None
@@ -129,7 +129,7 @@ def draw(
                 count = len(there) if split in (pool, "train") else len(there) // PART[split]
             else:
                 count = number * portions
-            count = max(portions, round(count * fraction))
+            count = max(portions, round(count * fraction)) if count or number is None else 0
             if count > len(there):
                 raise InputError(
                     f"{images.root}: class {name!r} has {len(there)} images left for {split}, {count} are needed; "

@@ -130,7 +130,7 @@ def untrained_classes(manifest: Manifest) -> dict[str, str]:
 
 
 def _near(name: str, trained: Sequence[str]) -> str:
-    """The trained class that may be meant."""
+    """A remark on the trained class that may be meant by a name; empty if none is trained."""
     for other in trained:
         if folded(other) == folded(name):
             return f" (the trained {other!r} differs in {difference(name, other)} only)"
