@@ -10,12 +10,13 @@ from itertools import combinations
 
 from lorisbench.common.errors import InputError
 from lorisbench.data.identity import same_files
-from lorisbench.data.manifest import POSITION, SPLITS, Manifest
+from lorisbench.data.manifest import POSITION, SPLITS, TASK, Manifest
 
 LISTED = 5  # names that are listed; the rest are only counted
-SAME_NAMES, UNTRAINED, MISSING, EMPTY, REPEATED = (
+SAME_NAMES, UNTRAINED, IN_TASKS, MISSING, EMPTY, REPEATED = (
     "names alike",
     "untrained classes",
+    "untrained in tasks",
     "missing classes",
     "empty splits",
     "repeated images",
@@ -34,25 +35,26 @@ def checked(manifest: Manifest, split: str, allow_untrained: bool = False) -> Ma
 
 
 def told(manifest: Manifest, allow_untrained: bool = False) -> Manifest:
-    """The manifest with notes on class, experience and recording names that are all but equal, on classes that are
-    tested and never trained, on classes that an experience lacks in some split, on splits that are empty, and on
-    images that an experience lists twice."""
+    """The manifest with notes on class, names that are all but equal, on classes that are tested and never
+    trained (at all, or in their task), on classes that an experience lacks in some split, on splits that are empty, and
+    on images that an experience lists twice."""
     untrained = untrained_classes(manifest)
     found = {
         SAME_NAMES: "; ".join(
             f"{kind} {each}"
             for kind, names in (
-                ("class", manifest.classes),
-                ("experience", manifest.experience_names),
-                ("recording", manifest.table.recording.unique()),
+                ("classes", manifest.classes),
+                ("experiences", manifest.experience_names),
+                ("recordings", manifest.table.recording.unique()),
             )
             for each in alike(names)
         ),
         UNTRAINED: some(untrained.values(), "; ") + (", as untrained: allow lets it" if allow_untrained else "")
         if untrained
         else "",
+        IN_TASKS: some(_untrained_in_tasks(manifest)),
         MISSING: missing_classes(manifest),
-        EMPTY: "; ".join(empty_splits(manifest, SPLITS)),
+        EMPTY: some(empty_splits(manifest, SPLITS), "; "),
         REPEATED: _repeated(manifest),
     }
     kept = {topic: note for topic, note in manifest.notes.items() if topic not in found}
@@ -214,6 +216,22 @@ def missing_classes(manifest: Manifest) -> str:
 def _quoted(names: Iterable[str]) -> list[str]:
     """Names as they are, but in quotes if they are not plain words."""
     return [name if name.isidentifier() else repr(name) for name in names]
+
+
+def _untrained_in_tasks(manifest: Manifest) -> list[str]:
+    """Classes tested under a task label under which they are never trained, though under another: an output layer for
+    each task (`head.per_task`) does not know them."""
+    if TASK not in manifest.table.columns:
+        return []
+    pairs = manifest.table[[TASK, "class_name", "split"]].drop_duplicates()
+    trained = set(pairs[pairs.split == "train"][[TASK, "class_name"]].itertuples(index=False, name=None))
+    somewhere = {name for _, name in trained}
+    tested = pairs[(pairs.split == "test") & pairs.class_name.isin(somewhere)]
+    return [
+        f"task {task} tests {name!r} and does not train it"
+        for task, name in tested[[TASK, "class_name"]].itertuples(index=False, name=None)
+        if (task, name) not in trained
+    ]
 
 
 def _repeated(manifest: Manifest) -> str:

@@ -82,7 +82,7 @@ def test_the_setting_is_one_of_every_reader() -> None:
 
 def test_names_that_are_all_but_equal_are_told_wherever_they_are() -> None:
     rows = [*WHOLE, ("a.png", "Pen", 0, "train"), ("b.png", "pen", 0, "test")]
-    assert told(make(rows)).notes["names alike"] == "class 'Pen' and 'pen' (differ in case only)"
+    assert told(make(rows)).notes["names alike"] == "classes 'Pen' and 'pen' (differ in case only)"
     assert alike(["Müller", "Mu\u0308ller", "cup", "red  cup", "RED CUP"]) == [
         "'Müller' and 'Mu\u0308ller' (differ in the Unicode form only)",
         "'red  cup' and 'RED CUP' (differ in case and blanks only)",
@@ -91,7 +91,7 @@ def test_names_that_are_all_but_equal_are_told_wherever_they_are() -> None:
     table = named.table.assign(recording=["r1", "R1"] * (len(named.table) // 2))
     both = Manifest(table, named.root, "made", False, named.classes, ["Day", "day "])
     assert told(both).notes["names alike"] == (
-        "experience 'Day' and 'day ' (differ in case and blanks only); recording 'r1' and 'R1' (differ in case only)"
+        "experiences 'Day' and 'day ' (differ in case and blanks only); recordings 'r1' and 'R1' (differ in case only)"
     )
 
 
@@ -195,3 +195,15 @@ def test_a_table_of_a_reader_of_ones_own_is_checked(column: str, value: object, 
 
 def test_rows_that_repeat_are_told() -> None:
     assert "1 rows" in told(make([*WHOLE, WHOLE[0]])).notes["repeated images"]
+
+
+def test_a_class_that_its_task_does_not_train_is_told() -> None:
+    manifest = make(WHOLE)
+    table = manifest.table.assign(task=manifest.table.experience)
+    assert (
+        "untrained in tasks"
+        not in told(Manifest(table, manifest.root, "made", False, manifest.classes, ["a", "b"])).notes
+    )
+    table = table[~((table.split == "train") & (table.class_name == "cup") & (table.task == 1))]
+    notes = told(Manifest(table, manifest.root, "made", False, manifest.classes, ["a", "b"])).notes
+    assert notes["untrained in tasks"] == "task 1 tests 'cup' and does not train it"
