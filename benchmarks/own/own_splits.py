@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import SPLITS
 from lorisbench.data.subsets import Arranged
 
@@ -59,26 +60,28 @@ class OwnData(Arranged):
         images : which image each row shows, int64 (rows,).
         contents : gives the same by what is in the images, so that copies are in one split too; asked only if images
             are undecided. Where a class would have no image left to test, copies count as different images.
+
+        Raises
+        ------
+        InputError : one image is in two classes.
         """
+        _check_classes(table, images)
         given, paths = table.split.to_numpy(dtype=object), table.path.to_numpy()
         plans = [self._plan(given, rows) for _, rows in table.groupby("experience", sort=True).indices.items()]
+        if not any(plan.draws for plan in plans):
+            return table
         same = contents() if contents is not None and UNDECIDED in set(given) else images
         plan_of = {row: plan for plan in plans for row in plan.rows}
         split, made = given.copy(), dict.fromkeys(SPLITS, 0)
-        kept, parted = 0, 0
         for _, rows in table.groupby("class_name", sort=True).indices.items():
             groups: dict[int, list[int]] = {}
             for row in sorted(rows.tolist(), key=lambda row: str(paths[row])):  # whatever order experiences come in
                 groups.setdefault(id(plan_of[row]), []).append(row)
             cells = [(plan_of[members[0]], members) for members in groups.values()]
             drawn = self._draw(cells, given, paths, same)
-            copies = len(set(images[rows])) - len(set(same[rows]))
-            if copies:
+            if len(set(same[rows])) < len(set(images[rows])):
                 apart = self._draw(cells, given, paths, images)
-                if _tested(cells, drawn) < _tested(cells, apart):
-                    drawn, parted = apart, parted + copies
-                else:
-                    kept += copies
+                drawn = apart if _tested(cells, drawn) < _tested(cells, apart) else drawn
             for row, decided in drawn.items():
                 split[row] = decided
                 made[decided] += 1
@@ -91,11 +94,10 @@ class OwnData(Arranged):
                 if made[kind]
             ]
             notes["splits"] = f"{' and '.join(said)}, {how}, where an experience has none of its own"
-        told = [f"{kept} images are copies of others and in the same split as those"] if kept else []
-        told += [f"{parted} are copies that may be in another split, or nothing were left to test"] if parted else []
-        if told:
-            notes["copies"] = "; ".join(told)
-        return table.assign(split=split.astype(str))
+        table = table.assign(split=split.astype(str))
+        if same is not images and (said := _copies(table, images, same)):
+            notes["copies"] = said
+        return table
 
     def _plan(self, given: np.ndarray, rows: np.ndarray) -> _Plan:
         there = set(given[rows])
@@ -115,28 +117,29 @@ class OwnData(Arranged):
 
         `cells` are the rows of the class in each experience.
         """
-        free = {row for plan, rows in cells if plan.draws for row in rows if given[row] == plan.free}
         every = [row for _, rows in cells for row in rows]
-        undecided = {images[row] for row in every if given[row] == UNDECIDED}
+        image = dict(zip(every, images[every].tolist(), strict=True))
+        free = {row for plan, rows in cells if plan.draws for row in rows if given[row] == plan.free}
+        undecided = {image[row] for row in every if given[row] == UNDECIDED}
         known: dict[int, str] = {}  # the split of an image that some row names, then also of those drawn
         for row in every:
-            if given[row] != UNDECIDED and (row not in free or images[row] in undecided):
-                known.setdefault(images[row], str(given[row]))
+            if given[row] != UNDECIDED and (row not in free or image[row] in undecided):
+                known.setdefault(image[row], str(given[row]))
         drawn: dict[int, str] = {}
         for plan, rows in cells:
-            first = {images[row]: row for row in reversed(rows) if row in free}
-            before = [known[image] for image in first if image in known]
-            members = self._arrange([row for image, row in first.items() if image not in known], paths)
+            first = {image[row]: row for row in reversed(rows) if row in free}
+            before = [known[one] for one in first if one in known]
+            members = self._arrange([row for one, row in first.items() if one not in known], paths)
             left = len(members)
-            drawn |= {images[row]: "train" for row in members}
+            drawn |= {image[row]: "train" for row in members}
             for kind, share in plan.wanted.items():
                 count = max(1, round(share * len(first))) - before.count(kind) if share else 0
                 count = max(0, min(count, left - ("train" not in before)))
-                drawn |= {images[row]: kind for row in members[left - count : left]}
+                drawn |= {image[row]: kind for row in members[left - count : left]}
                 left -= count
-            known |= {images[row]: drawn[images[row]] for row in members}
-        decided = {row: known[images[row]] for row in free if given[row] == UNDECIDED}
-        return decided | {row: drawn.get(images[row], "train") for row in free if given[row] != UNDECIDED}
+            known |= {image[row]: drawn[image[row]] for row in members}
+        decided = {row: known[image[row]] for row in free if given[row] == UNDECIDED}
+        return decided | {row: drawn.get(image[row], "train") for row in free if given[row] != UNDECIDED}
 
     def _arrange(self, rows: list[int], paths: np.ndarray) -> list[int]:
         """The rows, with those to be held out last; their order does not depend on what other experiences there are."""
@@ -144,6 +147,24 @@ class OwnData(Arranged):
         if self.held_out == "random" and ordered:
             random.Random(f"lorisbench split {self.split_seed} {paths[ordered[0]]}").shuffle(ordered)
         return ordered
+
+
+def _check_classes(table: pd.DataFrame, images: np.ndarray) -> None:
+    """Raise InputError for an image that is in two classes."""
+    different = table[["path", "class_name"]].assign(image=images).drop_duplicates(["image", "class_name"])
+    twice = different[different.image.duplicated(keep=False)]
+    if len(twice):
+        one, two = twice[twice.image == twice.image.iloc[0]].iloc[:2].itertuples(index=False)
+        raise InputError(f"{one.path} ({one.class_name!r}) and {two.path} ({two.class_name!r}) are one image")
+
+
+def _copies(table: pd.DataFrame, images: np.ndarray, contents: np.ndarray) -> str:
+    """How many images of a class have copies in the same split and in another one; empty if none has."""
+    different = table[["class_name", "split"]].assign(image=images, content=contents).drop_duplicates("image")
+    groups = different.groupby(["class_name", "content"]).split
+    copied, parted = groups.transform("size") > 1, groups.transform("nunique") > 1
+    counts = {"the same split": (copied & ~parted).sum(), "another split": parted.sum()}
+    return "; ".join(f"{count} images have copies in {place}" for place, count in counts.items() if count)
 
 
 def _tested(cells: list[tuple[_Plan, list[int]]], decided: dict[int, str]) -> int:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import trees
 from answers import refused
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from lorisbench.benchmarks.openloris.layouts import read, refusals
+from lorisbench.benchmarks.own.own_splits import OwnData
 from lorisbench.data.manifest import SPLITS, Manifest
 from lorisbench.data.subsets import Subset
 from lorisbench.suite.resolve import make_benchmark
@@ -95,6 +99,29 @@ def test_validation_drawn_from_training_images_takes_no_image_that_trains_elsewh
     assert manifest.counts().validation.tolist() == [2, 2]
 
 
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 2), st.sampled_from(["", "", "train"])), min_size=1),
+    seed=st.integers(0, 3),
+    held_out=st.sampled_from(["random", "tail"]),
+)
+def test_whatever_is_listed_no_image_gets_two_splits(
+    rows: list[tuple[int, int, str]], seed: int, held_out: str
+) -> None:
+    image = np.array([number for number, _, _ in rows])
+    table = pd.DataFrame(
+        {
+            "path": [f"{place}/{number}.png" for place, (number, _, _) in enumerate(rows)],
+            "class_name": ["cup" if number % 2 else "pen" for number in image],
+            "experience": [experience for _, experience, _ in rows],
+            "split": [split for _, _, split in rows],
+        }
+    )
+    settings = OwnData.model_validate({"split_seed": seed, "held_out": held_out})
+    decided = settings.decide(table, {}, image)
+    assert set(decided.split) <= set(SPLITS) and (decided.groupby(image).split.nunique() == 1).all()
+    assert not ((decided.split == "test") & (table.split == "train")).any(), "what is marked for training is not tested"
+
+
 @pytest.mark.parametrize("kind", ["symlink", "hardlink", "folder", "copy"])
 def test_one_image_in_two_domains_is_in_one_split(tmp_path: Path, kind: str) -> None:
     domain(tmp_path / "a", 10)
@@ -116,7 +143,13 @@ def test_images_that_are_all_alike_are_still_tested(tmp_path: Path) -> None:
         for name in ("cup", "pen"):
             picture(tmp_path / "a" / name / f"{number}.png", 0)
     manifest = folder(tmp_path).usable()
-    assert manifest.counts().test.tolist() == [2] and "may be in another split" in manifest.notes["copies"]
+    assert manifest.counts().test.tolist() == [2] and "copies in another split" in manifest.notes["copies"]
+
+
+def test_an_image_linked_into_another_class_is_refused(tmp_path: Path) -> None:
+    domain(tmp_path / "a", 4)
+    (tmp_path / "a/pen/link.png").symlink_to("../cup/00.png")
+    refused(lambda: folder(tmp_path).manifest(), "a/cup/00.png ('cup')", "a/pen/link.png ('pen')", "one image")
 
 
 def test_an_image_linked_into_another_split_is_refused(tmp_path: Path) -> None:
@@ -197,13 +230,15 @@ def careless(tmp_path: Path) -> Path:
 
 
 def test_a_run_refuses_names_that_no_split_trains(careless: Path, cli: Any, suite_file: Callable[..., Path]) -> None:
-    suite = suite_file(benchmark={"name": "folder", "root": str(careless)})
+    suite = suite_file(
+        benchmark={"name": "folder", "root": str(careless)}, backbone={"name": "pixels", "image_size": 16}
+    )
     out = careless.parent / "out"
     refused(
         cli("run", suite, "--out", out), "class 'Cup'", "'cup' differs in case only", "class 'box '",
         "'box' differs in blanks only", "class 'pens'", "the nearest trained class is 'pen'",
     )  # fmt: skip
-    assert not out.exists()
+    assert not (out / "suite.yaml").exists()
     for command in ("describe", "verify"):
         answer = cli("data", command, careless)
         assert answer.code == (command == "verify") and "names alike: classes 'Cup' and 'cup'" in answer.out, answer
