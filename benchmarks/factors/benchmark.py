@@ -130,6 +130,8 @@ def draw(
             else:
                 count = number * portions
             count = max(portions, round(count * fraction)) if count or number is None else 0
+            if number is None and split == "validation" and pool != split:  # what training needs is left to it
+                count = max(0, min(count, len(there) - portions))
             if count > len(there):
                 raise InputError(
                     f"{images.root}: class {name!r} has {len(there)} images left for {split}, {count} are needed; "

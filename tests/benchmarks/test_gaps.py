@@ -216,8 +216,9 @@ def test_one_experience_of_one_class_can_be_used(tmp_path: Path, images: int) ->
 def test_the_computed_factors_need_one_class_of_two_images(tmp_path: Path) -> None:
     domain(tmp_path, 2, ("cup",))
     few = {"train": 1, "validation": 0, "test": 1, "protocol": "factor", "factor": "clutter", "size": 32}
-    manifest = make_benchmark({"name": "factors", "root": str(tmp_path), **few}).usable()
-    assert manifest.counts()[list(SPLITS)].to_numpy().tolist() == [[1, 0, 1]] * 3
+    for settings in (few, {**few, "train": None, "validation": None, "test": None}):
+        manifest = make_benchmark({"name": "factors", "root": str(tmp_path), **settings}).usable()
+        assert manifest.counts()[list(SPLITS)].to_numpy().tolist() == [[1, 0, 1]] * 3
 
 
 def test_a_single_image_a_class_has_nothing_to_test_and_is_told(tmp_path: Path, cli: Any) -> None:
