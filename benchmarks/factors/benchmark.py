@@ -51,7 +51,8 @@ class Factors(Protocol, name="factors"):
     _check_objects = field_validator("objects")(check_objects)
 
     def manifest(self) -> Manifest:
-        images = read_labelled(None if self.root is None else Path(self.root))
+        chosen = self.objects if isinstance(self.objects, list) else None
+        images = read_labelled(None if self.root is None else Path(self.root), chosen)
         classes = choose(images.classes, self.objects)
         factors = FACTORS if self.factor is None else (self.factor,)
         steps = tuple((factor, level) for factor in factors for level in range(1, LEVELS + 1))

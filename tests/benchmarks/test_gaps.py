@@ -221,6 +221,20 @@ def test_the_computed_factors_need_one_class_of_two_images(tmp_path: Path) -> No
         assert manifest.counts()[list(SPLITS)].to_numpy().tolist() == [[1, 0, 1]] * 3
 
 
+def test_the_computed_factors_refuse_only_classes_that_they_use(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        domain(tmp_path / split, 2, ("cup", "pen"), first=9 * (split == "test"))
+    (tmp_path / "train/void").mkdir()
+    domain(tmp_path / "test", 1, ("pens",))
+    few = {"train": 1, "validation": 1, "test": 1, "protocol": "factor", "factor": "pixel", "size": 32}
+    reader = {"name": "factors", "root": str(tmp_path), **few}
+    assert list(make_benchmark({**reader, "objects": ["cup", "pen"]}).usable().classes) == ["cup", "pen"]
+    refused(lambda: make_benchmark({**reader, "objects": ["cup", "void"]}).usable(), "void")
+    refused(lambda: make_benchmark(reader).usable(), "void")
+    (tmp_path / "train/void").rmdir()
+    refused(lambda: make_benchmark(reader).usable(), "no folder for the class 'pens'", "did you mean 'pen'?")
+
+
 def test_a_single_image_a_class_has_nothing_to_test_and_is_told(tmp_path: Path, cli: Any) -> None:
     domain(tmp_path / "a", 1)
     refused(lambda: folder(tmp_path).usable(), "experience 'a' has no test images")
