@@ -11,6 +11,10 @@ from pathlib import Path
 from lorisbench.common.errors import InputError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+LEFTOVERS = (  # of file managers and other tools, in small letters; names that begin with . or __ are leftovers too
+    "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
+    "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r",
+)  # fmt: skip
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -22,15 +26,20 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def visible_subfolders(folder: Path) -> list[str]:
-    """Subfolders, except those that tools leave behind (.git, .ipynb_checkpoints, __MACOSX)."""
-    return [name for name in subfolders(folder) if not name.startswith((".", "__"))]
+    """Subfolders, except those that tools leave behind (.git, .ipynb_checkpoints, __MACOSX, @eaDir)."""
+    return [name for name in subfolders(folder) if not is_leftover(name)]
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of this name is something that a tool left behind, not data."""
+    return name.startswith((".", "__")) or name.lower() in LEFTOVERS
 
 
 def images_in(folder: Path, sizes: bool, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
     """Names of the images in a folder, sorted. Raises InputError naming a link in a circle or (sizes) a 0-byte file."""
     found = []
     for entry in _scan(folder):
-        if entry.name.lower().endswith(suffixes) and not entry.name.startswith("."):
+        if entry.name.lower().endswith(suffixes) and not is_leftover(entry.name):
             if sizes:
                 check_file(entry.path)
             found.append(entry.name)

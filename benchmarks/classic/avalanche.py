@@ -153,7 +153,8 @@ def read_benchmark(benchmark: Any, settings: AvalancheClassic) -> Manifest:
     table = table.assign(class_name=table.label.astype(str), factor="", level=0, recording="")
     pixels = _pixels([*train, *test], table, settings)
     table = table[table.experience >= 0].reset_index(drop=True)
-    table = in_stream_order(settings.decide(table, notes))
+    positions = table[POSITION].to_numpy()
+    table = in_stream_order(settings.decide(table, notes, positions, lambda: _same_pixels(pixels)[positions]))
     columns = [*COLUMNS, POSITION, *([TASK] if table[TASK].any() else [])]
     names = [f"experience {i}" for i in range(len(train))]
     return Manifest(
@@ -183,7 +184,9 @@ def _tests(train: list[pd.DataFrame], test: list[pd.DataFrame], notes: dict[str,
             owner.setdefault(int(label), set()).add(index)
     if all(len(experiences) == 1 for experiences in owner.values()):
         only = {label: min(experiences) for label, experiences in owner.items()}
-        notes["tests"] = "Avalanche's single test set, each class tested in the experience that trains it"
+        untrained = sorted({int(label) for rows in test for label in rows.label.unique()} - set(only))
+        left_out = f"; left out, as no experience trains them: {', '.join(map(str, untrained))}" if untrained else ""
+        notes["tests"] = f"Avalanche's single test set, each class tested in the experience that trains it{left_out}"
         given = [rows.assign(experience=rows.label.map(only).fillna(-1).astype(np.int64)) for rows in test]
         return [*train, *given]
     notes["tests"] = (
@@ -240,6 +243,18 @@ def _pixels(datasets: list[Any], table: pd.DataFrame, settings: AvalancheClassic
     path = cache_root() / "pixels" / f"{key}.npy"
     cached_array(path, "|u1", (int(starts[-1]), *shape), f"reading {settings.classic}", blocks)
     return path
+
+
+def _same_pixels(pixels: Path) -> np.ndarray:
+    """A number for each image of a file of pixels, int64 (images,), equal where the pixels are; kept in the cache."""
+    stored = np.load(pixels, mmap_mode="r")
+
+    def numbers() -> Iterator[np.ndarray]:
+        digests = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in stored]
+        yield pd.factorize(pd.Series(digests, dtype=object))[0]
+
+    path = cache_root() / "hashes" / f"{digest_of(['equal pixels, v1', pixels.stem])}.npy"
+    return np.array(cached_array(path, "<i8", (len(stored),), "comparing images", numbers), dtype=np.int64)
 
 
 def to_pixels(image: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,8 @@ from lorisbench.benchmarks.own.folder import image_suffixes
 from lorisbench.benchmarks.tree import images_in, visible_subfolders
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of_file
+from lorisbench.common.registry import nearest
+from lorisbench.data.identity import same_files
 from lorisbench.data.manifest import SPLITS
 from lorisbench.data.marker import synthetic_name
 
@@ -166,34 +168,55 @@ def read_idx(file: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8, offset=head).reshape(shape)
 
 
-def read_folder(root: Path) -> Labelled:
+def read_folder(root: Path, chosen: Sequence[str] | None = None) -> Labelled:
     """Folders of images: `<class>/*`, or `{train,test}[,validation]/<class>/*` where both `train` and `test` exist.
 
-    Raises InputError for fewer than two classes, a class without images, and a class that is not in every split.
+    With the names of those `chosen`, other classes may be incomplete, and are left out then. Raises InputError where
+    there is no class folder, for a class without images, and for one that is not in every split, as its factors are
+    computed for all three.
     """
     there = [split for split in SPLITS if (root / split).is_dir()]
     splits = there if {"train", "test"} <= set(there) else [""]
     classes = visible_subfolders(root / splits[0])
-    if len(classes) < 2:
-        raise InputError(f"{root / splits[0]}: holds {len(classes)} folders; one per class, at least two, are needed")
+    if not classes:
+        raise InputError(f"{root / splits[0]}: holds 0 folders; one per class is needed")
+    if chosen is not None:
+        complete = [n for n in classes if all(_holds_images(root / split / n) for split in splits)]
+        classes = [name for name in classes if name in complete or name in chosen]
     pictures = []
     for split in splits:
-        for name in dict.fromkeys([*classes, *visible_subfolders(root / split)]):
+        others = visible_subfolders(root / split) if chosen is None else []
+        for name in dict.fromkeys([*classes, *others]):
             folder = root / split / name
             if name not in classes or not folder.is_dir():
                 where = root / splits[0] if folder.is_dir() else root / split
-                raise InputError(f"{where}: has no folder for the class {name!r}, as others have")
+                near = nearest(name, visible_subfolders(where))
+                raise InputError(f"{where}: has no folder for the class {name!r}, as others have{near}")
             files = images_in(folder, True, image_suffixes())
             if not files:
                 raise InputError(f"{folder}: holds no images")
             pictures += [Picture((Path(split) / name / file).as_posix(), name, split) for file in files]
+    _check_files(root, pictures)
     rendered = synthetic_name(root, (picture.name for picture in pictures))
     source = f"own folder of images{' (synthetic themselves)' if rendered else ''}"
     return Labelled(root, rendered or root.resolve().name, source, classes, pictures)
 
 
-def read_labelled(root: Path | None) -> Labelled:
-    """The labelled images of a folder; without one, Fashion-MNIST from Debian's package.
+def _holds_images(folder: Path) -> bool:
+    return folder.is_dir() and bool(images_in(folder, False, image_suffixes()))
+
+
+def _check_files(root: Path, pictures: list[Picture]) -> None:
+    """Raise InputError if one file is in two splits, under whatever names."""
+    first: dict[int, Picture] = {}
+    for number, picture in zip(same_files([str(root / each.name) for each in pictures]), pictures, strict=True):
+        other = first.setdefault(int(number), picture)
+        if other.split != picture.split:
+            raise InputError(f"{root}: {other.name} and {picture.name} are one image, which may not be in two splits")
+
+
+def read_labelled(root: Path | None, chosen: Sequence[str] | None = None) -> Labelled:
+    """The labelled images of a folder (see `read_folder`); without one, Fashion-MNIST from Debian's package.
 
     Raises InputError if there is nothing of the kind.
     """
@@ -209,4 +232,4 @@ def read_labelled(root: Path | None) -> Labelled:
     name = KINDS["images"][0]
     if any((root / f"{part}-{name}{suffix}").is_file() for part in PARTS for suffix in ("", ".gz")):
         return Idx(root)
-    return read_folder(root)
+    return read_folder(root, chosen)

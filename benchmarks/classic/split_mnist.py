@@ -32,14 +32,14 @@ class Split(Arranged, name="split"):
     `protocol: domain` has the labels 0, 1, ... within each task, so that all tasks have the same classes and a head has
     `classes_per_task` outputs; `class` has the ten labels of the files. No task label is given in either. `task` has
     the labels of `domain` and a task label, for heads with an output layer for each task (`head.per_task`).
-    `validation` images of each class, evenly spaced, are held out of training. `pad` puts a black border of that many
-    pixels around each image.
+    `validation` images of each class (or none), evenly spaced, are held out of training. `pad` puts a black border of
+    that many pixels around each image.
     """
 
     protocol: Literal["domain", "class", "task"] = "domain"
     root: str | None = None
     classes_per_task: Literal[2, 5] = 2
-    validation: int = Field(100, ge=1)
+    validation: int = Field(100, ge=0)
     pad: int = Field(0, ge=0, le=64)
 
     def manifest(self) -> Manifest:
@@ -107,9 +107,11 @@ def _held_out(classes: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:
     split = split.astype(object)
     for value in np.unique(classes):
         there = np.flatnonzero((classes == value) & (split == "train"))
-        if count >= len(there):
-            raise InputError(f"benchmark.validation: {count} images of a class that has {len(there)} for training")
-        split[there[(2 * np.arange(count) + 1) * len(there) // (2 * count)]] = "validation"
+        if count >= max(1, len(there)):
+            raise InputError(
+                f"benchmark.validation: {count} images of a class that has {len(there)} for training; give fewer, or 0"
+            )
+        split[there[(2 * np.arange(count) + 1) * len(there) // max(1, 2 * count)]] = "validation"
     return split
 
 

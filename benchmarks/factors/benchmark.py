@@ -41,7 +41,7 @@ class Factors(Protocol, name="factors"):
     protocol: Literal["sequence", "factor"] = "sequence"
     root: str | None = None
     train: int | None = Field(60, ge=1)
-    validation: int | None = Field(12, ge=1)
+    validation: int | None = Field(12, ge=0)
     test: int | None = Field(20, ge=1)
     share: bool = True
     objects: int | list[str] | None = None
@@ -51,7 +51,8 @@ class Factors(Protocol, name="factors"):
     _check_objects = field_validator("objects")(check_objects)
 
     def manifest(self) -> Manifest:
-        images = read_labelled(None if self.root is None else Path(self.root))
+        chosen = self.objects if isinstance(self.objects, list) else None
+        images = read_labelled(None if self.root is None else Path(self.root), chosen)
         classes = choose(images.classes, self.objects)
         factors = FACTORS if self.factor is None else (self.factor,)
         steps = tuple((factor, level) for factor in factors for level in range(1, LEVELS + 1))
@@ -129,7 +130,9 @@ def draw(
                 count = len(there) if split in (pool, "train") else len(there) // PART[split]
             else:
                 count = number * portions
-            count = max(portions, round(count * fraction))
+            count = max(portions, round(count * fraction)) if count or number is None else 0
+            if number is None and split == "validation" and pool != split:  # what training needs is left to it
+                count = max(0, min(count, len(there) - portions))
             if count > len(there):
                 raise InputError(
                     f"{images.root}: class {name!r} has {len(there)} images left for {split}, {count} are needed; "

@@ -47,7 +47,8 @@ class Painter:
     def __call__(self, task: Task) -> tuple[np.ndarray, list[Measured]]:
         """uint8 (steps, size, size, 3) and the levels reached. Raises InputError for a file that is not an image."""
         cutout = cutout_of(task.source, 2 * self.size)
-        others = [other for name, other in self.bank[task.split] if name != task.class_name]
+        bank = self.bank[task.split]
+        others = [other for name, other in bank if name != task.class_name] or [other for _, other in bank]  # one class
         images, levels = [], []
         for factor, level in task.steps:
             key = f"{self.seed}|{task.name}|{factor}|{level}"

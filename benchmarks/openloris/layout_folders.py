@@ -12,13 +12,14 @@ from pathlib import Path
 from lorisbench.benchmarks.openloris.words import (  # fmt: skip
     EVERY,
     FACTORS,
+    Gone,
     Group,
     Reading,
     Row,
     in_order,
     split_off_validation,
 )
-from lorisbench.benchmarks.tree import check_file, images_in, read_lines, relative_path, subfolders  # fmt: skip
+from lorisbench.benchmarks.tree import check_file, images_in, read_lines, relative_path, subfolders, visible_subfolders
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import SPLITS
 
@@ -62,19 +63,20 @@ class FolderLayout:
         return sorted(found, key=lambda group: (self.kinds.index(group.kind), group.number))
 
     def read(self, root: Path, groups: Iterable[Group], strict: bool = True) -> Reading:
-        """The images of some groups, in their order.
+        """The images of some groups, in their order; folders that are not there, or hold no objects, are `gone`.
 
         Parameters
         ----------
-        strict : every folder must exist and hold objects, and no image may have 0 bytes; otherwise gaps are left for
-            the caller to see (`lorisbench data verify` lists every bad file instead of stopping at the first).
+        strict : no image may have 0 bytes (`lorisbench data verify` lists every bad file instead of stopping at the
+            first).
 
         Raises
         ------
-        InputError : one line that names the folder or file (and line, of a label.csv).
+        InputError : one line that names the file (and line, of a label.csv).
         """
         groups, rows, lists = list(groups), [], []
         notes: dict[str, str] = {}
+        gone: list[Gone] = []
         lacking = self.may_lack_validation and not any((root / self.place("validation", g)).is_dir() for g in groups)
         for group in groups:
             for split in SPLITS:
@@ -82,15 +84,14 @@ class FolderLayout:
                     continue
                 folder = root / self.place(split, group)
                 if not folder.is_dir():
-                    if strict:
-                        raise InputError(f"{folder}: no such folder; the protocol needs it")
+                    gone.append(Gone(split, group, f"{folder}: no such folder; the protocol needs it"))
                     continue
                 if self.name == "challenge" and split == "test" and (folder / LABELS).is_file():
                     lists.append(group)
                     continue
                 found = self._objects(root, split, group, strict)
-                if strict and not found:
-                    raise InputError(f"{folder}: holds no object folders")
+                if not found:
+                    gone.append(Gone(split, group, f"{folder}: holds no object folders with images"))
                 rows += found
         classes = sorted({row.class_name for row in rows})
         for group in lists:
@@ -101,7 +102,7 @@ class FolderLayout:
             notes["validation"] = (
                 f"the folder has no validation images: every {EVERY}th training frame of a recording is used instead"
             )
-        return Reading(rows, None, notes)
+        return Reading(rows, None, notes, gone)
 
     def _row(self, split: str, group: Group, name: str, path: str) -> Row:
         recording = self.recording.format(kind=group.kind, number=group.number, object=name)
@@ -111,7 +112,7 @@ class FolderLayout:
         place = self.place(split, group)
         return [
             self._row(split, group, name, f"{place}/{name}/{image}")
-            for name in subfolders(root / place)
+            for name in visible_subfolders(root / place)
             for image in images_in(root / place / name, strict)
         ]
 
@@ -160,7 +161,7 @@ def _class_of(label: str, classes: list[str], where: str) -> str:
 
 def _images_below(folder: Path) -> set[str]:
     """Images in a folder and in its subfolders, relative to it."""
-    places = ["", *(f"{name}/" for name in subfolders(folder))]
+    places = ["", *(f"{name}/" for name in visible_subfolders(folder))]
     return {f"{place}{image}" for place in places for image in images_in(Path(os.path.join(folder, place)), False)}
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from lorisbench.benchmarks.openloris.words import (
     EVERY,
     FACTORS,
+    Gone,
     Group,
     Reading,
     Row,
@@ -67,7 +68,8 @@ class ListLayout:
     def read(self, root: Path, groups: Iterable[Group], strict: bool = True) -> Reading:
         """The images of some groups in the order of their lists.
 
-        `strict` demands that every listed file exists and is not empty. Raises InputError, naming list and line, for
+        A list that is not there is `gone`. `strict` demands that every listed file exists and is not empty. Raises
+        InputError, naming list and line, for
         a line that cannot be read, a path that leaves the folder, a label that contradicts another line or is out of
         range, an image in two batches or in train and test, and a test image whose batch cannot be told from the paths.
         """
@@ -75,8 +77,16 @@ class ListLayout:
         rows: list[Row] = []
         notes: dict[str, str] = {}
         labels = _Labels()
+        places = [(group, root / self.place("train", group)) for group in groups]
+        gone = [
+            Gone("train", group, f"{file}: no such list; the protocol needs it")
+            for group, file in places
+            if not file.is_file()
+        ]
+        groups = [group for group, file in places if file.is_file()]
         for kind in dict.fromkeys(group.kind for group in groups):
-            rows += self._kind(root, kind, [g for g in groups if g.kind == kind], labels, notes, strict)
+            whole = all(group.kind != kind for _, group, _ in gone)
+            rows += self._kind(root, kind, [g for g in groups if g.kind == kind], labels, notes, strict, whole)
         names = _class_names(labels)
         rows = [row._replace(class_name=names[labels.label[row.class_name]]) for row in rows]
         rows = in_order(rows, groups)
@@ -85,15 +95,20 @@ class ListLayout:
             notes["validation"] = (
                 f"no validation images beside the lists: every {EVERY}th training frame of a recording is used instead"
             )
-        return Reading(rows, {name: label for label, name in names.items()}, notes)
+        return Reading(rows, {name: label for label, name in names.items()}, notes, gone)
 
     def _kind(
-        self, root: Path, kind: str, groups: list[Group], labels: _Labels, notes: dict[str, str], strict: bool
+        self,
+        root: Path,
+        kind: str,
+        groups: list[Group],
+        labels: _Labels,
+        notes: dict[str, str],
+        strict: bool,
+        whole: bool,
     ) -> list[Row]:
+        """The images of groups of one kind; `whole`: no training list is missing that tests could belong to."""
         rows: list[Row] = []
-        for group in groups:
-            if not (root / self.place("train", group)).is_file():
-                raise InputError(f"{root / self.place('train', group)}: no such list; the protocol needs it")
         owner: dict[str, Group] = {}  # of a segment, from the training paths
         seen: dict[str, tuple[str, str]] = {}  # path -> (list, its place in the list)
         for group in self.available(root):  # all batches of the kind: a test image may belong to one that is not wanted
@@ -112,6 +127,8 @@ class ListLayout:
         for path, where in _entries(root, file, labels, seen, notes, strict):
             segment = _segment(path)
             group = owner.get(segment, Group(kind, 0)) if segment else Group(kind, 0)
+            if not whole and segment and segment not in owner:
+                continue
             if group.number == 0:
                 reason = (
                     "its path names no segment or task"

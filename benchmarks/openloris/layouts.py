@@ -10,12 +10,13 @@ from pathlib import Path
 
 from lorisbench.benchmarks.openloris.layout_folders import BENCHMARK1, CHALLENGE, RELEASE, FolderLayout
 from lorisbench.benchmarks.openloris.layout_lists import AVALANCHE, ListLayout
-from lorisbench.benchmarks.openloris.protocols import experiences_of, make_manifest
+from lorisbench.benchmarks.openloris.protocols import Experience, experiences_of, make_manifest, missing, summary
 from lorisbench.benchmarks.openloris.words import FACTORS, SEGMENTS, Group
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.subsets import Subset
+from lorisbench.data.usable import faults, some
 
 Layout = FolderLayout | ListLayout
 
@@ -67,24 +68,84 @@ def read_root(root: Path, layout: str = "auto") -> Manifest:
     experiences = experiences_of(chosen.name, groups, "natural", None)
     wanted = [group for _, members in experiences for group in members]
     reading = chosen.read(root, wanted, strict=False)
-    missing = sorted(_expected(wanted) - set(wanted))
-    if missing:
-        places = ", ".join(chosen.place("train", group) for group in missing[:3])
-        reading.notes["missing tasks"] = f"{len(missing)} missing, such as {places}"
+    absent = sorted(_expected(wanted) - set(wanted))
+    if absent:
+        places = ", ".join(chosen.place("train", group) for group in absent[:3])
+        reading.notes["missing tasks"] = f"{len(absent)} missing, such as {places}"
+    if reading.gone:
+        reading.notes["missing parts"] = some(summary(reading.gone, wanted, chosen.place))
     reading.notes |= {"layout": chosen.name, "protocol": "natural"}
-    return make_manifest(root, reading, experiences, chosen.place, Subset(), strict=False)
+    return make_manifest(root, reading, experiences, Subset())
 
 
 def read(root: Path, layout: str, protocol: str, factor: str | None, subset: Subset) -> Manifest:
     """A folder under a protocol (`sequence`, `factor` or `challenge`), with order and subsets.
 
-    Raises InputError, in one line that names the place, for anything missing or damaged.
+    Validation images may be missing: what is evaluated on them refuses that (see `usable.faults`).
+    Raises InputError, in one line that names the place, for anything else that is missing or damaged.
     """
     chosen = find_layout(root, layout)
     experiences = experiences_of(chosen.name, chosen.available(root), protocol, factor)
     reading = chosen.read(root, [group for _, members in experiences for group in members])
+    lacking = [line for split, line in missing(root, reading, experiences, chosen.place) if split != "validation"]
+    if lacking:
+        more = f" (and {len(lacking) - 1} more; `lorisbench data verify` tells all)" if len(lacking) > 1 else ""
+        raise InputError(f"{lacking[0]}{more}")
+    if reading.gone:
+        wanted = [group for _, members in experiences for group in members]
+        reading.notes["missing parts"] = some(summary(reading.gone, wanted, chosen.place))
     reading.notes |= {"layout": chosen.name, "protocol": protocol}
-    return make_manifest(root, reading, experiences, chosen.place, subset)
+    return make_manifest(root, reading, experiences, subset)
+
+
+PROTOCOLS = (("sequence", None), *(("factor", factor) for factor in FACTORS), ("challenge", None))
+
+
+def refusals(root: Path, layout: str = "auto") -> dict[str, tuple[list[str], list[str]]]:
+    """What each protocol that a tree's layout has would miss, by the protocol's name: `sequence`, `factor: clutter`.
+
+    The first list is why a run is refused, the second what only `evaluation.split: validation` needs; both are empty
+    where the tree is complete. A protocol whose tasks are those of an earlier one is left out. Empty if the folder has
+    no layout of OpenLORIS-Object.
+    """
+    try:
+        chosen = find_layout(root, layout)
+    except InputError:
+        return {}
+    available = chosen.available(root)
+    kinds = {group.kind for group in available}
+    told: dict[str, tuple[list[str], list[str]]] = {}
+    done: list[list[Experience]] = []
+    for protocol, factor in PROTOCOLS:
+        name = protocol if factor is None else f"{protocol}: {factor}"
+        try:
+            experiences = experiences_of(chosen.name, available, protocol, factor)
+        except InputError as error:
+            if factor is not None and kinds & set(FACTORS):  # other factors have their lists
+                told[name] = [str(error)], []
+            continue
+        if experiences not in done:
+            done.append(experiences)
+            told[name] = _refusal(root, chosen, experiences)
+    return told
+
+
+def _refusal(root: Path, chosen: Layout, experiences: list[Experience]) -> tuple[list[str], list[str]]:
+    wanted = [group for _, members in experiences for group in members]
+    try:
+        reading = chosen.read(root, wanted, strict=False)
+        lacking = missing(root, reading, experiences, chosen.place)
+        if not lacking:
+            manifest = make_manifest(root, reading, experiences, Subset())
+            return faults(manifest, "test"), []
+    except InputError as error:
+        return [str(error)], []
+    said = []
+    for validation in (False, True):
+        gone = [part for part in reading.gone if (part.split == "validation") == validation]
+        objects = [line for split, line in lacking[len(reading.gone) :] if (split == "validation") == validation]
+        said.append([*(f"{name} is not there" for name in summary(gone, wanted, chosen.place)), *objects])
+    return said[0], said[1]
 
 
 def _expected(groups: list[Group]) -> set[Group]:

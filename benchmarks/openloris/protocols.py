@@ -7,12 +7,12 @@ challenge  IROS 2019: the nine batches of mixed factors, or the final's 12 tasks
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from lorisbench.benchmarks.openloris.words import FACTORS, LEVELS, SEGMENTS, TASKS, Group, Reading, Row, level_of
+from lorisbench.benchmarks.openloris.words import FACTORS, LEVELS, SEGMENTS, TASKS, Gone, Group, Reading, Row, level_of
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
 from lorisbench.data.marker import name_in
@@ -78,35 +78,18 @@ def _natural(layout: str, available: list[Group]) -> list[Experience]:
     return [(_name(group) if group.kind in FACTORS else f"{group.factor} {group.level}", [group]) for group in groups]
 
 
-def make_manifest(
-    root: Path,
-    reading: Reading,
-    experiences: list[Experience],
-    place: Callable[[str, Group], str],
-    subset: Subset,
-    strict: bool = True,
-) -> Manifest:
-    """The manifest of what a layout's reader found.
+def make_manifest(root: Path, reading: Reading, experiences: list[Experience], subset: Subset) -> Manifest:
+    """The manifest of what a layout's reader found, whatever it lacks (see `missing`).
 
-    `place(split, group)` names a group's folder or list for error messages. With `strict`, each class must have an
-    image in every split of every experience; otherwise gaps become notes. A tree rendered by OpenLORIS-Sim (known by
-    its marker file) is synthetic however it is opened. Raises InputError.
+    A tree rendered by OpenLORIS-Sim (known by its marker file) is synthetic however it is opened. Raises InputError.
     """
-    label = reading.labels or {n: i for i, n in enumerate(sorted({row.class_name for row in reading.rows}))}
+    if not reading.rows:
+        raise InputError(f"{root}: holds no images where the layout has them")
+    classes = _classes(reading)
     experience = {group: i for i, (_, members) in enumerate(experiences) for group in members}
     table = pd.DataFrame(reading.rows, columns=list(Row._fields))
     table["experience"] = [experience[row.group] for row in reading.rows]
-    classes = sorted(label, key=lambda name: label[name])
-    gap = _first_gap(table, classes, len(experiences))
-    if gap is not None:
-        name, index, split = gap
-        task, members = experiences[index]
-        where = ", ".join(dict.fromkeys(place(split, group) for group in members))
-        said = f"object {name!r} has no {split} image of task {task!r}: looked in {where}"
-        if strict:
-            raise InputError(f"{root}: {said}")
-        reading.notes["missing classes"] = said
-    table["label"] = table.class_name.map(label)
+    table["label"] = table.class_name.map({name: label for label, name in enumerate(classes)})
     names = [name for name, _ in experiences]
     name, source, synthetic = _identity(root)
     whole = Manifest(
@@ -115,15 +98,52 @@ def make_manifest(
     return arrange(whole, subset)
 
 
-def _first_gap(table: pd.DataFrame, classes: list[str], experiences: int) -> tuple[str, int, str] | None:
-    """The first class, experience and split without any image, by experience, split and class."""
-    seen = set(table[["class_name", "experience", "split"]].drop_duplicates().itertuples(index=False, name=None))
-    for index in range(experiences):
+def _classes(reading: Reading) -> list[str]:
+    """Class names; position is the label."""
+    if reading.labels is None:
+        return sorted({row.class_name for row in reading.rows})
+    return sorted(reading.labels, key=reading.labels.__getitem__)
+
+
+def missing(
+    root: Path, reading: Reading, experiences: list[Experience], place: Callable[[str, Group], str]
+) -> list[tuple[str, str]]:
+    """What the experiences of a protocol lack, as (split, line): parts of the tree that are not there, and objects
+    without an image in a split of a task, which were looked for where `place(split, group)` says."""
+    found = [(part.split, part.line) for part in reading.gone]
+    gone = {(part.split, part.group) for part in reading.gone}
+    seen = {(row.class_name, row.group, row.split) for row in reading.rows}
+    for task, members in experiences:
         for split in SPLITS:
-            for name in classes:
-                if (name, index, split) not in seen:
-                    return name, index, split
-    return None
+            if all((split, group) in gone for group in members):
+                continue
+            where = ", ".join(dict.fromkeys(place(split, group) for group in members))
+            found += [
+                (split, f"{root}: object {name!r} has no {split} image of task {task!r}: looked in {where}")
+                for name in _classes(reading)
+                if not any((name, group, split) in seen for group in members)
+            ]
+    return found
+
+
+def summary(gone: Iterable[Gone], wanted: Sequence[Group], place: Callable[[str, Group], str]) -> list[str]:
+    """The missing parts among the wanted groups in a few words each: whole factors, splits and levels, else places."""
+    left = {(part.split, part.group) for part in gone}
+    splits = [split for split in SPLITS if any(part == split for part, _ in left)]
+    said = []
+    for kind in dict.fromkeys(group.kind for group in wanted):
+        groups = [group for group in wanted if group.kind == kind]
+        word = f"factor {kind!r}" if kind in FACTORS else f"{kind}s"
+        wholes = [(word, ("train", "test"), groups), *((f"{word}, {split}", (split,), groups) for split in splits)]
+        for level in sorted({group.level for group in groups}) if kind in FACTORS else ():
+            wholes.append((f"level {level} of {word}", ("train", "test"), [g for g in groups if g.level == level]))
+        for name, parts, members in wholes:
+            whole = {(split, group) for split in parts for group in members}
+            if whole <= left:
+                said.append(name)
+                left -= {(split, group) for split in SPLITS for group in members if len(parts) > 1 or split in parts}
+        said += [place(*part) for part in sorted(left, key=lambda p: (p[1].number, p[0])) if part[1].kind == kind]
+    return said
 
 
 def _identity(root: Path) -> tuple[str, str, bool]:

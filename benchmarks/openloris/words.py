@@ -47,6 +47,14 @@ class Row(NamedTuple):
     recording: str
 
 
+class Gone(NamedTuple):
+    """A part of a tree that is not there: the split of a group, and the line that says what was looked for."""
+
+    split: str
+    group: Group
+    line: str
+
+
 @dataclass
 class Reading:
     """What a layout's reader found.
@@ -56,11 +64,13 @@ class Reading:
     rows : in the order of groups, splits, objects and file names (or of the lists).
     labels : class name -> label where a list gives it; None where labels are positions in the sorted names.
     notes : what was dealt with that the user should know, by topic.
+    gone : parts that were asked for and are not there.
     """
 
     rows: list[Row]
     labels: dict[str, int] | None = None
     notes: dict[str, str] = field(default_factory=dict)
+    gone: list[Gone] = field(default_factory=list)
 
 
 def level_of(segment: int) -> int:

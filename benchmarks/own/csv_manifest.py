@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 from pydantic import field_validator
 
-from lorisbench.benchmarks.own.folder import missing_classes
 from lorisbench.benchmarks.own.own_splits import UNDECIDED, OwnData
 from lorisbench.benchmarks.tree import check_file, read_lines
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_text
 from lorisbench.common.registry import nearest
+from lorisbench.data.identity import same_bytes, same_files
 from lorisbench.data.manifest import COLUMNS, SPLITS, TASK, Manifest
 from lorisbench.data.marker import synthetic_name
 from lorisbench.data.subsets import arrange, check_objects, in_stream_order
@@ -76,10 +76,8 @@ def read_csv(file: Path, settings: ManifestFile) -> Manifest:
     table, line = _unique(table, line, file, notes)
     for path, number in zip(table.path, line, strict=True):
         check_file(os.path.join(root, path), f"{file}:{number}: ")
-    gaps = missing_classes(table, classes, names)
-    if gaps:
-        notes["missing classes"] = gaps
-    table = settings.decide(table, notes)
+    files = [os.path.join(root, path) for path in table.path]
+    table = settings.decide(table, notes, same_files(files), lambda: same_bytes(files))
     columns = [*COLUMNS, TASK] if table[TASK].any() else COLUMNS
     rendered = synthetic_name(root, table.path)
     synthetic = rendered is not None or header.get("synthetic", "").lower() == "true"
@@ -234,13 +232,17 @@ def _experiences(table: pd.DataFrame, line: np.ndarray, file: Path) -> tuple[pd.
 def _unique(
     table: pd.DataFrame, line: np.ndarray, file: Path, notes: dict[str, str]
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """The table without repeated lines. One image in two classes or two splits is refused."""
+    """The table without repeated lines, where an empty split is the one that another line of the image names.
+
+    One image in two classes or two splits is refused.
+    """
     for column in ("class_name", "split"):
-        first = table[column].groupby(table.path).transform("first")
-        at = _first((first != table[column]).to_numpy())
+        first = table[column].where(table[column] != UNDECIDED).groupby(table.path).transform("first").fillna("")
+        at = _first(((table[column] != UNDECIDED) & (first != table[column])).to_numpy())
         if at is not None:
             here = f"{file}:{line[at]}: {table.path[at]!r} has the {column} {table[column][at]!r}"
             raise InputError(f"{here} here and {first[at]!r} before")
+        table = table.assign(**{column: first})
     again = table.duplicated(["path", "experience"]).to_numpy()
     if again.any():
         notes["duplicates"] = (

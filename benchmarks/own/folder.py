@@ -16,9 +16,11 @@ from lorisbench.benchmarks.own.own_splits import UNDECIDED, OwnData
 from lorisbench.benchmarks.tree import images_in, visible_subfolders
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
+from lorisbench.data.identity import same_bytes, same_files
 from lorisbench.data.manifest import COLUMNS, Manifest
 from lorisbench.data.marker import synthetic_name
 from lorisbench.data.subsets import arrange, check_objects, in_stream_order
+from lorisbench.data.usable import some
 
 LOOKED_FOR = "<domain>/<class>/<image> or <domain>/{train,test[,validation]}/<class>/<image>"
 SPLIT_FOLDERS = {
@@ -42,8 +44,9 @@ class Place(NamedTuple):
 class Folder(OwnData, name="folder"):
     """Own images: <domain>/<class>/* or <domain>/{train,test}/<class>/* (PACS, Office-Home, DomainNet, CORe50, ...).
 
-    Each domain is an experience, in the natural order of the names (s2 before s10) or as `domains` lists them. A class
-    may be missing from a domain, which is reported. `objects`: a number, or names, of classes.
+    Each domain is an experience, in the natural order of the names (s2 before s10) or as `domains` lists them; a root
+    with train and test folders of its own is one domain. A class may be missing from a domain, which is reported.
+    `objects`: a number, or names, of classes.
     """
 
     root: str | None = None
@@ -61,37 +64,43 @@ class Folder(OwnData, name="folder"):
 def read_folder(root: Path, settings: Folder) -> Manifest:
     """The manifest of a folder of domains.
 
-    Raises InputError, in one line, if there is no such folder, it is not laid out that way, a domain of the settings is
-    missing, or fewer than two classes have images.
+    Domains without images are no experiences, and are noted. Raises InputError, in one line, if there is no such
+    folder, it is not laid out that way, or a domain of the settings is missing or has no images.
     """
-    places = list(find_places(root))
-    domains = sorted({place.domain for place in places}, key=natural)
+    there = find_domains(root)
     if settings.domains is not None:
-        domains = _chosen(settings.domains, domains)
-        places = [place for place in places if place.domain in set(domains)]
+        there = {name: there[name] for name in _chosen(settings.domains, list(there))}
+    places = [place for name, folder in there.items() for place in find_places(name, folder)]
     rows, empty = [], []
     for place in places:
         names = images_in(place.folder, False, image_suffixes())
         below = place.folder.relative_to(root).as_posix()
         if not names:
             empty.append(below)
-        rows += [(f"{below}/{name}", place.class_name, domains.index(place.domain), place.split) for name in names]
+        rows += [(f"{below}/{name}", place.class_name, place.domain, place.split) for name in names]
     if not rows:
         raise InputError(f"{root}: no images in {LOOKED_FOR}{_hint(root)}")
+    filled = {domain for _, _, domain, _ in rows}
+    unused = [name for name in there if name not in filled]
+    if unused and settings.domains is not None:
+        raise InputError(f"benchmark.domains: {there[unused[0]]} holds no images (looked for {LOOKED_FOR})")
+    domains = [name for name in there if name in filled]
     table = pd.DataFrame(rows, columns=["path", "class_name", "experience", "split"])
     classes = sorted(set(table.class_name))
-    if len(classes) < 2:
-        raise InputError(f"{root}: all images are of one class, {classes[0]!r}; looked for {LOOKED_FOR}{_hint(root)}")
     table = table.assign(
-        factor="", level=0, recording="", label=table.class_name.map({n: i for i, n in enumerate(classes)})
+        experience=table.experience.map({name: index for index, name in enumerate(domains)}),
+        factor="",
+        level=0,
+        recording="",
+        label=table.class_name.map({name: label for label, name in enumerate(classes)}),
     )
     notes = {"layout": "folder"}
+    if unused:
+        notes["empty domains"] = f"{some(unused)}: no images there, so no experience"
     if empty:
-        notes["empty class folders"] = _some(empty)
-    gaps = missing_classes(table, classes, domains)
-    if gaps:
-        notes["missing classes"] = gaps
-    table = settings.decide(table, notes)
+        notes["empty class folders"] = some(empty)
+    files = [os.path.join(root, path) for path in table.path]
+    table = settings.decide(table, notes, same_files(files), lambda: same_bytes(files))
     name = synthetic_name(root, table.path)
     whole = Manifest(
         in_stream_order(table[COLUMNS]), root, name or root.resolve().name, name is not None, classes, domains,
@@ -100,22 +109,33 @@ def read_folder(root: Path, settings: Folder) -> Manifest:
     return arrange(whole, settings.subset(settings.objects))
 
 
-def find_places(root: Path) -> Iterator[Place]:
-    """The class folders below a root. Raises InputError if the root is not a folder, or mixes splits and classes."""
+def find_domains(root: Path) -> dict[str, Path]:
+    """The folder of each domain below a root, in the natural order of their names.
+
+    A root with train and test folders of its own is one domain. Raises InputError if the root is not a folder.
+    """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder (looked for {LOOKED_FOR})")
-    for domain in visible_subfolders(root):
-        inner = visible_subfolders(root / domain)
-        splits = [name for name in inner if name.lower() in SPLIT_FOLDERS]
-        if not splits:
-            yield from (Place(domain, UNDECIDED, name, root / domain / name) for name in inner)
-            continue
-        others = [name for name in inner if name.lower() not in SPLIT_FOLDERS]
-        if others:
-            raise InputError(f"{root / domain}: has both {splits[0]!r} and {others[0]!r}; looked for {LOOKED_FOR}")
-        for split in splits:
-            for name in visible_subfolders(root / domain / split):
-                yield Place(domain, SPLIT_FOLDERS[split.lower()], name, root / domain / split / name)
+    inner = sorted(visible_subfolders(root), key=natural)
+    splits = {SPLIT_FOLDERS.get(name.lower(), UNDECIDED) for name in inner}
+    if UNDECIDED not in splits and {"train", "test"} <= splits:
+        return {root.resolve().name: root}
+    return {name: root / name for name in inner}
+
+
+def find_places(domain: str, folder: Path) -> Iterator[Place]:
+    """The class folders of a domain. Raises InputError if it mixes splits and classes."""
+    inner = visible_subfolders(folder)
+    splits = [name for name in inner if name.lower() in SPLIT_FOLDERS]
+    if not splits:
+        yield from (Place(domain, UNDECIDED, name, folder / name) for name in inner)
+        return
+    others = [name for name in inner if name.lower() not in SPLIT_FOLDERS]
+    if others:
+        raise InputError(f"{folder}: has both {splits[0]!r} and {others[0]!r}; looked for {LOOKED_FOR}")
+    for split in splits:
+        for name in visible_subfolders(folder / split):
+            yield Place(domain, SPLIT_FOLDERS[split.lower()], name, folder / split / name)
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -130,20 +150,6 @@ def image_suffixes() -> tuple[str, ...]:
 
     Image.init()
     return tuple(sorted(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN))
-
-
-def missing_classes(table: pd.DataFrame, classes: list[str], experiences: list[str]) -> str:
-    """Which experiences lack which classes, in one line; empty if none does."""
-    said = []
-    for index, own in table.groupby("experience").class_name:
-        lacking = sorted(set(classes) - set(own))
-        if lacking:
-            said.append(f"{experiences[int(str(index))]!r} has no {_some(lacking)}")
-    return "; ".join(said)
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _chosen(wanted: list[str], there: list[str]) -> list[str]:

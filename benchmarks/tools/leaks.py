@@ -196,6 +196,8 @@ def per_recording(manifest: Manifest, found: pd.DataFrame) -> pd.DataFrame:
 
 def summary(manifest: Manifest, found: pd.DataFrame, distance: int) -> list[str]:
     """What to know about the table, one line per fact."""
+    if found.empty:
+        return ["there are no test images that could be leaked"]
     leaked, plain = int(found.leaked.sum()), int(found.plain.sum())
     same = int((found.leaked & found.same_recording).sum())
     lines = [

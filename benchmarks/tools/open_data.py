@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lorisbench.benchmarks.openloris.layouts import LAYOUTS, looked_for, read_root
 from lorisbench.benchmarks.own.csv_manifest import ManifestFile, read_csv
-from lorisbench.benchmarks.own.folder import LOOKED_FOR, Folder, find_places, image_suffixes, read_folder
+from lorisbench.benchmarks.own.folder import LOOKED_FOR, Folder, find_domains, find_places, image_suffixes, read_folder
 from lorisbench.benchmarks.tree import images_in
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import Manifest
@@ -37,4 +37,5 @@ def _is_own(root: Path) -> bool:
     """Whether a folder has no layout of OpenLORIS-Object but images in folders of classes."""
     if not root.is_dir() or _openloris(root):
         return False
-    return any(images_in(place.folder, False, image_suffixes()) for place in find_places(root))
+    places = (place for name, folder in find_domains(root).items() for place in find_places(name, folder))
+    return any(images_in(place.folder, False, image_suffixes()) for place in places)

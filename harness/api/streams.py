@@ -14,6 +14,7 @@ from lorisbench.data import images
 from lorisbench.data.benchmark import Benchmark
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, make_stream
+from lorisbench.data.usable import checked
 from lorisbench.model import features
 from lorisbench.model.models import backbone_of
 from lorisbench.runs.one_run import device_of
@@ -55,7 +56,10 @@ def stream(
     ------
     InputError : in one line, for an unknown name or key, or data that cannot be read.
     """
-    manifest = benchmark if isinstance(benchmark, Manifest) else _component(benchmark, data_root).manifest()
+    if isinstance(benchmark, Manifest):
+        manifest = checked(benchmark, "test")
+    else:
+        manifest = _component(benchmark, data_root).usable()
     labels = torch.tensor(manifest.table.label.to_numpy())
     tasks = torch.tensor(manifest.task_labels())
     if backbone is None:

@@ -52,11 +52,12 @@ def describe(
     """Describe a folder: layout, classes, images, their sizes, published counts it does not match; and draw a sheet."""
     from lorisbench.benchmarks.tools import describe as describing
     from lorisbench.benchmarks.tools.open_data import open_data
+    from lorisbench.benchmarks.tools.refusals import run_refuses
 
     if objects is not None and sheet is None:
         raise InputError("--objects needs --sheet FILE.png")
     manifest = open_data(root, layout)
-    for line in describing.describe(manifest):
+    for line in [*describing.describe(manifest), *run_refuses(manifest, root, layout).lines]:
         print(line)
     if sheet is not None:
         from lorisbench.benchmarks.tools.sheet import OBJECTS, write_sheet
@@ -75,12 +76,14 @@ def verify(
 ) -> None:
     """Decode every image of a folder, check known archives, and list what is bad; nothing there is changed.
 
-    Files found good are remembered until they change, so an interrupted check can be resumed. Exit code 1 if anything
-    is bad; counts that differ from published ones are only reported.
+    Files found good are remembered until they change, so an interrupted check can be resumed. What a run would refuse
+    is told for each protocol. Exit code 1 if anything is bad or a run would be refused; counts that differ from
+    published ones are only reported.
     """
     from lorisbench.benchmarks.openloris.checksums import checksum_faults, known_near
     from lorisbench.benchmarks.openloris.counts import count_differences
     from lorisbench.benchmarks.tools.open_data import open_data
+    from lorisbench.benchmarks.tools.refusals import run_refuses
     from lorisbench.benchmarks.tools.verified import Verified
     from lorisbench.benchmarks.tools.verify import (
         bad_files,
@@ -100,6 +103,9 @@ def verify(
     for topic, note in manifest.notes.items():
         if topic != "layout":
             print(f"{topic}: {note}")
+    told = run_refuses(manifest, root, layout)
+    for line in told.lines:
+        print(line)
     for line in count_differences(manifest):
         print(f"differs: {line}")
     unused = unused_images(manifest) if root.is_dir() else []
@@ -118,7 +124,7 @@ def verify(
         write_report(report, [*archives, *bad])
         print(f"report: {report}")
     print_bad(bad, report)
-    if archives or bad:
+    if archives or bad or told.refused:
         raise typer.Exit(1)
 
 

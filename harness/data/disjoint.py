@@ -46,7 +46,8 @@ def disjoint(manifest: Manifest, test_share: float = 0.2, validation_share: floa
 
     Raises
     ------
-    InputError : for shares out of range, images without a recording, and an experience left without images in a split.
+    InputError : for shares out of range, images without a recording, and an experience left without training or test
+        images.
     """
     for name, share in (("test", test_share), ("validation", validation_share)):
         if not 0 < share < 1:
@@ -176,16 +177,16 @@ def _frame_order(path: str) -> tuple[list[tuple[int, str]], str]:
 
 
 def _check_experiences(manifest: Manifest, split: np.ndarray) -> None:
-    """Raise InputError for an experience that would lack a split."""
+    """Raise InputError for an experience that would have nothing to train on or to test."""
     table = manifest.table
     there = set(zip(table.experience, split, strict=True))
     for experience, name in enumerate(manifest.experience_names):
-        for part in ("train", "test", "validation"):
+        for part in ("train", "test"):
             if (experience, part) not in there:
                 most = table[table.experience == experience].groupby("label").recording.nunique().max()
                 raise InputError(
                     f"experience {name!r} would have no {part} images: its classes have at most {most} recordings "
-                    "each; at least two, of two or more frames each, are needed"
+                    "each; at least two are needed"
                 )
 
 

@@ -68,7 +68,9 @@ class Manifest:
 
     Raises
     ------
-    InputError : on construction, if a split of an experience is empty, a column missing or a label out of range.
+    InputError : on construction, and so after every change, if a column is missing, a split, label or experience is out
+        of range, or a label stands for two class names. What a run needs besides is checked after the last change, see
+        `usable.faults`.
     """
 
     table: pd.DataFrame
@@ -83,17 +85,28 @@ class Manifest:
     pixels: Path | None = None
 
     def __post_init__(self) -> None:
-        missing = [column for column in COLUMNS if column not in self.table.columns]
+        table = self.table
+        missing = [column for column in COLUMNS if column not in table.columns]
         if missing:
             raise InputError(f"{self.name}: the manifest lacks the column {missing[0]!r}")
-        wrong = self.table[(self.table.label < 0) | (self.table.label >= len(self.classes))]
-        if len(wrong):
-            raise InputError(f"{wrong.path.iloc[0]}: label {wrong.label.iloc[0]} is not in 0..{len(self.classes) - 1}")
-        present = set(zip(self.table.experience.tolist(), self.table.split.tolist(), strict=True))
-        for index, name in enumerate(self.experience_names):
-            for split in SPLITS:
-                if (index, split) not in present:
-                    raise InputError(f"{self.root}: experience {name!r} has no {split} images")
+        self._refuse(~table.label.between(0, len(self.classes) - 1), "label", f"0..{len(self.classes) - 1}")
+        self._refuse(~table.experience.between(0, self.experiences - 1), "experience", f"0..{self.experiences - 1}")
+        self._refuse(~table.split.isin(SPLITS), "split", ", ".join(SPLITS))
+        named = table[["label", "class_name", "path"]].drop_duplicates(["label", "class_name"])
+        twice = named[named.label.duplicated(keep=False)].sort_values("label", kind="stable")
+        if len(twice):
+            one, two = twice.itertuples(index=False, name=None), twice.iloc[1]
+            label, name, path = next(iter(one))
+            raise InputError(
+                f"{self.name}: the label {label} is class {name!r} for {path} and class {two.class_name!r} for "
+                f"{two.path}; a label stands for one class in all splits and experiences"
+            )
+
+    def _refuse(self, wrong: pd.Series, column: str, known: str) -> None:
+        """Raise InputError for the first image whose value in a column is wrong."""
+        rows = self.table[wrong]
+        if len(rows):
+            raise InputError(f"{rows.path.iloc[0]}: {column} {rows[column].iloc[0]} is not in {known}")
 
     @property
     def experiences(self) -> int:
@@ -180,7 +193,8 @@ class Manifest:
         frame = pd.DataFrame(
             {"name": list(self.experience_names)}, index=pd.RangeIndex(self.experiences, name="experience")
         )
-        return frame.join(first).join(grouped[list(SPLITS)]).reset_index()
+        counts = grouped.reindex(index=frame.index, columns=list(SPLITS), fill_value=0)
+        return frame.join(first).join(counts).reset_index()
 
     def describe(self) -> dict[str, object]:
         """What a report says about the data: see data.json in the output."""

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from lorisbench.common.errors import InputError
 from lorisbench.data.benchmark import Benchmark
 from lorisbench.data.manifest import POSITION, SPLITS, Manifest
+from lorisbench.data.usable import told
 
 
 class Shuffle(BaseModel):
@@ -50,11 +51,11 @@ class Arranged(Benchmark):
 
 
 def check_objects(value: Any) -> Any:
-    """The setting `objects`: a number of classes, or their names. Raises ValueError for fewer than two."""
-    if isinstance(value, int) and value < 2:
-        raise ValueError("at least 2 objects are needed")
-    if isinstance(value, list) and (len(value) < 2 or len(set(value)) < len(value)):
-        raise ValueError("at least 2 different names are needed")
+    """The setting `objects`: a number of classes, or their names. Raises ValueError for none."""
+    if isinstance(value, int) and value < 1:
+        raise ValueError("at least 1 object is needed")
+    if isinstance(value, list) and (not value or len(set(value)) < len(value)):
+        raise ValueError("different names are needed, at least 1")
     return value
 
 
@@ -84,7 +85,7 @@ def in_stream_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def arrange(manifest: Manifest, subset: Subset) -> Manifest:
-    """The manifest with the experiences, classes and images that `subset` selects.
+    """The manifest with the experiences, classes and images that `subset` selects, and notes on them (`usable.told`).
 
     Raises InputError if its order is not a permutation of the experiences, or it names unknown classes.
     """
@@ -102,10 +103,11 @@ def arrange(manifest: Manifest, subset: Subset) -> Manifest:
     if subset.fraction < 1:
         table = thin(table, subset.fraction)
         notes["fraction"] = f"{subset.fraction:g} of each recording"
-    return replace(
+    arranged = replace(
         manifest, table=table.reset_index(drop=True), classes=classes, notes=notes,
         experience_names=[manifest.experience_names[old] for old in order], val_as_replay=subset.val_as_replay,
     )  # fmt: skip
+    return told(arranged)
 
 
 def first_experiences(manifest: Manifest, count: int) -> Manifest:

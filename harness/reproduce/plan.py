@@ -105,7 +105,7 @@ def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[
     for name, suite in reproduction.suites.items():
         Output(out / name).check(suite)
         if len(reproduction.suites) > 1:  # the data may lack one part: fail now, not after hours spent on the others
-            suite.config.benchmark.manifest()
+            suite.config.benchmark.usable(suite.config.evaluation.split)
     frames = []
     for name, suite in reproduction.suites.items():
         frames.append(launch(suite, out / name, workers))

@@ -86,7 +86,7 @@ def _prepared(resolved: str) -> tuple[Workbench, dict[str, RunSpec]]:
     from lorisbench.suite.resolve import resolve
 
     suite = resolve(parse(SuiteConfig, json.loads(resolved)))
-    bench = prepare(suite.config, suite.config.benchmark.manifest())
+    bench = prepare(suite.config, suite.config.benchmark.usable(suite.config.evaluation.split))
     return bench, {spec.run_id: spec for spec in suite.runs}
 
 

@@ -44,7 +44,7 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
 
             device_of(suite.config.device)
             backbone = backbone_of(suite.config.backbone)
-        manifest = suite.config.benchmark.manifest()
+        manifest = suite.config.benchmark.usable(suite.config.evaluation.split)
         data = manifest.describe()
         output.check_images(data)
         bench = None

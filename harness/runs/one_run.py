@@ -76,12 +76,8 @@ def device_of(name: str) -> torch.device:
 def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or computed now).
 
-    Raises InputError if the split that fills the accuracy matrix is also trained on.
+    `manifest` is one that `usable` gave for the split that fills the accuracy matrix.
     """
-    if manifest.val_as_replay and config.evaluation.split == "validation":
-        raise InputError(
-            "benchmark.val_as_replay trains on validation images, on which evaluation.split: validation would test"
-        )
     accelerator = device_of(config.device)
     if accelerator.type == "cuda":
         _make_cuda_deterministic()

@@ -205,7 +205,7 @@ def _workbench(plan: Plan) -> Workbench:
     from lorisbench.runs.one_run import check_task_labels, prepare
 
     config = resolve(parse(SuiteConfig, {**plan.suite, "evaluation": {"split": "validation"}})).config
-    manifest = config.benchmark.manifest()
+    manifest = config.benchmark.usable(config.evaluation.split)
     check_task_labels(config, manifest.task_labels())  # of the whole stream: its first experiences may share one label
     return prepare(config, first_experiences(manifest, plan.experiences))
 

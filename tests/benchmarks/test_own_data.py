@@ -237,7 +237,7 @@ def test_wrong_csv_files_are_refused_with_the_line(domains: Path, text: str, wor
     file = domains / "list.csv"
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(InputError, match=words) as error:
-        make_benchmark({"name": "manifest", "file": str(file)}).manifest()
+        make_benchmark({"name": "manifest", "file": str(file)}).usable()
     assert ("\n" not in str(error.value) and "list.csv" in str(error.value)) or "no test images" in words
 
 

@@ -68,7 +68,7 @@ def test_content_hash_follows_the_bytes_and_not_the_place(tree: Path, release: P
     [
         (lambda t: shutil.rmtree(t / "test"), "sequence", "test/illumination/segment1"),
         (lambda t: shutil.rmtree(t / "train/clutter/segment9"), "sequence", "train/clutter/segment9"),
-        (lambda t: shutil.rmtree(t / "validation/pixel"), "factor", "validation/pixel/segment1"),
+        (lambda t: shutil.rmtree(t / "test/pixel"), "factor", "test/pixel/segment1"),
         (lambda t: (t / "train/pixel/segment2/cup_01/000.jpg").write_bytes(b""), "sequence", "segment2/cup_01/000.jpg"),
         (lambda t: [shutil.rmtree(t / f"test/occlusion/segment{s}/cup_02") for s in (4, 5, 6)], "sequence", "'cup_02'"),
     ],
