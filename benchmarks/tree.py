@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.leftovers import is_leftover
+from lorisbench.data.formats import is_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -22,15 +24,15 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def visible_subfolders(folder: Path) -> list[str]:
-    """Subfolders, except those that tools leave behind (.git, .ipynb_checkpoints, __MACOSX)."""
-    return [name for name in subfolders(folder) if not name.startswith((".", "__"))]
+    """Subfolders, except those that tools leave behind (.git, .ipynb_checkpoints, __MACOSX, @eaDir)."""
+    return [name for name in subfolders(folder) if not name.startswith("__") and not is_leftover(name)]
 
 
 def images_in(folder: Path, sizes: bool, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
     """Names of the images in a folder, sorted. Raises InputError naming a link in a circle or (sizes) a 0-byte file."""
     found = []
     for entry in _scan(folder):
-        if entry.name.lower().endswith(suffixes) and not entry.name.startswith("."):
+        if is_image(entry.name, suffixes) and not is_leftover(entry.name):
             if sizes:
                 check_file(entry.path)
             found.append(entry.name)

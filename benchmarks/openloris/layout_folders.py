@@ -12,17 +12,24 @@ from pathlib import Path
 from lorisbench.benchmarks.openloris.words import (  # fmt: skip
     EVERY,
     FACTORS,
+    LABELS,
     Group,
     Reading,
     Row,
     in_order,
     split_off_validation,
 )
-from lorisbench.benchmarks.tree import check_file, images_in, read_lines, relative_path, subfolders  # fmt: skip
+from lorisbench.benchmarks.tree import (  # fmt: skip
+    check_file,
+    images_in,
+    read_lines,
+    relative_path,
+    subfolders,
+    visible_subfolders,
+)
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import SPLITS
 
-LABELS = "label.csv"
 LABEL_COLUMNS = ["file name", "label"]
 
 
@@ -111,7 +118,7 @@ class FolderLayout:
         place = self.place(split, group)
         return [
             self._row(split, group, name, f"{place}/{name}/{image}")
-            for name in subfolders(root / place)
+            for name in visible_subfolders(root / place)
             for image in images_in(root / place / name, strict)
         ]
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from lorisbench.benchmarks.openloris.words import (
     EVERY,
     FACTORS,
+    LISTS,
     Group,
     Reading,
     Row,
@@ -28,7 +29,6 @@ from lorisbench.benchmarks.tree import check_file, images_in, read_lines, relati
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import SPLITS
 
-LISTS = "batches_filelists/domain"
 TEST = "test.txt"
 KINDS = (*FACTORS, "iros")
 

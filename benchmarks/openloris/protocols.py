@@ -12,8 +12,24 @@ from pathlib import Path
 
 import pandas as pd
 
-from lorisbench.benchmarks.openloris.words import FACTORS, LEVELS, SEGMENTS, TASKS, Group, Reading, Row, level_of
+from lorisbench.benchmarks.left_out import note_left_out
+from lorisbench.benchmarks.openloris.checksums import known_checksums
+from lorisbench.benchmarks.openloris.words import (
+    FACTORS,
+    LABELS,
+    LEVELS,
+    LISTS,
+    SEGMENTS,
+    SOURCE,
+    TASKS,
+    Group,
+    Reading,
+    Row,
+    level_of,
+)  # fmt: skip
+from lorisbench.benchmarks.tree import IMAGE_SUFFIXES
 from lorisbench.common.errors import InputError
+from lorisbench.data.formats import is_image
 from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
 from lorisbench.data.marker import name_in
 from lorisbench.data.subsets import Subset, arrange, in_stream_order
@@ -109,10 +125,24 @@ def make_manifest(
     table["label"] = table.class_name.map(label)
     names = [name for name, _ in experiences]
     name, source, synthetic = _identity(root)
+    _note_left_out(reading, root, whole_tree=not strict)
     whole = Manifest(
         in_stream_order(table[COLUMNS]), root, name, synthetic, classes, names, source, dict(reading.notes)
     )
     return arrange(whole, subset)
+
+
+def _note_left_out(reading: Reading, root: Path, whole_tree: bool) -> None:
+    """Note the files that were not read; without `whole_tree`, images of other experiences are not among them."""
+    used = [row.path for row in reading.rows]
+    places = tuple({f"{path.rpartition('/')[0].rpartition('/')[0]}/" for path in used})
+
+    def known(path: str) -> bool:
+        name = path.rpartition("/")[2]
+        listed = name in known_checksums() or name == LABELS or path.startswith(f"{LISTS.partition('/')[0]}/")
+        return listed or not (whole_tree or path.startswith(places) or not is_image(path, IMAGE_SUFFIXES))
+
+    note_left_out(reading.notes, root, used, known=known)
 
 
 def _first_gap(table: pd.DataFrame, classes: list[str], experiences: int) -> tuple[str, int, str] | None:
@@ -130,5 +160,5 @@ def _identity(root: Path) -> tuple[str, str, bool]:
     """Name, source and whether it is synthetic."""
     name = name_in(root)
     if name is None:
-        return "OpenLORIS-Object", "She et al., ICRA 2020 (arXiv 1911.06487)", False
+        return "OpenLORIS-Object", SOURCE, False
     return name, "rendered by lorisbench (synthetic: no image was taken by a camera)", True

@@ -1,21 +1,22 @@
-"""Own data in folders: one folder per domain, one folder per class, any image type that Pillow reads."""
+"""Own data in folders: one folder per domain, one folder per class, any type of image that can be decoded."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from pydantic import field_validator
 
+from lorisbench.benchmarks.left_out import note_left_out
 from lorisbench.benchmarks.own.own_splits import UNDECIDED, OwnData
 from lorisbench.benchmarks.tree import images_in, visible_subfolders
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
+from lorisbench.data.formats import image_suffixes
 from lorisbench.data.manifest import COLUMNS, Manifest
 from lorisbench.data.marker import synthetic_name
 from lorisbench.data.subsets import arrange, check_objects, in_stream_order
@@ -88,6 +89,7 @@ def read_folder(root: Path, settings: Folder) -> Manifest:
     notes = {"layout": "folder"}
     if empty:
         notes["empty class folders"] = _some(empty)
+    note_left_out(notes, root, table.path, [""] if settings.domains is None else domains)
     gaps = missing_classes(table, classes, domains)
     if gaps:
         notes["missing classes"] = gaps
@@ -121,15 +123,6 @@ def find_places(root: Path) -> Iterator[Place]:
 def natural(name: str) -> list[tuple[int, str]]:
     """Sort key that orders numbers by value: s2 before s10."""
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name) if part]
-
-
-@cache
-def image_suffixes() -> tuple[str, ...]:
-    """Suffixes of every image type that Pillow can open, in lower case."""
-    from PIL import Image
-
-    Image.init()
-    return tuple(sorted(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN))
 
 
 def missing_classes(table: pd.DataFrame, classes: list[str], experiences: list[str]) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from lorisbench.benchmarks.openloris.layouts import LAYOUTS, looked_for, read_root
 from lorisbench.benchmarks.own.csv_manifest import ManifestFile, read_csv
-from lorisbench.benchmarks.own.folder import LOOKED_FOR, Folder, find_places, image_suffixes, read_folder
+from lorisbench.benchmarks.own.folder import LOOKED_FOR, Folder, find_places, read_folder
 from lorisbench.benchmarks.tree import images_in
 from lorisbench.common.errors import InputError
+from lorisbench.data.formats import image_suffixes
 from lorisbench.data.manifest import Manifest
 
 FOLDER = "folder"

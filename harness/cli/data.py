@@ -86,8 +86,6 @@ def verify(
         bad_files,
         check_report,
         print_bad,
-        printable,
-        unused_images,
         write_report,
     )
 
@@ -102,9 +100,6 @@ def verify(
             print(f"{topic}: {note}")
     for line in count_differences(manifest):
         print(f"differs: {line}")
-    unused = unused_images(manifest) if root.is_dir() else []
-    if unused:
-        print(f"not used: {len(unused):,} more images lie there, such as {printable(unused[0])}", flush=True)
     faults = checksum_faults(known_near(root))
     for file, fault in faults.items():
         print(f"{file}: {fault or 'the checksum is right'}", flush=True)

@@ -89,7 +89,7 @@ def test_a_good_tree(cli: Any, tree: Path) -> None:
     assert answer.code == 0, answer
     assert "layout release: 216 images (train 72, validation 72, test 72)" in answer.out
     assert "no counts are published for 2 classes" in answer.out
-    assert "no bad files" in answer.out and "not used" not in answer.out and "archive" not in answer.out
+    assert "no bad files" in answer.out and "not read" not in answer.out and "archive" not in answer.out
     assert "decoding images: 100 %" in answer.err
     assert contents(tree) == before
 
@@ -109,7 +109,8 @@ def test_every_kind_of_damage_is_found_by_any_number_of_workers(cli: Any, tree: 
     report = tmp_path / "new" / "bad.csv"
     answer = cli("data", "verify", tree, "--workers", 1, "--report", report)
     assert answer.code == 1
-    assert "5 bad files" in answer.out and "not used: 1 more images lie there, such as train/left.PNG" in answer.out
+    assert "5 bad files" in answer.out
+    assert "files not read: 2 (1 .png, 1 .txt), such as train/left.PNG\n" in answer.out
     with report.open(encoding="utf-8", newline="") as stream:
         header, *rows = list(csv.reader(stream))
     assert header == ["path", "reason"] and [path for path, _ in rows] == sorted(reasons)
