@@ -1,4 +1,4 @@
-"""Folders and lists of images on disk, read with a clear one-line error for whatever is wrong with them."""
+"""Folders of images on disk, read with a clear one-line error for whatever is wrong with them."""
 
 from __future__ import annotations
 
@@ -93,16 +93,3 @@ def relative_path(text: str, where: str) -> str:
     if text.startswith(("/", "\\", "~")) or ".." in parts or (parts[0][1:2] == ":"):
         raise InputError(f"{where}: the path {text!r} leaves the data set's folder")
     return "/".join(part for part in parts if part not in ("", "."))
-
-
-def read_lines(file: Path) -> list[str]:
-    """Lines of a UTF-8 list. Raises InputError naming the file, and the line for bytes that are not UTF-8."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    try:
-        return data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{file}:{line}: not UTF-8 text") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Iterable
@@ -19,10 +18,10 @@ from lorisbench.benchmarks.openloris.words import (  # fmt: skip
     in_order,
     split_off_validation,
 )
+from lorisbench.benchmarks.text_lists import read_table, whole
 from lorisbench.benchmarks.tree import (  # fmt: skip
     check_file,
     images_in,
-    read_lines,
     relative_path,
     subfolders,
     visible_subfolders,
@@ -30,7 +29,12 @@ from lorisbench.benchmarks.tree import (  # fmt: skip
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import SPLITS
 
-LABEL_COLUMNS = ["file name", "label"]
+LABEL_COLUMNS = ("file name", "label")
+NEAR = {
+    **dict.fromkeys(("file", "path", "image", "imagename", "name"), "file name"),
+    "class": "label",
+    "labels": "label",
+}
 
 
 @dataclass(frozen=True)
@@ -126,20 +130,14 @@ class FolderLayout:
         """Test images of a group whose labels are in label.csv: a position in the sorted class names, or a name."""
         place = self.place("test", group)
         file = root / place / LABELS
-        lines = read_lines(file)
-        header = [name.strip().lower() for name in next(csv.reader(lines[:1]), [])]
-        if header != LABEL_COLUMNS:
-            raise InputError(f"{file}:1: the columns {','.join(LABEL_COLUMNS)!r} were expected")
+        table = read_table(file, [(name,) for name in LABEL_COLUMNS], near=NEAR)
         rows: list[Row] = []
         seen: dict[str, str] = {}
-        for number, fields in enumerate(csv.reader(lines[1:]), start=2):
+        for number, fields in zip(table.lines, table.rows, strict=True):
             where = f"{file}:{number}"
-            if not fields:
-                continue
-            if len(fields) != 2:
-                raise InputError(f"{where}: two columns were expected, not {len(fields)}")
-            path = relative_path(fields[0].strip(), where)
-            name = _class_of(fields[1].strip(), classes, where)
+            text, label = (fields[table.names.index(name)] for name in LABEL_COLUMNS)
+            path = relative_path(text, where)
+            name = _class_of(label, classes, where)
             if path in seen:
                 if seen[path] != name:
                     raise InputError(f"{where}: {path!r} has the label {name!r} here and {seen[path]!r} before")
@@ -158,11 +156,12 @@ class FolderLayout:
 def _class_of(label: str, classes: list[str], where: str) -> str:
     if label in classes:
         return label
-    if not re.fullmatch(r"[+-]?\d+", label):
+    number = whole(label)
+    if number is None:
         raise InputError(f"{where}: the label {label!r} is neither a number nor one of the object folders")
-    if not 0 <= int(label) < len(classes):
+    if not 0 <= number < len(classes):
         raise InputError(f"{where}: the label {label} is not in 0..{len(classes) - 1}")
-    return classes[int(label)]
+    return classes[number]
 
 
 def _images_below(folder: Path) -> set[str]:
