@@ -73,13 +73,14 @@ def verify(
     report: Annotated[Path | None, typer.Option(help="CSV file for all bad files: path,reason")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Also decode what an earlier check found good")] = False,
 ) -> None:
-    """Decode every image of a folder, check known archives, and list what is bad; nothing there is changed.
+    """Decode every image of a folder, check its archives, and list what is bad; nothing there is changed.
 
     Files found good are remembered until they change, so an interrupted check can be resumed. Exit code 1 if anything
-    is bad; counts that differ from published ones are only reported.
+    is bad; counts that differ from published ones, and archives of no known checksum, are only reported.
     """
-    from lorisbench.benchmarks.openloris.checksums import checksum_faults, known_near
+    from lorisbench.benchmarks.openloris.checksums import known_near, releases, told
     from lorisbench.benchmarks.openloris.counts import count_differences
+    from lorisbench.benchmarks.tools.archives import fault_of
     from lorisbench.benchmarks.tools.open_data import open_data
     from lorisbench.benchmarks.tools.verified import Verified
     from lorisbench.benchmarks.tools.verify import (
@@ -100,11 +101,13 @@ def verify(
             print(f"{topic}: {note}")
     for line in count_differences(manifest):
         print(f"differs: {line}")
-    faults = checksum_faults(known_near(root))
-    for file, fault in faults.items():
-        print(f"{file}: {fault or 'the checksum is right'}", flush=True)
+    archives = []
+    for file, found in releases(known_near(root)).items():
+        # One of a known checksum is whole; whether another is, only reading it tells
+        fault = fault_of(file) if isinstance(found, str) else ""
+        print(f"{file}: {fault or told(found)}", flush=True)
+        archives += [(str(file), fault)] if fault else []
     known = Verified(root, fresh)
-    archives = [(str(file), fault) for file, fault in faults.items() if fault]
     if archives:
         print(f"{len(archives)} bad archives", flush=True)
     bad = bad_files(manifest.files(), workers, known)
@@ -122,7 +125,7 @@ def unpack(
     sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Archives, or folders that contain them")],
     into: Annotated[Path, typer.Option(help="Folder to unpack into; nothing outside it is written")],
     skip_checksums: Annotated[
-        bool, typer.Option("--skip-checksums", help="Unpack archives with known names whatever their checksums")
+        bool, typer.Option("--skip-checksums", help="Do not tell by checksum which release archives are of")
     ] = False,
 ) -> None:
     """Unpack zip, tar and tar.gz archives; existing files are skipped, so running it again resumes.
