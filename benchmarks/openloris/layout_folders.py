@@ -86,10 +86,11 @@ class FolderLayout:
         """
         groups, rows, lists = list(groups), [], []
         notes: dict[str, str] = {}
-        lacking = self.may_lack_validation and not any((root / self.place("validation", g)).is_dir() for g in groups)
+        there = {group.kind for group in groups if (root / self.place("validation", group)).is_dir()}
+        lacking = {group.kind for group in groups} - there if self.may_lack_validation else set()
         for group in groups:
             for split in SPLITS:
-                if split == "validation" and lacking:
+                if split == "validation" and group.kind in lacking:
                     continue
                 folder = root / self.place(split, group)
                 if not folder.is_dir():
@@ -108,9 +109,11 @@ class FolderLayout:
             rows += self._labelled(root, group, classes, strict, notes)
         rows = in_order(rows, groups)
         if lacking:
-            rows = in_order(split_off_validation(rows), groups)
+            whole = [row for row in rows if row.group.kind not in lacking]
+            rows = in_order(whole + split_off_validation([row for row in rows if row.group.kind in lacking]), groups)
+            which = f"the folder of {', '.join(sorted(lacking))}" if there else "the folder"
             notes["validation"] = (
-                f"the folder has no validation images: every {EVERY}th training frame of a recording is used instead"
+                f"{which} has no validation images: every {EVERY}th training frame of a recording is used instead"
             )
         return Reading(rows, None, notes)
 

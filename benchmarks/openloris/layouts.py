@@ -12,6 +12,7 @@ from lorisbench.benchmarks.openloris.layout_folders import BENCHMARK1, CHALLENGE
 from lorisbench.benchmarks.openloris.layout_lists import AVALANCHE, ListLayout
 from lorisbench.benchmarks.openloris.protocols import experiences_of, make_manifest
 from lorisbench.benchmarks.openloris.words import FACTORS, SEGMENTS, Group
+from lorisbench.benchmarks.tree import visible_subfolders
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 from lorisbench.data.manifest import Manifest
@@ -41,12 +42,20 @@ def find_layout(root: Path, layout: str = "auto") -> Layout:
     if layout != "auto":
         chosen = LAYOUTS[layout]
         if not chosen.available(root):
-            raise InputError(f"{root} does not have the layout {layout!r}: looked for {chosen.looked_for}")
+            raise InputError(f"{root} does not have the layout {layout!r}: looked for {chosen.looked_for}{hint(root)}")
         return chosen
     for chosen in LAYOUTS.values():
         if chosen.available(root):
             return chosen
-    raise InputError(f"{root} is not an OpenLORIS-Object tree: looked for {looked_for()}")
+    raise InputError(f"{root} is not an OpenLORIS-Object tree: looked for {looked_for()}{hint(root)}")
+
+
+def hint(root: Path) -> str:
+    """Which folder within `root` has a layout, where one does; archives often unpack into a folder of their own."""
+    for name in visible_subfolders(root):
+        if any(layout.available(root / name) for layout in LAYOUTS.values()):
+            return f"; did you mean {root / name}?"
+    return ""
 
 
 def read_root(root: Path, layout: str = "auto") -> Manifest:

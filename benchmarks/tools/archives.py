@@ -86,7 +86,7 @@ def open_archive(file: Path) -> Iterator[Archive]:
 
 
 def fault_of(file: Path) -> str:
-    """Why an archive cannot be unpacked: every member is read; empty text if it can. Other files need have bytes only."""
+    """Why an archive cannot be unpacked, for which all of it is read; empty text if it can. Other files need bytes."""
     if file.stat().st_size == 0:
         return "the archive has no bytes"
     if not _is_archive(file):

@@ -24,7 +24,7 @@ RootArgument = Annotated[
     Path,
     typer.Argument(help="Folder of OpenLORIS-Object in any layout or of your own images in domains, or a CSV manifest"),
 ]
-LayoutOption = Annotated[str, typer.Option(help="auto, release, benchmark1, challenge, avalanche or folder")]
+LayoutOption = Annotated[str, typer.Option(help="auto, release, benchmark1, challenge, avalanche, folder or manifest")]
 
 
 @app.command()
@@ -207,9 +207,9 @@ def split(
 
 def _read(root: Path, layout: str, protocol: str, factor: str) -> Manifest:
     """A folder under a protocol, or in its own experiences if none is named."""
-    from lorisbench.benchmarks.openloris.layouts import read
+    from lorisbench.benchmarks.openloris.layouts import LAYOUTS, read
     from lorisbench.benchmarks.openloris.words import FACTORS
-    from lorisbench.benchmarks.tools.open_data import open_data
+    from lorisbench.benchmarks.tools.open_data import check_layout, open_data
     from lorisbench.common.registry import select
     from lorisbench.data.subsets import Subset
 
@@ -217,6 +217,9 @@ def _read(root: Path, layout: str, protocol: str, factor: str) -> Manifest:
         raise InputError("--factor needs --protocol factor")
     if not protocol:
         return open_data(root, layout)
+    check_layout(layout)
+    if layout not in ("auto", *LAYOUTS):
+        raise InputError(f"--protocol {protocol}: own data (layout {layout!r}) have no protocols; leave it out")
     select("protocol", [protocol], ("sequence", "factor", "challenge"))
     if protocol == "factor":
         select("factor", [factor or FACTORS[0]], FACTORS)
