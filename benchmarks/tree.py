@@ -1,4 +1,4 @@
-"""Folders and lists of images on disk, read with a clear one-line error for whatever is wrong with them."""
+"""Folders of images on disk, read with a clear one-line error for whatever is wrong with them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.leftovers import is_leftover
+from lorisbench.data.formats import is_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-LEFTOVERS = (  # of file managers and other tools, in small letters; names that begin with . or __ are leftovers too
-    "@eadir", "@recycle", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db",
-    "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "icon\r",
-)  # fmt: skip
 
 
 def subfolders(folder: Path) -> list[str]:
@@ -27,19 +25,14 @@ def subfolders(folder: Path) -> list[str]:
 
 def visible_subfolders(folder: Path) -> list[str]:
     """Subfolders, except those that tools leave behind (.git, .ipynb_checkpoints, __MACOSX, @eaDir)."""
-    return [name for name in subfolders(folder) if not is_leftover(name)]
-
-
-def is_leftover(name: str) -> bool:
-    """Whether a file or folder of this name is something that a tool left behind, not data."""
-    return name.startswith((".", "__")) or name.lower() in LEFTOVERS
+    return [name for name in subfolders(folder) if not name.startswith("__") and not is_leftover(name)]
 
 
 def images_in(folder: Path, sizes: bool, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
     """Names of the images in a folder, sorted. Raises InputError naming a link in a circle or (sizes) a 0-byte file."""
     found = []
     for entry in _scan(folder):
-        if entry.name.lower().endswith(suffixes) and not is_leftover(entry.name):
+        if is_image(entry.name, suffixes) and not is_leftover(entry.name):
             if sizes:
                 check_file(entry.path)
             found.append(entry.name)
@@ -100,16 +93,3 @@ def relative_path(text: str, where: str) -> str:
     if text.startswith(("/", "\\", "~")) or ".." in parts or (parts[0][1:2] == ":"):
         raise InputError(f"{where}: the path {text!r} leaves the data set's folder")
     return "/".join(part for part in parts if part not in ("", "."))
-
-
-def read_lines(file: Path) -> list[str]:
-    """Lines of a UTF-8 list. Raises InputError naming the file, and the line for bytes that are not UTF-8."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    try:
-        return data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{file}:{line}: not UTF-8 text") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import model_validator
 
+from lorisbench.common.component import check_truths
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import import_object
 from lorisbench.engine.strategy import Context, Strategy
@@ -36,6 +37,7 @@ class AvalanchePlugin(Strategy, name="avalanche"):
         found = import_object(self.plugin)
         if not (isinstance(found, type) and issubclass(found, BasePlugin | EvaluationPlugin)):
             raise InputError(f"{self.plugin} is not an Avalanche plugin (a subclass of avalanche.core.BasePlugin)")
+        check_truths(found, self.args, self.plugin)
         return found
 
     def make(self, model: Any, optimizer: Any) -> Any:

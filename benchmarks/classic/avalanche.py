@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from lorisbench.benchmarks.classic import fashion_mnist
 from lorisbench.benchmarks.own.own_splits import UNDECIDED, OwnData
 from lorisbench.common.cache import cache_root, cached_array
+from lorisbench.common.component import check_truths
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
 from lorisbench.common.registry import nearest
@@ -83,6 +84,7 @@ def build(name: str, args: dict[str, Any], root: Path | None) -> Any:
     for key in args:
         if key not in known:
             raise InputError(f"benchmark.{key}: Avalanche's {name} has no such argument{nearest(key, known)}")
+    check_truths(function, args, f"benchmark: Avalanche's {name}")
     given = {**args, **{key: None for key in ("train_transform", "eval_transform") if key in known}}
     lacking = [key for key, p in known.items() if p.default is p.empty and key not in given and key != "dataset_root"]
     if lacking:

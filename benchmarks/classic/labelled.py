@@ -17,11 +17,12 @@ import numpy as np
 
 from lorisbench.benchmarks.classic.fashion_mnist import DEBIAN
 from lorisbench.benchmarks.factors.cutouts import Source
-from lorisbench.benchmarks.own.folder import image_suffixes
+from lorisbench.benchmarks.left_out import note_left_out
 from lorisbench.benchmarks.tree import images_in, visible_subfolders
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of_file
 from lorisbench.common.registry import nearest
+from lorisbench.data.formats import image_suffixes
 from lorisbench.data.identity import same_files
 from lorisbench.data.manifest import SPLITS
 from lorisbench.data.marker import synthetic_name
@@ -51,11 +52,13 @@ class Labelled:
     classes : class names; position is the label.
     pictures : all images; those with the split `train` are also used for validation if there are no images for that
         alone.
+    notes : what was dealt with that the user should know, by topic.
     """
 
     def __init__(self, root: Path, name: str, source: str, classes: list[str], pictures: list[Picture]) -> None:
         self.root, self.name, self.source = root, name, source
         self.classes, self.pictures = classes, pictures
+        self.notes: dict[str, str] = {}
 
     def image(self, index: int) -> Source:
         """What `cutouts.cutout_of` takes. Raises InputError for a damaged file."""
@@ -199,7 +202,9 @@ def read_folder(root: Path, chosen: Sequence[str] | None = None) -> Labelled:
     _check_files(root, pictures)
     rendered = synthetic_name(root, (picture.name for picture in pictures))
     source = f"own folder of images{' (synthetic themselves)' if rendered else ''}"
-    return Labelled(root, rendered or root.resolve().name, source, classes, pictures)
+    images = Labelled(root, rendered or root.resolve().name, source, classes, pictures)
+    note_left_out(images.notes, root, (picture.name for picture in pictures))
+    return images
 
 
 def _holds_images(folder: Path) -> bool:

@@ -72,7 +72,10 @@ class Factors(Protocol, name="factors"):
             classes,
             [f"{factor} {level}" for factor, level in steps],
             f"{images.source}; light, occlusion, object size and clutter computed by lorisbench (no scene is real)",
-            {"levels": f"the levels each image reached are in the cache folder: pixels/{pixels.stem}.csv"},
+            {
+                **images.notes,
+                "levels": f"the levels each image reached are in the cache folder: pixels/{pixels.stem}.csv",
+            },
             pixels=pixels,
         )
         return arrange(whole, replace(self.subset(), fraction=1.0))  # `draw` has applied `fraction` already

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from lorisbench.benchmarks.openloris.words import MIXED
+from lorisbench.benchmarks.openloris.words import FACTORS, MIXED, SOURCE
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.data.manifest import SPLITS, Manifest
 
@@ -24,13 +24,14 @@ def count_differences(manifest: Manifest) -> list[str]:
 
     The published row is that of the same number of classes and the same kind of experience. The total is compared where
     the manifest holds whole trees (12 tasks or more, of all factors). If no counts are published, one line says so.
-    Synthetic data have no published counts and no differences.
+    Synthetic data, and images that are not said to be those of OpenLORIS-Object, have no published counts and no
+    differences.
     """
-    if manifest.synthetic:
+    if manifest.synthetic or not _of_openloris(manifest):
         return []
     classes = len(manifest.classes)
     lines = []
-    if set(manifest.table.factor) >= {"illumination", "occlusion", "pixel", "clutter"}:
+    if set(manifest.table.factor) >= set(FACTORS):
         for row in published()["sets"]:
             if row["classes"] == classes and row["images"] != len(manifest.table):
                 difference = len(manifest.table) - row["images"]
@@ -53,6 +54,11 @@ def count_differences(manifest: Manifest) -> list[str]:
                         f"({difference:+,}; {row['source']})"
                     )
     return lines
+
+
+def _of_openloris(manifest: Manifest) -> bool:
+    """Whether the images are those of OpenLORIS-Object, by their source or, if none is given, by their factors."""
+    return manifest.source == SOURCE or (not manifest.source and set(manifest.table.factor) <= {*FACTORS, MIXED})
 
 
 def _kind(manifest: Manifest) -> str:

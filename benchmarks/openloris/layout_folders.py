@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from collections.abc import Iterable
@@ -12,6 +11,7 @@ from pathlib import Path
 from lorisbench.benchmarks.openloris.words import (  # fmt: skip
     EVERY,
     FACTORS,
+    LABELS,
     Gone,
     Group,
     Reading,
@@ -19,12 +19,23 @@ from lorisbench.benchmarks.openloris.words import (  # fmt: skip
     in_order,
     split_off_validation,
 )
-from lorisbench.benchmarks.tree import check_file, images_in, read_lines, relative_path, subfolders, visible_subfolders
+from lorisbench.benchmarks.text_lists import read_table, whole
+from lorisbench.benchmarks.tree import (  # fmt: skip
+    check_file,
+    images_in,
+    relative_path,
+    subfolders,
+    visible_subfolders,
+)
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import SPLITS
 
-LABELS = "label.csv"
-LABEL_COLUMNS = ["file name", "label"]
+LABEL_COLUMNS = ("file name", "label")
+NEAR = {
+    **dict.fromkeys(("file", "path", "image", "imagename", "name"), "file name"),
+    "class": "label",
+    "labels": "label",
+}
 
 
 @dataclass(frozen=True)
@@ -77,10 +88,11 @@ class FolderLayout:
         groups, rows, lists = list(groups), [], []
         notes: dict[str, str] = {}
         gone: list[Gone] = []
-        lacking = self.may_lack_validation and not any((root / self.place("validation", g)).is_dir() for g in groups)
+        there = {group.kind for group in groups if (root / self.place("validation", group)).is_dir()}
+        lacking = {group.kind for group in groups} - there if self.may_lack_validation else set()
         for group in groups:
             for split in SPLITS:
-                if split == "validation" and lacking:
+                if split == "validation" and group.kind in lacking:
                     continue
                 folder = root / self.place(split, group)
                 if not folder.is_dir():
@@ -98,9 +110,11 @@ class FolderLayout:
             rows += self._labelled(root, group, classes, strict, notes)
         rows = in_order(rows, groups)
         if lacking:
-            rows = in_order(split_off_validation(rows), groups)
+            whole = [row for row in rows if row.group.kind not in lacking]
+            rows = in_order(whole + split_off_validation([row for row in rows if row.group.kind in lacking]), groups)
+            which = f"the folder of {', '.join(sorted(lacking))}" if there else "the folder"
             notes["validation"] = (
-                f"the folder has no validation images: every {EVERY}th training frame of a recording is used instead"
+                f"{which} has no validation images: every {EVERY}th training frame of a recording is used instead"
             )
         return Reading(rows, None, notes, gone)
 
@@ -120,20 +134,14 @@ class FolderLayout:
         """Test images of a group whose labels are in label.csv: a position in the sorted class names, or a name."""
         place = self.place("test", group)
         file = root / place / LABELS
-        lines = read_lines(file)
-        header = [name.strip().lower() for name in next(csv.reader(lines[:1]), [])]
-        if header != LABEL_COLUMNS:
-            raise InputError(f"{file}:1: the columns {','.join(LABEL_COLUMNS)!r} were expected")
+        table = read_table(file, [(name,) for name in LABEL_COLUMNS], near=NEAR)
         rows: list[Row] = []
         seen: dict[str, str] = {}
-        for number, fields in enumerate(csv.reader(lines[1:]), start=2):
+        for number, fields in zip(table.lines, table.rows, strict=True):
             where = f"{file}:{number}"
-            if not fields:
-                continue
-            if len(fields) != 2:
-                raise InputError(f"{where}: two columns were expected, not {len(fields)}")
-            path = relative_path(fields[0].strip(), where)
-            name = _class_of(fields[1].strip(), classes, where)
+            text, label = (fields[table.names.index(name)] for name in LABEL_COLUMNS)
+            path = relative_path(text, where)
+            name = _class_of(label, classes, where)
             if path in seen:
                 if seen[path] != name:
                     raise InputError(f"{where}: {path!r} has the label {name!r} here and {seen[path]!r} before")
@@ -152,11 +160,12 @@ class FolderLayout:
 def _class_of(label: str, classes: list[str], where: str) -> str:
     if label in classes:
         return label
-    if not re.fullmatch(r"[+-]?\d+", label):
+    number = whole(label)
+    if number is None:
         raise InputError(f"{where}: the label {label!r} is neither a number nor one of the object folders")
-    if not 0 <= int(label) < len(classes):
+    if not 0 <= number < len(classes):
         raise InputError(f"{where}: the label {label} is not in 0..{len(classes) - 1}")
-    return classes[int(label)]
+    return classes[number]
 
 
 def _images_below(folder: Path) -> set[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from lorisbench.benchmarks.openloris.words import (
     EVERY,
     FACTORS,
+    LISTS,
     Gone,
     Group,
     Reading,
@@ -25,11 +26,11 @@ from lorisbench.benchmarks.openloris.words import (
     level_of,
     split_off_validation,
 )  # fmt: skip
-from lorisbench.benchmarks.tree import check_file, images_in, read_lines, relative_path  # fmt: skip
+from lorisbench.benchmarks.text_lists import MOST, read_lines, whole
+from lorisbench.benchmarks.tree import check_file, images_in, relative_path
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import SPLITS
 
-LISTS = "batches_filelists/domain"
 TEST = "test.txt"
 KINDS = (*FACTORS, "iros")
 
@@ -155,12 +156,14 @@ def _entries(
         where = f"{file}:{number}"
         if not line.strip():
             continue
-        text, _, label = line.strip().rpartition(" ")  # a path may contain spaces
-        if not text.strip() or not re.fullmatch(r"\d+", label):
+        # A path may contain blanks; lists of others have a tab, a comma or a semicolon in place of the last one
+        match = re.fullmatch(r"(.*?\S)(?:\s+|\s*[,;|]\s*)([^\s,;|]+)", line.strip())
+        label = whole(match[2]) if match else None
+        if match is None or label is None or not 0 <= label <= MOST:
             raise InputError(f"{where}: a line 'path label' was expected, with a label of 0 or more: {line.strip()!r}")
-        path = relative_path(text.strip(), where)
+        path = relative_path(match[1], where)
         name = _object(path, where)
-        if labels.label.setdefault(name, int(label)) != int(label):
+        if labels.label.setdefault(name, label) != label:
             raise InputError(
                 f"{where}: object {name!r} has the label {label} here and {labels.label[name]} in {labels.where[name]}"
             )

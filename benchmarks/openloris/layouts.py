@@ -10,8 +10,16 @@ from pathlib import Path
 
 from lorisbench.benchmarks.openloris.layout_folders import BENCHMARK1, CHALLENGE, RELEASE, FolderLayout
 from lorisbench.benchmarks.openloris.layout_lists import AVALANCHE, ListLayout
-from lorisbench.benchmarks.openloris.protocols import Experience, experiences_of, make_manifest, missing, summary
+from lorisbench.benchmarks.openloris.protocols import (
+    Experience,
+    experiences_of,
+    make_manifest,
+    missing,
+    note_unread,
+    summary,
+)
 from lorisbench.benchmarks.openloris.words import FACTORS, SEGMENTS, Group
+from lorisbench.benchmarks.tree import visible_subfolders
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 from lorisbench.data.manifest import Manifest
@@ -42,12 +50,20 @@ def find_layout(root: Path, layout: str = "auto") -> Layout:
     if layout != "auto":
         chosen = LAYOUTS[layout]
         if not chosen.available(root):
-            raise InputError(f"{root} does not have the layout {layout!r}: looked for {chosen.looked_for}")
+            raise InputError(f"{root} does not have the layout {layout!r}: looked for {chosen.looked_for}{hint(root)}")
         return chosen
     for chosen in LAYOUTS.values():
         if chosen.available(root):
             return chosen
-    raise InputError(f"{root} is not an OpenLORIS-Object tree: looked for {looked_for()}")
+    raise InputError(f"{root} is not an OpenLORIS-Object tree: looked for {looked_for()}{hint(root)}")
+
+
+def hint(root: Path) -> str:
+    """Which folder within `root` has a layout, where one does; archives often unpack into a folder of their own."""
+    for name in visible_subfolders(root):
+        if any(layout.available(root / name) for layout in LAYOUTS.values()):
+            return f"; did you mean {root / name}?"
+    return ""
 
 
 def read_root(root: Path, layout: str = "auto") -> Manifest:
@@ -75,6 +91,7 @@ def read_root(root: Path, layout: str = "auto") -> Manifest:
     if reading.gone:
         reading.notes["missing parts"] = some(summary(reading.gone, wanted, chosen.place))
     reading.notes |= {"layout": chosen.name, "protocol": "natural"}
+    note_unread(reading, root, whole_tree=True)
     return make_manifest(root, reading, experiences, Subset())
 
 
@@ -95,6 +112,7 @@ def read(root: Path, layout: str, protocol: str, factor: str | None, subset: Sub
         wanted = [group for _, members in experiences for group in members]
         reading.notes["missing parts"] = some(summary(reading.gone, wanted, chosen.place))
     reading.notes |= {"layout": chosen.name, "protocol": protocol}
+    note_unread(reading, root, whole_tree=False)
     return make_manifest(root, reading, experiences, subset)
 
 

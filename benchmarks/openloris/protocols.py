@@ -12,8 +12,25 @@ from pathlib import Path
 
 import pandas as pd
 
-from lorisbench.benchmarks.openloris.words import FACTORS, LEVELS, SEGMENTS, TASKS, Gone, Group, Reading, Row, level_of
+from lorisbench.benchmarks.left_out import note_left_out
+from lorisbench.benchmarks.openloris.checksums import known_checksums
+from lorisbench.benchmarks.openloris.words import (
+    FACTORS,
+    LABELS,
+    LEVELS,
+    LISTS,
+    SEGMENTS,
+    SOURCE,
+    TASKS,
+    Gone,
+    Group,
+    Reading,
+    Row,
+    level_of,
+)  # fmt: skip
+from lorisbench.benchmarks.tree import IMAGE_SUFFIXES
 from lorisbench.common.errors import InputError
+from lorisbench.data.formats import is_image
 from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
 from lorisbench.data.marker import name_in
 from lorisbench.data.subsets import Subset, arrange, in_stream_order
@@ -98,6 +115,19 @@ def make_manifest(root: Path, reading: Reading, experiences: list[Experience], s
     return arrange(whole, subset)
 
 
+def note_unread(reading: Reading, root: Path, whole_tree: bool) -> None:
+    """Note the files that were not read; without `whole_tree`, images of other experiences are not among them."""
+    used = [row.path for row in reading.rows]
+    places = tuple({f"{path.rpartition('/')[0].rpartition('/')[0]}/" for path in used})
+
+    def known(path: str) -> bool:
+        name = path.rpartition("/")[2]
+        listed = name in known_checksums() or name == LABELS or path.startswith(f"{LISTS.partition('/')[0]}/")
+        return listed or not (whole_tree or path.startswith(places) or not is_image(path, IMAGE_SUFFIXES))
+
+    note_left_out(reading.notes, root, used, known=known)
+
+
 def _classes(reading: Reading) -> list[str]:
     """Class names; position is the label."""
     if reading.labels is None:
@@ -150,5 +180,5 @@ def _identity(root: Path) -> tuple[str, str, bool]:
     """Name, source and whether it is synthetic."""
     name = name_in(root)
     if name is None:
-        return "OpenLORIS-Object", "She et al., ICRA 2020 (arXiv 1911.06487)", False
+        return "OpenLORIS-Object", SOURCE, False
     return name, "rendered by lorisbench (synthetic: no image was taken by a camera)", True

@@ -10,6 +10,9 @@ from lorisbench.data.manifest import SPLITS
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")  # the order of the 12-task sequence (paper, section V)
 SEGMENTS = 9
 LEVELS = 3
+SOURCE = "She et al., ICRA 2020 (arXiv 1911.06487)"
+LABELS = "label.csv"  # in a test folder of the challenge
+LISTS = "batches_filelists/domain"  # Avalanche's, below the root
 TASKS = len(FACTORS) * LEVELS
 MIXED = "mixed"  # factor of the challenge's nine batches, which have no level of their own (0)
 EVERY = 8  # without validation images, each eighth frame of a training recording becomes one

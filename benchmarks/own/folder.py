@@ -1,21 +1,22 @@
-"""Own data in folders: one folder per domain, one folder per class, any image type that Pillow reads."""
+"""Own data in folders: one folder per domain, one folder per class, any type of image that can be decoded."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from pydantic import field_validator
 
+from lorisbench.benchmarks.left_out import note_left_out
 from lorisbench.benchmarks.own.own_splits import UNDECIDED, OwnData
 from lorisbench.benchmarks.tree import images_in, visible_subfolders
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
+from lorisbench.data.formats import image_suffixes
 from lorisbench.data.identity import same_bytes, same_files
 from lorisbench.data.manifest import COLUMNS, Manifest
 from lorisbench.data.marker import synthetic_name
@@ -99,6 +100,7 @@ def read_folder(root: Path, settings: Folder) -> Manifest:
         notes["empty domains"] = f"{some(unused)}: no images there, so no experience"
     if empty:
         notes["empty class folders"] = some(empty)
+    note_left_out(notes, root, table.path, [""] if settings.domains is None else domains)
     files = [os.path.join(root, path) for path in table.path]
     table = settings.decide(table, notes, same_files(files), lambda: same_bytes(files))
     name = synthetic_name(root, table.path)
@@ -141,15 +143,6 @@ def find_places(domain: str, folder: Path) -> Iterator[Place]:
 def natural(name: str) -> list[tuple[int, str]]:
     """Sort key that orders numbers by value: s2 before s10."""
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name) if part]
-
-
-@cache
-def image_suffixes() -> tuple[str, ...]:
-    """Suffixes of every image type that Pillow can open, in lower case."""
-    from PIL import Image
-
-    Image.init()
-    return tuple(sorted(suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN))
 
 
 def _chosen(wanted: list[str], there: list[str]) -> list[str]:

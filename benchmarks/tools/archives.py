@@ -85,6 +85,28 @@ def open_archive(file: Path) -> Iterator[Archive]:
         yield opened
 
 
+def fault_of(file: Path) -> str:
+    """Why an archive cannot be unpacked, for which all of it is read; empty text if it can. Other files need bytes."""
+    if file.stat().st_size == 0:
+        return "the archive has no bytes"
+    if not _is_archive(file):
+        return ""
+    try:
+        with open_archive(file) as archive:
+            for member in archive.members:
+                if member.is_folder:
+                    continue
+                size = 0
+                with damage_named(file, member.path), archive.read(member) as stream:
+                    while block := stream.read(BLOCK):
+                        size += len(block)
+                    if size != member.size:
+                        raise EOFError(f"{size} of {member.size} bytes")
+    except InputError as error:
+        return str(error).removeprefix(f"{file}: ").removeprefix(f"{file} ")
+    return ""
+
+
 @contextlib.contextmanager
 def damage_named(file: Path, member: str = "") -> Iterator[None]:
     """Turn whatever readers raise on damaged archives (they raise all sorts) into an InputError that names it."""

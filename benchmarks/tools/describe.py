@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lorisbench.benchmarks.openloris.counts import count_differences
+from lorisbench.data.formats import pillow
 from lorisbench.data.images import Source
 from lorisbench.data.manifest import Manifest
 
@@ -60,10 +61,8 @@ def _header(source: Source) -> tuple[str, str, str] | None:
     """Size, format and mode; None if the file has no header that Pillow knows."""
     if isinstance(source, np.ndarray):
         return f"{source.shape[1]}×{source.shape[0]}", "array", "RGB" if source.shape[2] == 3 else "L"
-    from PIL import Image
-
     try:
-        with Image.open(source) as image:
+        with pillow().open(source) as image:
             return f"{image.width}×{image.height}", str(image.format), image.mode
     except Exception:  # Pillow's readers raise all sorts on damage
         return None

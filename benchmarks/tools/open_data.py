@@ -4,29 +4,47 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lorisbench.benchmarks.openloris.layouts import LAYOUTS, looked_for, read_root
+from lorisbench.benchmarks.openloris.layouts import LAYOUTS, hint, looked_for, read_root
 from lorisbench.benchmarks.own.csv_manifest import ManifestFile, read_csv
-from lorisbench.benchmarks.own.folder import LOOKED_FOR, Folder, find_domains, find_places, image_suffixes, read_folder
+from lorisbench.benchmarks.own.folder import LOOKED_FOR, Folder, find_domains, find_places, read_folder
 from lorisbench.benchmarks.tree import images_in
 from lorisbench.common.errors import InputError
+from lorisbench.common.registry import nearest
+from lorisbench.data.formats import image_suffixes
 from lorisbench.data.manifest import Manifest
 
-FOLDER = "folder"
+FOLDER, MANIFEST = "folder", "manifest"  # the layouts of own data, called like their readers
+ALL = ("auto", *LAYOUTS, FOLDER, MANIFEST)
 
 
 def open_data(path: Path, layout: str = "auto") -> Manifest:
     """Everything at a path as a manifest, leniently: gaps become notes, see `layouts.read_root`.
 
     `auto` takes a folder for OpenLORIS-Object if it has one of its layouts, else for own data in domains; a file is
-    read as a CSV manifest. Raises InputError, in one line, if it is none of these.
+    read as a CSV manifest. Raises InputError, in one line, if it is none of these or not of the layout that is asked
+    for.
     """
+    check_layout(layout)
     if path.is_file():
+        if layout not in ("auto", MANIFEST):
+            raise InputError(f"{path}: a file, which has the layout {MANIFEST!r}, not {layout!r}")
         return read_csv(path, ManifestFile(file=str(path)))
+    if layout == MANIFEST:
+        raise InputError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}; a CSV manifest was expected")
     if layout == FOLDER or (layout == "auto" and _is_own(path)):
         return read_folder(path, Folder(root=str(path)))
     if layout == "auto" and path.is_dir() and not _openloris(path):
-        raise InputError(f"{path}: not a known kind of data set; looked for {looked_for()}; own data: {LOOKED_FOR}")
+        raise InputError(
+            f"{path}: not a known kind of data set{hint(path)}; looked for {looked_for()}; own data: {LOOKED_FOR}"
+        )
     return read_root(path, layout)
+
+
+def check_layout(layout: str) -> None:
+    """Raise InputError, with the nearest name and all that are known, for a layout that there is not."""
+    if layout not in ALL:
+        close = nearest(layout, ALL).partition("; available")[0]
+        raise InputError(f"unknown layout {layout!r}{close}; available: {', '.join(ALL)}")
 
 
 def _openloris(root: Path) -> bool:

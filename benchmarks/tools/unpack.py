@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorisbench.benchmarks.openloris.checksums import checksum_faults, known_among
+from lorisbench.benchmarks.openloris.checksums import known_among, releases, told
 from lorisbench.benchmarks.tools.archives import BLOCK, Archive, Member, Names, damage_named, open_archive
-from lorisbench.common.console import track
+from lorisbench.common.console import say, track
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import check_space, existing_folder
 
@@ -39,7 +39,7 @@ def unpack(files: Sequence[Path], into: Path, checksums: bool = True) -> list[Un
 
     Parameters
     ----------
-    checksums : archives with a known checksum must match it.
+    checksums : say of archives with known names which release they are of.
 
     Raises
     ------
@@ -53,9 +53,8 @@ def unpack(files: Sequence[Path], into: Path, checksums: bool = True) -> list[Un
         if file.stat().st_size == 0:
             raise InputError(f"{file}: the archive has no bytes")
     known = known_among(files) if checksums else []
-    for file, fault in checksum_faults(known).items() if known else ():
-        if fault:
-            raise InputError(f"{file}: {fault} (a damaged download, or other data; --skip-checksums unpacks it anyway)")
+    for file, found in releases(known).items() if known else ():
+        say(f"{file}: {told(found)}")
     with contextlib.ExitStack() as stack:
         archives = [stack.enter_context(open_archive(file)) for file in files]
         target = _Target(into)

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorisbench.common.console import track
+from lorisbench.common.console import printable, track
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import existing_folder, write_bytes
 from lorisbench.common.processes import map_unordered
 
 if TYPE_CHECKING:  # not needed by the processes that decode, which have to start fast
     from lorisbench.benchmarks.tools.verified import Stamp, Verified
-    from lorisbench.data.manifest import Manifest
 
 SHOWN = 20  # bad files that are printed
 CHUNK = 32  # images per task: a tenth of a second or so
@@ -107,22 +106,6 @@ def _stamp(file: str) -> Stamp | str:
     return status.st_size, status.st_mtime_ns
 
 
-def unused_images(manifest: Manifest) -> list[str]:
-    """Images below the root that the manifest does not use, relative to it, sorted; no links are followed."""
-    from lorisbench.benchmarks.own.folder import image_suffixes
-
-    def is_image(name: str) -> bool:
-        return name.lower().endswith(image_suffixes()) and not name.startswith(".")
-
-    used = set(manifest.table.path)
-    unused = []
-    for folder, _, names in os.walk(manifest.root):
-        below = os.path.relpath(folder, manifest.root).replace(os.sep, "/") + "/"
-        below = "" if below == "./" else below
-        unused += [f"{below}{name}" for name in names if is_image(name) and f"{below}{name}" not in used]
-    return sorted(unused)
-
-
 def check_report(file: Path, root: Path) -> None:
     """Raise InputError, before hours of work, if a report cannot be written there or would change the data set."""
     folder = existing_folder(file.parent)
@@ -149,8 +132,3 @@ def print_bad(bad: Sequence[tuple[str, str]], report: Path | None) -> None:
         print(f"  {printable(path)}: {printable(reason)}")
     if len(bad) > SHOWN:
         print(f"... and {len(bad) - SHOWN:,} more; --report FILE lists all")
-
-
-def printable(text: str) -> str:
-    """Text for a terminal, whatever a file is called: control characters are shown, not obeyed."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

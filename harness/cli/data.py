@@ -24,7 +24,7 @@ RootArgument = Annotated[
     Path,
     typer.Argument(help="Folder of OpenLORIS-Object in any layout or of your own images in domains, or a CSV manifest"),
 ]
-LayoutOption = Annotated[str, typer.Option(help="auto, release, benchmark1, challenge, avalanche or folder")]
+LayoutOption = Annotated[str, typer.Option(help="auto, release, benchmark1, challenge, avalanche, folder or manifest")]
 
 
 @app.command()
@@ -74,14 +74,15 @@ def verify(
     report: Annotated[Path | None, typer.Option(help="CSV file for all bad files: path,reason")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Also decode what an earlier check found good")] = False,
 ) -> None:
-    """Decode every image of a folder, check known archives, and list what is bad; nothing there is changed.
+    """Decode every image of a folder, check its archives, and list what is bad; nothing there is changed.
 
     Files found good are remembered until they change, so an interrupted check can be resumed. What a run would refuse
     is told for each protocol. Exit code 1 if anything is bad or a run would be refused; counts that differ from
-    published ones are only reported.
+    published ones, and archives of no known checksum, are only reported.
     """
-    from lorisbench.benchmarks.openloris.checksums import checksum_faults, known_near
+    from lorisbench.benchmarks.openloris.checksums import known_near, releases, told
     from lorisbench.benchmarks.openloris.counts import count_differences
+    from lorisbench.benchmarks.tools.archives import fault_of
     from lorisbench.benchmarks.tools.open_data import open_data
     from lorisbench.benchmarks.tools.refusals import run_refuses
     from lorisbench.benchmarks.tools.verified import Verified
@@ -89,8 +90,6 @@ def verify(
         bad_files,
         check_report,
         print_bad,
-        printable,
-        unused_images,
         write_report,
     )
 
@@ -103,19 +102,18 @@ def verify(
     for topic, note in manifest.notes.items():
         if topic != "layout":
             print(f"{topic}: {note}")
-    told = run_refuses(manifest, root, layout)
-    for line in told.lines:
+    refusal = run_refuses(manifest, root, layout)
+    for line in refusal.lines:
         print(line)
     for line in count_differences(manifest):
         print(f"differs: {line}")
-    unused = unused_images(manifest) if root.is_dir() else []
-    if unused:
-        print(f"not used: {len(unused):,} more images lie there, such as {printable(unused[0])}", flush=True)
-    faults = checksum_faults(known_near(root))
-    for file, fault in faults.items():
-        print(f"{file}: {fault or 'the checksum is right'}", flush=True)
+    archives = []
+    for file, found in releases(known_near(root)).items():
+        # One of a known checksum is whole; whether another is, only reading it tells
+        fault = fault_of(file) if isinstance(found, str) else ""
+        print(f"{file}: {fault or told(found)}", flush=True)
+        archives += [(str(file), fault)] if fault else []
     known = Verified(root, fresh)
-    archives = [(str(file), fault) for file, fault in faults.items() if fault]
     if archives:
         print(f"{len(archives)} bad archives", flush=True)
     bad = bad_files(manifest.files(), workers, known)
@@ -124,7 +122,7 @@ def verify(
         write_report(report, [*archives, *bad])
         print(f"report: {report}")
     print_bad(bad, report)
-    if archives or bad or told.refused:
+    if archives or bad or refusal.refused:
         raise typer.Exit(1)
 
 
@@ -133,7 +131,7 @@ def unpack(
     sources: Annotated[list[Path], typer.Argument(metavar="SOURCE...", help="Archives, or folders that contain them")],
     into: Annotated[Path, typer.Option(help="Folder to unpack into; nothing outside it is written")],
     skip_checksums: Annotated[
-        bool, typer.Option("--skip-checksums", help="Unpack archives with known names whatever their checksums")
+        bool, typer.Option("--skip-checksums", help="Do not tell by checksum which release archives are of")
     ] = False,
 ) -> None:
     """Unpack zip, tar and tar.gz archives; existing files are skipped, so running it again resumes.
@@ -215,9 +213,9 @@ def split(
 
 def _read(root: Path, layout: str, protocol: str, factor: str) -> Manifest:
     """A folder under a protocol, or in its own experiences if none is named."""
-    from lorisbench.benchmarks.openloris.layouts import read
+    from lorisbench.benchmarks.openloris.layouts import LAYOUTS, read
     from lorisbench.benchmarks.openloris.words import FACTORS
-    from lorisbench.benchmarks.tools.open_data import open_data
+    from lorisbench.benchmarks.tools.open_data import check_layout, open_data
     from lorisbench.common.registry import select
     from lorisbench.data.subsets import Subset
 
@@ -225,6 +223,9 @@ def _read(root: Path, layout: str, protocol: str, factor: str) -> Manifest:
         raise InputError("--factor needs --protocol factor")
     if not protocol:
         return open_data(root, layout)
+    check_layout(layout)
+    if layout not in ("auto", *LAYOUTS):
+        raise InputError(f"--protocol {protocol}: own data (layout {layout!r}) have no protocols; leave it out")
     select("protocol", [protocol], ("sequence", "factor", "challenge"))
     if protocol == "factor":
         select("factor", [factor or FACTORS[0]], FACTORS)

@@ -14,6 +14,11 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def printable(text: str) -> str:
+    """Text for a terminal, whatever a file is called: control characters are shown, not obeyed."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def hide_warnings() -> None:
     """Hide library warnings that mean nothing to someone running a suite; for the command and its processes."""
     # From Avalanche: about a solver that only GEM needs, and about loggers, as the harness does its own recording

@@ -1,7 +1,8 @@
-"""Reading and writing YAML: safe, by libyaml where it is there, and with no key that is there twice."""
+"""Reading and writing YAML: safe, by libyaml where it is there, and with no word that turns into something else."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,63 @@ from lorisbench.common.files import write_text
 # places, and what is written should not depend on the machine
 _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+# Of what YAML 1.1 takes for other than text, no more than anyone means: `no`, `on` and `y` are words, 0123 is a name,
+# 12:30 a time and 2024-01-05 a day that nobody reckons with. The writer quotes all that YAML 1.1 does not take for
+# text, so that what is written is read the same.
+_MEANT: dict[str, tuple[str, str]] = {
+    "bool": (r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": (r"[-+]?(?:0|[1-9][0-9_]*)", "-+0123456789"),
+    "float": (
+        r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+    "null": (r"~|null|Null|NULL|", "~nN\0"),
+    "merge": (r"<<", "<"),
+}
+_TAGS = {kind: f"tag:yaml.org,2002:{kind}" for kind in _MEANT}
 
-class _UniqueKeys(_SafeLoader):  # type: ignore[misc]
-    """YAML takes the last of two equal keys without a word: one of two strategies would silently be missing."""
+
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """What PyYAML looks up by the first character of a plain word; the empty word has none."""
+    table: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+    for kind, (pattern, firsts) in _MEANT.items():
+        for first in firsts:
+            table.setdefault(first.strip("\0"), []).append((_TAGS[kind], re.compile(rf"(?:{pattern})$")))
+    return table
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
+    """A safe loader for which a key is a name and stands in its mapping once.
+
+    A key is a whole number only if it is written as Python writes one, and otherwise the text that is written: so
+    `null:`, `true:` and `1.0:` are names. YAML itself takes the last of two equal keys without a word, and one of two
+    strategies would silently be missing.
+    """
+
+    yaml_implicit_resolvers = _resolvers()
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
         seen: set[str] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} is there twice", key.start_mark
-                    )
-                seen.add(key.value)
+            if not isinstance(key, yaml.ScalarNode) or key.tag == _TAGS["merge"]:
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} is there twice", key.start_mark
+                )
+            seen.add(key.value)
+            if key.tag in _TAGS.values() and not _is_number(key):
+                key.tag = "tag:yaml.org,2002:str"
         return super().construct_mapping(node, deep)
+
+
+def _is_number(key: yaml.ScalarNode) -> bool:
+    return key.tag == _TAGS["int"] and str(int(key.value)) == key.value
 
 
 def from_yaml(text: str) -> Any:
     """The value that a text in YAML stands for. Raises yaml.YAMLError if it is not valid, or a key is there twice."""
-    return yaml.load(text, _UniqueKeys)  # safe: a SafeLoader that looks at its keys
+    return yaml.load(text, _Loader)  # safe: a SafeLoader that looks at its words and keys
 
 
 def to_yaml(value: Any, width: int = 80) -> str:

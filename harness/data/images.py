@@ -12,6 +12,7 @@ import numpy as np
 from lorisbench.common.cache import cache_root, cached_array
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
+from lorisbench.data.formats import HEIF_EXTRA, check_pixels, has_heif, pillow
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,6 +25,7 @@ PREPROCESSING = (
     "upright by EXIF, 16-bit grey / 257, alpha on white, RGB uint8, shorter side to size (bicubic), centre crop, v3"
 )
 ORIENTATION = 0x0112  # the EXIF tag
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1")
 LONGEST = 16  # only so many short sides from the middle of the long side are scaled: the centre crop needs one
 
 # glibc gives the memory of a freed image back to the system and asks for it again with the next one, until it has seen
@@ -76,7 +78,8 @@ def read_image(file: str, at_least: tuple[int, int] | None = None) -> Image.Imag
 
     Raises
     ------
-    InputError : naming the file, if it cannot be read or decoded or has a mode that does not define colours.
+    InputError : naming the file, if it cannot be read or decoded, has more pixels than are read (see `check_pixels`),
+        or has a mode that does not define colours.
     """
     return _read(file, at_least, _rgb)
 
@@ -87,10 +90,9 @@ def read_rgba(file: str, at_least: tuple[int, int] | None = None) -> Image.Image
 
 
 def _read(file: str, at_least: tuple[int, int] | None, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    from PIL import Image
-
     try:
-        with Image.open(file) as image:
+        with pillow().open(file) as image:
+            check_pixels(image.size)
             if at_least is not None:
                 image.draft("RGB", at_least)
             return convert(_upright(image))
@@ -148,8 +150,17 @@ def _reason(file: str, error: Exception) -> str:
         return f"cannot be read ({missing.strerror})"
     if isinstance(error, OSError) and error.strerror:  # from the system, not from Pillow
         return f"cannot be read ({error.strerror})"
+    if not has_heif() and _is_heif(file):
+        return f"an image in the format HEIF (HEIC): {HEIF_EXTRA} makes it readable"
     message = " ".join(str(error).replace(repr(file), "").split())
     return f"cannot be decoded as an image ({message or type(error).__name__})"
+
+
+def _is_heif(file: str) -> bool:
+    """Whether a file is in HEIF by its first bytes, whatever it is called; phones give it the name of a JPEG too."""
+    with open(file, "rb") as stream:
+        head = stream.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS
 
 
 def batches(sources: Sequence[str] | Sequence[np.ndarray], size: int, batch: int = 64) -> Iterator[np.ndarray]:

@@ -92,7 +92,7 @@ class SuiteSettings(Settings):
     @field_validator("about", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value or []
+        return [value] if isinstance(value, str | int) else value or []
 
     @field_validator("about")
     @classmethod

@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class Settings(BaseModel):
     """A group of settings, which never change once they are read; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, coerce_numbers_to_str=True)
 
 
 def parse(model: type[Model], values: Any, where: str = "") -> Model:

@@ -171,7 +171,7 @@ def test_challenge_labels_from_label_csv(copy: Callable[[str], Path], as_names: 
         ("000.jpg,3", "label.csv:3: the label 3 is not in 0..2"),
         ("000.jpg,-1", "label.csv:3: the label -1 is not in 0..2"),
         ("000.jpg,cap_01", "label.csv:3: the label 'cap_01' is neither"),
-        ("000.jpg", "label.csv:3: two columns"),
+        ("000.jpg", "label.csv:3: has fewer fields"),
         ("nothing.jpg,0", "label.csv:3: .*nothing.jpg: cannot be read"),
         ("box_01/000.jpg,1", "label.csv:3: 'box_01/000.jpg' has the label 'cup_01' here and 'box_01' before"),
     ],
@@ -186,7 +186,7 @@ def test_damaged_label_csv(copy: Callable[[str], Path], line: str, named: str) -
 def test_label_csv_with_other_columns(copy: Callable[[str], Path]) -> None:
     root = copy("batches")
     (root / "test/batch2/label.csv").write_text("path;class\n")
-    with pytest.raises(InputError, match=r"batch2.label.csv:1: the columns 'file name,label'"):
+    with pytest.raises(InputError, match=r"label.csv:1: the column 'file name' is missing; found 'path', 'class'"):
         read(root, "auto", "challenge", None, ALL)
 
 

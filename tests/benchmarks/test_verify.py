@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def test_a_good_tree(cli: Any, tree: Path) -> None:
     assert answer.code == 0, answer
     assert "layout release: 216 images (train 72, validation 72, test 72)" in answer.out
     assert "no counts are published for 2 classes" in answer.out
-    assert "no bad files" in answer.out and "not used" not in answer.out and "archive" not in answer.out
+    assert "no bad files" in answer.out and "not read" not in answer.out and "archive" not in answer.out
     assert "decoding images: 100 %" in answer.err
     assert contents(tree) == before
 
@@ -109,7 +110,8 @@ def test_every_kind_of_damage_is_found_by_any_number_of_workers(cli: Any, tree: 
     report = tmp_path / "new" / "bad.csv"
     answer = cli("data", "verify", tree, "--workers", 1, "--report", report)
     assert answer.code == 1
-    assert "5 bad files" in answer.out and "not used: 1 more images lie there, such as train/left.PNG" in answer.out
+    assert "5 bad files" in answer.out
+    assert "files not read: 2 (1 .png, 1 .txt), such as train/left.PNG\n" in answer.out
     with report.open(encoding="utf-8", newline="") as stream:
         header, *rows = list(csv.reader(stream))
     assert header == ["path", "reason"] and [path for path, _ in rows] == sorted(reasons)
@@ -283,32 +285,64 @@ def test_workers_import_nothing_heavy() -> None:
 def test_archives_beside_the_images_have_the_right_checksum(
     cli: Any, tree: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    known = {name: hashlib.md5(name.encode()).hexdigest() for name in ("train.zip", "test.zip", "LUP.pkl")}
+    known = {name: [known_as(f"{name}, {release}", release) for release in ("first", "second")] for name in NAMES}
     monkeypatch.setattr(checksums, "known_checksums", lambda: known)
-    (tree / "train.zip").write_bytes(b"train.zip")
-    (tree.parent / "LUP.pkl").write_bytes(b"LUP.pkl")
-    (tree / "other.zip").write_bytes(b"of no known checksum")
+    (tree / "train.zip").write_bytes(b"train.zip, first")
+    (tree.parent / "LUP.pkl").write_bytes(b"LUP.pkl, second")
+    (tree / "other.zip").write_bytes(b"of no known name")
     answer = cli("data", "verify", tree, "--workers", 1)
     assert answer.code == 0 and answer.out.count("the checksum is right") == 2
-    (tree / "test.zip").write_bytes(b"test.zip, cut")
+    assert "the checksum is right (first; made for this test)" in answer.out and "(second; made" in answer.out
     (tree.parent / "LUP.pkl").write_bytes(b"")
     report = tmp_path / "bad.csv"
     answer = cli("data", "verify", tree, "--workers", 1, "--report", report)
     assert answer.code == 1 and answer.out.count("the checksum is right") == 1
-    assert "2 bad archives" in answer.out and "no bad files" in answer.out
-    assert f"{tree / 'test.zip'}: its MD5 is {hashlib.md5(b'test.zip, cut').hexdigest()}" in answer.out
-    assert f"{known['test.zip']} is known" in answer.out
+    assert "1 bad archives" in answer.out and "no bad files" in answer.out
     assert f"{tree.parent / 'LUP.pkl'},the archive has no bytes" in report.read_text("utf-8")
 
 
-def test_the_table_of_checksums_is_avalanches() -> None:
+NAMES = ("train.zip", "test.zip", "LUP.pkl")
+
+
+def known_as(content: str, release: str) -> checksums.Known:
+    return checksums.Known(hashlib.md5(content.encode()).hexdigest(), release, "made for this test")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda data: data, ""),
+        (lambda data: data[:-40], "cut off or damaged"),
+        (lambda data: data[:60], "cut off or damaged"),
+        (lambda data: data.replace(b"pixels of a", b"pixels of b", 1), "cut off or damaged"),
+        (lambda data: b"<html>quota exceeded</html>", "cut off or damaged"),
+        (lambda data: b"", "no bytes"),
+    ],
+)
+def test_an_archive_of_no_known_checksum_is_bad_only_if_it_cannot_be_read(
+    cli: Any, tree: Path, change: Callable[[bytes], bytes], told: str
+) -> None:
+    file = tree / "test.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("test/clutter/a.jpg", b"pixels of a picture" * 9)
+    file.write_bytes(change(file.read_bytes()))
+    answer = cli("data", "verify", tree, "--workers", 1)
+    line = next(line for line in answer.out.splitlines() if line.startswith(f"{file}:"))
+    assert answer.code == bool(told) and ("1 bad archives" in answer.out) == bool(told)
+    assert (told or f"not known (MD5 {hashlib.md5(file.read_bytes()).hexdigest()})") in line
+
+
+def test_releases_are_told_apart_without_importing_avalanche() -> None:
     code = (
         "import sys; from lorisbench.benchmarks.openloris.checksums import known_checksums as k; "
-        "print(len(k()), k()['test.zip'], "
-        "'avalanche' in sys.modules)"
+        "print(len(k()), *(known.md5 for known in k()['test.zip']), 'avalanche' in sys.modules)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.split() == ["7", "9a87a4a6ffc16d3daa9249fe032ae734", "False"]
+    both = ["9a87a4a6ffc16d3daa9249fe032ae734", "05bd74fb07968586f646a6987ac3a6c6"]
+    assert told.split() == ["7", *both, "False"]
+    others = checksums.known_checksums()
+    assert [others[name][-1].md5[:8] for name in ("train.zip", "validation.zip")] == ["4c1369a0", "ad4bc64a"]
+    assert all(known.release and known.source for entries in others.values() for known in entries)
 
 
 @pytest.mark.parametrize(
