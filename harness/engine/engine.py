@@ -12,6 +12,7 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
 from lorisbench.data.stream import Store, rows_of
+from lorisbench.engine.batches import cut, joined, normalise_single_samples
 from lorisbench.suite.training import TrainingConfig
 
 EVAL_BATCH = 256
@@ -32,7 +33,7 @@ class TensorLoader:
 
     With a generator, the rows are reshuffled in each pass (on the CPU, so that every device sees the same order). With
     a generator for views, each pass draws for each sample either the sample itself or one of the store's versions of
-    it, all equally likely.
+    it, all equally likely. With `join`, as in training, a last batch of one sample joins the one before it.
     """
 
     def __init__(
@@ -43,19 +44,21 @@ class TensorLoader:
         device: torch.device,
         generator: torch.Generator | None = None,
         for_views: torch.Generator | None = None,
+        join: bool = False,
     ) -> None:
         self.store, self.rows, self.batch_size, self.device = store, rows, batch_size, device
         self.generator, self.for_views = generator, for_views
+        self.cut = cut if join else torch.split
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return len(self.cut(self.rows, self.batch_size)) if len(self.rows) else 0
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
         rows = self.rows
         if self.generator is not None:
             rows = rows[torch.randperm(len(rows), generator=self.generator)]
         views = None if self.for_views is None else self.store.views
-        for cpu_rows in rows.split(self.batch_size):
+        for cpu_rows in self.cut(rows, self.batch_size):
             chunk = cpu_rows.to(self.store.y.device)
             x = self.store.x[chunk]
             if views is not None:
@@ -71,6 +74,7 @@ class Engine(SupervisedTemplate):
     Plugins written for Avalanche run unmodified: they see the same callbacks, datasets and minibatches. A dataset with
     samples from outside the store (say, from a generator) is loaded by Avalanche's own loader. Only training
     minibatches are augmented (`training.augment`): datasets, `batches` and evaluation give the samples as they are.
+    In training a last batch of one sample joins the one before it, whosever loader it comes from.
     """
 
     def __init__(
@@ -101,9 +105,9 @@ class Engine(SupervisedTemplate):
         self.seed = seed
         self.augment = training.augment
 
-    def _loader(self, dataset: Any, batch_size: int, *generators: torch.Generator | None) -> TensorLoader | None:
+    def _loader(self, dataset: Any, batch_size: int, **training: Any) -> TensorLoader | None:
         rows = rows_of(dataset)
-        return None if rows is None else TensorLoader(self.store, rows, batch_size, self.device, *generators)
+        return None if rows is None else TensorLoader(self.store, rows, batch_size, self.device, **training)
 
     def _generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(self.seed, self.clock.train_exp_counter, purpose))
@@ -114,11 +118,23 @@ class Engine(SupervisedTemplate):
         first = self.clock.train_exp_counter == 0
         augmented = self.augment is not None and (first or self.augment.experiences == "all")
         for_views = self._generator("views") if augmented else None
-        loader = self._loader(self.adapted_dataset, self.train_mb_size, self._generator("order"), for_views)
+        order = self._generator("order")
+        loader = self._loader(self.adapted_dataset, self.train_mb_size, generator=order, for_views=for_views, join=True)
         if loader is None:
             super().make_train_dataloader(**kwargs)
         else:
             self.dataloader = loader
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """One pass over the loader, in batches of more than one sample wherever there is more than one."""
+        normalise_single_samples(self.model)
+        given = self.dataloader
+        if not isinstance(given, TensorLoader):
+            self.dataloader = joined(given)
+        try:
+            super().training_epoch(**kwargs)
+        finally:
+            self.dataloader = given
 
     def make_eval_dataloader(self, **kwargs: Any) -> None:
         loader = self._loader(self.adapted_dataset, self.eval_mb_size)

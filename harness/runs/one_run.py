@@ -18,6 +18,7 @@ from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, Views, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
+from lorisbench.engine.batches import check_batches_of_one, normalise_single_samples
 from lorisbench.engine.engine import Diverged, Recorder
 from lorisbench.engine.state import heads_of, referred_samples, replay_samples, state_bytes
 from lorisbench.engine.validation_replay import ValidationReplay
@@ -74,7 +75,8 @@ def device_of(name: str) -> torch.device:
 def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or computed now).
 
-    Raises InputError if the split that fills the accuracy matrix is also trained on.
+    Raises InputError if the split that fills the accuracy matrix is also trained on, or if batches of one sample cannot
+    train the backbone.
     """
     if manifest.val_as_replay and config.evaluation.split == "validation":
         raise InputError(
@@ -88,6 +90,8 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
     size = settings.image_size
     if settings.train == "never":
         backbone.freeze()
+    else:
+        check_batches_of_one(backbone, size, min(entry.training.batch_size for entry in config.strategies.values()))
     device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
     if settings.on_features:
         for augment in views.wanted(config):  # here, where all cores are used and no other process waits for them
@@ -176,6 +180,7 @@ def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
     store.views = _views(bench, spec.training.augment)
     stream = make_stream(bench.manifest, store)
     strategy = build(bench, spec, store)
+    normalise_single_samples(strategy.model)  # also if it is no Engine, which does so too
     recorder = Recorder()
     strategy.plugins.append(recorder)
     if bench.manifest.val_as_replay:
