@@ -13,13 +13,10 @@ from torch import nn
 
 from lorisbench.data.stream import Store, rows_of
 from lorisbench.engine.batches import cut, joined, normalise_single_samples
+from lorisbench.engine.divergence import Diverged, not_finite, share_text, trained_place, training_place
 from lorisbench.suite.training import TrainingConfig
 
 EVAL_BATCH = 256
-
-
-class Diverged(Exception):
-    """The loss of a run is no longer finite."""
 
 
 def seed_of(*parts: object) -> int:
@@ -204,14 +201,17 @@ class DivergenceGuard(HarnessPlugin):
         super().__init__()
         self.total: torch.Tensor | None = None
 
+    def before_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.total = None
+
     def after_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        loss = strategy.loss.detach().sum()
+        loss = torch.as_tensor(strategy.loss).detach().sum()
         self.total = loss if self.total is None else self.total + loss
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         total, self.total = self.total, None
         if total is not None and not torch.isfinite(total):
-            raise Diverged(f"the loss is not finite in epoch {strategy.clock.train_exp_epochs}")
+            raise Diverged(f"the loss is not finite in {training_place(strategy)}")
 
 
 class Recorder(HarnessPlugin):
@@ -220,12 +220,19 @@ class Recorder(HarnessPlugin):
     def __init__(self) -> None:
         super().__init__()
         self._predicted: list[torch.Tensor] = []
+        self._no_answer: list[torch.Tensor] = []
 
     def before_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self._predicted = []
+        self._predicted, self._no_answer = [], []
 
     def after_eval_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         self._predicted.append(strategy.mb_output.argmax(dim=1).to(torch.int32))
+        self._no_answer.append(not_finite(strategy.mb_output))
+
+    def after_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Raises Diverged, with their share, if outputs are not finite: their argmax is a class, but no answer."""
+        if self._no_answer and (bad := torch.cat(self._no_answer)).any():
+            raise Diverged(f"{share_text(bad)} in the evaluation after {trained_place(strategy)}")
 
     def predictions(self) -> torch.Tensor:
         """int32 (samples,) on the CPU: the predicted class of every sample in the last evaluation, in stream order."""

@@ -60,6 +60,8 @@ def read_run(folder: Path, plugins: Sequence[Path] = ()) -> TrainedRun:
     spec = spec_from(config, file)
     directory = RunDirectory(folder)
     status = directory.status()
+    if status["status"] == "diverged":
+        raise InputError(f"{spec.run_id}: the run has diverged, so that its model answers nothing; {status['reason']}")
     if status["status"] != "done":
         reason = f", {status['reason']}" if status.get("reason") else ""
         raise InputError(f"{spec.run_id}: the run is not finished (status {status['status']}{reason})")

@@ -14,6 +14,7 @@ from torch import nn
 from lorisbench.common.files import write_json
 from lorisbench.data import images
 from lorisbench.data.stream import with_task
+from lorisbench.engine.divergence import not_finite, share_text
 from lorisbench.metrics.costs import on_features
 from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import BATCH, extract, to_tensor
@@ -87,8 +88,8 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: M
     """Write a finished run's latency.json: timed forward passes from uint8 images to class scores.
 
     The images are spread evenly over the evaluated split and decoded beforehand; a head per task is timed on task 0, as
-    its layers are alike. `forward` is the result of `forward_cost`. For a model that cannot be restored, the file holds
-    `{"error": reason}`.
+    its layers are alike. `forward` is the result of `forward_cost`. If the model cannot be restored, or its outputs are
+    not finite, the file holds `{"error": reason}`.
     """
     settings = bench.config.latency
     before = torch.get_num_threads()
@@ -101,14 +102,17 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: M
         images = _inputs(bench, settings.batch)
         inputs = [with_task(x, torch.zeros(len(x))) for x in images] if bench.config.head.per_task else images
         torch.set_num_threads(settings.threads)
+        answers: list[torch.Tensor] = []
         with torch.inference_mode():
             ms, bare_ms = alternate(
-                lambda call: model(inputs[call % len(inputs)]),
+                lambda call: answers.append(model(inputs[call % len(inputs)])),
                 lambda call: bare(images[call % len(images)]),
                 settings.calls,
                 settings.warmup,
                 bench.accelerator,
             )
+        if (bad := torch.cat([not_finite(answer) for answer in answers])).any():
+            raise ValueError(f"{share_text(bad)}: how long they take means nothing")
     except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         write_json(directory.path / "latency.json", {"error": f"{type(error).__name__}: {error}"})
         return
