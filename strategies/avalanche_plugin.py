@@ -8,6 +8,7 @@ from pydantic import model_validator
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import import_object
+from lorisbench.common.restored import restored
 from lorisbench.engine.strategy import Context, Strategy
 
 
@@ -29,7 +30,8 @@ class AvalanchePlugin(Strategy, name="avalanche"):
         if not (isinstance(found, type) and issubclass(found, BasePlugin)):
             raise InputError(f"{self.plugin} is not an Avalanche plugin (a subclass of avalanche.core.BasePlugin)")
         try:
-            return found(**self.args)
+            with restored():  # it is made to be looked at as well as to be used
+                return found(**self.args)
         except Exception as error:  # from the plugin's own code; only a TypeError is sure to be about the arguments
             reason = str(error) if isinstance(error, TypeError) else f"{type(error).__name__}: {error}"
             raise InputError(f"{self.plugin} refuses the arguments {self.args}: {reason}") from error

@@ -106,7 +106,7 @@ class Registry:
                 raise InputError(f"unknown {self.kind} {name!r}{nearest(name, self.names())}")
             module = entry.module.partition(":")[0]
             try:
-                with contextlib.redirect_stdout(sys.stderr):
+                with _apart(entry), contextlib.redirect_stdout(sys.stderr):
                     importlib.import_module(module)
             except InputError:
                 raise
@@ -116,6 +116,11 @@ class Registry:
             if name not in self._loaded:
                 raise InputError(f"{module} defines no {self.kind} named {name!r}")
         return self._loaded[name]
+
+
+def _apart(entry: Entry) -> contextlib.AbstractContextManager[None]:
+    """What an installed package changes in the process as it is imported is put back; built-ins change nothing."""
+    return contextlib.nullcontext() if entry.origin == "built-in" else restored()
 
 
 def _folder_of(package: str) -> Path:
@@ -250,7 +255,7 @@ def import_object(dotted: str) -> Any:
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise InputError(f"{module_name!r} of {dotted!r} cannot be the name of a module")
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with restored(), contextlib.redirect_stdout(sys.stderr):
             module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(f"{module_name} cannot be imported: {error}") from error

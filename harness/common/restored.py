@@ -68,6 +68,11 @@ def _current_folder() -> str | None:
         return None
 
 
+def _set_folder(before: str | None) -> None:
+    if before is not None:
+        os.chdir(before)
+
+
 def _set_environment(before: dict[str, str]) -> None:
     if before != dict(os.environ):
         for key in os.environ.keys() - before.keys():
@@ -132,7 +137,7 @@ _PARTS = [
     Part(sys.getswitchinterval, sys.setswitchinterval),
     Part(sys.gettrace, sys.settrace),
     Part(sys.getprofile, sys.setprofile),
-    Part(_current_folder, lambda folder: folder is not None and os.chdir(folder)),
+    Part(_current_folder, _set_folder),
     Part(lambda: dict(os.environ), _set_environment),
     Part(_umask, os.umask),
     Part(lambda: list(warnings.filters), _set_filters),
@@ -157,13 +162,15 @@ if hasattr(os, "sched_getaffinity"):
 def _of_numpy() -> list[Part]:
     import numpy as np
 
+    legacy: Any = np.random  # its stubs leave out the functions that exchange the generator
+
     def set_generator(before: tuple[Any, Any]) -> None:
         generator, state = before
-        np.random.set_bit_generator(generator)
-        np.random.set_state(state)
+        legacy.set_bit_generator(generator)
+        legacy.set_state(state)
 
     return [
-        Part(lambda: (np.random.get_bit_generator(), np.random.get_state(legacy=False)), set_generator),
+        Part(lambda: (legacy.get_bit_generator(), legacy.get_state(legacy=False)), set_generator),
         Part(np.geterr, lambda values: np.seterr(**values)),
         Part(np.geterrcall, np.seterrcall),
         Part(np.get_printoptions, lambda values: np.set_printoptions(**values)),

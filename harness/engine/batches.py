@@ -110,7 +110,7 @@ def check_batches_of_one(network: nn.Module, size: int, batch_size: int) -> None
         return
     single: list[str] = []
 
-    def note(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def note(module: Any, inputs: tuple[torch.Tensor, ...]) -> None:
         if _values_of_channel(inputs[0]) == 1:
             single.append(norms[module])
 

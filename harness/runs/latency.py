@@ -11,10 +11,14 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from lorisbench.common.beside import importable
 from lorisbench.common.files import write_json
+from lorisbench.common.registry import folders_of
+from lorisbench.common.restored import restored
 from lorisbench.data import images
 from lorisbench.data.stream import with_task
 from lorisbench.engine.divergence import not_finite, share_text
+from lorisbench.engine.strategy import kinds_of
 from lorisbench.metrics.costs import on_features
 from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import BATCH, extract, to_tensor
@@ -49,7 +53,8 @@ def alternate(
 def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Module:
     """The trained model of a finished run with its backbone, in eval mode. Raises OSError if it has no checkpoint."""
     frozen = bench.config.backbone.train == "never"
-    model = build(bench, spec, store_of(bench)).model
+    with restored(), importable(*folders_of(kinds_of(spec.strategy))):
+        model = build(bench, spec, store_of(bench)).model
     return load_checkpoint(model, directory.path, bench.backbone, frozen).to(bench.accelerator)
 
 
@@ -84,6 +89,7 @@ def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
     }
 
 
+@restored()
 def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: Mapping[str, Any]) -> None:
     """Write a finished run's latency.json: timed forward passes from uint8 images to class scores.
 
@@ -92,7 +98,6 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: M
     not finite, the file holds `{"error": reason}`.
     """
     settings = bench.config.latency
-    before = torch.get_num_threads()
     try:
         model = restore(bench, spec, directory)
         bare = Classifier(
@@ -116,8 +121,6 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: M
     except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         write_json(directory.path / "latency.json", {"error": f"{type(error).__name__}: {error}"})
         return
-    finally:
-        torch.set_num_threads(before)
     write_json(
         directory.path / "latency.json",
         {

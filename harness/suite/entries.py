@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from lorisbench.common.beside import importable
 from lorisbench.common.component import Component
 from lorisbench.common.errors import InputError, reason_of
-from lorisbench.common.registry import STRATEGIES, Registry, file_of
+from lorisbench.common.registry import STRATEGIES, Registry, file_of, folders_of
+from lorisbench.common.restored import restored
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.training import TrainingConfig, expand_preset, merged
 
@@ -128,9 +130,16 @@ def make_component(registry: Registry, name: Any, settings: dict[str, Any], wher
 
 @contextlib.contextmanager
 def said_by(kind: type, where: str) -> Iterator[None]:
-    """What a component's own code raises becomes an InputError that names its class and file."""
+    """What a component's own code raises becomes an InputError that names its class and file.
+
+    What the code of an outside class changes in the process is put back.
+    """
     try:
-        yield
+        if kind.__module__.startswith(f"{__name__.partition('.')[0]}."):
+            yield
+            return
+        with restored(), importable(*folders_of([kind])):
+            yield
     except InputError:
         raise
     except Exception as error:

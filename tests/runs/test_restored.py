@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_models import TWO_CALLS
 from torch.nn.modules import module as modules
 from torch.optim import optimizer as optimizers
 
@@ -27,6 +28,7 @@ from lorisbench.common.registry import STRATEGIES, load_plugin
 from lorisbench.common.restored import restored
 from lorisbench.conformance.kit import check
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.launch import launch
 from lorisbench.runs.one_run import prepare, train
 from lorisbench.suite.resolve import load_suite
 
@@ -179,6 +181,37 @@ class AtImport(Strategy, name="at-import"):
     def plugins(self, context):
         return []
 """
+
+
+EARLY = """
+import os
+import torch
+from lorisbench import Strategy
+
+
+class Early(Strategy, name="early"):
+    def model_post_init(self, _):
+        os.chdir("/")
+
+    def plugins(self, context):
+        torch.set_default_dtype(torch.float64)
+        os.environ["PATH"] = ""
+        return []
+"""
+
+
+def test_making_and_timing_a_strategy_changes_nothing(
+    suite_file: Callable[..., Path], at_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (at_home / "changes_early.py").write_text(EARLY)
+    monkeypatch.chdir(at_home)
+    before = state()
+    suite = load_suite(str(suite_file(strategies=["early", "naive"], plugins=["changes_early.py"], latency=TWO_CALLS,
+                                      training={"epochs": 1, "batch_size": 5})))  # fmt: skip
+    assert not differences(before)
+    frame = launch(suite, Path("out"))
+    assert list(frame.status) == ["done", "done"] and frame.latency_p50_ms.notna().all(), frame.reason.tolist()
+    assert not differences(before)
 
 
 def test_importing_a_plugin_file_changes_nothing(at_home: Path) -> None:
