@@ -17,7 +17,6 @@ from torch import nn
 from lorisbench.common.beside import importable
 from lorisbench.common.registry import folders_of
 from lorisbench.common.restored import restored
-from lorisbench.common.threads import one_thread
 from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import context_of, seed_everything
@@ -68,7 +67,7 @@ class Toy:
 @contextlib.contextmanager
 def apart(toy: Toy) -> Iterator[None]:
     """Keep a run from those after it, as `lorisbench run` does: what it changes in the process is put back."""
-    with restored(), importable(*folders_of(kinds_of(make_strategy(toy.strategy)))), one_thread():
+    with restored(), importable(*folders_of(kinds_of(make_strategy(toy.strategy)))):
         yield
 
 

@@ -30,7 +30,7 @@ class Benchmark(Component):
     def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(name=name, **kwargs)
         if "manifest" in vars(cls) and not cls.__module__.startswith(f"{__name__.partition('.')[0]}."):
-            cls.manifest = _guarded(cls, cls.manifest)  # type: ignore[method-assign]
+            cls.manifest = _guarded(cls, cls.manifest)  # type: ignore[assignment, method-assign]
 
     def manifest(self) -> Manifest:
         """The table of images. Raises InputError, in one line that names the file or folder, if it cannot be made."""
