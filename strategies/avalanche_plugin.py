@@ -11,6 +11,7 @@ from pydantic import model_validator
 from lorisbench.common.component import check_truths
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import import_object
+from lorisbench.common.restored import restored
 from lorisbench.engine.strategy import Context, Strategy
 
 
@@ -44,7 +45,8 @@ class AvalanchePlugin(Strategy, name="avalanche"):
         """A fresh plugin for a strategy with these. Raises InputError if its class refuses the arguments."""
         kind = self._kind()
         try:
-            return _made(kind, self.args, {"model": model, "optimizer": optimizer})
+            with restored():  # it is made to be looked at as well as to be used
+                return _made(kind, self.args, {"model": model, "optimizer": optimizer})
         except InputError:
             raise
         except Exception as error:  # from the plugin's own code; only a TypeError is sure to be about the arguments

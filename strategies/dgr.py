@@ -11,6 +11,7 @@ from pydantic import PositiveFloat, PositiveInt
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from lorisbench.engine.batches import cut
 from lorisbench.engine.strategy import Context, Strategy
 from lorisbench.strategies.parts.data import batches
 from lorisbench.strategies.parts.distillation import distillation
@@ -99,7 +100,7 @@ class DGRPlugin(SupervisedPlugin):
         optimizer = torch.optim.Adam(new.parameters(), lr=self.generator_lr)
         share = self.past / (self.past + 1)
         for _ in range(self.generator_epochs):
-            for rows in torch.randperm(len(x), generator=self._random).to(x.device).split(_GENERATOR_BATCH):
+            for rows in cut(torch.randperm(len(x), generator=self._random).to(x.device), _GENERATOR_BATCH):
                 loss = (1 - share) * new.losses(x[rows], self._noise(len(rows), x.device)).mean()
                 if before is not None:
                     replayed = before.generate(self._noise(len(rows), x.device))

@@ -10,6 +10,7 @@ from pydantic import Field, FieldSerializationInfo, ValidationInfo, field_serial
 from torch import nn
 
 from lorisbench.common.errors import InputError
+from lorisbench.engine.checked import checked_model, checked_plugins
 from lorisbench.engine.strategy import GROWTHS, Context, Growth, Strategy
 from lorisbench.suite.entries import part_of, settings_of
 
@@ -61,11 +62,11 @@ class Stack(Strategy, name="stack"):
 
     def wrap(self, model: nn.Module, context: Context) -> nn.Module:
         for part in self.stack:
-            model = part.wrap(model, context)
+            model = checked_model(type(part), part.wrap(model, context))
         return model
 
     def plugins(self, context: Context) -> list[Any]:
-        return [plugin for part in self.stack for plugin in part.plugins(context)]
+        return [plugin for part in self.stack for plugin in checked_plugins(type(part), part.plugins(context))]
 
 
 def _check(parts: list[Strategy], where: str) -> None:

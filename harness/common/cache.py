@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def cache_root() -> Path:
     """The user's cache folder: `LORISBENCH_CACHE`, or `lorisbench` in `XDG_CACHE_HOME` or `~/.cache`."""
     if own := os.environ.get("LORISBENCH_CACHE"):
-        return Path(own)
+        return Path(own).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorisbench"
 
 

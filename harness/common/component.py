@@ -26,6 +26,10 @@ class Component(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            raise InputError(
+                f"{cls.__name__} has an __init__: settings are annotated fields of the class, strength: float = 1.0"
+            )
         if name is not None:
             cls.name = name
             cls.registry.add(name, cls)

@@ -13,12 +13,16 @@ import importlib
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from lorisbench.common.beside import importable, is_beside, shadowed
 from lorisbench.common.errors import InputError
+from lorisbench.common.restored import restored
 from lorisbench.common.scan import Entry, scan, summary_of
 
 _PROJECT = __name__.partition(".")[0]
@@ -102,7 +106,7 @@ class Registry:
                 raise InputError(f"unknown {self.kind} {name!r}{nearest(name, self.names())}")
             module = entry.module.partition(":")[0]
             try:
-                with contextlib.redirect_stdout(sys.stderr):
+                with _apart(entry), contextlib.redirect_stdout(sys.stderr):
                     importlib.import_module(module)
             except InputError:
                 raise
@@ -112,6 +116,11 @@ class Registry:
             if name not in self._loaded:
                 raise InputError(f"{module} defines no {self.kind} named {name!r}")
         return self._loaded[name]
+
+
+def _apart(entry: Entry) -> contextlib.AbstractContextManager[None]:
+    """What an installed package changes in the process as it is imported is put back; built-ins change nothing."""
+    return contextlib.nullcontext() if entry.origin == "built-in" else restored()
 
 
 def _folder_of(package: str) -> Path:
@@ -125,8 +134,9 @@ def _folder_of(package: str) -> Path:
 def load_plugin(file: str | Path) -> None:
     """Import a plugin file given by `--plugin` or `plugins:`; its strategies and benchmarks register themselves.
 
-    What it prints goes to stderr. Raises InputError in one line if the file is missing, fails to import, exits, takes a
-    name that is already taken, or defines no component.
+    Modules in its folder can be imported meanwhile (see `beside`). What it prints goes to stderr, and what it changes
+    in the process, such as the working folder or torch's defaults, is put back. Raises InputError in one line if the
+    file is missing, fails to import, exits, takes a name that is already taken, or defines no component.
     """
     path = Path(file)
     if not path.is_file():
@@ -145,20 +155,70 @@ def load_plugin(file: str | Path) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     before = _outside_kinds()
+    if any(word in path.read_bytes() for word in (b"torch", b"avalanche")):
+        import torch  # noqa: F401  # before the file does, so that what the file changes in it can be put back
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with restored(), importable(path.resolve().parent), contextlib.redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
     except InputError as error:
         del sys.modules[module_name]
         raise InputError(f"plugin {path}: {error}") from error
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise InputError(f"plugin {path} cannot be imported: {type(error).__name__}: {error}") from error
+        text = " ".join(str(error).partition("For further information visit")[0].split())  # pydantic's own page
+        reason = f"{type(error).__name__}: {text}{_where(error, path)}{_hint(error, path)}"
+        raise InputError(f"plugin {path} cannot be imported: {reason}") from error
     # Its own components, or those of a package that it imports, now or earlier
     kinds = _outside_kinds()
     if kinds <= before and not any(isinstance(value, type) and value in kinds for value in vars(module).values()):
         del sys.modules[module_name]
-        raise InputError(f'plugin {path} defines no strategy or benchmark (class X(Strategy, name="x"))')
+        raise InputError(f"plugin {path} defines no strategy or benchmark{_nearly(module)}")
+
+
+def _where(error: BaseException, path: Path) -> str:
+    """The last line of a plugin file that an error passed through; a syntax error names its line itself."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path.resolve())]
+    return f" (line {lines[-1]})" if lines else ""
+
+
+def _hint(error: BaseException, path: Path) -> str:
+    """What to do about an error that a plugin file meets when it is imported, if that is known."""
+    if isinstance(error, TypeError) and "__init_subclass__" in str(error):
+        return "; a class with name=... must be a subclass of lorisbench.Strategy or lorisbench.Benchmark"
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        return "; a plugin file is no part of a package: write `from helper import x` for the helper.py beside it"
+    top = (getattr(error, "name", None) or "").partition(".")[0] if isinstance(error, ImportError) else ""
+    if top and shadowed(path.resolve().parent, top):
+        return f"; {top}.py beside it has the name of a module of Python or of an installed package: rename it"
+    return ""
+
+
+def _nearly(module: ModuleType) -> str:
+    """Which class of a plugin file without components was perhaps meant to be one, and how it becomes one."""
+    own = [kind for kind in vars(module).values() if isinstance(kind, type) and kind.__module__ == module.__name__]
+    for kind in own:
+        base = getattr(getattr(kind, "registry", None), "kind", "").capitalize()
+        if base:
+            name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", kind.__name__).lower()
+            return f': {kind.__name__} has no name, class {kind.__name__}({base}, name="{name}")'
+    plugins = [kind.__name__ for kind in own if hasattr(kind, "before_training_exp")]
+    if plugins:
+        return f': {plugins[0]} is an Avalanche plugin, which plugins() of a class X(Strategy, name="x") must return'
+    if own:
+        return f': {own[0].__name__} is not a subclass of lorisbench.Strategy (class X(Strategy, name="x"))'
+    return ' (class X(Strategy, name="x"))'
+
+
+def file_of(kind: type) -> str:
+    """The file that a class is defined in, or its module where there is none."""
+    return str(getattr(sys.modules.get(kind.__module__), "__file__", None) or kind.__module__)
+
+
+def folders_of(kinds: Iterable[type]) -> list[Path]:
+    """The folders of the plugin files that define some of these classes, each once; see `beside.importable`."""
+    files = [file_of(kind) for kind in kinds if kind.__module__.startswith(_PLUGIN)]
+    return list(dict.fromkeys(Path(file).parent for file in files))
 
 
 def carried(settings: Any) -> list[type]:
@@ -167,7 +227,8 @@ def carried(settings: Any) -> list[type]:
     `settings` are mappings and lists of a resolved suite; built-ins and classes from plugin files are left out.
     """
     named = set(_texts(settings))
-    kinds = {kind for kind in _outside_kinds() if not kind.__module__.startswith(_PLUGIN)}
+    outside = _outside_kinds()
+    kinds = {kind for kind in outside if not kind.__module__.startswith(_PLUGIN) and not is_beside(kind.__module__)}
     return sorted((kind for kind in kinds if getattr(kind, "name", None) in named), key=lambda kind: kind.__qualname__)
 
 
@@ -194,7 +255,7 @@ def import_object(dotted: str) -> Any:
     if not all(part.isidentifier() for part in module_name.split(".")):
         raise InputError(f"{module_name!r} of {dotted!r} cannot be the name of a module")
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with restored(), contextlib.redirect_stdout(sys.stderr):
             module = importlib.import_module(module_name)
     except ImportError as error:
         raise InputError(f"{module_name} cannot be imported: {error}") from error

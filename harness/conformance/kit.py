@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lorisbench.common.registry import STRATEGIES, import_object, load_plugin
+from lorisbench.common.restored import restored
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def entry_of(name: str, plugins: Sequence[str | Path] = (), assignments: Sequenc
     return dict(written_out({"avalanche": name, "args": values}))
 
 
+@restored()
 def check(entry: dict[str, Any]) -> Report:
     """Run every check of a strategy on the toy stream; takes seconds, one thread. Raises InputError for a wrong entry.
 

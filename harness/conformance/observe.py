@@ -15,8 +15,9 @@ from lorisbench.common.errors import InputError, reason_of
 from lorisbench.conformance.copies import Samples, held_samples
 from lorisbench.conformance.guarded import Guarded, state_of
 from lorisbench.conformance.states import changed, copy_state, frozen_state, teacher_states, whole_state
-from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Running, Toy
-from lorisbench.engine.engine import Diverged, HarnessPlugin
+from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Running, Toy, apart
+from lorisbench.engine.divergence import Diverged, not_finite, share_text, trained_place
+from lorisbench.engine.engine import HarnessPlugin
 from lorisbench.engine.state import replay_samples, state_bytes
 from lorisbench.model.models import megabytes
 
@@ -135,13 +136,16 @@ def fork(running: Running) -> Running:
 
 
 def evaluate(running: Running) -> torch.Tensor:
-    """Outputs on all test samples, (samples, classes), float32 on the CPU."""
+    """Outputs on all test samples, (samples, classes), float32 on the CPU. Raises Diverged if any is not finite."""
     probe = next((plugin for plugin in running.strategy.plugins if isinstance(plugin, Probe)), None)
     if probe is None:
         probe = Probe(Observation(running.toy), running.strategy.model)
         running.strategy.plugins.append(probe)
     running.strategy.eval(running.tests)
-    return torch.cat(probe.outputs).float()
+    outputs = torch.cat(probe.outputs).float()
+    if (bad := not_finite(outputs)).any():
+        raise Diverged(f"{share_text(bad)} in the evaluation after {trained_place(running.strategy)}")
+    return outputs
 
 
 def difference(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -153,11 +157,12 @@ def observe(toy: Toy) -> Observation:
     """Run a strategy over the toy stream with every sample guarded; what the strategy raises is recorded."""
     seen = Observation(toy)
     try:
-        _watched(Running(toy), seen)
+        with apart(toy):
+            _watched(Running(toy), seen)
     except InputError as error:
         seen.error, seen.kind = str(error), "refused"
     except Diverged as error:
-        seen.error, seen.kind = str(error), "diverged"
+        seen.error, seen.kind = f"{toy.strategy['strategy']}: {error}", "diverged"
     except BROKEN as error:
         seen.error, seen.kind = reason_of(error), "failed"
     return seen

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,11 +14,16 @@ import pandas as pd
 import torch
 from torch import nn
 
+from lorisbench.common.beside import importable
+from lorisbench.common.registry import folders_of
+from lorisbench.common.restored import restored
 from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import context_of, seed_everything
+from lorisbench.engine.checked import checked_strategy
+from lorisbench.engine.divergence import Diverged, faulty_weights, trained_place
 from lorisbench.engine.evaluation import learn
-from lorisbench.engine.strategy import Context
+from lorisbench.engine.strategy import Context, kinds_of
 from lorisbench.model.models import Backbone
 from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.entries import make_strategy
@@ -58,6 +65,13 @@ class Toy:
         return replace(self, **changes)
 
 
+@contextlib.contextmanager
+def apart(toy: Toy) -> Iterator[None]:
+    """Keep a run from those after it, as `lorisbench run` does: what it changes in the process is put back."""
+    with restored(), importable(*folders_of(kinds_of(make_strategy(toy.strategy)))):
+        yield
+
+
 class Running:
     """A strategy built for a toy stream, and the stream.
 
@@ -80,7 +94,7 @@ class Running:
         self.stream = make_stream(self.manifest, self.store)
         self.train = list(self.stream.train_stream)
         self.tests = list(self.stream.test_stream)
-        self.strategy = self.component.build(self.context())
+        self.strategy = checked_strategy(type(self.component), self.component.build(self.context()))
 
     def context(self) -> Context:
         """What a strategy for the stream is built from, made as a run makes it."""
@@ -108,6 +122,8 @@ class Running:
         """Train on experience `index`."""
         self.seed(index)
         learn(self.strategy, self.stream, index)
+        if fault := faulty_weights(self.strategy.model):
+            raise Diverged(f"{fault} after {trained_place(self.strategy)}")
 
     def settle(self, index: int) -> None:
         """Freeze the backbone after experience 0 where the mode is `first`; its features replace the images."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from lorisbench.common.beside import importable
 from lorisbench.common.component import Component
-from lorisbench.common.registry import BENCHMARKS
+from lorisbench.common.errors import InputError, reason_of
+from lorisbench.common.registry import BENCHMARKS, file_of, folders_of
+from lorisbench.common.restored import restored
 
 if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
@@ -24,6 +29,12 @@ class Benchmark(Component):
     real: ClassVar[str | None] = None
     untrained: Literal["refuse", "allow"] = "refuse"
 
+    @classmethod
+    def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(name=name, **kwargs)
+        if "manifest" in vars(cls) and not cls.__module__.startswith(f"{__name__.partition('.')[0]}."):
+            cls.manifest = _guarded(cls, cls.manifest)  # type: ignore[assignment, method-assign]
+
     def manifest(self) -> Manifest:
         """The table of images. Raises InputError, in one line that names the file or folder, if it cannot be made."""
         raise TypeError(f"{type(self).__name__} does not say how to make its manifest")
@@ -36,3 +47,25 @@ class Benchmark(Component):
         from lorisbench.data.usable import checked
 
         return checked(self.manifest(), split, self.untrained == "allow")
+
+
+def _guarded(kind: type, make: Callable[[Any], Any]) -> Callable[[Any], Manifest]:
+    """`manifest` of an outside class: what it changes in the process is put back, and its mistakes are one line."""
+
+    @functools.wraps(make)
+    def manifest(self: Any) -> Manifest:
+        from lorisbench.data.manifest import Manifest
+
+        what = f"{kind.__name__}.manifest() in {file_of(kind)}"
+        try:
+            with restored(), importable(*folders_of([kind])):
+                made = make(self)
+        except (InputError, OSError):
+            raise
+        except Exception as error:
+            raise InputError(f"{what}: {reason_of(error)}") from error
+        if not isinstance(made, Manifest):
+            raise InputError(f"{what} returned {made!r:.60}: return a lorisbench Manifest")
+        return made
+
+    return manifest

@@ -84,7 +84,8 @@ class Rows(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         row = int(self.rows[index])
-        return self.store.inputs(self.store.x[row][None], slice(row, row + 1))[0], int(self.store.y[row])
+        x = self.store.x[row][None].clone()  # whoever changes it in place does not change the store
+        return self.store.inputs(x, slice(row, row + 1))[0], int(self.store.y[row])
 
 
 def make_stream(manifest: Manifest, store: Store) -> Any:

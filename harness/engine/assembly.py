@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lorisbench.data.stream import Store
+from lorisbench.engine.checked import checked_model, checked_plugins, checked_strategy
 from lorisbench.engine.engine import Engine, make_optimizer, seed_of
 from lorisbench.engine.strategy import Context
 from lorisbench.model.models import Backbone, Classifier, backbone_of, make_head
@@ -31,7 +32,8 @@ def assemble(
     spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
 ) -> Any:
     """The Avalanche strategy of a run, given the sizes of its data. A trained backbone is a copy of `pretrained`."""
-    return spec.strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
+    built = spec.strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
+    return checked_strategy(type(spec.strategy), built)
 
 
 def context_of(
@@ -51,10 +53,11 @@ def context_of(
     model = (TaskClassifier if head.per_task else Classifier)(backbone, new_head())
 
     def engine(wrapped: nn.Module, plugins: list[Any]) -> Engine:
-        wrapped.to(device)
+        kind = type(spec.strategy)
+        checked_model(kind, wrapped).to(device)
         return Engine(
-            model=wrapped, optimizer=make_optimizer(wrapped, training), plugins=plugins, store=store,
-            training=training, device=device, seed=spec.seed,
+            model=wrapped, optimizer=make_optimizer(wrapped, training), plugins=checked_plugins(kind, plugins),
+            store=store, training=training, device=device, seed=spec.seed,
             features_move=bool(head.hidden) or spec.backbone.train == "always",
         )  # fmt: skip
 

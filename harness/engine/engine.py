@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from functools import partial
-from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -14,16 +12,15 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
 from lorisbench.data.stream import Store, rows_of
+from lorisbench.engine.batches import cut, joined, normalise_single_samples
+from lorisbench.engine.checked import MAKERS
+from lorisbench.engine.divergence import Diverged, not_finite, share_text, trained_place, training_place
 from lorisbench.engine.evaluation import evaluator_for, wanted_by
 from lorisbench.engine.needs import check_needs, fitted
 from lorisbench.model.models import Classifier
 from lorisbench.suite.training import TrainingConfig
 
 EVAL_BATCH = 256
-
-
-class Diverged(Exception):
-    """The loss of a run is no longer finite."""
 
 
 def seed_of(*parts: object) -> int:
@@ -37,7 +34,7 @@ class TensorLoader:
 
     With a generator, the rows are reshuffled in each pass (on the CPU, so that every device sees the same order). With
     a generator for views, each pass draws for each sample either the sample itself or one of the store's versions of
-    it, all equally likely.
+    it, all equally likely. With `join`, as in training, a last batch of one sample joins the one before it.
     """
 
     def __init__(
@@ -48,19 +45,21 @@ class TensorLoader:
         device: torch.device,
         generator: torch.Generator | None = None,
         for_views: torch.Generator | None = None,
+        join: bool = False,
     ) -> None:
         self.store, self.rows, self.batch_size, self.device = store, rows, batch_size, device
         self.generator, self.for_views = generator, for_views
+        self.cut = cut if join else torch.split
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return len(self.cut(self.rows, self.batch_size)) if len(self.rows) else 0
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
         rows = self.rows
         if self.generator is not None:
             rows = rows[torch.randperm(len(rows), generator=self.generator)]
         views = None if self.for_views is None else self.store.views
-        for cpu_rows in rows.split(self.batch_size):
+        for cpu_rows in self.cut(rows, self.batch_size):
             chunk = cpu_rows.to(self.store.y.device)
             x = self.store.x[chunk]
             if views is not None:
@@ -76,7 +75,8 @@ class Engine(SupervisedTemplate):
     Plugins written for Avalanche see the same callbacks, datasets and minibatches as there; one that cannot work here
     is refused (`lorisbench.engine.needs`). A dataset with samples from outside the store (say, from a generator) is
     loaded by Avalanche's own loader. Only training minibatches are augmented (`training.augment`): datasets, `batches`
-    and evaluation give the samples as they are.
+    and evaluation give the samples as they are. In training a last batch of one sample joins the one before it,
+    whosever loader it comes from.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class Engine(SupervisedTemplate):
         seed: int,
         features_move: bool = True,
     ) -> None:
-        made = [p(model, optimizer) if isinstance(p, FunctionType | MethodType | partial) else p for p in plugins]
+        made = [p(model, optimizer) if isinstance(p, MAKERS) else p for p in plugins]
         wanted = wanted_by(made)
         super().__init__(
             model=fitted(model, made),
@@ -128,9 +128,9 @@ class Engine(SupervisedTemplate):
         for plugin in made:
             check_needs(plugin, self)
 
-    def _loader(self, dataset: Any, batch_size: int, *generators: torch.Generator | None) -> TensorLoader | None:
+    def _loader(self, dataset: Any, batch_size: int, **training: Any) -> TensorLoader | None:
         rows = rows_of(dataset)
-        return None if rows is None else TensorLoader(self.store, rows, batch_size, self.device, *generators)
+        return None if rows is None else TensorLoader(self.store, rows, batch_size, self.device, **training)
 
     def _generator(self, purpose: str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(self.seed, self.clock.train_exp_counter, purpose))
@@ -151,11 +151,22 @@ class Engine(SupervisedTemplate):
         augmented = self.augment is not None and (first or self.augment.experiences == "all")
         for_views = self._generator("views") if augmented else None
         order = self._generator("order") if shuffle else None
-        loader = self._loader(self.adapted_dataset, self.train_mb_size, order, for_views)
+        loader = self._loader(self.adapted_dataset, self.train_mb_size, generator=order, for_views=for_views, join=True)
         if loader is None or drop_last:
             super().make_train_dataloader(shuffle=shuffle, drop_last=drop_last, **kwargs)
         else:
             self.dataloader = loader
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """One pass over the loader, in batches of more than one sample wherever there is more than one."""
+        normalise_single_samples(self.model)
+        given = self.dataloader
+        if not isinstance(given, TensorLoader):
+            self.dataloader = joined(given)
+        try:
+            super().training_epoch(**kwargs)
+        finally:
+            self.dataloader = given
 
     def make_eval_dataloader(self, **kwargs: Any) -> None:
         loader = self._loader(self.adapted_dataset, self.eval_mb_size)
@@ -238,14 +249,17 @@ class DivergenceGuard(HarnessPlugin):
         super().__init__()
         self.total: torch.Tensor | None = None
 
+    def before_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.total = None
+
     def after_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        loss = strategy.loss.detach().sum()
+        loss = torch.as_tensor(strategy.loss).detach().sum()
         self.total = loss if self.total is None else self.total + loss
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         total, self.total = self.total, None
         if total is not None and not torch.isfinite(total):
-            raise Diverged(f"the loss is not finite in epoch {strategy.clock.train_exp_epochs}")
+            raise Diverged(f"the loss is not finite in {training_place(strategy)}")
 
 
 class Recorder(HarnessPlugin):
@@ -254,12 +268,19 @@ class Recorder(HarnessPlugin):
     def __init__(self) -> None:
         super().__init__()
         self._predicted: list[torch.Tensor] = []
+        self._no_answer: list[torch.Tensor] = []
 
     def before_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self._predicted = []
+        self._predicted, self._no_answer = [], []
 
     def after_eval_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         self._predicted.append(strategy.mb_output.argmax(dim=1).to(torch.int32))
+        self._no_answer.append(not_finite(strategy.mb_output))
+
+    def after_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Raises Diverged, with their share, if outputs are not finite: their argmax is a class, but no answer."""
+        if self._no_answer and (bad := torch.cat(self._no_answer)).any():
+            raise Diverged(f"{share_text(bad)} in the evaluation after {trained_place(strategy)}")
 
     def predictions(self) -> torch.Tensor:
         """int32 (samples,) on the CPU: the predicted class of every sample in the last evaluation, in stream order."""

@@ -17,6 +17,7 @@ from avalanche.training.plugins import EarlyStoppingPlugin, EvaluationPlugin, LR
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
+from lorisbench.engine.divergence import cause_of
 
 METRICS = ("Top1_Acc_Stream", "Top1_Acc_Exp", "Loss_Stream", "Loss_Exp")
 """What is measured in an evaluation, by Avalanche's names."""
@@ -63,19 +64,23 @@ def learn(strategy: Any, stream: Any, index: int) -> None:
     """Train an Avalanche strategy on experience `index` of a stream from `make_stream`, as every run does.
 
     The optimizer's state starts anew. Raises InputError, before the first experience, if plugins want an evaluation on
-    images that an experience does not have.
+    images that an experience does not have, and Diverged for an error that numbers which are not finite led to.
     """
     wanted: Wanted | None = getattr(strategy, "wanted", None)
-    if wanted is None:
-        strategy.train(stream.train_stream[index], reset_optimizer_state=True)
-        return
-    if index == 0:
-        for name in wanted.streams:
-            for number, experience in enumerate(stream.streams[name]):
-                if not len(experience.dataset):
-                    raise InputError(f"a plugin measures on {name} images, and experience {number} has none")
-    during = [[stream.streams[name][index]] for name in wanted.streams]
-    strategy.train(stream.train_stream[index], eval_streams=during, reset_optimizer_state=True)
+    during = {} if wanted is None else {"eval_streams": _streams_of(stream, index, wanted)}
+    try:
+        strategy.train(stream.train_stream[index], reset_optimizer_state=True, **during)
+    except Exception as error:
+        raise cause_of(error, strategy) from error
+
+
+def _streams_of(stream: Any, index: int, wanted: Wanted) -> list[list[Any]]:
+    """The current experience of each stream that is evaluated during training."""
+    for name in wanted.streams if index == 0 else ():
+        for number, experience in enumerate(stream.streams[name]):
+            if not len(experience.dataset):
+                raise InputError(f"a plugin measures on {name} images, and experience {number} has none")
+    return [[stream.streams[name][index]] for name in wanted.streams]
 
 
 def _wanted(plugin: Any) -> Wanted | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -22,6 +23,15 @@ Range = (
 """Where `lorisbench tune` searches: between two numbers, linearly or logarithmically, or among listed values."""
 Growth = Literal["constant", "experiences", "samples"]
 GROWTHS: tuple[Growth, ...] = get_args(Growth)  # from least to most
+
+
+_METHODS = {
+    "plugins": ("context",),
+    "wrap": ("model", "context"),
+    "build": ("context",),
+    "replay_limit": (),
+    "remarks": (),
+}
 
 
 @dataclass
@@ -92,6 +102,8 @@ class Strategy(Component):
                 raise InputError(
                     f"{cls.__name__}: a setting cannot be called {taken!r}: a suite's entry already has that key"
                 )
+        for method, arguments in _METHODS.items():
+            _check_method(cls, method, arguments)
         super().__pydantic_init_subclass__(name=name, **kwargs)
 
     def replay_limit(self) -> int | None:
@@ -124,3 +136,21 @@ class Strategy(Component):
     def build(self, context: Context) -> Any:
         """The Avalanche strategy for one run; override only if the method cannot be written as plugins."""
         return context.engine(self.wrap(context.model, context), self.plugins(context))
+
+
+def _check_method(kind: type, name: str, arguments: tuple[str, ...]) -> None:
+    """Raise InputError for a method of a strategy's own class that cannot be called with these arguments."""
+    method = vars(kind).get(name)
+    if inspect.isfunction(method):
+        try:
+            inspect.signature(method).bind(None, *arguments)
+        except TypeError:
+            wanted = ", ".join(("self", *arguments))
+            raise InputError(
+                f"{kind.__name__}.{name}{inspect.signature(method)}: expected def {name}({wanted})"
+            ) from None
+
+
+def kinds_of(strategy: Strategy) -> list[type]:
+    """The classes of a strategy and, for a stack, of its parts."""
+    return [type(strategy), *(type(part) for part in getattr(strategy, "stack", ()))]

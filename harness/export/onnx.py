@@ -18,7 +18,9 @@ from torch import nn
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_bytes
 from lorisbench.common.registry import nearest
+from lorisbench.common.restored import restored
 from lorisbench.data.images import PREPROCESSING
+from lorisbench.engine.divergence import faulty_weights, not_finite, share_text
 from lorisbench.export.trained import TrainedRun, read_run, restore_run
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ class Export:
     size: int
 
 
+@restored()
 def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path] = ()) -> Export:
     """Write a run's model to `out` (default: model.onnx in its folder), unless its answers differ from PyTorch's.
 
@@ -105,6 +108,7 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
     model = restore_run(run)
     check_exportable(run.spec.run_id, model)
     size = run.spec.backbone.image_size
+    check_finite(run.spec.run_id, model, size)
     deployed = Deployed(model).eval().requires_grad_(False)
     try:
         graph = make_graph(deployed, size)
@@ -127,6 +131,15 @@ def check_exportable(name: str, model: nn.Module) -> None:
     reason = ask() if ask else None
     if reason:
         raise InputError(f"{name}: {reason}")
+
+
+def check_finite(name: str, model: nn.Module, size: int) -> None:
+    """Raise InputError if weights of the model, or its outputs for generated images, are not finite."""
+    with torch.inference_mode():
+        bad = not_finite(torch.cat([model(x) for x in sample_images(sum(BATCHES), size).split(BATCHES)]))
+    fault = share_text(bad) if bad.any() else faulty_weights(model)
+    if fault:
+        raise InputError(f"{name}: its model has diverged and is not exported: {fault}")
 
 
 def make_graph(deployed: nn.Module, size: int) -> onnx.ModelProto:

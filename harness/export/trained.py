@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorisbench.common.beside import importable
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import read_json
-from lorisbench.common.registry import STRATEGIES, load_plugin
+from lorisbench.common.registry import STRATEGIES, folders_of, load_plugin
 from lorisbench.common.yaml_files import read_yaml
+from lorisbench.engine.strategy import kinds_of
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.spec import RunSpec, check_schema, spec_from, title_of
 
@@ -60,6 +62,8 @@ def read_run(folder: Path, plugins: Sequence[Path] = ()) -> TrainedRun:
     spec = spec_from(config, file)
     directory = RunDirectory(folder)
     status = directory.status()
+    if status["status"] == "diverged":
+        raise InputError(f"{spec.run_id}: the run has diverged, so that its model answers nothing; {status['reason']}")
     if status["status"] != "done":
         reason = f", {status['reason']}" if status.get("reason") else ""
         raise InputError(f"{spec.run_id}: the run is not finished (status {status['status']}{reason})")
@@ -104,7 +108,8 @@ def restore_run(run: TrainedRun) -> nn.Module:
     backbone = backbone_of(settings if frozen else settings.model_copy(update={"weights": "none"}))
     backbone.freeze()
     empty = Store(torch.zeros(0, backbone.feature_dim), torch.zeros(0, dtype=torch.int64))
-    strategy = assemble(run.spec, backbone, empty, len(run.classes), run.experiences, torch.device("cpu"))
+    with importable(*folders_of(kinds_of(run.spec.strategy))):
+        strategy = assemble(run.spec, backbone, empty, len(run.classes), run.experiences, torch.device("cpu"))
     _check_answers(run, strategy)
     try:
         return load_checkpoint(strategy.model, path, backbone, frozen)

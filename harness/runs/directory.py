@@ -22,7 +22,7 @@ class RunDirectory:
     """The files of one run below `OUT/runs/<run_id>/`; every write is atomic, the journal is append-only."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = path.absolute()  # a strategy may change the working folder
 
     def status(self) -> dict[str, Any]:
         """`{"status": ..., "reason": ...}`; a run without the file is pending."""

@@ -11,9 +11,14 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from lorisbench.common.beside import importable
 from lorisbench.common.files import write_json
+from lorisbench.common.registry import folders_of
+from lorisbench.common.restored import restored
 from lorisbench.data import images
 from lorisbench.data.stream import with_task
+from lorisbench.engine.divergence import not_finite, share_text
+from lorisbench.engine.strategy import kinds_of
 from lorisbench.metrics.costs import on_features
 from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import BATCH, extract, to_tensor
@@ -48,7 +53,8 @@ def alternate(
 def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Module:
     """The trained model of a finished run with its backbone, in eval mode. Raises OSError if it has no checkpoint."""
     frozen = bench.config.backbone.train == "never"
-    model = build(bench, spec, store_of(bench)).model
+    with restored(), importable(*folders_of(kinds_of(spec.strategy))):
+        model = build(bench, spec, store_of(bench)).model
     return load_checkpoint(model, directory.path, bench.backbone, frozen).to(bench.accelerator)
 
 
@@ -83,15 +89,15 @@ def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
     }
 
 
+@restored()
 def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: Mapping[str, Any]) -> None:
     """Write a finished run's latency.json: timed forward passes from uint8 images to class scores.
 
     The images are spread evenly over the evaluated split and decoded beforehand; a head per task is timed on task 0, as
-    its layers are alike. `forward` is the result of `forward_cost`. For a model that cannot be restored, the file holds
-    `{"error": reason}`.
+    its layers are alike. `forward` is the result of `forward_cost`. If the model cannot be restored, or its outputs are
+    not finite, the file holds `{"error": reason}`.
     """
     settings = bench.config.latency
-    before = torch.get_num_threads()
     try:
         model = restore(bench, spec, directory)
         bare = Classifier(
@@ -101,19 +107,20 @@ def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: M
         images = _inputs(bench, settings.batch)
         inputs = [with_task(x, torch.zeros(len(x))) for x in images] if bench.config.head.per_task else images
         torch.set_num_threads(settings.threads)
+        answers: list[torch.Tensor] = []
         with torch.inference_mode():
             ms, bare_ms = alternate(
-                lambda call: model(inputs[call % len(inputs)]),
+                lambda call: answers.append(model(inputs[call % len(inputs)])),
                 lambda call: bare(images[call % len(images)]),
                 settings.calls,
                 settings.warmup,
                 bench.accelerator,
             )
+        if (bad := torch.cat([not_finite(answer) for answer in answers])).any():
+            raise ValueError(f"{share_text(bad)}: how long they take means nothing")
     except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
         write_json(directory.path / "latency.json", {"error": f"{type(error).__name__}: {error}"})
         return
-    finally:
-        torch.set_num_threads(before)
     write_json(
         directory.path / "latency.json",
         {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lorisbench.common.console import say
+from lorisbench.common.restored import restored
 from lorisbench.metrics import table
 from lorisbench.runs.executors import EXECUTORS, here
 from lorisbench.runs.store import Output
@@ -22,17 +23,20 @@ if TYPE_CHECKING:
 HEADLINE = ("accuracy_last", "accuracy_seen", "forgetting_max", "latency_p50_ms")
 
 
+@restored()
 def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -> pd.DataFrame:
     """Run a suite to its end and return the table of results.csv.
 
     Finished runs are left as they are; every other run is trained from the beginning. Whatever happens, the
-    runs that have ended are collected into results.csv and matrix.csv. The report is the caller's.
+    runs that have ended are collected into results.csv and matrix.csv. The report is the caller's. Whatever strategies
+    and readers change in this process is put back.
 
     Raises
     ------
     InputError : the folder or the data cannot be used (raised before anything is trained).
     KeyboardInterrupt : after the finished runs have been collected.
     """
+    out = out.absolute()
     output = Output(out)
     resolved = output.check(suite)
     with output.locked():

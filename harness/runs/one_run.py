@@ -12,15 +12,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from lorisbench.common.beside import importable
 from lorisbench.common.environment import environment
 from lorisbench.common.errors import InputError, reason_of
+from lorisbench.common.registry import folders_of
+from lorisbench.common.restored import restored
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, Views, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
-from lorisbench.engine.engine import Diverged, Recorder
+from lorisbench.engine.batches import check_batches_of_one, normalise_single_samples
+from lorisbench.engine.divergence import Diverged, faulty_weights, trained_place
+from lorisbench.engine.engine import DivergenceGuard, Recorder
 from lorisbench.engine.evaluation import learn
 from lorisbench.engine.state import heads_of, referred_samples, replay_samples, state_bytes
+from lorisbench.engine.strategy import kinds_of
 from lorisbench.engine.validation_replay import ValidationReplay
 from lorisbench.model import features, views
 from lorisbench.model.checkpoint import write_checkpoint
@@ -76,7 +82,8 @@ def device_of(name: str) -> torch.device:
 def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or computed now).
 
-    `manifest` is one that `usable` gave for the split that fills the accuracy matrix.
+    `manifest` is one that `usable` gave for the split that fills the accuracy matrix. Raises InputError if batches of
+    one sample cannot train the backbone, or if features are not finite.
     """
     accelerator = device_of(config.device)
     if accelerator.type == "cuda":
@@ -86,16 +93,38 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
     size = settings.image_size
     if settings.train == "never":
         backbone.freeze()
+    else:
+        check_batches_of_one(backbone, size, min(entry.training.batch_size for entry in config.strategies.values()))
     device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
     if settings.on_features:
         for augment in views.wanted(config):  # here, where all cores are used and no other process waits for them
-            views.cached(manifest, backbone, size, accelerator, augment)
-        x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator)).to(device)
+            extracted = views.cached(manifest, backbone, size, accelerator, augment).extracted
+            _check_features(extracted.flatten(1), views.rows_of(manifest, augment), "augmented ", config, manifest)
+        x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator))
+        _check_features(x, np.arange(len(x)), "", config, manifest)
+        x = x.to(device)
     else:
         x = torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
     task = torch.tensor(manifest.task_labels())
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
+
+
+def _check_features(x: torch.Tensor, rows: np.ndarray, what: str, config: ResolvedConfig, manifest: Manifest) -> None:
+    """Raise InputError, naming the first image, if features (images, ...) of the images at `rows` are not finite."""
+    bad = _not_finite_rows(x)
+    if len(bad):
+        raise InputError(
+            f"backbone {config.backbone.name!r}: the features of {len(bad)} of {len(x)} {what}images are not finite, "
+            f"the first {manifest.table.path[rows[int(bad[0])]]}; nothing can be trained on them"
+        )
+
+
+def _not_finite_rows(x: torch.Tensor, part: int = 4096) -> torch.Tensor:
+    """The rows, int64, of x (rows, features) that hold NaN or an infinity; looked at `part` rows at a time."""
+    # A sum over the row is finite unless one of its parts is not, or it overflows: only then is each part looked at
+    suspect = torch.cat([~rows.sum(dim=1).isfinite() for rows in x.split(part)]).nonzero()[:, 0]
+    return suspect[~x[suspect].isfinite().all(dim=1)]
 
 
 def check_task_labels(config: ResolvedConfig, labels: np.ndarray) -> None:
@@ -154,19 +183,20 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
     """Train and evaluate one run, journalling each experience; its status ends as done, diverged or failed.
 
     An error in the strategy ends this run only (status failed, reason and traceback in status.json); an interrupt and
-    an InputError are passed on.
+    an InputError are passed on. What it changes in the process is put back, so that no run sees what came before it.
     """
+    marks = _marks(bench)
     threads = 1 if bench.on_features else torch.get_num_threads()
     directory.start(spec.config, environment(threads, str(bench.device), str(bench.accelerator)))
-    before = torch.get_num_threads()
-    # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
-    torch.set_num_threads(threads)
     try:
-        strategy = _loop(bench, spec, directory)
+        with restored(), importable(*folders_of(kinds_of(spec.strategy))):
+            # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
+            torch.set_num_threads(threads)
+            strategy = _loop(bench, spec, directory)
         write_checkpoint(strategy.model, directory.path, frozen=bench.config.backbone.train == "never")
         directory.set_status("done")
     except Diverged as error:
-        directory.set_status("diverged", str(error))
+        directory.set_status("diverged", f"{spec.label}: {error}")
     except (KeyboardInterrupt, InputError) as error:
         directory.set_status("pending", f"interrupted ({type(error).__name__})")
         raise
@@ -175,7 +205,13 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
 
         directory.set_status("failed", reason_of(error), traceback=traceback.format_exc())
     finally:
-        torch.set_num_threads(before)
+        if _marks(bench) != marks:
+            vars(bench).update(vars(prepare(bench.config, bench.manifest)))
+
+
+def _marks(bench: Workbench) -> list[int]:
+    """Numbers that rise with each change in place to what all runs share: inputs, labels, the pretrained backbone."""
+    return [tensor._version for tensor in (bench.x, bench.y, bench.task, *bench.backbone.state_dict().values())]
 
 
 def store_of(bench: Workbench) -> Store:
@@ -188,8 +224,11 @@ def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
     store.views = _views(bench, spec.training.augment)
     stream = make_stream(bench.manifest, store)
     strategy = build(bench, spec, store)
+    normalise_single_samples(strategy.model)  # also if it is no Engine, which does so too
     recorder = Recorder()
     strategy.plugins.append(recorder)
+    if not any(isinstance(plugin, DivergenceGuard) for plugin in strategy.plugins):
+        strategy.plugins.append(DivergenceGuard())
     if bench.manifest.val_as_replay:
         strategy.plugins.append(ValidationReplay([e.dataset for e in stream.streams["validation"]]))
     split = bench.config.evaluation.split
@@ -207,6 +246,8 @@ def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
         if index == 0 and bench.config.backbone.train == "first":
             _freeze_backbone(bench, strategy, store)
         strategy.eval(tests)
+        if fault := faulty_weights(strategy.model):  # of a part that did not answer, such as a head not chosen
+            raise Diverged(f"{fault} after {trained_place(strategy)}")
         predicted.append(recorder.predictions().numpy())
         directory.write_predictions(np.stack(predicted), label, experience)
         hits = np.bincount(experience, weights=predicted[-1] == label) / np.bincount(experience)
@@ -236,6 +277,10 @@ def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
         for i in range(0, len(store.x), features.BATCH)
     )
     extracted = np.concatenate(list(features.extract(backbone, chunks, bench.device)))
+    bad = _not_finite_rows(torch.from_numpy(extracted))
+    if len(bad):
+        share = f"{100 * len(bad) / len(extracted):.3g} %"
+        raise Diverged(f"the features of {share} of the images are not finite after {trained_place(strategy)}")
     store.x = torch.from_numpy(extracted).to(bench.device)
     store.y, store.task = store.y.to(bench.device), store.task.to(bench.device)
     # Features (2-D inputs) skip the backbone; it stays in the model, frozen, for the checkpoint and for latency

@@ -23,6 +23,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of, read_json, write_json, write_text
 from lorisbench.common.processes import map_unordered
 from lorisbench.common.registry import load_plugin, nearest, select
+from lorisbench.common.restored import restored
 from lorisbench.common.yaml_files import write_yaml
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.runs.store import Output
@@ -51,6 +52,7 @@ class Plan:
     out: Path
 
 
+@restored()
 def tune(
     suite: Suite,
     trials: int,
@@ -68,6 +70,7 @@ def tune(
     Raises InputError if no strategy can be tuned, one declares an invalid search space, OUT holds trials of something
     else, Optuna is not installed, or none of a strategy's trials has finished.
     """
+    out = out.absolute()
     _check_installed()
     spaces = {label: entry.strategy.tuned for label, entry in suite.config.strategies.items()}
     wanted = select("strategy", strategies, list(spaces)) if strategies else list(spaces)

@@ -14,14 +14,17 @@ never read back: it follows from the settings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from lorisbench.common.beside import importable
 from lorisbench.common.component import Component
-from lorisbench.common.errors import InputError
-from lorisbench.common.registry import STRATEGIES, Registry
+from lorisbench.common.errors import InputError, reason_of
+from lorisbench.common.registry import STRATEGIES, Registry, file_of, folders_of
+from lorisbench.common.restored import restored
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.training import TrainingConfig, expand_preset, merged
 
@@ -116,7 +119,31 @@ def make_component(registry: Registry, name: Any, settings: dict[str, Any], wher
             f"{where}: it must say by name which {registry.kind} it is, one of {', '.join(registry.names())}"
         )
     kind: Any = registry.get(name)
-    return parse(kind, settings, where)
+    if "__dataclass_fields__" in vars(kind):
+        raise InputError(
+            f"{where}: {kind.__name__} in {file_of(kind)} is a dataclass: leave @dataclass out, annotated fields are "
+            "settings already"
+        )
+    with said_by(kind, where):
+        return parse(kind, settings, where)
+
+
+@contextlib.contextmanager
+def said_by(kind: type, where: str) -> Iterator[None]:
+    """What a component's own code raises becomes an InputError that names its class and file.
+
+    What the code of an outside class changes in the process is put back.
+    """
+    try:
+        if kind.__module__.startswith(f"{__name__.partition('.')[0]}."):
+            yield
+            return
+        with restored(), importable(*folders_of([kind])):
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{where}: {kind.__name__} in {file_of(kind)}: {reason_of(error)}") from error
 
 
 def read_entry(label: str, entry: Mapping[str, Any], training: TrainingConfig) -> Entry:
@@ -132,7 +159,24 @@ def read_entry(label: str, entry: Mapping[str, Any], training: TrainingConfig) -
     if not isinstance(own, Mapping):
         raise InputError(f"{where}.training: expected a mapping")
     strategy = make_strategy(entry, where)
+    with said_by(type(strategy), where):
+        _check_declared(strategy, where)
     return Entry(strategy, parse(TrainingConfig, merged(training.model_dump(), own), f"{where}.training"))
+
+
+def _check_declared(strategy: Any, where: str) -> None:
+    """Raise InputError for a strategy whose remarks or replay limit are not of their kind."""
+    remarks, limit = strategy.remarks(), strategy.replay_limit()
+    kind = type(strategy)
+    if not isinstance(remarks, list) or not all(isinstance(remark, str) for remark in remarks):
+        raise InputError(
+            f"{where}: {kind.__name__}.remarks() in {file_of(kind)} must return a list of texts, not {remarks!r}"
+        )
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise InputError(
+            f"{where}: {kind.__name__}.replay_limit() in {file_of(kind)} must return a number of samples, or None for "
+            f"all of them, not {limit!r}"
+        )
 
 
 def settings_of(strategy: Any, changed_only: bool = False) -> dict[str, Any]:
