@@ -282,20 +282,24 @@ def test_early_stopping_stops_in_a_suite_and_what_cannot_work_ends_it_before_any
     suite_file: Any, cli: Any, tmp_path: Path
 ) -> None:
     early = {"avalanche": f"{PLUGINS}:EarlyStoppingPlugin", "args": {"patience": 1, "val_stream_name": "validation"}}
-    slower = {"scheduler": {"object": "torch.optim.lr_scheduler:ReduceLROnPlateau", "args": {"patience": 0}},
-              "metric": "val_loss"}  # fmt: skip
+    plateau = {"object": "torch.optim.lr_scheduler:ReduceLROnPlateau", "args": {"patience": 0, "threshold": 0.9}}
+    slower = {"scheduler": plateau, "metric": "val_loss"}
     strategies = {
         "naive": None,
         "early": early,
         "slower": {"avalanche": f"{PLUGINS}:LRSchedulerPlugin", "args": slower},
     }
-    suite = suite_file(strategies=strategies, training={"epochs": 5, "batch_size": 6})
+    suite = suite_file(strategies=strategies, training={"epochs": 4, "batch_size": 6})
     answer = cli("run", suite, "--out", tmp_path / "out")
     assert answer.code == 0, answer.err
     results = pd.read_csv(tmp_path / "out" / "results.csv").set_index("strategy")
     assert (results.status == "done").all()
     assert results.loc["early", "state_mb"] > 0  # the best weights
     assert results.loc["naive", "state_mb"] == results.loc["slower", "state_mb"] == 0  # not the evaluator's
+    held = [
+        folder.read_bytes() for folder in sorted((tmp_path / "out" / "runs").glob("*/checkpoint/model.safetensors"))
+    ]
+    assert len(set(held)) == 3  # one has stopped, one has gone on at a lower rate
     written = yaml.safe_load((tmp_path / "out" / "suite.yaml").read_text())
     assert "validation images" in written["strategies"]["early"]["remarks"][0]
 

@@ -129,7 +129,7 @@ class PlainKeeping(Plain):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.features = self.get_features(x)
-        return self.head[-1](self.features)
+        return self.head[-1](self.features)  # type: ignore[index]
 
 
 class Shuffled(Sampler[int]):
