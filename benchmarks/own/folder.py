@@ -78,7 +78,10 @@ def read_folder(root: Path, settings: Folder) -> Manifest:
             empty.append(below)
         rows += [(f"{below}/{name}", place.class_name, domains.index(place.domain), place.split) for name in names]
     if not rows:
-        raise InputError(f"{root}: no images in {LOOKED_FOR}{_hint(root)}")
+        others: dict[str, str] = {}
+        note_left_out(others, root, (), (place.folder.relative_to(root).as_posix() for place in places), deep=False)
+        said = "".join(f"; {topic}: {note}" for topic, note in others.items())
+        raise InputError(f"{root}: no images in {LOOKED_FOR}{_hint(root)}{said}")
     table = pd.DataFrame(rows, columns=["path", "class_name", "experience", "split"])
     classes = sorted(set(table.class_name))
     if len(classes) < 2:
