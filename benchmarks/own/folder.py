@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 from pydantic import field_validator
 
-from lorisbench.benchmarks.left_out import note_left_out
+from lorisbench.benchmarks.left_out import TOPIC, note_left_out
 from lorisbench.benchmarks.own.own_splits import UNDECIDED, OwnData
 from lorisbench.benchmarks.tree import images_in, visible_subfolders
 from lorisbench.common.errors import InputError
@@ -77,22 +77,21 @@ def read_folder(root: Path, settings: Folder) -> Manifest:
         if not names:
             empty.append(below)
         rows += [(f"{below}/{name}", place.class_name, domains.index(place.domain), place.split) for name in names]
-    if not rows:
-        others: dict[str, str] = {}
-        note_left_out(others, root, (), (place.folder.relative_to(root).as_posix() for place in places), deep=False)
-        said = "".join(f"; {topic}: {note}" for topic, note in others.items())
-        raise InputError(f"{root}: no images in {LOOKED_FOR}{_hint(root)}{said}")
     table = pd.DataFrame(rows, columns=["path", "class_name", "experience", "split"])
+    notes = {"layout": "folder"}
     classes = sorted(set(table.class_name))
     if len(classes) < 2:
-        raise InputError(f"{root}: all images are of one class, {classes[0]!r}; looked for {LOOKED_FOR}{_hint(root)}")
+        # In these folders alone: the root may be a wrong one, with half a disk below it
+        note_left_out(notes, root, table.path, [p.folder.relative_to(root).as_posix() for p in places], deep=False)
+        there = f"all images are of one class, {classes[0]!r}; looked for" if classes else "no images in"
+        others = f"; {TOPIC}: {notes[TOPIC]}" if TOPIC in notes else ""
+        raise InputError(f"{root}: {there} {LOOKED_FOR}{_hint(root)}{others}")
     table = table.assign(
         factor="", level=0, recording="", label=table.class_name.map({n: i for i, n in enumerate(classes)})
     )
-    notes = {"layout": "folder"}
+    note_left_out(notes, root, table.path, [""] if settings.domains is None else domains)
     if empty:
         notes["empty class folders"] = _some(empty)
-    note_left_out(notes, root, table.path, [""] if settings.domains is None else domains)
     gaps = missing_classes(table, classes, domains)
     if gaps:
         notes["missing classes"] = gaps

@@ -123,6 +123,8 @@ def test_folders_of_nothing_but_what_cannot_be_read(tmp_path: Path, cli: Callabl
         (tmp_path / "own" / "s1" / name).mkdir(parents=True)
         add(tmp_path / "own" / "s1" / name, "a.heic", "b.heic")
     refused(cli("data", "describe", tmp_path / "own"), "no images in", f"{TOPIC}: 4 (4 .heic), such as s1/cup/a", EXTRA)
+    shutil.copy(tmp_path / "own" / "s1" / "cup" / "a.heic", tmp_path / "own" / "s1" / "cup" / "a.png")
+    refused(cli("data", "describe", tmp_path / "own"), "all images are of one class, 'cup'", f"{TOPIC}: 4 (4 .heic)")
 
 
 @pytest.mark.usefixtures("heif")
