@@ -143,8 +143,8 @@ def _unique(
         table = table.assign(**{column: named})
     again = table.duplicated(["path", "experience"]).to_numpy()
     if again.any():
-        at = line[columns.first(again)]
+        number = line[np.flatnonzero(again)[0]]
         notes["duplicates"] = (
-            f"{again.sum()} lines list an image again in its experience, the first is line {at}; each is used once"
+            f"{again.sum()} lines list an image again in its experience, the first is line {number}; each is used once"
         )
     return table[~again].reset_index(drop=True), line[~again]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pandas as pd
 from pydantic import field_validator
 
-from lorisbench.benchmarks.left_out import note_left_out
+from lorisbench.benchmarks.left_out import TOPIC, note_left_out
 from lorisbench.benchmarks.own.own_splits import UNDECIDED, OwnData
 from lorisbench.benchmarks.tree import images_in, visible_subfolders
 from lorisbench.common.errors import InputError
@@ -79,8 +79,12 @@ def read_folder(root: Path, settings: Folder) -> Manifest:
         if not names:
             empty.append(below)
         rows += [(f"{below}/{name}", place.class_name, place.domain, place.split) for name in names]
+    notes = {"layout": "folder"}
     if not rows:
-        raise InputError(f"{root}: no images in {LOOKED_FOR}{_hint(root)}")
+        # In these folders alone: the root may be a wrong one, with half a disk below it
+        note_left_out(notes, root, (), [p.folder.relative_to(root).as_posix() for p in places], deep=False)
+        others = f"; {TOPIC}: {notes[TOPIC]}" if TOPIC in notes else ""
+        raise InputError(f"{root}: no images in {LOOKED_FOR}{_hint(root)}{others}")
     filled = {domain for _, _, domain, _ in rows}
     unused = [name for name in there if name not in filled]
     if unused and settings.domains is not None:
@@ -95,7 +99,6 @@ def read_folder(root: Path, settings: Folder) -> Manifest:
         recording="",
         label=table.class_name.map({name: label for label, name in enumerate(classes)}),
     )
-    notes = {"layout": "folder"}
     if unused:
         notes["empty domains"] = f"{some(unused)}: no images there, so no experience"
     if empty:

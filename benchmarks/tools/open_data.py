@@ -10,7 +10,7 @@ from lorisbench.benchmarks.own.folder import LOOKED_FOR, Folder, find_domains, f
 from lorisbench.benchmarks.tree import images_in
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
-from lorisbench.data.formats import image_suffixes
+from lorisbench.data.formats import HEIF, image_suffixes
 from lorisbench.data.manifest import Manifest
 
 FOLDER, MANIFEST = "folder", "manifest"  # the layouts of own data, called like their readers
@@ -52,8 +52,8 @@ def _openloris(root: Path) -> bool:
 
 
 def _is_own(root: Path) -> bool:
-    """Whether a folder has no layout of OpenLORIS-Object but images in folders of classes."""
+    """Whether a folder has no layout of OpenLORIS-Object but images, readable here or not, in folders of classes."""
     if not root.is_dir() or _openloris(root):
         return False
     places = (place for name, folder in find_domains(root).items() for place in find_places(name, folder))
-    return any(images_in(place.folder, False, image_suffixes()) for place in places)
+    return any(images_in(place.folder, False, (*image_suffixes(), *HEIF)) for place in places)

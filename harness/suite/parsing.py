@@ -27,7 +27,8 @@ def parse(model: type[Model], values: Any, where: str = "") -> Model:
 
 
 def _one_line(model: type[BaseModel], error: ValidationError, where: str) -> str:
-    fault = error.errors(include_url=False)[0]
+    faults = error.errors(include_url=False)
+    fault = next(filter(_unquoted, faults), faults[0])
     place = ".".join(str(part) for part in fault["loc"])
     dotted = ".".join(part for part in (where, place) if part)
     if fault["type"] == "extra_forbidden":
@@ -44,4 +45,11 @@ def _one_line(model: type[BaseModel], error: ValidationError, where: str) -> str
         return f"the key {dotted!r} is missing"
     given = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
     message = fault["msg"].removeprefix("Value error, ")
+    if _unquoted(fault):
+        message += "; a name that reads like this needs quotes"
     return f"{dotted or model.__name__}: {message}{given}"
+
+
+def _unquoted(fault: Any) -> bool:
+    """Whether a name was expected and is one of the few words that YAML takes for something else."""
+    return fault["type"] == "string_type" and (fault["input"] is None or isinstance(fault["input"], bool))

@@ -117,6 +117,16 @@ def test_published_layouts_name_what_was_not_read(tmp_path: Path, tree: str) -> 
     assert "1 .jpg" not in read(root, "auto", "factor", "pixel", Subset()).notes[TOPIC]
 
 
+@pytest.mark.usefixtures("no_heif")
+def test_folders_of_nothing_but_what_cannot_be_read(tmp_path: Path, cli: Callable[..., Any]) -> None:
+    for name in ("cup", "dog"):
+        (tmp_path / "own" / "s1" / name).mkdir(parents=True)
+        add(tmp_path / "own" / "s1" / name, "a.heic", "b.heic")
+    refused(cli("data", "describe", tmp_path / "own"), "no images in", f"{TOPIC}: 4 (4 .heic), such as s1/cup/a", EXTRA)
+    shutil.copy(tmp_path / "own" / "s1" / "cup" / "a.heic", tmp_path / "own" / "s1" / "cup" / "a.png")
+    refused(cli("data", "describe", tmp_path / "own"), "all images are of one class, 'cup'", f"{TOPIC}: 4 (4 .heic)")
+
+
 @pytest.mark.usefixtures("heif")
 def test_heif_is_an_image_where_it_can_be_read(own: Path) -> None:
     add(own / "s1" / "cup", "phone.HEIC", "b.hif")

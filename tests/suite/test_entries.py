@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from answers import refused
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.yaml_files import from_yaml
 from lorisbench.conformance.kit import entry_of
+from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.entries import by_label, make_strategy, part_of, read_entry, settings_of, written_out
+from lorisbench.suite.parsing import parse
+from lorisbench.suite.resolve import make_benchmark
 from lorisbench.suite.training import TrainingConfig
 
 PLUGIN = "avalanche.training.plugins:ReplayPlugin"
@@ -73,3 +78,23 @@ def test_settings_of_a_strategy_are_all_or_those_that_differ_also_in_a_stack() -
 def test_check_takes_a_name_or_a_plugin_of_avalanche() -> None:
     assert entry_of("ewc", assignments=["ewc_lambda=3"]) == {"strategy": "ewc", "ewc_lambda": 3}
     assert entry_of(PLUGIN, assignments=["mem_size=6"]) == written_out({"avalanche": PLUGIN, "args": {"mem_size": 6}})
+
+
+def test_names_in_a_suite_are_what_is_written() -> None:
+    labels = ["no", "012", "7", "null", "1.0"]
+    entries = ", ".join(f"{label}: {{strategy: naive}}" for label in labels)
+    rest = "name: 2024, benchmark: {}, about: [no, 7], latency: {enabled: no}"
+    suite = parse(SuiteConfig, from_yaml(f"{{strategies: {{{entries}}}, {rest}}}"))
+    assert list(suite.strategies) == labels and suite.about == ["no", "7"]
+    assert suite.name == "2024" and suite.latency.enabled is False
+    settings = from_yaml("{name: folder, root: x, domains: [off, 2019, 012], objects: [no, 3]}")
+    benchmark = make_benchmark(settings)
+    assert (benchmark.domains, benchmark.objects) == (["off", "2019", "012"], ["no", "3"])
+    with pytest.raises(InputError, match=r"objects.*0: .*needs quotes \(got True\)"):
+        make_benchmark({"name": "folder", "root": "x", "objects": [True, "cup"]})
+
+
+@pytest.mark.parametrize("word", ["no", "off", "yes"])
+def test_a_word_is_no_truth_for_arguments_that_are_handed_on(word: str) -> None:
+    entry = {"plugin": "avalanche.training.plugins:RARPlugin", "args": {"use_adversarial_replay": word}}
+    refused(lambda: make_strategy({"strategy": "avalanche", **entry}), f"true or false, not the word {word!r}")
