@@ -67,15 +67,15 @@ class OwnData(Arranged):
         """
         _check_classes(table, images)
         given, paths = table.split.to_numpy(dtype=object), table.path.to_numpy()
-        plans = [self._plan(given, rows) for _, rows in table.groupby("experience", sort=True).indices.items()]
+        plans = [self._plan(given, rows) for rows in _places(table.experience)]
         if not any(plan.draws for plan in plans):
             return table
         same = contents() if contents is not None and UNDECIDED in set(given) else images
         plan_of = {row: plan for plan in plans for row in plan.rows}
         split, made = given.copy(), dict.fromkeys(SPLITS, 0)
-        for _, rows in table.groupby("class_name", sort=True).indices.items():
+        for rows in _places(table.class_name):
             groups: dict[int, list[int]] = {}
-            for row in sorted(rows.tolist(), key=lambda row: str(paths[row])):  # whatever order experiences come in
+            for row in sorted(rows, key=lambda row: str(paths[row])):  # whatever order experiences come in
                 groups.setdefault(id(plan_of[row]), []).append(row)
             cells = [(plan_of[members[0]], members) for members in groups.values()]
             drawn = self._draw(cells, given, paths, same)
@@ -95,14 +95,14 @@ class OwnData(Arranged):
             ]
             notes["splits"] = f"{' and '.join(said)}, {how}, where an experience has none of its own"
         table = table.assign(split=split.astype(str))
-        if same is not images and (said := _copies(table, images, same)):
-            notes["copies"] = said
+        if same is not images and (copies := _copies(table, images, same)):
+            notes["copies"] = copies
         return table
 
-    def _plan(self, given: np.ndarray, rows: np.ndarray) -> _Plan:
+    def _plan(self, given: np.ndarray, rows: list[int]) -> _Plan:
         there = set(given[rows])
         return _Plan(
-            rows.tolist(),
+            rows,
             UNDECIDED if UNDECIDED in there else "train",  # images marked for training are never tested on
             {
                 "test": self.test_share if "test" not in there and UNDECIDED in there else 0.0,
@@ -147,6 +147,11 @@ class OwnData(Arranged):
         if self.held_out == "random" and ordered:
             random.Random(f"lorisbench split {self.split_seed} {paths[ordered[0]]}").shuffle(ordered)
         return ordered
+
+
+def _places(column: pd.Series) -> list[list[int]]:
+    """The rows of each value of a column, in the order of the values."""
+    return [np.asarray(rows).tolist() for _, rows in column.groupby(column, sort=True).indices.items()]
 
 
 def _check_classes(table: pd.DataFrame, images: np.ndarray) -> None:

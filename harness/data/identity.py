@@ -35,7 +35,7 @@ def same_bytes(files: Sequence[str]) -> np.ndarray:
     """
     stamps = _each(_stamp, files)
     sizes = pd.Series([size for size, _ in stamps], dtype=np.int64)
-    alike = np.flatnonzero((sizes.duplicated(keep=False) & (sizes > 0)).to_numpy())
+    alike = np.flatnonzero((sizes.duplicated(keep=False) & (sizes > 0)).to_numpy()).tolist()
 
     def numbers() -> Iterator[np.ndarray]:
         keys: list[object] = list(range(len(files)))

@@ -121,11 +121,12 @@ def two_splits(manifest: Manifest) -> str:
 
 def untrained_classes(manifest: Manifest) -> dict[str, str]:
     """The classes with test or validation images but no training image anywhere: name -> what to say about it."""
-    counts = manifest.table.groupby(["class_name", "split"]).size().unstack(fill_value=0)
+    counts = manifest.table.groupby(["label", "split"]).size().unstack(fill_value=0)
     counts = counts.reindex(columns=list(SPLITS), fill_value=0)
-    trained = [str(name) for name in counts.index[counts.train > 0]]
+    trained = [str(manifest.classes[label]) for label in counts.index[counts.train > 0]]
     said = {}
-    for name, row in counts[counts.train == 0].iterrows():
+    for label, row in counts[counts.train == 0].iterrows():
+        name = manifest.classes[int(str(label))]
         there = " and ".join(f"{split} images ({row[split]})" for split in ("test", "validation") if row[split])
         said[str(name)] = f"class {str(name)!r} has {there} but no training image{_near(str(name), trained)}"
     return said
@@ -196,7 +197,7 @@ def missing_classes(manifest: Manifest) -> str:
     """
     table = manifest.table
     names = [str(name) for name in manifest.classes]
-    there = {key: set(rows) for key, rows in table.groupby(["experience", "split"]).class_name}
+    there = {key: {names[label] for label in set(rows)} for key, rows in table.groupby(["experience", "split"]).label}
     whole = [set[str]().union(*(there.get((e, split), ()) for split in SPLITS)) for e in range(manifest.experiences)]
     comes_back = sum(map(len, whole)) > len(set[str]().union(*whole))
     said = []
