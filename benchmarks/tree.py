@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.files import is_leftover
+from lorisbench.common.reading import read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -22,15 +24,15 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def visible_subfolders(folder: Path) -> list[str]:
-    """Subfolders, except those that tools leave behind (.git, .ipynb_checkpoints, __MACOSX)."""
-    return [name for name in subfolders(folder) if not name.startswith((".", "__"))]
+    """Subfolders, except hidden ones and those that other programs leave behind (`files.LEFTOVERS`)."""
+    return [name for name in subfolders(folder) if not name.startswith((".", "__")) and not is_leftover(name)]
 
 
 def images_in(folder: Path, sizes: bool, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
     """Names of the images in a folder, sorted. Raises InputError naming a link in a circle or (sizes) a 0-byte file."""
     found = []
     for entry in _scan(folder):
-        if entry.name.lower().endswith(suffixes) and not entry.name.startswith("."):
+        if entry.name.lower().endswith(suffixes) and not entry.name.startswith(".") and not is_leftover(entry.name):
             if sizes:
                 check_file(entry.path)
             found.append(entry.name)
@@ -95,12 +97,4 @@ def relative_path(text: str, where: str) -> str:
 
 def read_lines(file: Path) -> list[str]:
     """Lines of a UTF-8 list. Raises InputError naming the file, and the line for bytes that are not UTF-8."""
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    try:
-        return data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{file}:{line}: not UTF-8 text") from error
+    return read_text(file).splitlines()

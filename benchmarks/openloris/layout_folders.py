@@ -18,7 +18,14 @@ from lorisbench.benchmarks.openloris.words import (  # fmt: skip
     in_order,
     split_off_validation,
 )
-from lorisbench.benchmarks.tree import check_file, images_in, read_lines, relative_path, subfolders  # fmt: skip
+from lorisbench.benchmarks.tree import (  # fmt: skip
+    check_file,
+    images_in,
+    read_lines,
+    relative_path,
+    subfolders,
+    visible_subfolders,
+)
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import SPLITS
 
@@ -111,7 +118,7 @@ class FolderLayout:
         place = self.place(split, group)
         return [
             self._row(split, group, name, f"{place}/{name}/{image}")
-            for name in subfolders(root / place)
+            for name in visible_subfolders(root / place)
             for image in images_in(root / place / name, strict)
         ]
 
@@ -160,7 +167,7 @@ def _class_of(label: str, classes: list[str], where: str) -> str:
 
 def _images_below(folder: Path) -> set[str]:
     """Images in a folder and in its subfolders, relative to it."""
-    places = ["", *(f"{name}/" for name in subfolders(folder))]
+    places = ["", *(f"{name}/" for name in visible_subfolders(folder))]
     return {f"{place}{image}" for place in places for image in images_in(Path(os.path.join(folder, place)), False)}
 
 

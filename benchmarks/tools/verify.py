@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lorisbench.common.console import track
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import existing_folder, write_bytes
+from lorisbench.common.files import is_leftover, write_bytes
 from lorisbench.common.processes import map_unordered
+from lorisbench.common.targets import output_file
 
 if TYPE_CHECKING:  # not needed by the processes that decode, which have to start fast
     from lorisbench.benchmarks.tools.verified import Stamp, Verified
@@ -112,11 +113,12 @@ def unused_images(manifest: Manifest) -> list[str]:
     from lorisbench.benchmarks.own.folder import image_suffixes
 
     def is_image(name: str) -> bool:
-        return name.lower().endswith(image_suffixes()) and not name.startswith(".")
+        return name.lower().endswith(image_suffixes()) and not name.startswith(".") and not is_leftover(name)
 
     used = set(manifest.table.path)
     unused = []
-    for folder, _, names in os.walk(manifest.root):
+    for folder, folders, names in os.walk(manifest.root):
+        folders[:] = [name for name in folders if not is_leftover(name)]
         below = os.path.relpath(folder, manifest.root).replace(os.sep, "/") + "/"
         below = "" if below == "./" else below
         unused += [f"{below}{name}" for name in names if is_image(name) and f"{below}{name}" not in used]
@@ -125,9 +127,7 @@ def unused_images(manifest: Manifest) -> list[str]:
 
 def check_report(file: Path, root: Path) -> None:
     """Raise InputError, before hours of work, if a report cannot be written there or would change the data set."""
-    folder = existing_folder(file.parent)
-    if file.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"--report {file}: no file can be written there")
+    output_file(file, (".csv",), "--report")
     if file.resolve().is_relative_to(root.resolve()):
         raise InputError(f"--report {file}: lies in {root}, where nothing may be changed; choose another place")
 

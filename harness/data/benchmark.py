@@ -20,6 +20,8 @@ class Benchmark(Component):
 
     registry: ClassVar = BENCHMARKS
     real: ClassVar[str | None] = None
+    makes_root: ClassVar[bool] = False
+    """Whether its `root` need not exist, because it is a place for downloads."""
 
     def manifest(self) -> Manifest:
         """The table of images. Raises InputError, in one line that names the file or folder, if it cannot be made."""

@@ -44,7 +44,7 @@ def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
         drawn = drawings.draw(stored, means)
         kept = {drawing.name: style.save(drawing, folder) for drawing in drawn.all()}
     for path in [*folder.glob("*.png"), *folder.glob("*.svg")]:
-        if path.stem not in kept:
+        if path.stem not in kept and path.is_file():
             path.unlink()
 
     def written(of: list[Drawing]) -> list[Plot]:

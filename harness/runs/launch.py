@@ -11,6 +11,7 @@ import pandas as pd
 from lorisbench.common.console import say
 from lorisbench.metrics import table
 from lorisbench.runs.executors import EXECUTORS, here
+from lorisbench.runs.inspection import inspect, needs_backbone
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
 from lorisbench.suite.resolve import Suite
@@ -36,27 +37,20 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
     output = Output(out)
     resolved = output.check(suite)
     with output.locked():
-        backbone = None
-        if output.unfinished(suite) or _unmeasured(suite, output):
-            # Before the data, which may take minutes to render: a missing device or backbone is reported at once
-            from lorisbench.model.models import backbone_of
-            from lorisbench.runs.one_run import device_of
-
-            device_of(suite.config.device)
-            backbone = backbone_of(suite.config.backbone)
-        manifest = suite.config.benchmark.manifest()
-        data = manifest.describe()
-        output.check_images(data)
+        found = inspect(suite, output, needs_backbone(suite, output))
+        manifest, data = found.manifest, found.data
+        assert manifest is not None and data is not None  # only a rehearsal may lack them
         bench = None
-        if backbone is not None:
-            from lorisbench.runs.one_run import check_task_labels, prepare
+        if found.backbone is not None:
+            from lorisbench.runs.one_run import prepare
 
-            check_task_labels(suite.config, manifest.task_labels())
             # Before the folder is written to, so that an image that cannot be decoded leaves nothing behind; and in
             # this process even with workers, so that the features are in the cache before any of them needs them
-            bench = prepare(suite.config, manifest, backbone)
+            bench = prepare(suite.config, manifest, found.backbone)
         output.prepare(suite, resolved, data, manifest.counts())
         tables = Tables(out)
+        for line in tables.faults:
+            say(line)
         tables.write()
         todo = output.unfinished(suite)
         done = len(suite.runs) - len(todo)
@@ -101,7 +95,7 @@ def _work(
         say(f"[{count}/{len(todo)}] {labels[run_id]}: {status['status']}, {line}")
         tables.read(run_id)
         tables.write_if_due()
-    left = _unmeasured(suite, output)
+    left = output.unmeasured(suite)
     if left:
         say(f"measuring the latency of {len(left)} runs")
         forward = forward_cost(bench)
@@ -110,12 +104,6 @@ def _work(
             measure(bench, spec, output.run(spec.run_id), forward)
         finally:
             tables.read(spec.run_id)
-
-
-def _unmeasured(suite: Suite, output: Output) -> list[RunSpec]:
-    """Finished runs whose latency is still to be measured, after all training, when nothing else runs."""
-    runs = [(spec, output.run(spec.run_id)) for spec in suite.runs if suite.config.latency.enabled]
-    return [s for s, run in runs if run.status()["status"] == "done" and not (run.path / "latency.json").is_file()]
 
 
 def _summary(output: Output, run_id: str) -> str:

@@ -76,10 +76,7 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
 
     Raises InputError if the split that fills the accuracy matrix is also trained on.
     """
-    if manifest.val_as_replay and config.evaluation.split == "validation":
-        raise InputError(
-            "benchmark.val_as_replay trains on validation images, on which evaluation.split: validation would test"
-        )
+    check_splits(config, manifest)
     accelerator = device_of(config.device)
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
@@ -98,6 +95,14 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
     task = torch.tensor(manifest.task_labels())
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
+
+
+def check_splits(config: ResolvedConfig, manifest: Manifest) -> None:
+    """Raise InputError if the split that fills the accuracy matrix is also trained on."""
+    if manifest.val_as_replay and config.evaluation.split == "validation":
+        raise InputError(
+            "benchmark.val_as_replay trains on validation images, on which evaluation.split: validation would test"
+        )
 
 
 def check_task_labels(config: ResolvedConfig, labels: np.ndarray) -> None:
