@@ -45,7 +45,7 @@ def compare_outputs(before: Path, after: Path) -> pd.DataFrame:
     """
     a_runs, b_runs = _finished(before), _finished(after)
     names = set(a_runs.benchmark) | set(b_runs.benchmark)
-    hashes = {(read_json(out / "data.json") or {}).get("content_hash") for out in (before, after)}
+    hashes = {str((read_json(out / "data.json") or {}).get("content_hash")) for out in (before, after)}
     if len(names) > 1 or len(hashes) > 1:
         raise InputError(f"{before} and {after} come from different images or benchmarks ({', '.join(sorted(names))})")
     merged = _merged(before, after)

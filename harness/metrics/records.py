@@ -25,7 +25,7 @@ class JournalEntry(Record):
 
     experience: Count
     train_seconds: Amount
-    accuracy: list[Annotated[float, Field(ge=0, le=1)]] = []
+    accuracy: list[Annotated[float, Field(allow_inf_nan=True)] | None] = []  # NaN without test images
     train_images: Count = 0
     model_mb: Amount | None = None
     state_mb: Amount | None = None

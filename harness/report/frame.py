@@ -91,8 +91,7 @@ def read(out: Path) -> Stored:
     """
     results = out / "results.csv"
     suite = _optional(out / "suite.yaml", read_yaml) or {}
-    runs, faults = read_results(out)
-    faults += run_folders(out, suite).faults
+    runs, faults = _results(out, suite)
     if runs.empty:
         raise InputError(f"{results} holds no runs; run `lorisbench run SUITE --out {out}` first")
     benchmarks = sorted({name for name in runs.get("benchmark", pd.Series(dtype=str)) if name})
@@ -135,7 +134,16 @@ def read(out: Path) -> Stored:
 
 def left_out(out: Path) -> list[str]:
     """A sentence for each line of results.csv, and each folder of a run, that is not counted."""
-    return read_results(out)[1] + run_folders(out, _optional(out / "suite.yaml", read_yaml) or {}).faults
+    return _results(out, _optional(out / "suite.yaml", read_yaml) or {})[1]
+
+
+def _results(out: Path, suite: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of results.csv that count, and a sentence for each row and folder that does not."""
+    runs, faults = read_results(out)
+    found = run_folders(out, suite)
+    known = set(runs["run_id"])  # a run whose folder is damaged or gone keeps its lines
+    unread = [fault for run, fault in found.damaged.items() if run not in known]
+    return runs, [*faults, *found.renamed.values(), *found.foreign.values(), *unread]
 
 
 def _optional(path: Path, read_file: Callable[[Path], Any]) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorisbench.common.files import write_text
+from lorisbench.common.targets import output_folder
 from lorisbench.metrics.table import of_matrices
 from lorisbench.report import facts, findings, frame, render, summary, tables
 from lorisbench.report.frame import Stored
@@ -24,6 +25,7 @@ class Plots:
 
 def write(out: Path) -> Path:
     """Write OUT/report and return its index.html. Raises InputError as `frame.read` does."""
+    output_folder(out / "report", "report")
     stored = frame.read(out)
     means = summary.summarise(stored)
     built = tables.build(stored, means)

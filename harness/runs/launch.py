@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lorisbench.common.console import say
+from lorisbench.common.files import digest_of
 from lorisbench.metrics import table
 from lorisbench.runs.executors import EXECUTORS, here
 from lorisbench.runs.inspection import inspect, needs_backbone
@@ -54,6 +55,8 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
         tables.write()
         todo = output.unfinished(suite)
         done = len(suite.runs) - len(todo)
+        for label, same in _same_settings(suite).items():
+            say(f"{label} and {same} have the same settings: one method, run twice under two names")
         say(f"{len(suite.runs)} runs, {done} already finished" if done else f"{len(suite.runs)} runs")
         try:
             if bench is not None:
@@ -104,6 +107,17 @@ def _work(
             measure(bench, spec, output.run(spec.run_id), forward)
         finally:
             tables.read(spec.run_id)
+
+
+def _same_settings(suite: Suite) -> dict[str, str]:
+    """Labels whose strategy has the settings of an earlier label, and that label."""
+    first: dict[str, str] = {}
+    same = {}
+    for label, entry in suite.resolved["strategies"].items():
+        earlier = first.setdefault(digest_of(entry), label)
+        if earlier != label:
+            same[label] = earlier
+    return same
 
 
 def _summary(output: Output, run_id: str) -> str:

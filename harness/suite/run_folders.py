@@ -61,7 +61,7 @@ def run_folders(out: Path, suite: Mapping[str, Any]) -> RunFolders:
         try:
             config = read_config(folder)
         except InputError as error:
-            found.damaged[folder.name] = f"{folder} is left out: {error}"
+            found.damaged[folder.name] = f"{folder} is not read: {error}"
             continue
         if config["run_id"] != folder.name:
             found.renamed[folder.name] = (
