@@ -34,16 +34,16 @@ def output_file(file: Path, suffixes: Sequence[str] = (), option: str = "--out")
     what = f"{option} {file}"
     _check_names(file, what)
     if file.is_dir() or os.fspath(file).endswith(os.sep) or file.name in ("", ".."):
-        raise InputError(f"{what}: is a folder, but a file name was expected")
+        raise InputError(f"{what}: no file can be written there: it is a folder, but a file name was expected")
     if suffixes and file.suffix.lower() not in suffixes:
         raise InputError(f"{what}: the name must end in {' or '.join(suffixes)}")
     if file.exists() and not file.is_file():
-        raise InputError(f"{what}: a device, not a file")
+        raise InputError(f"{what}: no file can be written there: it is a device")
     there = existing_folder(file.parent)
     if not there.is_dir():
-        raise InputError(f"{what}: {there} is a file, not a folder")
+        raise InputError(f"{what}: no file can be written there: {there} is a file, not a folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{what}: nothing may be written in {there}")
+        raise InputError(f"{what}: no file can be written there: nothing may be written in {there}")
     return file
 
 

@@ -1,6 +1,7 @@
 """The stored files of a suite, read into DataFrames."""
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,8 +127,11 @@ def read(out: Path) -> Stored:
         latencies={run: content for run, content in of_runs("latency.json", read_latency).items() if content},
         decisions={run: table for run, table in of_runs("decisions.csv", _csv).items() if not table.empty},
         answers={run: table for run, table in of_runs("answers.csv", _csv).items() if not table.empty},
-        warnings=faults,
+        warnings=[],
     )
+    stored.warnings.extend(
+        fault.replace(f"{out}{os.sep}", "") for fault in faults
+    )  # where it lay is of no use to others
     stored.warnings.extend(_warnings(stored))
     return stored
 

@@ -58,7 +58,7 @@ def test_a_file_that_cannot_be_written_is_refused_at_once(
     command: tuple[str, ...], suffix: str, places: dict[str, Path], cli: Callable[..., Any], tmp_path: Path
 ) -> None:
     given, option = words(command, places), command[-1]
-    refused(cli(*given, tmp_path / f"folder{suffix}"), option, "is a folder")
+    refused(cli(*given, tmp_path / f"folder{suffix}"), option, "it is a folder")
     refused(cli(*given, tmp_path / "table.txt"), option, f"must end in {suffix}")
     refused(cli(*given, tmp_path / "table"), option, suffix)
     refused(cli(*given, tmp_path / "file" / f"a{suffix}"), option, "is a file, not a folder")
@@ -84,7 +84,7 @@ def test_an_exported_graph_ends_in_onnx(
     pytest.importorskip("onnxscript")
     run = min((finished(tmp_path / "out") / "runs").iterdir())
     refused(cli("export", run, "--out", tmp_path / "model.pt"), "--out", "must end in .onnx")
-    refused(cli("export", run, "--out", tmp_path), "--out", "is a folder")
+    refused(cli("export", run, "--out", tmp_path), "--out", "it is a folder")
 
 
 def test_folders_that_are_missing_are_made_later(tmp_path: Path) -> None:

@@ -560,7 +560,7 @@ def test_no_results_is_an_input_error(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("results.csv", "run_id,seed\na,0\n", "lacks the column strategy, status"),
-        ("suite.yaml", "strategies: [", r"suite\.yaml:1: not valid YAML"),
+        ("suite.yaml", "strategies: [", r"suite\.yaml:2: not valid YAML"),
         ("suite.yaml", "- a\n", "a mapping of names to values was expected, not a list"),
         ("suite.yaml", "!!python/object/apply:os.getcwd []\n", r"suite\.yaml:1: not valid YAML"),
         ("data.json", "{", r"data\.json: not valid JSON"),
