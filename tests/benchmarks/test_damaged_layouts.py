@@ -21,7 +21,7 @@ from lorisbench.benchmarks.tools.unpack import unpack
 from lorisbench.common.errors import InputError
 
 CSV = "path,class_name,experience,split\n"
-EVERYDAY = settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+EVERYDAY = settings(max_examples=8, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 THOROUGH = settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 NONSENSE = st.one_of(
     st.sampled_from(
