@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from lorisbench.benchmarks.tree import passed_over
 from lorisbench.common.console import printable
-from lorisbench.common.leftovers import is_leftover
 from lorisbench.data.formats import HEIF, HEIF_EXTRA, has_heif, is_image
 from lorisbench.data.marker import MARKER
 
@@ -68,7 +68,7 @@ def _files(root: Path, place: str, deep: bool) -> Iterator[str]:
             continue
         prefix = f"{below}/" if below else ""
         for entry in entries:
-            if is_leftover(entry.name):
+            if passed_over(entry.name):
                 continue
             if not entry.is_dir():
                 yield f"{prefix}{entry.name}"

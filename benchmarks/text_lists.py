@@ -15,6 +15,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.reading import read_bytes
 from lorisbench.common.registry import nearest
 
 SEPARATORS = ",;\t|"
@@ -32,10 +33,7 @@ def read_text(file: Path) -> str:
 
     Raises InputError naming the file, and the line of what is in another encoding.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    data = read_bytes(file)
     for start, what in NO_TEXT.items():
         if data.startswith(start):
             raise InputError(f"{file}: {what}")

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.leftovers import is_leftover
+from lorisbench.common.files import is_leftover
 from lorisbench.data.formats import is_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -24,15 +24,20 @@ def subfolders(folder: Path) -> list[str]:
 
 
 def visible_subfolders(folder: Path) -> list[str]:
-    """Subfolders, except those that tools leave behind (.git, .ipynb_checkpoints, __MACOSX, @eaDir)."""
-    return [name for name in subfolders(folder) if not name.startswith("__") and not is_leftover(name)]
+    """Subfolders, except hidden ones and those that other programs leave behind (`files.LEFTOVERS`)."""
+    return [name for name in subfolders(folder) if not name.startswith("__") and not passed_over(name)]
+
+
+def passed_over(name: str) -> bool:
+    """Whether a file or folder of this name is nobody's data: hidden, or left behind by another program."""
+    return name.startswith(".") or is_leftover(name)
 
 
 def images_in(folder: Path, sizes: bool, suffixes: tuple[str, ...] = IMAGE_SUFFIXES) -> list[str]:
     """Names of the images in a folder, sorted. Raises InputError naming a link in a circle or (sizes) a 0-byte file."""
     found = []
     for entry in _scan(folder):
-        if is_image(entry.name, suffixes) and not is_leftover(entry.name):
+        if is_image(entry.name, suffixes) and not passed_over(entry.name):
             if sizes:
                 check_file(entry.path)
             found.append(entry.name)

@@ -51,6 +51,7 @@ class DERPlusPlus(Strategy, name="der++"):
 
     state_growth = "samples"
     tuned = {"alpha": ("log", 0.01, 1.0), "beta": ("log", 0.05, 5.0)}
+    tuned_from = 1
 
     alpha: NonNegativeFloat = 0.1
     beta: NonNegativeFloat = 0.5

@@ -57,5 +57,9 @@ class L2SP(Strategy, name="l2sp"):
     alpha: NonNegativeFloat = 0.3
     anchor: Literal["initial", "previous"] = "previous"
 
+    @property
+    def tuned_from(self) -> int:  # type: ignore[override]
+        return 1 if self.anchor == "initial" else 2
+
     def plugins(self, context: Context) -> list[Any]:
         return [L2SPPlugin(self.alpha, self.anchor)]

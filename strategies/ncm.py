@@ -53,6 +53,7 @@ class NCM(Strategy, name="ncm"):
 
     task_heads = False
     tuned = {"metric": ("choice", ["euclidean", "cosine"])}
+    tuned_from = 1
 
     metric: Literal["euclidean", "cosine"] = "euclidean"
 

@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,7 @@ class AvalancheClassic(OwnData, name="avalanche"):
     sizes are brought.
     """
 
+    makes_root: ClassVar[bool] = True
     classic: str
     args: dict[str, Any] = {}
     root: str | None = None

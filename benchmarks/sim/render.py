@@ -24,6 +24,7 @@ from lorisbench.benchmarks.sim.objects import OBJECTS
 from lorisbench.benchmarks.sim.scene import BATCHES, FACTORS, MIXED, factor_number, film, make_recording
 from lorisbench.benchmarks.sim.shading import shade
 from lorisbench.common.console import track
+from lorisbench.common.files import contents, is_leftover
 from lorisbench.common.processes import map_unordered
 from lorisbench.data.marker import MARKER
 
@@ -123,7 +124,7 @@ def render(
         raise ValueError(f"workers must be at least 1, not {workers}")
     if is_complete(out, settings):
         return out
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or contents(out)):
         raise FileExistsError(
             f"{out} exists and is not a complete OpenLORIS-Sim set of these settings; remove it or pick another folder"
         )
@@ -149,7 +150,7 @@ def is_complete(out: Path, settings: SimSettings) -> bool:
     same = isinstance(marker, dict) and marker.get("settings") == plain(settings)
     if not same or marker.get("renderer_version") != RENDERER_VERSION or not (Path(out) / SIDECAR).is_file():
         return False
-    return sum(1 for _ in Path(out).rglob("*.jpg")) == settings.images
+    return sum(not is_leftover(path.name) for path in Path(out).rglob("*.jpg")) == settings.images
 
 
 def plain(settings: SimSettings) -> dict[str, object]:
@@ -177,8 +178,7 @@ def _render_take(folder: Path, settings: SimSettings, take: Take) -> list[tuple[
     views = film(recording, number, settings.frames, settings.size, settings.seed)
     for index, (frame, split) in enumerate(zip(views, splits(settings.frames), strict=True)):
         image, light = shade(recording, frame.view, settings.size, sensor)
-        place = Path(split, f"batch{segment}") if settings.mixed else Path(split, factor, f"segment{segment}")
-        path = place / name / f"{index + 1:04d}.jpg"
+        path = _place(settings, take, split, index)
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         image.save(folder / path, quality=JPEG_QUALITY)
         measured = {**frame.measured, "light": light}
@@ -188,9 +188,31 @@ def _render_take(folder: Path, settings: SimSettings, take: Take) -> list[tuple[
     return rows
 
 
+def _place(settings: SimSettings, take: Take, split: str, index: int) -> Path:
+    """Where the picture of a frame lies in the set's folder."""
+    factor, segment, number = take
+    place = Path(split, f"batch{segment}") if settings.mixed else Path(split, factor, f"segment{segment}")
+    return place / OBJECTS[number].name / f"{index + 1:04d}.jpg"
+
+
+def _takes(settings: SimSettings) -> list[Take]:
+    return [(factor, segment, number) for factor, segment in settings.recordings for number in range(settings.objects)]
+
+
+def blank(folder: Path, settings: SimSettings) -> Path:
+    """A set without its pictures, whose files have one byte: enough to read what the set would hold."""
+    for take in _takes(settings):
+        for index, split in enumerate(splits(settings.frames)):
+            path = folder / _place(settings, take, split, index)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"\0")
+    (folder / MARKER).write_text(json.dumps({"name": "OpenLORIS-Sim"}), encoding="utf-8")
+    return folder
+
+
 def _render_into(folder: Path, settings: SimSettings, workers: int, progress: bool) -> None:
     """Write pictures, sidecar and, last of all, the marker."""
-    takes = [(factor, segment, number) for factor, segment in settings.recordings for number in range(settings.objects)]
+    takes = _takes(settings)
     work = partial(_render_take, folder, settings)
     rows: list[tuple[object, ...]] = []
     with (
@@ -222,6 +244,8 @@ def _render_into(folder: Path, settings: SimSettings, workers: int, progress: bo
 
 def _install(folder: Path, out: Path, settings: SimSettings) -> None:
     """Rename the finished folder to `out`; if another process was faster with the same set, that one stays."""
+    if out.is_dir() and not contents(out):
+        shutil.rmtree(out)  # nothing but what a file manager left there
     try:
         os.rename(folder, out)
     except OSError:

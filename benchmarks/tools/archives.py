@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.files import contents
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 HEADER_LIMIT = 1 << 24  # bytes of one tar header; a longer one is an attempt to exhaust memory
@@ -53,7 +54,7 @@ def find_archives(sources: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for source in sources:
         if source.is_dir():
-            inside = sorted(path for path in source.iterdir() if _is_archive(path) and path.is_file())
+            inside = [path for path in contents(source) if _is_archive(path) and path.is_file()]
             if not inside:
                 raise InputError(f"{source}: holds no archives ({', '.join(SUFFIXES)})")
             found += inside

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from lorisbench.common.cache import cache_root, cached_array
+from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of, digest_of_file
 from lorisbench.data.disjoint import shared_recordings
 from lorisbench.data.images import Source, of_each, open_source
@@ -117,10 +118,14 @@ def leaks(manifest: Manifest, distance: int = DISTANCE) -> pd.DataFrame:
 
     Raises
     ------
-    InputError : naming an image that cannot be read.
+    InputError : naming an image that cannot be read; or there are no test or no training images, so that none would be
+        found whatever the data are.
     """
-    stored = hashes(manifest)
     table = manifest.table
+    for split in ("test", "train"):
+        if not (table.split == split).any():
+            raise InputError(f"{manifest.root}: has no {split} images, so there is nothing to compare")
+    stored = hashes(manifest)
     recordings = pd.factorize(table.recording)[0]
     recordings[table.recording.to_numpy() == ""] = -1  # unknown recordings
     ones = np.unpackbits(stored, axis=1).sum(axis=1, dtype=np.int64) if len(stored) else np.zeros(0, np.int64)

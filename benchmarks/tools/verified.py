@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lorisbench.common.cache import cache_root
 from lorisbench.common.console import say
+from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of, write_text
 from lorisbench.common.pace import Pace
 
@@ -58,8 +59,8 @@ class Verified:
         start = time.monotonic()
         try:
             write_text(self.file, json.dumps({**self._head, "good": self._good}, separators=(",", ":")))
-        except OSError as error:  # the check is worth more than its memory
-            say(f"{self.file}: cannot be written ({error.strerror}); files found good are not remembered")
+        except (OSError, InputError) as error:  # the check is worth more than its memory
+            say(f"{self.file}: cannot be written ({error}); files found good are not remembered")
         self._changed = False
         self._pace.written(start)
 

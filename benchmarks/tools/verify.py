@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lorisbench.common.console import printable, track
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import existing_folder, write_bytes
+from lorisbench.common.files import write_bytes
 from lorisbench.common.processes import map_unordered
+from lorisbench.common.targets import output_file
 
 if TYPE_CHECKING:  # not needed by the processes that decode, which have to start fast
     from lorisbench.benchmarks.tools.verified import Stamp, Verified
@@ -108,9 +109,7 @@ def _stamp(file: str) -> Stamp | str:
 
 def check_report(file: Path, root: Path) -> None:
     """Raise InputError, before hours of work, if a report cannot be written there or would change the data set."""
-    folder = existing_folder(file.parent)
-    if file.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise InputError(f"--report {file}: no file can be written there")
+    output_file(file, (".csv",), "--report")
     if file.resolve().is_relative_to(root.resolve()):
         raise InputError(f"--report {file}: lies in {root}, where nothing may be changed; choose another place")
 

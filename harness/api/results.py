@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from lorisbench.common.console import say
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 from lorisbench.report import frame, summary, tables
+from lorisbench.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +40,7 @@ class Results:
     table : one row per run, the columns of results.csv (accuracies are fractions).
     experiences : one row per experience, the columns of experiences.csv.
     suite : the settings, with all defaults filled in. data : what data.json says about the images.
+    warnings : what the report warns of, such as folders of runs and damaged files that are left out.
     """
 
     def __init__(self, out: Path) -> None:
@@ -47,6 +50,7 @@ class Results:
         self.experiences: pd.DataFrame = self._stored.experiences
         self.suite: dict[str, Any] = self._stored.suite
         self.data: dict[str, Any] = self._stored.data
+        self.warnings: list[str] = self._stored.warnings
 
     @property
     def strategies(self) -> list[str]:
@@ -80,12 +84,7 @@ class Results:
         runs = self._runs(strategy, seed)
         if len(runs) > 1:
             raise InputError(f"{strategy!r} has the seeds {_listed(runs['seed'])}: give one of them")
-        file = self.out / "runs" / str(runs["run_id"].iloc[0]) / "predictions.npz"
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                return Predictions(stored["predicted"], stored["label"], stored["experience"])
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{file}: cannot be read ({type(error).__name__}: {error})") from error
+        return Predictions(*RunDirectory(self.out / "runs" / str(runs["run_id"].iloc[0])).predictions())
 
     def plots(self) -> dict[str, Figure]:
         """Every plot of the report by name, such as `curves`, `forgetting`, `latency`, `matrices`, `matrix_ewc`."""
@@ -135,5 +134,10 @@ def _listed(seeds: pd.Series) -> str:
 
 
 def load(out: str | os.PathLike[str]) -> Results:
-    """The results in an output folder of `lorisbench run`. Raises InputError if it holds none."""
+    """The results in an output folder of `lorisbench run`. Raises InputError if it holds none.
+
+    Says which folders of runs are left out, such as copies; they are among `Results.warnings` too.
+    """
+    for line in frame.left_out(Path(out)):
+        say(line)
     return Results(Path(out))

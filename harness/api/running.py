@@ -16,7 +16,8 @@ from typing import Any
 from lorisbench.api.results import Results, load
 from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import write_text
+from lorisbench.common.files import contents, write_text
+from lorisbench.common.reading import read_text
 from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, nearest, select
 from lorisbench.data.benchmark import Benchmark
 from lorisbench.data.manifest import Manifest
@@ -27,6 +28,7 @@ from lorisbench.suite import shipped
 from lorisbench.suite.config import SuiteConfig, read_suite
 from lorisbench.suite.entries import by_label, settings_of, written_out
 from lorisbench.suite.parsing import parse
+from lorisbench.suite.paths import folder_of, given_here
 from lorisbench.suite.resolve import resolve, settings_of_benchmark
 from lorisbench.suite.training import merged
 
@@ -84,11 +86,12 @@ def run(
     if seeds is not None:
         raw["seeds"] = [int(seed) for seed in seeds]
     if plugins:
-        raw["plugins"] = [*(raw.get("plugins") or []), *(os.fspath(file) for file in plugins)]
+        raw["plugins"] = [*(raw.get("plugins") or []), *given_here([os.fspath(file) for file in plugins])]
     root = None if data_root is None else Path(data_root)
     if root is not None and not root.is_dir():
         raise InputError(f"data_root {root}: no such folder")
-    suite = resolve(parse(SuiteConfig, raw), data_root=root)
+    base = folder_of(os.fspath(what)) if isinstance(what, str | os.PathLike) else Path.cwd()
+    suite = resolve(parse(SuiteConfig, raw), data_root=root, base=base)
     with warnings.catch_warnings():
         hide_warnings()
         launch(suite, folder, workers)
@@ -130,9 +133,9 @@ def _listed(manifest: Manifest, file: Path) -> dict[str, Any]:
 
     text = csv_text(manifest, file)
     if file.is_file():
-        if file.read_text("utf-8") != text:
+        if read_text(file) != text:
             raise InputError(f"{file}: lists different images; choose another folder")
-    elif file.parent.is_dir() and any(file.parent.iterdir()):
+    elif contents(file.parent):
         raise InputError(f"{file.parent}: holds other files; choose an empty folder")
     else:
         write_text(file, text)
@@ -149,10 +152,13 @@ def _entries(wanted: Sequence[Entry] | Mapping[str, Entry | None], own: Any) -> 
     found: dict[str, Any] = {}
     for each in wanted:
         if isinstance(each, str) and each in own:
-            found[each] = own[each]
-            continue
-        entry = _entry(each)
-        found[_label(entry, found)] = entry
+            label, entry = each, own[each]
+        else:
+            entry = _entry(each)
+            label = _label(entry, found)
+        if label in found or (entry is not None and entry in found.values()):
+            raise InputError(f"strategies: {label.removesuffix('-2')!r} is given twice, with the same settings")
+        found[label] = entry
     return found
 
 

@@ -62,7 +62,8 @@ def run(
     workers: Annotated[int, typer.Option(min=1, help="Processes that train runs")] = 1,
     executor: Annotated[str, typer.Option(help="local, or ray (needs the extra [ray])")] = "local",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and list the runs; train nothing")
+        bool,
+        typer.Option("--dry-run", help="Check all that a run checks first, list the runs; train and render nothing"),
     ] = False,
 ) -> None:
     """Run a suite and write its report. Finished runs are kept; exit code 1 if a run failed."""
@@ -80,12 +81,16 @@ def run(
     )
     target = out or Path("results") / resolved.config.name
     if dry_run:
+        from lorisbench.runs.inspection import rehearse
         from lorisbench.runs.store import Output
 
         Output(target).check(resolved)
+        notes = rehearse(resolved, Output(target))
         for spec in resolved.runs:
             status = Output(target).run(spec.run_id).status()["status"]
             print(f"{spec.run_id}\t{status}")
+        for note in notes:
+            print(note, file=sys.stderr)
         return
     from lorisbench.report import write_report
     from lorisbench.runs.launch import headline, launch
@@ -133,7 +138,10 @@ def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]
 
     if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
         with Output(out).locked():
-            Tables(out).write()
+            tables = Tables(out)
+            for line in tables.faults:
+                print(line, file=sys.stderr)
+            tables.write()
     print(f"report: {write_report(out)}")
 
 

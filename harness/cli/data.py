@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.targets import output_file, output_folder
 
 if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
@@ -39,6 +40,8 @@ def render(
     """Render OpenLORIS-Sim, the synthetic stand-in, in the layout of the released data set."""
     from lorisbench.benchmarks.sim.benchmark import render_set
 
+    if out is not None:
+        output_folder(out)
     print(render_set(out, workers, objects=objects, frames=frames, size=size, seed=seed))
 
 
@@ -56,6 +59,8 @@ def describe(
 
     if objects is not None and sheet is None:
         raise InputError("--objects needs --sheet FILE.png")
+    if sheet is not None:
+        output_file(sheet, (".png",), "--sheet")
     manifest = open_data(root, layout)
     for line in [*describing.describe(manifest), *run_refuses(manifest, root, layout).lines]:
         print(line)
@@ -142,6 +147,7 @@ def unpack(
     from lorisbench.benchmarks.tools.archives import find_archives
     from lorisbench.benchmarks.tools.unpack import unpack as unpack_all
 
+    output_folder(into, "--into")
     for done in unpack_all(find_archives(sources), into, not skip_checksums):
         places = ", ".join(done.tops[:5]) + (", ..." if len(done.tops) > 5 else "")
         print(f"{done.archive}: {done.written:,} files unpacked, {done.skipped:,} were there already ({places})")
@@ -162,6 +168,8 @@ def leaks(
     from lorisbench.benchmarks.tools.open_data import open_data
     from lorisbench.common.files import write_text
 
+    if out is not None:
+        output_file(out, (".csv",))
     manifest = open_data(root, layout)
     limit = DISTANCE if distance is None else distance
     found = leaks(manifest, limit)
@@ -200,6 +208,7 @@ def split(
 
     if not disjoint:
         raise InputError("no way of splitting was given: add --disjoint (the only one there is)")
+    output_file(out, (".csv",))
     before = _read(root, layout, protocol, factor)
     after = splitting.disjoint(before, test_share, validation_share, seed)
     print(splitting.changes(before, after).to_string(index=False))

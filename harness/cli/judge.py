@@ -33,20 +33,21 @@ def reproduce(
     workers: Annotated[int, typer.Option(min=1, help="Processes that train runs")] = 1,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything and list the runs; train nothing")
+        bool,
+        typer.Option("--dry-run", help="Check all that a run checks first, list the runs; train and render nothing"),
     ] = False,
 ) -> None:
     """Reproduce a paper's tables, published beside measured. Finished runs are kept.
 
-    `baselines` first runs checks of the strategies that need no data. `plugins` needs no data either, and has no option
-    but --out. Exit code 1 if a run or a check failed.
+    `baselines` first runs checks of the strategies that need no data. `plugins` needs no data either, and has no
+    options but --out and --dry-run. Exit code 1 if a run or a check failed.
     """
     if paper == "plugins":
-        if data_root or parts or seeds or workers != 1 or assignments or dry_run:
-            raise InputError("reproduce plugins: it has no option but --out")
-        _plugins(out or Path("results") / "reproduce-plugins")
+        if data_root or parts or seeds or workers != 1 or assignments:
+            raise InputError("reproduce plugins: it has no options but --out and --dry-run")
+        _plugins(out or Path("results") / "reproduce-plugins", dry_run)
         return
-    from lorisbench.reproduce.plan import listed, plan, verify
+    from lorisbench.reproduce.plan import plan, rehearsed, verify
     from lorisbench.reproduce.plan import reproduce as run_all
 
     planned = plan(
@@ -58,7 +59,10 @@ def reproduce(
     )
     target = out or Path("results") / f"reproduce-{paper}"
     if dry_run:
-        print("\n".join(listed(planned, target)))
+        runs, notes = rehearsed(planned, target)
+        print("\n".join(runs))
+        for note in notes:
+            print(note, file=sys.stderr)
         return
     from lorisbench.reproduce.page import text
 
@@ -77,10 +81,15 @@ def reproduce(
         raise typer.Exit(1)
 
 
-def _plugins(target: Path) -> None:
+def _plugins(target: Path, dry_run: bool) -> None:
+    from lorisbench.common.targets import output_folder
     from lorisbench.reproduce.page import text
-    from lorisbench.reproduce.plugins import reproduce_plugins
+    from lorisbench.reproduce.plugins import names, reproduce_plugins
 
+    output_folder(target)
+    if dry_run:
+        print("\n".join(names()))
+        return
     table, failed = reproduce_plugins(target)
     print(text(table))
     print(f"tables: {target / 'tables'}")
@@ -94,20 +103,33 @@ def compare(
     before: Annotated[Path, typer.Argument(metavar="A", help="Output folder")],
     after: Annotated[Path, typer.Argument(metavar="B", help="Output folder compared with A")],
     fail_on: Annotated[
-        str,
+        str | None,
         typer.Option(help='Exit 1 if true of any strategy\'s mean difference B - A, e.g. "accuracy_last < -0.02"'),
-    ] = "",
+    ] = None,
 ) -> None:
-    """Differences B - A per strategy, paired by seed, with 95 % intervals."""
+    """Differences B - A per strategy, paired by seed, with 95 % intervals. A gate that tests nothing is an error."""
+    from lorisbench.metrics import compare as comparing
     from lorisbench.metrics.compare import compare_outputs, missing, violations
+    from lorisbench.report.frame import left_out
 
+    wanted = None if fail_on is None else comparing.conditions(fail_on)
+    if wanted is not None and before.resolve() == after.resolve():
+        print(f"{before} and {after} are the same folder: every difference is 0", file=sys.stderr)
+    for out in dict.fromkeys((before, after)):
+        for line in left_out(out):
+            print(line, file=sys.stderr)
     frame = compare_outputs(before, after)
     print(frame.to_string(index=False))
     absent = missing(before, after)
     for line in absent:
         print(line, file=sys.stderr)
-    if fail_on:
-        broken = violations(frame, fail_on)
+    if wanted is not None:
+        faults, notes = comparing.untested(before, after, wanted)
+        for line in notes:
+            print(line, file=sys.stderr)
+        if faults:
+            raise InputError(f"--fail-on: {'; '.join(faults)}")
+        broken = violations(frame, wanted)
         for line in broken:
             print(line, file=sys.stderr)
         if broken or absent:

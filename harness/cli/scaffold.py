@@ -11,6 +11,7 @@ from pathlib import Path
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_text
 from lorisbench.common.registry import BENCHMARKS, STRATEGIES, Registry
+from lorisbench.common.targets import output_folder
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -49,6 +50,7 @@ def write_scaffold(scaffold: Scaffold, name: str, folder: Path) -> list[Path]:
         raise InputError(f"'conftest' cannot name a {kind}: pytest reserves conftest.py for itself")
     if name in scaffold.registry.names():
         raise InputError(f"there is already a {kind} {name!r}")
+    output_folder(folder)
     files = {folder / f"{name}.py": f"{kind}.txt", folder / f"test_{name}.py": f"{kind}_test.txt"}
     for file in files:
         if file.exists():

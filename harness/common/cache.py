@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorisbench.common.files import atomic, check_space
+from lorisbench.common.files import atomic, check_space, existing_folder, is_leftover
+from lorisbench.common.rehearsal import only_noted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +33,7 @@ def load_array(path: Path) -> np.ndarray | None:
 
     try:
         return np.load(path, mmap_mode="c", allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError):
         return None
 
 
@@ -49,6 +50,11 @@ def cached_array(
     ValueError : a block's rows do not have the shape that `shape` gives.
     """
     stored = load_array(path)
+    if stored is None and only_noted(f"{label}: {_megabytes(dtype, shape)} would be made in the cache"):
+        import numpy as np
+
+        check_space(existing_folder(path.parent), math.prod(shape) * np.dtype(dtype).itemsize, label)
+        return np.broadcast_to(np.zeros((), dtype), shape)
     if stored is None:
         with _alone(path, label):
             stored = load_array(path)
@@ -57,6 +63,12 @@ def cached_array(
                 stored = load_array(path)
     assert stored is not None  # just written
     return stored
+
+
+def _megabytes(dtype: str, shape: tuple[int, ...]) -> str:
+    import numpy as np
+
+    return f"{math.prod(shape) * np.dtype(dtype).itemsize / 1e6:,.0f} MB"
 
 
 def _make_array(
@@ -115,7 +127,7 @@ def cache_contents() -> list[tuple[str, int, int]]:
         entries, size = 0, 0
         for folder, folders, files in os.walk(cache_root() / kind):
             if Path(folder) == cache_root() / kind:
-                entries = sum(not name.startswith(".") for name in folders + files)
+                entries = sum(not (name.startswith(".") or is_leftover(name)) for name in folders + files)
             size += sum(_size(os.path.join(folder, name)) for name in files)
         contents.append((kind, entries, size))
     return contents

@@ -1,11 +1,13 @@
-"""Atomic writes, content hashes and checks of disk space."""
+"""Atomic writes, content hashes, checks of disk space, and what other programs leave in folders."""
 
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,14 +16,60 @@ from typing import Any, BinaryIO
 
 from lorisbench.common.errors import InputError
 
+LEFTOVERS = (
+    # file managers: macOS, Windows, KDE
+    ".DS_Store", "._*", ".AppleDouble", ".AppleDB", ".AppleDesktop", ".Spotlight-V100", ".Trashes", ".fseventsd",
+    ".TemporaryItems", ".DocumentRevisions-V100", ".apdisk", ".localized", "Icon\r", "__MACOSX", "Network Trash Folder",
+    "Temporary Items", "Thumbs.db*", "ehthumbs*.db", "desktop.ini", "$RECYCLE.BIN",
+    "System Volume Information", ".directory", ".Trash", ".Trash-*", ".thumbnails", ".hidden",
+    # file systems and network storage
+    "lost+found", ".nfs*", ".fuse_hidden*", ".smbdelete*", ".gluster*", ".snapshot", ".snapshots", "#snapshot",
+    "@eaDir", "@Recycle", "@Recently-Snapshot", ".@__thumb", "#recycle", ".zfs",
+    # programs that synchronise
+    ".dropbox", ".dropbox.*", ".stfolder*", ".stignore", ".stversions", ".syncthing.*", ".sync", ".owncloudsync*",
+    ".nextcloudsync*", "._sync_*", ".tmp.drivedownload", ".tmp.driveupload",
+    # editors, notebooks and Python
+    "*~", "#*#", ".#*", ".*.sw?", "~$*", ".~lock.*#", ".ipynb_checkpoints", "__pycache__", ".pytest_cache",
+    ".mypy_cache", ".ruff_cache", ".idea", ".vscode",
+    # version control
+    ".git", ".gitignore", ".gitkeep", ".gitattributes", ".gitmodules", ".keep", ".hg", ".hgignore", ".svn", ".dvc",
+    ".dvcignore", ".nomedia", "Picasa.ini", ".picasa.ini",
+)  # fmt: skip
+"""Patterns of names that file managers, network storage, editors and version control leave behind in any folder."""
+_LEFT = re.compile("|".join(map(fnmatch.translate, map(str.lower, LEFTOVERS))))
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file or folder of this name is left behind by another program (see `LEFTOVERS`), in any spelling."""
+    return _LEFT.match(name.lower()) is not None
+
+
+def contents(folder: Path) -> list[Path]:
+    """What a folder holds besides leftovers, sorted by name; nothing if it is no folder.
+
+    Raises InputError if it cannot be listed.
+    """
+    if not folder.is_dir():
+        return []
+    try:
+        return sorted(path for path in folder.iterdir() if not is_leftover(path.name))
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror})") from error
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success it is synced to disk and renamed to `path`.
 
-    If the block raises, `path` keeps what it held before and the temporary file is removed.
+    If the block raises, `path` keeps what it held before and the temporary file is removed. Raises InputError if a
+    folder is in the file's place, or a file in a folder's.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, where a file is to be written")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InputError(f"{path.parent}: a file, where a folder is needed") from error
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -72,12 +120,3 @@ def check_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise InputError(f"{folder}: {what} needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free")
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON file's mapping, or None if there is no such file or it is not valid."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.files import is_leftover
+from lorisbench.common.reading import read_text
 
 REQUIRED = "(required)"
 
@@ -36,10 +38,14 @@ def scan(folder: Path, package: str) -> Iterator[Entry]:
     """
     found: dict[str, tuple[str, ast.ClassDef]] = {}
     for path in sorted(folder.rglob("*.py")):
+        if any(map(is_leftover, path.relative_to(folder).parts)):
+            continue
         try:
-            tree = ast.parse(path.read_text("utf-8"), filename=str(path))
+            tree = ast.parse(read_text(path), filename=str(path))
         except SyntaxError as error:
             raise InputError(f"{path}:{error.lineno}: {error.msg}") from error
+        except ValueError as error:  # a null byte
+            raise InputError(f"{path}: not a Python file ({error})") from error
         module = ".".join((package, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__")
         found |= {node.name: (module, node) for node in tree.body if isinstance(node, ast.ClassDef)}
     classes = {name: node for name, (_, node) in found.items()}

@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from lorisbench.common.errors import InputError
+from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.files import write_text
+from lorisbench.common.reading import as_mapping, read_text
 
 # Both are safe, and libyaml's is 15 times as fast. Writing stays with Python's: libyaml folds long quoted text at other
 # places, and what is written should not depend on the machine
@@ -72,7 +73,12 @@ def _is_number(key: yaml.ScalarNode) -> bool:
 
 def from_yaml(text: str) -> Any:
     """The value that a text in YAML stands for. Raises yaml.YAMLError if it is not valid, or a key is there twice."""
-    return yaml.load(text, _Loader)  # safe: a SafeLoader that looks at its words and keys
+    try:
+        return yaml.load(text, _Loader)  # safe: a SafeLoader that looks at its words and keys
+    except yaml.YAMLError:
+        raise
+    except Exception as error:  # its constructors pass on what a date of month 13, or 5,000 digits, raises
+        raise yaml.YAMLError(reason_of(error)) from error
 
 
 def to_yaml(value: Any, width: int = 80) -> str:
@@ -85,17 +91,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
     Raises InputError, in one line with the line number, if it does not.
     """
+    text = read_text(path)
     try:
-        value = from_yaml(path.read_text("utf-8"))
+        value = from_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{place}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: a mapping of settings was expected")
-    return value
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise InputError(f"{path}{place}: not valid YAML ({problem})") from error
+    return as_mapping(value, str(path))
 
 
 def write_yaml(path: Path, value: Mapping[str, Any], width: int = 80) -> None:

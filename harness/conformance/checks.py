@@ -47,6 +47,12 @@ class Evidence:
     def runs(self) -> dict[str, Observation]:
         return {seen.toy.mode: seen for seen in self.observations if not seen.error}
 
+    def lack(self, modes: Sequence[Mode]) -> Verdict | None:
+        """`not applicable` if no run in one of these modes was completed: a check that looks at them tests nothing."""
+        if set(modes) & set(self.runs):
+            return None
+        return Verdict("not applicable", f"no run was completed on {' or '.join(modes)}")
+
     def failing(self, faults: Callable[[Observation], str]) -> str:
         """The faults of all runs, each preceded by its mode, or an empty string."""
         found = [(mode, faults(seen)) for mode, seen in self.runs.items()]
@@ -104,6 +110,8 @@ def acts(evidence: Evidence) -> Verdict:
     """From experience 1 on, its answers differ from those of fine-tuning."""
     if evidence.strategy["strategy"] == FINE_TUNING:
         return Verdict("not applicable", "it is fine-tuning")
+    if lacking := evidence.lack(PLAIN):
+        return lacking
 
     def fault(seen: Observation) -> str:
         if seen.toy.mode not in PLAIN:
@@ -119,7 +127,7 @@ def past_data(evidence: Evidence) -> Verdict:
     """No more samples of earlier experiences are read or held than the strategy declares."""
     limit = evidence.component.replay_limit()
     if limit is None:
-        return Verdict("pass", "it declares that it keeps all samples")
+        return Verdict("not applicable", "it declares that it keeps all samples")
 
     def fault(seen: Observation) -> str:
         if max(seen.past) > limit:
@@ -152,7 +160,12 @@ def future_data(evidence: Evidence) -> Verdict:
             )
         return ""
 
-    return _verdict(evidence.failing(fault))
+    verdict = _verdict(evidence.failing(fault))
+    if verdict.status == "pass" and not any(seen.influenced for seen in evidence.runs.values()):
+        return Verdict(
+            "pass", "not tried with other test labels and batches: it cannot be copied, or never answers alike"
+        )
+    return verdict
 
 
 def frozen(evidence: Evidence) -> Verdict:
@@ -163,6 +176,8 @@ def frozen(evidence: Evidence) -> Verdict:
         parts += [f"{_few(seen.teachers)} of a plugin"] if seen.teachers else []
         return f"{', '.join(parts)} changed" if parts else ""
 
+    if not any(seen.guarded for seen in evidence.runs.values()):
+        return Verdict("not applicable", "nothing is frozen in the runs that were completed")
     advice = (
         "Put frozen modules and teachers in evaluation mode, without gradients, and keep model.train() from switching "
         "them back. A plugin declares what it changes on purpose: moving = ('teacher',)"
@@ -185,6 +200,8 @@ def evaluation(evidence: Evidence) -> Verdict:
 
 def repeats(evidence: Evidence) -> Verdict:
     """Two runs with the same seed agree bit for bit, and the seed has an effect if anything is trained."""
+    if lacking := evidence.lack(PLAIN):
+        return lacking
     if evidence.unrepeatable:
         advice = "Draw from a torch.Generator seeded from context.seed, and keep no state in Python modules or classes"
         return _verdict(evidence.unrepeatable, advice)
@@ -198,6 +215,8 @@ def _equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 def resumes(evidence: Evidence) -> Verdict:
     """Continuing from a copy made after an experience gives, bit for bit, what the original gives."""
+    if lacking := evidence.lack(PLAIN):
+        return lacking
     if evidence.unrepeatable:
         return Verdict("not applicable", "two runs with the same seed differ anyway")
     fault = evidence.failing(lambda seen: resume_faults(seen.toy) if seen.toy.mode in PLAIN else "")
@@ -206,6 +225,8 @@ def resumes(evidence: Evidence) -> Verdict:
 
 def arguments(evidence: Evidence) -> Verdict:
     """Settings and data sets stay unchanged, and two strategies built from the same settings share nothing."""
+    if lacking := evidence.lack(("features",)):
+        return lacking
     return _verdict(evidence.failing(lambda seen: argument_faults(seen.toy) if seen.toy.mode == "features" else ""))
 
 
@@ -215,8 +236,12 @@ def growth(evidence: Evidence) -> Verdict:
     if evidence.strategy["strategy"] == "avalanche":
         return Verdict("not applicable", "an Avalanche plugin declares nothing")
     if declared == "samples":
-        return Verdict("pass", "it declares growth with the samples")
+        return Verdict("not applicable", "it declares growth with the samples")
     limit = evidence.component.replay_limit() or 0
+    if declared != "constant" and limit:
+        return Verdict("not applicable", "it keeps samples, so growth with their number cannot be told")
+    if declared != "constant" and (lacking := evidence.lack(("features",))):
+        return lacking
 
     def fault(seen: Observation) -> str:
         sizes = seen.sizes
@@ -228,8 +253,8 @@ def growth(evidence: Evidence) -> Verdict:
         if seen.toy.mode != "features":
             return ""
         more = observe(seen.toy.but(samples=3 * seen.toy.samples))
-        if more.error or limit:
-            return ""
+        if more.error:
+            return f"with three times the samples it breaks off: {more.error}"
         little, much = _steps(sizes), _steps(more.sizes)
         with_samples = max(much) > 2 * max(*little, sizes[0]) or 0 < 1.9 * max(little) < min(much)
         return f"{max(little)} bytes per experience, {max(much)} with three times the samples" if with_samples else ""
@@ -251,6 +276,8 @@ def batches(evidence: Evidence) -> Verdict:
     broken += [fault for mode, seen in evidence.runs.items() if mode in PLAIN for fault in batch_faults(seen.toy)]
     if broken:
         return Verdict("fail", "; ".join(broken))
+    if lacking := evidence.lack(PLAIN):
+        return lacking
     notes = [f"refused on purpose: {'; '.join(refused)}"] if refused else []
     if not torch.cuda.is_available():
         notes.append("not tried on a GPU, as there is none")
@@ -271,7 +298,10 @@ def losses(evidence: Evidence) -> Verdict:
                 return f"the loss grows from {epochs[0]:.2g} to {epochs[-1]:.2g} in experience {index}"
         return ""
 
-    return _verdict(evidence.failing(fault), "A step of lr x strength x importance above 2 is unstable")
+    verdict = _verdict(evidence.failing(fault), "A step of lr x strength x importance above 2 is unstable")
+    if verdict.status == "pass" and not any(epochs for seen in evidence.runs.values() for epochs in seen.losses):
+        return Verdict("pass", "it has no losses that could be seen; its answers are finite")
+    return verdict
 
 
 CHECKS: dict[str, Callable[[Evidence], Verdict]] = {
@@ -285,11 +315,11 @@ CHECKS: dict[str, Callable[[Evidence], Verdict]] = {
 
 @one_thread()
 def judge(evidence: Evidence) -> dict[str, Verdict]:
-    """The verdict of each check, by name. If every run broke off, only `batches` and `losses` are judged."""
-    alone = (batches, losses)
+    """The verdict of each check, by name. If every run broke off, only what made them is judged."""
 
     def verdict(check: Callable[[Evidence], Verdict]) -> Verdict:
-        if not evidence.runs and check not in alone:
+        diverged = any(seen.kind == "diverged" for seen in evidence.observations)
+        if not evidence.runs and check is not batches and not (check is losses and diverged):
             return Verdict("not applicable", "no run was completed")
         try:
             return check(evidence)

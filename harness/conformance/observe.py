@@ -39,9 +39,11 @@ class Observation:
     sizes : bytes of model, state and declared samples.
     drift, teachers, lost, eval_changes : names of what changed but must not, or of new parameters not trained; lists
         for the whole run.
+    guarded : how often something frozen, of the model or of a plugin, was looked at for changes.
     grown : parameters that require gradients and were not there when the strategy was built. trained : whether a
         parameter moved while it was trained.
     losses : mean loss of each epoch.
+    influenced : whether the next two were measured.
     label_influence, batch_influence : largest change of a probability when the labels of the test samples are permuted,
         and when the samples come in small batches.
     """
@@ -61,9 +63,11 @@ class Observation:
     teachers: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     eval_changes: list[str] = field(default_factory=list)
+    guarded: int = 0
     grown: int = 0
     trained: bool = False
     losses: list[list[float]] = field(default_factory=list)
+    influenced: bool = False
     label_influence: float = 0.0
     batch_influence: float = 0.0
 
@@ -115,6 +119,7 @@ class Probe(HarnessPlugin):
         if self.start is not None:
             self.seen.trained |= any(not torch.equal(p, before) for p, before in self.start["live"])
             self.seen.drift += changed(self.start["frozen"], frozen_state(strategy.model, self.start["frozen"]))
+            self.seen.guarded += len(self.start["frozen"]) + len(self.start["teachers"])
             now = dict(state_of(strategy))
             for path, (module, before) in self.start["teachers"].items():
                 there = now.get(path)  # another one, if the plugin has put it in the teacher's place
@@ -185,6 +190,7 @@ def _watched(running: Running, seen: Observation) -> None:
         if running.toy.mode == "first" and index == 0:
             forms.append(Samples(store.x))
         if backbone is not None:
+            seen.guarded += len(before)
             seen.drift += [f"backbone.{name}" for name in changed(before, copy_state(backbone))]
         so_far = set().union(*(running.rows("train", e) for e in range(index + 1)))
         held, where = held_samples(strategy, forms, so_far)
@@ -236,6 +242,7 @@ def _influences(running: Running, seen: Observation) -> None:
     answers = _seeded(plain)
     if not torch.equal(answers, _seeded(again)):
         return  # its answers differ anyway, which another check reports
+    seen.influenced = True
     store, y = running.store, running.store.y
     tests = torch.tensor(sorted(set().union(*(running.rows("test", e) for e in range(EXPERIENCES)))))
     store.y = y.clone()

@@ -28,6 +28,8 @@ class Benchmark(Component):
     registry: ClassVar = BENCHMARKS
     real: ClassVar[str | None] = None
     untrained: Literal["refuse", "allow"] = "refuse"
+    makes_root: ClassVar[bool] = False
+    """Whether its `root` need not exist, because it is a place for downloads."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:

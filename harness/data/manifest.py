@@ -172,7 +172,7 @@ class Manifest:
                 raise InputError(f"{file}: the image has no bytes")
             stamp.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
         memo = cache_root() / "hashes" / f"{stamp.hexdigest()}.json"
-        with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             return str(json.loads(memo.read_text("utf-8"))["content_hash"])
         # one task for many files: a task for each of a million takes gigabytes before the first is done
         chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]

@@ -90,6 +90,8 @@ class Strategy(Component):
     """What state and model may grow with after the second experience: nothing, experiences, or samples."""
     tuned: ClassVar[Mapping[str, Range]] = {}
     """The settings that `lorisbench tune` chooses, with their ranges; without any, it is left as the suite has it."""
+    tuned_from: ClassVar[int] = 2
+    """The fewest experiences in which what is tuned can change anything: 1 if it acts in the first already."""
     conflicts: ClassVar[Mapping[str, str]] = {}
     """Names of strategies that it cannot be stacked with, and why not; only one of the two needs to say so."""
 

@@ -19,6 +19,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_bytes
 from lorisbench.common.registry import nearest
 from lorisbench.common.restored import restored
+from lorisbench.common.targets import output_file
 from lorisbench.data.images import PREPROCESSING
 from lorisbench.engine.divergence import faulty_weights, not_finite, share_text
 from lorisbench.export.trained import TrainedRun, read_run, restore_run
@@ -101,10 +102,8 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
             importlib.import_module(package)
         except ImportError as error:
             raise InputError(f"export needs the package {package}: pip install 'lorisbench[onnx]'") from error
-    file = out or folder / "model.onnx"
-    if file.is_dir():
-        raise InputError(f"--out {file}: is a folder, but a file name was expected")
     run = read_run(folder, plugins)
+    file = output_file(out or folder / "model.onnx", (f".{kind}",))
     model = restore_run(run)
     check_exportable(run.spec.run_id, model)
     size = run.spec.backbone.image_size

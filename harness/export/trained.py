@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from lorisbench.common.beside import importable
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import read_json
+from lorisbench.common.reading import read_json
 from lorisbench.common.registry import STRATEGIES, folders_of, load_plugin
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.engine.strategy import kinds_of
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.suite.run_folders import read_config
 from lorisbench.suite.spec import RunSpec, check_schema, spec_from, title_of
 
 if TYPE_CHECKING:
@@ -54,9 +55,11 @@ def read_run(folder: Path, plugins: Sequence[Path] = ()) -> TrainedRun:
     for plugin in plugins:
         load_plugin(plugin)
     file = folder / "config.yaml"
-    if not file.is_file():
+    if not file.exists():
         raise InputError(f"{folder}: not the folder of a run, OUT/runs/<run_id>{_hint(folder)}")
-    config = read_yaml(file)
+    config = read_config(folder)
+    if config["run_id"] != folder.resolve().name:
+        raise InputError(f"{folder}: holds the run {config['run_id']}; a copy or renamed folder is not exported")
     check_schema(config, file)
     _check_known(folder, config)
     spec = spec_from(config, file)

@@ -38,14 +38,14 @@ def in_the_end(key: str) -> Callable[[RunRecord], float | None]:
     """The function that reads a key of the journal's last entry."""
 
     def read(run: RunRecord) -> float | None:
-        return run.entries[-1][key] if run.entries else None
+        return run.entries[-1].get(key) if run.entries else None
 
     return read
 
 
 def latency_p50_ms(run: RunRecord) -> float | None:
     """Median milliseconds of a prediction call. Its reason, if undefined, covers all that latency.json lacks."""
-    if "error" in run.latency:
+    if run.latency.get("error"):
         raise UndefinedMetricError(run.latency["error"])
     return _percentile(run, 50)
 
@@ -59,7 +59,7 @@ def latency_ratio(run: RunRecord) -> float | None:
     """Median time of a prediction call over that of the bare backbone with one head."""
     import numpy as np
 
-    if "ms" not in run.latency:
+    if not (run.latency.get("ms") and run.latency.get("bare_ms")) or not any(run.latency["bare_ms"]):
         return None
     return float(np.median(run.latency["ms"]) / np.median(run.latency["bare_ms"]))
 
@@ -67,7 +67,7 @@ def latency_ratio(run: RunRecord) -> float | None:
 def _percentile(run: RunRecord, percent: int) -> float | None:
     import numpy as np
 
-    return float(np.percentile(run.latency["ms"], percent)) if "ms" in run.latency else None
+    return float(np.percentile(run.latency["ms"], percent)) if run.latency.get("ms") else None
 
 
 def on_features(backbone: Mapping[str, Any]) -> bool:
@@ -95,9 +95,9 @@ def adapt_ratio(run: RunRecord) -> float | None:
         return None
     if not on_features(run.backbone):
         raise UndefinedMetricError("training is not on features that are extracted once")
-    if "error" in run.latency:
+    if run.latency.get("error"):
         raise UndefinedMetricError(run.latency["error"])
-    if "forward_ms_per_image" not in run.latency:
+    if not run.latency.get("forward_ms_per_image"):
         raise UndefinedMetricError("forward passes over a batch were not measured")
     later = [entry for entry in run.entries if entry["experience"] > 0]
     images = sum(entry.get("train_images", 0) for entry in later)

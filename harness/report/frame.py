@@ -1,34 +1,27 @@
 """The stored files of a suite, read into DataFrames."""
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.yaml_files import from_yaml
+from lorisbench.common.reading import read_json, read_table
+from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics import table
+from lorisbench.metrics.records import read_latency
+from lorisbench.metrics.results import read_results
+from lorisbench.suite.run_folders import run_folders
 
 Matrix = NDArray[np.float64]
 
-TEXT = {
-    "run_id",
-    "benchmark",
-    "strategy",
-    "status",
-    "reason",
-    "undefined",
-    "name",
-    "factor",
-    "level",
-    "verdict",
-}
-REQUIRED = ("run_id", "strategy", "seed", "status")
+TEXT = {"run_id", "name", "factor", "level", "verdict"}  # columns of the tables beside results.csv that stay text
 NUMBERS = tuple(metric.name for metric in table.in_results())
 
 
@@ -77,7 +70,8 @@ class Stored:
 
     def remarks(self, label: str) -> list[str]:
         """What a reader must know about a strategy before comparing it, as in suite.yaml."""
-        return [str(remark) for remark in self.settings.get(label, {}).get("remarks") or []]
+        remarks = self.settings.get(label, {}).get("remarks")
+        return [str(remark) for remark in remarks] if isinstance(remarks, list) else []
 
     def done(self, label: str) -> pd.DataFrame:
         """The finished runs of one strategy, by seed; only these count in tables and plots."""
@@ -97,43 +91,67 @@ def read(out: Path) -> Stored:
     Only results.csv must exist: a partial report is better than none.
     """
     results = out / "results.csv"
-    hint = f"run `lorisbench run SUITE --out {out}` first"
-    if not results.is_file():
-        raise InputError(f"{out} holds no results.csv; {hint}")
-    runs = _csv(results)
-    missing = [name for name in REQUIRED if name not in runs]
-    if missing:
-        raise InputError(f"{results} lacks the column {', '.join(missing)}")
+    suite = _optional(out / "suite.yaml", read_yaml) or {}
+    runs, faults = _results(out, suite)
     if runs.empty:
-        raise InputError(f"{results} holds no runs; {hint}")
+        raise InputError(f"{results} holds no runs; run `lorisbench run SUITE --out {out}` first")
     benchmarks = sorted({name for name in runs.get("benchmark", pd.Series(dtype=str)) if name})
     if len(benchmarks) > 1:
         raise InputError(f"{results} mixes the benchmarks {', '.join(benchmarks)}; a report covers one")
 
     experiences = _csv(out / "experiences.csv")
     cells = _csv(out / "matrix.csv")
-    names = _names(experiences, cells)
+    names = _names(experiences, cells, out)
     matrices = _matrices(cells, len(names), out / "matrix.csv")
     folders = {run: out / "runs" / run for run in runs["run_id"] if _is_plain(run)}
-    environments = {run: _json(folder / "env.json") for run, folder in folders.items()}
-    decisions = {run: _csv(folder / "decisions.csv") for run, folder in folders.items()}
-    answers = {run: _csv(folder / "answers.csv") for run, folder in folders.items()}
+
+    def of_runs(name: str, read_file: Callable[[Path], Any]) -> dict[str, Any]:
+        """A file of each run that has it, by run; a damaged one is left out and named, as the others are worth it."""
+        found = {}
+        for run, folder in folders.items():
+            try:
+                found[run] = _optional(folder / name, read_file)
+            except InputError as error:
+                faults.append(f"Left out: {error}.")
+        return {run: content for run, content in found.items() if content is not None}
+
     stored = Stored(
         out=out,
-        suite=_yaml(out / "suite.yaml"),
-        data=_json(out / "data.json"),
+        suite=suite,
+        data=read_json(out / "data.json") or {},
         runs=_complete(runs, matrices),
         experiences=experiences,
         names=names,
         matrices=matrices,
-        environments={run: content for run, content in environments.items() if content},
-        latencies={run: found for run, folder in folders.items() if (found := _json(folder / "latency.json"))},
-        decisions={run: table for run, table in decisions.items() if not table.empty},
-        answers={run: table for run, table in answers.items() if not table.empty},
+        environments={run: content for run, content in of_runs("env.json", read_json).items() if content},
+        latencies={run: content for run, content in of_runs("latency.json", read_latency).items() if content},
+        decisions={run: table for run, table in of_runs("decisions.csv", _csv).items() if not table.empty},
+        answers={run: table for run, table in of_runs("answers.csv", _csv).items() if not table.empty},
         warnings=[],
     )
+    stored.warnings.extend(
+        fault.replace(f"{out}{os.sep}", "") for fault in faults
+    )  # where it lay is of no use to others
     stored.warnings.extend(_warnings(stored))
     return stored
+
+
+def left_out(out: Path) -> list[str]:
+    """A sentence for each line of results.csv, and each folder of a run, that is not counted."""
+    return _results(out, _optional(out / "suite.yaml", read_yaml) or {})[1]
+
+
+def _results(out: Path, suite: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of results.csv that count, and a sentence for each row and folder that does not."""
+    runs, faults = read_results(out)
+    found = run_folders(out, suite)
+    known = set(runs["run_id"])  # a run whose folder is damaged or gone keeps its lines
+    unread = [fault for run, fault in found.damaged.items() if run not in known]
+    return runs, [*faults, *found.renamed.values(), *found.foreign.values(), *unread]
+
+
+def _optional(path: Path, read_file: Callable[[Path], Any]) -> Any:
+    return read_file(path) if path.exists() else None
 
 
 def _is_plain(run: str) -> bool:
@@ -142,55 +160,22 @@ def _is_plain(run: str) -> bool:
 
 
 def _csv(path: Path) -> pd.DataFrame:
-    """A CSV file; name columns stay text (a strategy may be called "nan" or "01"), the others become numbers."""
-    if not path.is_file():
+    """A CSV file; name columns stay text (an experience may be called "nan" or "01"), the others become numbers."""
+    if not path.exists():
         return pd.DataFrame()
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except pd.errors.EmptyDataError:
-        return pd.DataFrame()
-    except (ValueError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as CSV: {_first_line(error)}") from error
+    table = read_table(path)
     for column in table.columns:
         if column not in TEXT:
-            table[column] = pd.to_numeric(table[column], errors="coerce")
+            table[column] = pd.to_numeric(table[column], errors="coerce").replace([np.inf, -np.inf], np.nan)
     return table
 
 
-def _yaml(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = from_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as YAML: {_first_line(error)}") from error
-    return _mapping(content, path)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read as JSON: {_first_line(error)}") from error
-    return _mapping(content, path)
-
-
-def _mapping(content: Any, path: Path) -> dict[str, Any]:
-    if content is not None and not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}, not a mapping of names to values")
-    return content or {}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _names(experiences: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
+def _names(experiences: pd.DataFrame, cells: pd.DataFrame, out: Path) -> list[str]:
     """Names of the experiences by their index; "experience k" where none is stored."""
     indices = [table[c] for table, c in ((experiences, "experience"), (cells, "test_experience")) if c in table]
     known = pd.concat(indices).dropna() if indices else pd.Series(dtype=float)
+    if len(known) and known.max() >= len(known):  # each has a line: a larger number would make tables of any size
+        raise InputError(f"{out}: experience {known.max():g} in experiences.csv or matrix.csv, which lack those before")
     names = [f"experience {index}" for index in range(int(known.max()) + 1 if len(known) else 0)]
     if {"experience", "name"} <= set(experiences.columns):
         for index, name in zip(experiences["experience"], experiences["name"], strict=True):
@@ -202,10 +187,9 @@ def _names(experiences: pd.DataFrame, cells: pd.DataFrame) -> list[str]:
 def _matrices(cells: pd.DataFrame, size: int, path: Path) -> dict[str, Matrix]:
     if cells.empty:
         return {}
-    columns = ["run_id", "after_experience", "test_experience", "accuracy"]
-    missing = [name for name in columns if name not in cells]
-    if missing:
-        raise InputError(f"{path} lacks the column {', '.join(missing)}")
+    columns = ("run_id", "after_experience", "test_experience", "accuracy")
+    if missing := [name for name in columns if name not in cells]:
+        raise InputError(f"{path}: lacks the column {', '.join(missing)}")
     indices = cells[["after_experience", "test_experience"]].to_numpy(dtype=float)
     if not ((indices >= 0) & (indices < size)).all():
         raise InputError(f"{path} holds a cell outside the {size} experiences")
@@ -237,14 +221,6 @@ def _complete(runs: pd.DataFrame, matrices: dict[str, Matrix]) -> pd.DataFrame:
 
 def _warnings(stored: Stored) -> list[str]:
     found = []
-    done = stored.runs[stored.runs["status"] == "done"]
-    for label, group in done.groupby("strategy"):
-        twice = sorted({int(seed) for seed in group["seed"][group["seed"].duplicated()].dropna()})
-        if twice:
-            found.append(
-                f"{label} has several finished runs of seed {', '.join(map(str, twice))} (with different "
-                "settings, or from different versions); they are counted apart."
-            )
     machines = {json.dumps(env.get("machine"), sort_keys=True) for env in stored.environments.values()}
     if len(machines) > 1:
         found.append(f"The runs were made on {len(machines)} machines: do not compare their times and latencies.")

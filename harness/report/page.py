@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorisbench.common.files import write_text
+from lorisbench.common.targets import output_folder
 from lorisbench.metrics.table import of_matrices
 from lorisbench.report import facts, findings, frame, render, summary, tables
 from lorisbench.report.frame import Stored
@@ -24,6 +25,7 @@ class Plots:
 
 def write(out: Path) -> Path:
     """Write OUT/report and return its index.html. Raises InputError as `frame.read` does."""
+    output_folder(out / "report", "report")
     stored = frame.read(out)
     means = summary.summarise(stored)
     built = tables.build(stored, means)
@@ -44,7 +46,7 @@ def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
         drawn = drawings.draw(stored, means)
         kept = {drawing.name: style.save(drawing, folder) for drawing in drawn.all()}
     for path in [*folder.glob("*.png"), *folder.glob("*.svg")]:
-        if path.stem not in kept:
+        if path.stem not in kept and path.is_file():
             path.unlink()
 
     def written(of: list[Drawing]) -> list[Plot]:

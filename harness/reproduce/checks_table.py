@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lorisbench.common.errors import InputError
+from lorisbench.common.errors import InputError, reason_of
+from lorisbench.common.reading import parse_json, read_text
 from lorisbench.report.summary import DASH
 from lorisbench.report.tables import Cell, Head, Note, Table
 
@@ -23,21 +23,24 @@ NOTES = (
 def checks_table(path: Path) -> Table:
     """A row for each check, from the file that `reproduce.verify` wrote. Raises InputError if it is not such a file."""
     try:
-        checks: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
+        checks: list[dict[str, Any]] = parse_json(read_text(path), str(path))
         values = pd.DataFrame(checks)[list(COLUMNS)]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: not the results of checks ({type(error).__name__}); delete it") from error
-    rows = [
-        [
-            *(Cell(check[key]) for key in ("name", "compared")),
-            *(_cell(check[key]) for key in ("figure", "tolerance", "control")),
-            Cell("passed" if check["passed"] else "FAILED"),
+        passed = int(values.passed.sum())
+        rows = [
+            [
+                *(Cell(str(check[key])) for key in ("name", "compared")),
+                *(_cell(check[key]) for key in ("figure", "tolerance", "control")),
+                Cell("passed" if check["passed"] else "FAILED"),
+            ]
+            for check in checks
         ]
-        for check in checks
-    ]
+    except InputError as error:
+        raise InputError(f"{error}; delete it") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not the results of checks ({reason_of(error)}); delete it") from error
     heads = [Head("Check", number=False), Head("What is compared", number=False)]
     heads += [Head("Figure"), Head("Tolerance"), Head("Control"), Head("Result", number=False)]
-    caption = f"Checks that hold on any data: {int(values.passed.sum())} of {len(values)} passed"
+    caption = f"Checks that hold on any data: {passed} of {len(values)} passed"
     return Table("checks", caption, heads, rows, values, [Note(text) for text in NOTES])
 
 

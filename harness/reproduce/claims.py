@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lorisbench.metrics.table import compute
+from lorisbench.report.facts import split
 from lorisbench.report.frame import Matrix, Stored
 from lorisbench.reproduce.published import Number, Part
 
@@ -162,8 +163,9 @@ def ground_of(stored: Stored, part: Part) -> Ground:
 
 
 def _faults(stored: Stored, part: Part) -> Iterable[str]:
-    benchmark = stored.suite.get("benchmark") or {}
-    classes, tasks = len(stored.data.get("classes") or []), len(stored.names)
+    settings, names = stored.suite.get("benchmark"), stored.data.get("classes")
+    benchmark: dict[str, Any] = settings if isinstance(settings, dict) else {}
+    classes, tasks = len(names) if isinstance(names, list) else 0, len(stored.names)
     if benchmark.get("name") != part.benchmark:
         yield f"the benchmark is {benchmark.get('name')}, not {part.benchmark}"
     protocol, factor = benchmark.get("protocol"), benchmark.get("factor")
@@ -177,10 +179,10 @@ def _faults(stored: Stored, part: Part) -> Iterable[str]:
     if benchmark.get("order") is not None:
         yield "another order of the tasks"
     if benchmark.get("fraction", 1.0) != 1.0:
-        yield f"only {benchmark['fraction']:g} of the images"
+        yield f"only {benchmark['fraction']} of the images"
     if benchmark.get("val_as_replay"):
         yield "validation images of earlier tasks were trained on"
-    if (stored.suite.get("evaluation") or {}).get("split", "test") != "test":
+    if split(stored) not in ("", "test"):
         yield "measured on validation images"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorisbench.common.registry import select
+from lorisbench.common.targets import output_folder
 from lorisbench.reproduce.published import Published, load
 from lorisbench.suite.resolve import Suite, load_suite
 
@@ -47,16 +48,23 @@ def plan(
     return Reproduction(published, suites)
 
 
-def listed(reproduction: Reproduction, out: Path) -> list[str]:
-    """What `--dry-run` prints: a line per run, with its folder and status. Raises InputError for a folder in use."""
+def rehearsed(reproduction: Reproduction, out: Path) -> tuple[list[str], list[str]]:
+    """What `--dry-run` prints: a line per run, with its folder and status; and what would be rendered or downloaded.
+
+    Raises InputError for a folder in use, and for whatever else keeps a part from being run.
+    """
+    from lorisbench.runs.inspection import rehearse
     from lorisbench.runs.store import Output
 
-    lines = []
+    output_folder(out)
+    lines: list[str] = []
+    notes: list[str] = []
     for name, suite in reproduction.suites.items():
         output = Output(out / name)
         output.check(suite)
+        notes += [note for note in rehearse(suite, output) if note not in notes]
         lines += [f"{name}/{spec.run_id}\t{output.run(spec.run_id).status()['status']}" for spec in suite.runs]
-    return lines
+    return lines, notes
 
 
 def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[str]]:
@@ -75,6 +83,7 @@ def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[st
     from lorisbench.reproduce.verification.checks import ALL
     from lorisbench.runs.store import Output
 
+    output_folder(out)
     for name, suite in reproduction.suites.items():
         Output(out / name).check(suite)
     checks = run_checks(ALL)
@@ -102,6 +111,7 @@ def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[
     from lorisbench.runs.launch import launch
     from lorisbench.runs.store import Output
 
+    output_folder(out)
     for name, suite in reproduction.suites.items():
         Output(out / name).check(suite)
         if len(reproduction.suites) > 1:  # the data may lack one part: fail now, not after hours spent on the others

@@ -29,6 +29,13 @@ NOTES = (
 )
 
 
+def names() -> list[str]:
+    """The plugins that are compared, in the order in which they are."""
+    from lorisbench.reproduce.verification.plugin_cases import CASES
+
+    return [case.name for case in CASES]
+
+
 def reproduce_plugins(out: Path) -> tuple[Table, list[str]]:
     """Compare every plugin, write OUT/tables/plugins.{md,tex,csv} and OUT/env.json.
 

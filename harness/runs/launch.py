@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lorisbench.common.console import say
+from lorisbench.common.files import digest_of
 from lorisbench.common.restored import restored
 from lorisbench.metrics import table
 from lorisbench.runs.executors import EXECUTORS, here
+from lorisbench.runs.inspection import inspect, needs_backbone
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
 from lorisbench.suite.resolve import Suite
@@ -40,31 +42,26 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
     output = Output(out)
     resolved = output.check(suite)
     with output.locked():
-        backbone = None
-        if output.unfinished(suite) or _unmeasured(suite, output):
-            # Before the data, which may take minutes to render: a missing device or backbone is reported at once
-            from lorisbench.model.models import backbone_of
-            from lorisbench.runs.one_run import device_of
-
-            device_of(suite.config.device)
-            backbone = backbone_of(suite.config.backbone)
-        manifest = suite.config.benchmark.usable(suite.config.evaluation.split)
-        data = manifest.describe()
-        output.check_images(data)
+        found = inspect(suite, output, needs_backbone(suite, output))
+        manifest, data = found.manifest, found.data
+        assert manifest is not None and data is not None  # only a rehearsal may lack them
         bench = None
-        if backbone is not None:
-            from lorisbench.runs.one_run import check_plugins, check_task_labels, prepare
+        if found.backbone is not None:
+            from lorisbench.runs.one_run import check_plugins, prepare
 
-            check_task_labels(suite.config, manifest.task_labels())
             # Before the folder is written to, so that an image that cannot be decoded leaves nothing behind; and in
             # this process even with workers, so that the features are in the cache before any of them needs them
-            bench = prepare(suite.config, manifest, backbone)
+            bench = prepare(suite.config, manifest, found.backbone)
             check_plugins(bench, output.unfinished(suite))
         output.prepare(suite, resolved, data, manifest.counts())
         tables = Tables(out)
+        for line in tables.faults:
+            say(line)
         tables.write()
         todo = output.unfinished(suite)
         done = len(suite.runs) - len(todo)
+        for label, same in _same_settings(suite).items():
+            say(f"{label} and {same} have the same settings: one method, run twice under two names")
         say(f"{len(suite.runs)} runs, {done} already finished" if done else f"{len(suite.runs)} runs")
         try:
             if bench is not None:
@@ -106,7 +103,7 @@ def _work(
         say(f"[{count}/{len(todo)}] {labels[run_id]}: {status['status']}, {line}")
         tables.read(run_id)
         tables.write_if_due()
-    left = _unmeasured(suite, output)
+    left = output.unmeasured(suite)
     if left:
         say(f"measuring the latency of {len(left)} runs")
         forward = forward_cost(bench)
@@ -117,10 +114,15 @@ def _work(
             tables.read(spec.run_id)
 
 
-def _unmeasured(suite: Suite, output: Output) -> list[RunSpec]:
-    """Finished runs whose latency is still to be measured, after all training, when nothing else runs."""
-    runs = [(spec, output.run(spec.run_id)) for spec in suite.runs if suite.config.latency.enabled]
-    return [s for s, run in runs if run.status()["status"] == "done" and not (run.path / "latency.json").is_file()]
+def _same_settings(suite: Suite) -> dict[str, str]:
+    """Labels whose strategy has the settings of an earlier label, and that label."""
+    first: dict[str, str] = {}
+    same = {}
+    for label, entry in suite.resolved["strategies"].items():
+        earlier = first.setdefault(digest_of(entry), label)
+        if earlier != label:
+            same[label] = earlier
+    return same
 
 
 def _summary(output: Output, run_id: str) -> str:

@@ -93,8 +93,7 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
     size = settings.image_size
     if settings.train == "never":
         backbone.freeze()
-    else:
-        check_batches_of_one(backbone, size, min(entry.training.batch_size for entry in config.strategies.values()))
+    check_batch_sizes(config, backbone)
     device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
     if settings.on_features:
         for augment in views.wanted(config):  # here, where all cores are used and no other process waits for them
@@ -108,6 +107,13 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
     task = torch.tensor(manifest.task_labels())
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
+
+
+def check_batch_sizes(config: ResolvedConfig, backbone: Backbone) -> None:
+    """Raise InputError if batches of one sample, of whatever strategy, cannot train the backbone."""
+    if config.backbone.train != "never":
+        smallest = min(entry.training.batch_size for entry in config.strategies.values())
+        check_batches_of_one(backbone, config.backbone.image_size, smallest)
 
 
 def _check_features(x: torch.Tensor, rows: np.ndarray, what: str, config: ResolvedConfig, manifest: Manifest) -> None:

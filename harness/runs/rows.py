@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from lorisbench.common.files import read_json
+from lorisbench.common.errors import InputError
 from lorisbench.metrics import table
 from lorisbench.metrics.costs import RunRecord
+from lorisbench.metrics.records import read_latency
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.spec import title_of
 
@@ -21,7 +22,11 @@ MATRIX_COLUMNS = ["run_id", "after_experience", "test_experience", "accuracy", "
 
 
 def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
-    """A run's line of results.csv and its lines of matrix.csv."""
+    """A run's line of results.csv and its lines of matrix.csv.
+
+    A latency.json that is damaged leaves its metrics undefined. Raises InputError, naming the file, if the journal or
+    the predictions are.
+    """
     status = directory.status()
     row: dict[str, Any] = {
         "run_id": config["run_id"],
@@ -42,9 +47,24 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str
         values, undefined = table.compute(full, n)
         row |= values
         cells = [(config["run_id"], i, j, matrix[i, j], n[j]) for i in range(len(matrix)) for j in range(len(n))]
-    latency = read_json(directory.path / "latency.json") or {}
+    try:
+        latency = read_latency(directory.path / "latency.json") or {}
+    except InputError as error:
+        latency = {"error": str(error)}
     costs, unknown = table.compute_costs(RunRecord(directory.entries(), latency, config.get("backbone", {})))
     row |= costs
     undefined |= unknown
     row["undefined"] = "; ".join(f"{name}: {reason}" for name, reason in undefined.items())
     return {k: (None if isinstance(v, float) and np.isnan(v) else v) for k, v in row.items()}, cells
+
+
+def row_of_damaged(config: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """The line of results.csv of a run that cannot be counted, as its files are damaged; `reason` names the file."""
+    return {
+        "run_id": config["run_id"],
+        "benchmark": title_of(config["benchmark"]),
+        "strategy": config["label"],
+        "seed": config["seed"],
+        "status": "failed",
+        "reason": reason,
+    }

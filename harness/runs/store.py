@@ -8,19 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import read_json, write_json, write_text
+from lorisbench.common.files import contents, write_json, write_text
+from lorisbench.common.reading import as_mapping, read_json
+from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import read_yaml, write_yaml
+from lorisbench.metrics.records import read_latency
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import Suite, resolve
+from lorisbench.suite.run_folders import read_config, run_folders
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
 from lorisbench.suite.spec import RunSpec, without_places
 
 MANIFEST = "manifest.csv"  # the images of a run that was given them as a table, from Python
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
+
+
+class _Written(BaseModel):
+    """What a suite.yaml must have for a suite to join it."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    strategies: dict[str, dict[str, Any]]
+    seeds: list[int]
+    benchmark: dict[str, Any]
+    about: list[str] = []
 
 
 class Output:
@@ -51,28 +66,23 @@ class Output:
         More strategies and seeds of the same suite may be added. Raises InputError, before anything is written, if
         the folder holds another suite's results, or files that are not ours.
         """
+        output_folder(self.root)
         path = self.root / "suite.yaml"
-        if not path.is_file():
-            if self.root.exists() and not self.root.is_dir():
-                raise InputError(f"--out {self.root}: is not a folder")
-            foreign = (
-                [p.name for p in self.root.iterdir() if p.name not in (".lock", MANIFEST)] if self.root.is_dir() else []
-            )
+        if not path.exists():
+            foreign = [p.name for p in contents(self.root) if p.name not in (".lock", MANIFEST)]
             if foreign:
                 raise InputError(
-                    f"--out {self.root}: holds files ({sorted(foreign)[0]}, …) but no suite.yaml; give an empty folder"
+                    f"--out {self.root}: holds files ({foreign[0]}, …) but no suite.yaml; give an empty folder"
                 )
             return suite.resolved
-        try:
-            written = read_yaml(path)
-            known = dict(written["strategies"])
-        except (InputError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: not a suite.yaml written by lorisbench") from error
+        written = read_yaml(path)
         if not has_schema(written):
             raise InputError(
                 f"--out {self.root}: holds results of another version of lorisbench ({schema_of(written)}, this one "
                 f"writes {SCHEMA}); give another folder"
             )
+        as_mapping(written, str(path), _Written)
+        known = dict(written["strategies"])
         before = _completed(written, suite)
         for key in FIXED_KEYS:
             known_value, value = before.get(key), suite.resolved[key]
@@ -83,6 +93,7 @@ class Output:
                     f"--out {self.root}: holds results of another suite ({before.get('name')!r}, different {key!r}: "
                     f"{_difference(known_value, value)}); give another folder"
                 )
+        self._check_folders(suite, written)
         for label, settings in suite.resolved["strategies"].items():
             if label in known and before["strategies"][label] != settings:
                 raise InputError(
@@ -95,6 +106,19 @@ class Output:
         merged["about"] = [label for label in merged["strategies"] if label in about]
         merged["seeds"] = sorted({*written["seeds"], *suite.resolved["seeds"]})
         return merged
+
+    def _check_folders(self, suite: Suite, written: Mapping[str, Any]) -> None:
+        """Raise InputError if something else is where a run of the suite belongs: it would be overwritten."""
+        runs = self.root / "runs"
+        if runs.exists() and not runs.is_dir():
+            raise InputError(f"{runs}: a file, where the folder of the runs belongs; move it away")
+        found = run_folders(self.root, written)
+        for spec in suite.runs:
+            if (runs / spec.run_id).is_file():
+                raise InputError(f"{runs / spec.run_id}: a file, where a run's folder belongs; move it away")
+            for others in (found.renamed, found.foreign):
+                if spec.run_id in others:
+                    raise InputError(f"{others[spec.run_id]}; move it away")
 
     def check_images(self, data: Mapping[str, Any]) -> None:
         """Raise InputError if the folder's results come from images other than `data` (`Manifest.describe()`) has."""
@@ -112,12 +136,41 @@ class Output:
         write_text(self.root / "experiences.csv", counts.to_csv(index=False))
         for spec in suite.runs:
             directory = self.run(spec.run_id)
-            if directory.status()["status"] in ("pending", "running"):
+            if self._is_finished(spec):
+                if not _is_readable(directory):  # its folder's name says which settings were in it
+                    write_yaml(directory.path / "config.yaml", spec.config)
+            elif directory.status()["status"] != "failed":
                 write_yaml(directory.path / "config.yaml", spec.config)
                 directory.set_status("pending")
 
     def unfinished(self, suite: Suite) -> list[RunSpec]:
-        return [spec for spec in suite.runs if self.run(spec.run_id).status()["status"] not in FINISHED]
+        """The suite's runs that are still to be trained, or to be trained again because their files are damaged."""
+        return [spec for spec in suite.runs if not self._is_finished(spec)]
+
+    def unmeasured(self, suite: Suite) -> list[RunSpec]:
+        """Finished runs whose latency is still to be measured, after all training, when nothing else runs."""
+        specs = suite.runs if suite.config.latency.enabled else []
+        done = [spec for spec in specs if self.run(spec.run_id).status()["status"] == "done"]
+        return [spec for spec in done if not _is_measured(self.run(spec.run_id).path)]
+
+    def _is_finished(self, spec: RunSpec) -> bool:
+        directory = self.run(spec.run_id)
+        return directory.status()["status"] in FINISHED and not directory.damage()
+
+
+def _is_measured(folder: Path) -> bool:
+    try:
+        return read_latency(folder / "latency.json") is not None
+    except InputError:  # damaged, and made again
+        return False
+
+
+def _is_readable(directory: RunDirectory) -> bool:
+    try:
+        read_config(directory.path)
+    except InputError:
+        return False
+    return True
 
 
 def _completed(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:

@@ -8,11 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from lorisbench.common.files import read_json, write_text
+from lorisbench.common.errors import InputError
+from lorisbench.common.files import write_text
 from lorisbench.common.pace import Pace
+from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.runs.directory import FINISHED, RunDirectory
-from lorisbench.runs.rows import MATRIX_COLUMNS, RUN_COLUMNS, row_of
+from lorisbench.runs.rows import MATRIX_COLUMNS, RUN_COLUMNS, row_of, row_of_damaged
+from lorisbench.suite.run_folders import read_config, run_folders
 
 TEXT_COLUMNS = ("run_id", "benchmark", "strategy", "status", "reason", "undefined")
 Row = dict[str, Any]
@@ -22,29 +25,49 @@ Cells = list[tuple[Any, ...]]
 class Tables:
     """The lines of both tables, by run. A run whose folder or predictions are gone keeps its lines.
 
-    Raises InputError if a run's config.yaml cannot be read.
+    `faults` has a sentence for each folder that is left out, and for each run that cannot be counted because a file of
+    it is damaged. Raises InputError if suite.yaml or data.json cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         suite = read_yaml(root / "suite.yaml")
-        self._order = {label: index for index, label in enumerate(suite["strategies"])}
+        strategies = suite.get("strategies")
+        if not isinstance(strategies, dict):
+            raise InputError(f"{root / 'suite.yaml'}: strategies: a mapping from labels to settings was expected")
+        self._order = {label: index for index, label in enumerate(strategies)}
         self._synthetic = (read_json(root / "data.json") or {}).get("synthetic") is True
         self._kept = _earlier(root)
         self._read: dict[str, tuple[Row, Cells]] = {}
         self._pace = Pace()
-        for folder in sorted((root / "runs").iterdir()) if (root / "runs").is_dir() else ():
-            self.read(folder.name)
+        found = run_folders(root, suite)
+        self._left = found.faults
+        for run_id in found.foreign:  # lines that were collected before it was left out
+            self._kept.pop(run_id, None)
+        self._damaged: dict[str, str] = {}
+        for run_id, config in found.kept.items():
+            self._read_run(run_id, config)
+
+    @property
+    def faults(self) -> list[str]:
+        return [*self._left, *self._damaged.values()]
 
     def read(self, run_id: str) -> None:
-        """Read one run's folder again."""
+        """Read the folder of one of the suite's runs again."""
+        self._read_run(run_id, read_config(self.root / "runs" / run_id))
+
+    def _read_run(self, run_id: str, config: dict[str, Any]) -> None:
+        # As it is, not as a RunSpec: the tables take runs of any version, whether their strategies are known or not
         folder = self.root / "runs" / run_id
         self._read.pop(run_id, None)
-        if not (folder / "config.yaml").is_file():
-            return
-        # As it is, not as a RunSpec: the tables take runs of any version, whether their strategies are known or not
-        config = read_yaml(folder / "config.yaml")
-        row, cells = row_of(RunDirectory(folder), config)
+        self._damaged.pop(run_id, None)
+        try:
+            row, cells = row_of(RunDirectory(folder), config)
+        except InputError as error:
+            self._damaged[run_id] = f"{folder} is not counted: {error}"
+            if run_id in self._kept:
+                return
+            row, cells = row_of_damaged(config, str(error)), []
         if self._synthetic and "sim" not in row["benchmark"]:
             row["benchmark"] += " (synthetic)"  # a rendered folder opened with --data-root
         if row["status"] == "done" and not cells and row["run_id"] in self._kept:
@@ -79,23 +102,26 @@ class Tables:
 def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:
     """The rows and cells that the existing tables hold for finished runs, by run id."""
     try:
-        rows = pd.read_csv(root / "results.csv", keep_default_na=False, dtype=str)
-        cells = pd.read_csv(root / "matrix.csv", keep_default_na=False, dtype=str)[MATRIX_COLUMNS]
-    except (FileNotFoundError, ValueError, KeyError):
+        rows = read_table(root / "results.csv")
+        cells = read_table(root / "matrix.csv", MATRIX_COLUMNS)[MATRIX_COLUMNS]
+    except InputError:
         return {}
     if not {"run_id", "status"} <= set(rows.columns) <= set(RUN_COLUMNS):  # an older version has fewer columns
         return {}
     groups: dict[str, Cells] = {}
-    for run_id, *numbers in cells.itertuples(index=False, name=None):
-        groups.setdefault(run_id, []).append((run_id, *map(_number, numbers)))
     done = rows[rows.status == "done"].to_dict("records")
-    return {
-        row["run_id"]: (
-            {str(key): text if key in TEXT_COLUMNS else _number(text) for key, text in row.items()},
-            groups.get(row["run_id"], []),
-        )
-        for row in done
-    }
+    try:
+        for run_id, *numbers in cells.itertuples(index=False, name=None):
+            groups.setdefault(run_id, []).append((run_id, *map(_number, numbers)))
+        return {
+            row["run_id"]: (
+                {str(key): text if key in TEXT_COLUMNS else _number(text) for key, text in row.items()},
+                groups.get(row["run_id"], []),
+            )
+            for row in done
+        }
+    except ValueError:  # a number that is none
+        return {}
 
 
 def _number(text: str) -> int | float | None:

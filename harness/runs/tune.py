@@ -20,10 +20,12 @@ import pandas as pd
 
 from lorisbench.common.console import hide_warnings, say
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import digest_of, read_json, write_json, write_text
+from lorisbench.common.files import contents, digest_of, write_json, write_text
 from lorisbench.common.processes import map_unordered
+from lorisbench.common.reading import read_json
 from lorisbench.common.registry import load_plugin, nearest, select
 from lorisbench.common.restored import restored
+from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import write_yaml
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.runs.store import Output
@@ -72,6 +74,7 @@ def tune(
     """
     out = out.absolute()
     _check_installed()
+    output_folder(out)
     spaces = {label: entry.strategy.tuned for label, entry in suite.config.strategies.items()}
     wanted = select("strategy", strategies, list(spaces)) if strategies else list(spaces)
     labels = tuple(label for label in wanted if spaces[label])
@@ -79,6 +82,8 @@ def tune(
         raise InputError(f"{', '.join(wanted)}: no strategy among these declares what to tune (`tuned` in its class)")
     for label in labels:
         _check_space(label, suite.config.strategies[label].strategy)
+        if idle := _idle(label, suite.config.strategies[label].strategy, experiences):
+            say(f"--experiences {experiences}: {idle}")
     plan = Plan(suite.resolved, labels, trials, experiences, seed, out)
     with Output(out).locked():
         _check_folder(plan)
@@ -91,7 +96,8 @@ def tune(
         tuned = dict(suite.resolved)
         best = {label: _best(label, found[label], spaces[label]) for label in labels}
         tuned["strategies"] = {label: {**entry, **best.get(label, {})} for label, entry in tuned["strategies"].items()}
-        tuned["tuning"] = _text(plan, frame, best, spaces)
+        told = [_idle(label, suite.config.strategies[label].strategy, experiences) for label in labels]
+        tuned["tuning"] = " ".join([_text(plan, frame, best, spaces), *(f"{each}." for each in told if each)])
         write_yaml(out / "tuned.yaml", tuned, width=110)
     return out / "tuned.yaml"
 
@@ -127,6 +133,16 @@ def _check_space(label: str, strategy: Any) -> None:
                 raise InputError(f"{what}, which may not be {value}: {error}") from error
 
 
+def _idle(label: str, strategy: Any, experiences: int) -> str:
+    """That what is tuned cannot act in so few experiences, so that all trials are alike; empty if it can."""
+    if experiences >= strategy.tuned_from:
+        return ""
+    return (
+        f"{' and '.join(strategy.tuned)} of {label} cannot act in fewer than {strategy.tuned_from} experiences, so all "
+        f"its trials are alike and the first is taken; --experiences {strategy.tuned_from} is the least that chooses"
+    )
+
+
 def _check_folder(plan: Plan) -> None:
     """Raise InputError unless OUT is new, holds no trials, or holds those of the same suite, experiences and seed."""
     known = {"strategies", "seeds", "tuning", "description", "name", "latency", "plugins", "about"}  # these may differ
@@ -134,7 +150,7 @@ def _check_folder(plan: Plan) -> None:
     mark = {"suite": digest_of(suite), "experiences": plan.experiences, "seed": plan.seed}
     file = plan.out / "tune.json"
     there = read_json(file)
-    if there is None and any(path.name != ".lock" for path in plan.out.iterdir()):
+    if there is None and any(path.name != ".lock" for path in contents(plan.out)):
         raise InputError(f"{plan.out}: holds other files but no trials; choose another --out")
     if there is not None and there != mark and (plan.out / "trials").is_dir():
         changed = " and ".join(key for key in mark if there.get(key) != mark[key])

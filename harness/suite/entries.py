@@ -54,8 +54,14 @@ class Entry:
 
 
 def by_label(strategies: Any) -> Any:
-    """`[ewc, lwf]` as `{ewc: , lwf: }`; anything but a list is returned unchanged."""
+    """`[ewc, lwf]` as `{ewc: , lwf: }`; anything but a list is returned unchanged.
+
+    Raises InputError for a name that is in the list twice.
+    """
     if isinstance(strategies, Sequence) and not isinstance(strategies, str):
+        names = [str(item) for item in strategies]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"strategies: {twice[0]!r} is listed twice")
         return {str(item): None for item in strategies}
     return strategies
 

@@ -12,11 +12,12 @@ from pydantic import InstanceOf
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
-from lorisbench.common.registry import BENCHMARKS, load_plugin, select
+from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, select
 from lorisbench.suite.config import SuiteConfig, SuiteSettings, read_suite
 from lorisbench.suite.entries import Entry, make_component, read_entry, settings_of
 from lorisbench.suite.overrides import override
 from lorisbench.suite.parsing import parse
+from lorisbench.suite.paths import find_plugin, folder_of, given_here, placed
 from lorisbench.suite.schema import SCHEMA
 from lorisbench.suite.spec import RunSpec, title_of, without_places
 
@@ -57,8 +58,8 @@ def load_suite(
     if raw.get("tuning") and changed:  # it says which values were chosen: some may no longer hold
         raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(changed)}."
     if plugins:
-        raw["plugins"] = [*(raw.get("plugins") or []), *plugins]
-    base = Path(name_or_path).resolve().parent if Path(name_or_path).is_file() else Path.cwd()
+        raw["plugins"] = [*(raw.get("plugins") or []), *given_here(plugins)]
+    base = folder_of(name_or_path)
     return resolve(parse(SuiteConfig, raw), data_root=data_root, strategies=strategies, seeds=seeds, base=base)
 
 
@@ -70,8 +71,12 @@ def resolve(
     seeds: Sequence[int] = (),
     base: Path | None = None,
 ) -> Suite:
-    """Fill in the defaults of every component and list the runs (strategies outer, seeds inner)."""
-    plugins = [_find_plugin(plugin, base) for plugin in config.plugins]
+    """Fill in the defaults of every component and list the runs (strategies outer, seeds inner).
+
+    base : the suite's folder, beside whose file its relative paths are looked for first (see `suite.paths`); None for a
+        suite that was resolved before, whose paths are absolute.
+    """
+    plugins = [find_plugin(plugin, base) for plugin in config.plugins]
     for plugin in plugins:
         load_plugin(plugin)
     labels = select("strategy", strategies, list(config.strategies)) if strategies else list(config.strategies)
@@ -79,8 +84,8 @@ def resolve(
         **{key: getattr(config, key) for key in SuiteConfig.model_fields},
         "plugins": plugins,
         "seeds": parse_seeds(seeds) if seeds else config.seeds,
-        "benchmark": resolve_benchmark(written_out(config.benchmark, base), data_root),
-        "strategies": {label: read_entry(label, config.strategies[label], config.training) for label in labels},
+        "benchmark": resolve_benchmark(written_out(config.benchmark), data_root, base),
+        "strategies": {label: _entry(config, label, base) for label in labels},
         "about": [label for label in config.about if label in labels],
     }
     made = ResolvedConfig(**given)
@@ -102,29 +107,34 @@ def make_benchmark(settings: Mapping[str, Any]) -> Any:
     return make_component(BENCHMARKS, settings.pop("name", None), settings, "benchmark")
 
 
-def written_out(settings: Mapping[str, Any], base: Path | None = None) -> dict[str, Any]:
+def written_out(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a benchmark with its shorthands written out.
 
-    `{manifest: file.csv, ...}` is `{name: manifest, file: file.csv, ...}`, the file being looked for beside the
-    suite (`base`) first; `{avalanche: RotatedMNIST, n_experiences: 5}` is `{name: avalanche, classic: RotatedMNIST,
-    args: {n_experiences: 5}}`, where settings of the benchmark itself stay beside `args`.
+    `{manifest: file.csv, ...}` is `{name: manifest, file: file.csv, ...}`;
+    `{avalanche: RotatedMNIST, n_experiences: 5}` is `{name: avalanche, classic: RotatedMNIST, args: {n_experiences:
+    5}}`, where settings of the benchmark itself stay beside `args`.
     """
     settings = dict(settings)
     if "name" in settings or not {"manifest", "avalanche"} & set(settings):
         return settings
     if "manifest" in settings:
-        file = str(settings.pop("manifest"))
-        beside = (base or Path.cwd()) / file
-        return {"name": "manifest", "file": str(beside) if beside.is_file() else file, **settings}
+        return {"name": "manifest", "file": str(settings.pop("manifest")), **settings}
     fields: Any = BENCHMARKS.get("avalanche")
     own = {key: settings.pop(key) for key in list(settings) if key in fields.model_fields}
     classic = settings.pop("avalanche")
     return {"name": "avalanche", "classic": classic, **own, "args": {**settings, **own.pop("args", {})}}
 
 
-def resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None) -> Any:
-    """The benchmark of written-out settings; with `data_root`, its counterpart that reads real data in that layout."""
+def resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None, base: Path | None = None) -> Any:
+    """The benchmark of written-out settings; with `data_root`, its counterpart that reads real data in that layout.
+
+    `base` as for `resolve`.
+    """
     settings = dict(settings)
+    if data_root is not None and "root" in settings:
+        settings["root"] = str(data_root.resolve())
+    if base is not None and settings.get("name") in BENCHMARKS.names():
+        settings = placed(BENCHMARKS.get(settings["name"]), settings, base, "benchmark")
     if data_root is not None:
         component = make_benchmark(settings)
         if component.real is not None:
@@ -144,10 +154,11 @@ def _same_field(one: Any, other: Any, key: str) -> bool:
     return all(key in known for known in fields) and fields[0][key].annotation == fields[1][key].annotation
 
 
-def _find_plugin(plugin: str, base: Path | None) -> str:
-    """Paths of plugin files are relative to the suite's folder in a suite, to the current one on the command line."""
-    beside = (base or Path.cwd()) / plugin
-    return str(beside.resolve() if not Path(plugin).is_file() and beside.is_file() else Path(plugin).resolve())
+def _entry(config: SuiteConfig, label: str, base: Path | None) -> Entry:
+    settings = config.strategies[label]
+    if base is not None and settings.get("strategy") in STRATEGIES.names():
+        settings = placed(STRATEGIES.get(settings["strategy"]), settings, base, f"strategies.{label}")
+    return read_entry(label, settings, config.training)
 
 
 def _written(config: ResolvedConfig) -> dict[str, Any]:

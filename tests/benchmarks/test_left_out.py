@@ -124,7 +124,8 @@ def test_folders_of_nothing_but_what_cannot_be_read(tmp_path: Path, cli: Callabl
         add(tmp_path / "own" / "s1" / name, "a.heic", "b.heic")
     refused(cli("data", "describe", tmp_path / "own"), "no images in", f"{TOPIC}: 4 (4 .heic), such as s1/cup/a", EXTRA)
     shutil.copy(tmp_path / "own" / "s1" / "cup" / "a.heic", tmp_path / "own" / "s1" / "cup" / "a.png")
-    refused(cli("data", "describe", tmp_path / "own"), "all images are of one class, 'cup'", f"{TOPIC}: 4 (4 .heic)")
+    answer = cli("data", "describe", tmp_path / "own")
+    assert answer.code == 0 and f"{TOPIC}: 4 (4 .heic)" in answer.out and "a run will be refused" in answer.out
 
 
 @pytest.mark.usefixtures("heif")

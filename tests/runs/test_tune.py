@@ -205,3 +205,24 @@ def test_a_stream_is_cut_off_after_its_first_experiences(suite: Path) -> None:
     for count in (0, 10):
         with pytest.raises(InputError, match=str(count)):
             first_experiences(manifest, count)
+
+
+def test_what_cannot_act_in_so_few_experiences_is_said(suite: Path, cli, tmp_path: Path) -> None:
+    options = ["--trials", 1, "--experiences", 1, "--out", tmp_path / "out"]
+    answer = cli("tune", suite, *options, "--strategies", "lwf,slda")
+    told = "alpha of lwf cannot act in fewer than 2 experiences"
+    assert answer.code == 0 and answer.err.count(told) == 1 and "shrinkage of slda" not in answer.err
+    assert told in load_suite(str(tmp_path / "out" / "tuned.yaml")).config.tuning
+
+
+@pytest.mark.parametrize("name", ["der++", "ewc", "l2sp", "lwf", "mas", "ncm", "slda"])
+def test_a_strategy_knows_from_how_many_experiences_its_settings_act(name: str) -> None:
+    from lorisbench.reproduce.verification.tiny import apart, trained
+    from lorisbench.suite.entries import make_strategy
+
+    ((key, (kind, *where)),) = list(STRATEGIES.get(name).tuned.items())[-1:]
+    ends = (where[0][0], where[0][-1]) if kind == "choice" else where
+    for experiences in (1, 2):
+        low, high = (trained(name, experiences=experiences, **{key: value}) for value in ends)
+        acts = experiences >= make_strategy({"strategy": name}).tuned_from
+        assert (apart(low, high) > 0) == acts, experiences

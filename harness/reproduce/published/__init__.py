@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, FiniteFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.files import contents
 from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics.table import of_matrices
@@ -171,7 +172,7 @@ class Published(Settings):
 
 def available() -> list[str]:
     """Names of the papers whose results are available."""
-    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    return [path.stem for path in contents(FOLDER) if path.suffix == ".yaml"]
 
 
 def load(name: str) -> Published:

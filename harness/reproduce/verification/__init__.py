@@ -21,18 +21,29 @@ class Check:
     name : what is checked, in one line. compared : what `figure` is, in one line.
     figure : must be finite and at most `tolerance`.
     control : the same figure with what is checked left out (naive in place of EWC, say): it must be above the
-        tolerance, as the check could not fail otherwise. NaN if there is no control.
+        tolerance, as the check could not fail otherwise; one that is NaN is not. None if there is no control.
     """
 
     name: str
     compared: str
     figure: float
     tolerance: float
-    control: float = math.nan
+    control: float | None = None
 
     @property
     def passed(self) -> bool:
-        return self.figure <= self.tolerance and not self.control <= self.tolerance
+        controlled = self.control is None or self.control > self.tolerance
+        return self.figure <= self.tolerance and controlled
+
+
+def largest(values: Sequence[float]) -> float:
+    """The largest of these; NaN if one is not finite, or there is none: then nothing was checked."""
+    return max(values) if values and all(map(math.isfinite, values)) else math.nan
+
+
+def smallest(values: Sequence[float]) -> float:
+    """The smallest of these; NaN as for `largest`."""
+    return -largest([-value for value in values])
 
 
 def run_checks(checks: Sequence[Callable[[], list[Check]]]) -> list[Check]:

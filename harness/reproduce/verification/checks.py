@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lorisbench.reproduce.verification import Check
+from lorisbench.reproduce.verification import Check, largest, smallest
 from lorisbench.reproduce.verification.tiny import LINEAR, MLP, SAMPLES, Spy, apart, plugin_of, seen, trained, weights
 from lorisbench.strategies.agem import AGEMPlugin
 from lorisbench.strategies.ewc import EWCPlugin
@@ -78,7 +78,15 @@ def importances() -> list[Check]:
             errors.append(_off(found, oracle(engine.model)))
             controls.append(_off(found, other[oracle](engine.model)))
         figure = "largest difference from autograd, sample by sample / largest importance"
-        checks.append(Check(f"{title} is that of each sample's own gradient", figure, max(errors), 1e-5, min(controls)))
+        checks.append(
+            Check(
+                f"{title} is that of each sample's own gradient",
+                figure,
+                largest(errors),
+                1e-5,
+                smallest(controls),
+            )
+        )
     return checks
 
 
@@ -171,7 +179,7 @@ def projections() -> list[Check]:
         trained(name, spies=[before, after], training={"epochs": 10}, **settings)
         figure = "largest of -cosine(gradient, memory's gradient) (control: before the projection)"
         title = f"{_title(name)}'s projected gradients satisfy their constraints"
-        checks.append(Check(title, figure, max(after.seen), 1e-5, max(before.seen)))
+        checks.append(Check(title, figure, largest(after.seen), 1e-5, largest(before.seen)))
     return checks
 
 

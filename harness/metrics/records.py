@@ -1,0 +1,52 @@
+"""The forms of a run's files that metrics are worked out from, checked where they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from lorisbench.common.reading import read_json
+
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0)]
+Times = Annotated[list[Amount], Field(min_length=1)]  # milliseconds
+
+
+class Record(BaseModel):
+    """Numbers are numbers, finite, and not text; keys that are not named here may be anything."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class JournalEntry(Record):
+    """A line of journal.jsonl: one experience."""
+
+    experience: Count
+    train_seconds: Amount
+    accuracy: list[Annotated[float, Field(allow_inf_nan=True)] | None] = []  # NaN without test images
+    train_images: Count = 0
+    model_mb: Amount | None = None
+    state_mb: Amount | None = None
+    replay_samples: Amount | None = None
+    heads: Amount | None = None
+
+
+class LatencyRecord(Record):
+    """latency.json: times of each call, or the reason why there are none."""
+
+    error: str = ""
+    ms: Times | None = None
+    bare_ms: Times | None = None
+    calls: Count = 0
+    batch: Count = 0
+    threads: Count = 0
+    device: str = ""
+    image_size: Count = 0
+    forward_ms_per_image: Annotated[float, Field(gt=0)] | None = None
+
+
+def read_latency(path: Path) -> dict[str, Any] | None:
+    """A run's latency.json; None if there is none. Raises InputError, naming the file and the key, if it is damaged."""
+    return read_json(path, LatencyRecord)

@@ -1,0 +1,103 @@
+"""What is checked before a suite is trained: by `run` first of all, and by `--dry-run` instead of training.
+
+Both call `inspect`, so that what one refuses the other refuses in the same words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lorisbench.common.errors import InputError, reason_of
+from lorisbench.common.rehearsal import note, noted, or_noted, rehearsal
+from lorisbench.runs.store import Output
+from lorisbench.suite.resolve import Suite
+
+if TYPE_CHECKING:
+    from lorisbench.data.manifest import Manifest
+    from lorisbench.model.models import Backbone
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What was found: the images, what data.json says about them, and the backbone.
+
+    In a rehearsal, `manifest` is None if the data would be downloaded, and `data` if they cannot be compared with those
+    of the folder. `backbone` is None if all runs are finished and measured.
+    """
+
+    manifest: Manifest | None
+    data: dict[str, Any] | None
+    backbone: Backbone | None
+
+
+def inspect(suite: Suite, output: Output, needs_backbone: bool) -> Inspected:
+    """Build backbone and manifest, and check that they suit each other, the folder and the settings.
+
+    Raises InputError, naming the key, file or folder, for whatever keeps the suite from being run.
+    """
+    config, backbone = suite.config, None
+    if needs_backbone:
+        # Before the data, which may take minutes to render: a missing device or backbone is reported at once
+        from lorisbench.model.models import backbone_of
+        from lorisbench.runs.one_run import device_of
+
+        device_of(config.device)
+        backbone = or_noted(
+            lambda: backbone_of(config.backbone), f"the ImageNet weights of backbone {config.backbone.name!r}"
+        ) or backbone_of(config.backbone.model_copy(update={"weights": "none"}))
+    split = config.evaluation.split
+    manifest = or_noted(lambda: config.benchmark.usable(split), f"the data of benchmark {config.benchmark.name!r}")
+    data = None
+    if manifest is not None and not noted():
+        data = manifest.describe()
+        output.check_images(data)
+    if manifest is not None and backbone is not None:
+        from lorisbench.runs.one_run import check_task_labels
+
+        check_task_labels(config, manifest.task_labels())
+    return Inspected(manifest, data, backbone)
+
+
+def rehearse(suite: Suite, output: Output) -> list[str]:
+    """Inspect a suite without rendering or downloading anything; returns sentences about what would be.
+
+    Each strategy is also built for the stream, as its runs would. Raises InputError as `run` does.
+    """
+    with rehearsal() as notes:
+        found = inspect(suite, output, needs_backbone(suite, output))
+        if found.manifest is not None and found.backbone is not None:
+            _build_strategies(suite, found.manifest, found.backbone)
+    return [*notes, *(["what depends on these data is not checked"] if found.manifest is None else [])]
+
+
+def needs_backbone(suite: Suite, output: Output) -> bool:
+    """Whether a run is to be trained or measured."""
+    return bool(output.unfinished(suite) or output.unmeasured(suite))
+
+
+def _build_strategies(suite: Suite, manifest: Manifest, backbone: Backbone) -> None:
+    """Build what the first run of each strategy would train. Raises the InputError of one that refuses the stream."""
+    import torch
+
+    from lorisbench.data.stream import Store
+    from lorisbench.engine.assembly import assemble
+    from lorisbench.runs.one_run import check_batch_sizes
+
+    config = suite.config
+    size = config.backbone.image_size
+    one = torch.zeros(1, backbone.feature_dim) if config.backbone.on_features else torch.zeros(1, 3, size, size)
+    images = len(manifest.table)
+    labels = torch.tensor(manifest.table.label.to_numpy(dtype="int64"))
+    if config.backbone.train == "never":
+        backbone.freeze()
+    check_batch_sizes(config, backbone)
+    for spec in {spec.label: spec for spec in reversed(suite.runs)}.values():
+        x = one.expand(images, *one.shape[1:])
+        store = Store(x, labels, torch.tensor(manifest.task_labels()), labelled=config.head.per_task)
+        try:
+            assemble(spec, backbone, store, len(manifest.classes), manifest.experiences, torch.device("cpu"))
+        except InputError as error:
+            raise InputError(f"strategies.{spec.label}: {error}") from error
+        except (Exception, SystemExit) as error:  # this would end its runs only, as failed
+            note(f"strategies.{spec.label}: its runs would fail: {reason_of(error)}")

@@ -1,0 +1,109 @@
+"""The runs below OUT/runs: which folders hold a run of this output, and why each other one is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from lorisbench.common.errors import InputError
+from lorisbench.common.files import contents
+from lorisbench.common.reading import as_mapping
+from lorisbench.common.yaml_files import read_yaml
+from lorisbench.suite.entries import OWN_KEYS
+from lorisbench.suite.spec import without_places
+
+SETTINGS = ("schema", "backbone", "head", "evaluation", "device")  # the same for all runs of an output
+
+
+class _Stored(BaseModel):
+    """What a run's config.yaml has in every version."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    run_id: str
+    label: str
+    seed: int
+    benchmark: dict[str, Any]
+    backbone: dict[str, Any] = {}
+
+
+class RunFolders(NamedTuple):
+    """The folders below OUT/runs by name.
+
+    kept : those of this output's runs, with what their config.yaml says. The others with a sentence each: renamed :
+    copies and renamed folders, foreign : runs of other suites, damaged : those whose config.yaml is missing or damaged.
+    """
+
+    kept: dict[str, dict[str, Any]]
+    renamed: dict[str, str]
+    foreign: dict[str, str]
+    damaged: dict[str, str]
+
+    @property
+    def faults(self) -> list[str]:
+        """A sentence for each folder that is left out."""
+        return [*self.renamed.values(), *self.foreign.values(), *self.damaged.values()]
+
+
+def run_folders(out: Path, suite: Mapping[str, Any]) -> RunFolders:
+    """What lies below OUT/runs; `suite` is the content of OUT/suite.yaml.
+
+    A folder is a run's only if it is called what its config.yaml says, so that a copy or a renamed folder never counts
+    as another run, and only if its settings are the suite's. Files, and what file managers leave behind, are passed
+    over. Raises InputError if OUT/runs cannot be listed.
+    """
+    found = RunFolders({}, {}, {}, {})
+    for folder in contents(out / "runs"):
+        if not folder.is_dir():
+            continue
+        try:
+            config = read_config(folder)
+        except InputError as error:
+            found.damaged[folder.name] = f"{folder} is not read: {error}"
+            continue
+        if config["run_id"] != folder.name:
+            found.renamed[folder.name] = (
+                f"{folder} is left out: it holds the run {config['run_id']} (a copy, or a renamed folder)"
+            )
+        elif other := _other_settings(config, suite):
+            found.foreign[folder.name] = f"{folder} is left out: a run of another suite ({other})"
+        else:
+            found.kept[folder.name] = config
+    return found
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The config.yaml of a run's folder. Raises InputError, naming the file, if it does not say which run this is."""
+    file = folder / "config.yaml"
+    config = as_mapping(read_yaml(file), str(file), _Stored)
+    if not isinstance(config["benchmark"].get("name"), str):
+        raise InputError(f"{file}: benchmark.name: the name of a benchmark was expected")
+    return config
+
+
+def _other_settings(config: Mapping[str, Any], suite: Mapping[str, Any]) -> str:
+    """The first setting in which a run differs from its output's suite, or an empty string.
+
+    Only keys that both have are compared: a version that adds a setting writes it to suite.yaml, not to finished runs.
+    """
+    pairs = {key: (config.get(key), suite.get(key)) for key in SETTINGS}
+    benchmark = suite.get("benchmark")
+    if isinstance(benchmark, Mapping):
+        pairs["benchmark"] = config["benchmark"], without_places(benchmark)
+    strategies = suite.get("strategies")
+    entry = strategies.get(config["label"]) if isinstance(strategies, Mapping) else None
+    if isinstance(entry, Mapping):
+        pairs["training"] = config.get("training"), entry.get("training")
+        mine = {key: value for key, value in entry.items() if key == "strategy" or key not in OWN_KEYS}
+        pairs["strategy"] = config.get("strategy"), mine
+    known = {key: pair for key, pair in pairs.items() if None not in pair}
+    return next((told for key, pair in known.items() if (told := _differing(key, *pair))), "")
+
+
+def _differing(key: str, ours: Any, theirs: Any) -> str:
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        shared = (f for name in ours if name in theirs and (f := _differing(f"{key}.{name}", ours[name], theirs[name])))
+        return next(shared, "")
+    return "" if ours == theirs else f"{key}: {ours!r}, here {theirs!r}"
