@@ -50,7 +50,6 @@ def small(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
     monkeypatch.setattr("lorisbench.benchmarks.sim.benchmark.render_set", lambda *args, **settings: release)
 
 
-@pytest.mark.usefixtures("small")
 @pytest.fixture
 def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suites are planned although the folders and files that a page names are not there."""
@@ -61,6 +60,7 @@ def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve, "placed", lambda component, settings, base, where: dict(settings))
 
 
+@pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if script.setup != ELSEWHERE], ids=str)
 def test_a_script_runs(script: Block, cli, suite_file, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
