@@ -130,6 +130,7 @@ class DGR(Strategy, name="dgr"):
     """
 
     task_heads = False
+    growing_heads = False
 
     distill: Literal["hard", "soft"] = "hard"
     temperature: PositiveFloat = 2.0

@@ -49,9 +49,10 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
         output.check_images(data)
         bench = None
         if backbone is not None:
-            from lorisbench.runs.one_run import check_task_labels, prepare
+            from lorisbench.runs.one_run import check_growth, check_task_labels, prepare
 
             check_task_labels(suite.config, manifest.task_labels())
+            check_growth(suite.config, manifest)
             # Before the folder is written to, so that an image that cannot be decoded leaves nothing behind; and in
             # this process even with workers, so that the features are in the cache before any of them needs them
             bench = prepare(suite.config, manifest, backbone)
