@@ -83,18 +83,31 @@ def _reproduction(target: Path) -> str:
     table = pd.read_csv(target / "tables" / "order.csv")
     parts = list(dict.fromkeys(table.part))
     by_part = {part: table[table.part == part].set_index("method") for part in parts}
+    compared = {part: _compared(target / "tables" / f"{part}.csv") for part in parts}
     heads = [f"{part}, {kind}" for part in parts for kind in ("published", "measured")]
     rows = ["| method | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for method in by_part[parts[0]].index:
         cells = []
-        for found in by_part.values():
-            row = found.loc[method]
-            cells += [f"{row.published:.2f}", f"{row.measured:.2f} ± {row.measured_std:.2f}"]
+        for part, found in by_part.items():
+            row, claim = found.loc[method], compared[part].loc[method]
+            spread = "" if pd.isna(claim.published_std) else f" ± {claim.published_std:.2f}"
+            mark = " †" if claim.status == "differs" else ""
+            cells += [f"{row.published:.2f}{spread}", f"{row.measured:.2f} ± {row.measured_std:.2f}{mark}"]
         rows.append(f"| {method} | " + " | ".join(cells) + " |")
     taus = ", ".join(f"{found.kendall_tau.iloc[0]:.2f} ({part})" for part, found in by_part.items())
     data = json.loads((target / parts[0] / "data.json").read_text("utf-8"))
-    over = f"mean ± standard deviation over {table.seeds.max()} seeds"
+    counts = sorted(set(table.seeds))
+    over = f"mean ± standard deviation over {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} seeds"
     measured = f"published on the paper's data, measured on {data['name']}, {_kind(data)}; {over}"
+    statuses = pd.concat(compared.values()).status
+    within, outside = (int((statuses == status).sum()) for status in ("reproduced", "differs"))
+    said = [f"Within the tolerance: {within} of {within + outside}{'; † is not.' if outside else '.'}"]
+    remarks = [
+        f"* {method}, {part}: {row.remark}"
+        for part, found in compared.items()
+        for method, row in found[found.status == "differs"].iterrows()
+        if isinstance(row.get("remark"), str)
+    ]
     return "\n".join(
         [
             f"Results of `{target.name}`, last row in % ({measured}; {_made_on(target / parts[0])}):",
@@ -102,8 +115,15 @@ def _reproduction(target: Path) -> str:
             *rows,
             "",
             f"Kendall's τ of the published and the measured order: {taus}.",
+            *(said if within + outside else []),
+            *(["", *remarks] if remarks else []),
         ]
     )
+
+
+def _compared(file: Path) -> pd.DataFrame:
+    """Published beside measured, by method, with the status of each."""
+    return pd.read_csv(file).set_index("method")
 
 
 def _comparison(target: Path) -> str:
