@@ -90,9 +90,8 @@ def _reproduction(target: Path) -> str:
         cells = []
         for part, found in by_part.items():
             row, claim = found.loc[method], compared[part].loc[method]
-            spread = "" if pd.isna(claim.published_std) else f" ± {claim.published_std:.2f}"
             mark = " †" if claim.status == "differs" else ""
-            cells += [f"{row.published:.2f}{spread}", f"{row.measured:.2f} ± {row.measured_std:.2f}{mark}"]
+            cells += [_value(row.published, claim.published_std), _value(row.measured, row.measured_std) + mark]
         rows.append(f"| {method} | " + " | ".join(cells) + " |")
     taus = ", ".join(f"{found.kendall_tau.iloc[0]:.2f} ({part})" for part, found in by_part.items())
     data = json.loads((target / parts[0] / "data.json").read_text("utf-8"))
@@ -119,6 +118,11 @@ def _reproduction(target: Path) -> str:
             *(["", *remarks] if remarks else []),
         ]
     )
+
+
+def _value(mean: float, spread: float) -> str:
+    """A mean with its standard deviation, which one seed does not have."""
+    return f"{mean:.2f}" if pd.isna(spread) else f"{mean:.2f} ± {spread:.2f}"
 
 
 def _compared(file: Path) -> pd.DataFrame:
