@@ -17,7 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.metrics.table import named
+from lorisbench.suite.spec import PLACES
 
 HERE = Path(__file__).resolve().parent
 PAGES = tuple(HERE.parent / page for page in ("README.md", "results/README.md", "strategies/README.md"))
@@ -32,8 +34,9 @@ def copy(out: Path) -> Path:
     target.mkdir(parents=True)
     if not (out / "suite.yaml").is_file():
         return _copy_reproduction(out, target)
-    for name in ("suite.yaml", "results.csv", "matrix.csv", "data.json", "experiences.csv"):
+    for name in ("results.csv", "matrix.csv", "data.json", "experiences.csv"):
         shutil.copy(out / name, target)
+    _copy_suite(out, target)
     (target / "tables").mkdir()
     for table in sorted((out / "report" / "tables").iterdir()):
         if out.name in PLOTS or table.stem == "comparison":
@@ -52,10 +55,18 @@ def _copy_reproduction(out: Path, target: Path) -> Path:
             shutil.copy(table, target / "tables")
     for part in sorted(file.parent for file in out.glob("*/results.csv")):
         (target / part.name).mkdir()
-        for name in ("suite.yaml", "results.csv", "data.json"):
+        for name in ("results.csv", "data.json"):
             shutil.copy(part / name, target / part.name)
+        _copy_suite(part, target / part.name)
         shutil.copy(sorted((part / "runs").glob("*/env.json"))[0], target / part.name / "env.json")
     return target
+
+
+def _copy_suite(out: Path, target: Path) -> None:
+    """suite.yaml without the place of the images, which is one of a single machine."""
+    resolved = read_yaml(out / "suite.yaml")
+    places = {key: None for key in PLACES if key in resolved["benchmark"]}
+    write_yaml(target / "suite.yaml", {**resolved, "benchmark": {**resolved["benchmark"], **places}})
 
 
 def block(target: Path, page: Path) -> str:
