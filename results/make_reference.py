@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.metrics.table import named
+from lorisbench.suite.spec import PLACES
 
 HERE = Path(__file__).resolve().parent
 PAGES = tuple(HERE.parent / page for page in ("README.md", "results/README.md", "strategies/README.md"))
@@ -33,8 +35,9 @@ def copy(out: Path) -> Path:
     target.mkdir(parents=True)
     if not (out / "suite.yaml").is_file():
         return _copy_reproduction(out, target)
-    for name in ("suite.yaml", "results.csv", "matrix.csv", "data.json", "experiences.csv"):
+    for name in ("results.csv", "matrix.csv", "data.json", "experiences.csv"):
         shutil.copy(out / name, target)
+    _copy_suite(out, target)
     (target / "tables").mkdir()
     for table in sorted((out / "report" / "tables").iterdir()):
         if out.name in PLOTS or table.stem == "comparison":
@@ -53,12 +56,20 @@ def _copy_reproduction(out: Path, target: Path) -> Path:
             shutil.copy(table, target / "tables")
     for part in sorted(file.parent for file in out.glob("*/results.csv")):
         (target / part.name).mkdir()
-        for name in ("suite.yaml", "results.csv", "data.json"):
+        for name in ("results.csv", "data.json"):
             shutil.copy(part / name, target / part.name)
+        _copy_suite(part, target / part.name)
         shutil.copy(sorted((part / "runs").glob("*/env.json"))[0], target / part.name / "env.json")
     if (out / "env.json").is_file():
         shutil.copy(out / "env.json", target)
     return target
+
+
+def _copy_suite(out: Path, target: Path) -> None:
+    """suite.yaml without the place of the images, which is one of a single machine."""
+    resolved = read_yaml(out / "suite.yaml")
+    places = {key: None for key in PLACES if key in resolved["benchmark"]}
+    write_yaml(target / "suite.yaml", {**resolved, "benchmark": {**resolved["benchmark"], **places}})
 
 
 def block(target: Path, page: Path) -> str:
@@ -86,18 +97,30 @@ def _reproduction(target: Path) -> str:
     table = pd.read_csv(target / "tables" / "order.csv")
     parts = list(dict.fromkeys(table.part))
     by_part = {part: table[table.part == part].set_index("method") for part in parts}
+    compared = {part: _compared(target / "tables" / f"{part}.csv") for part in parts}
     heads = [f"{part}, {kind}" for part in parts for kind in ("published", "measured")]
     rows = ["| method | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for method in by_part[parts[0]].index:
         cells = []
-        for found in by_part.values():
-            row = found.loc[method]
-            cells += [f"{row.published:.2f}", f"{row.measured:.2f} ± {row.measured_std:.2f}"]
+        for part, found in by_part.items():
+            row, claim = found.loc[method], compared[part].loc[method]
+            mark = " †" if claim.status == "differs" else ""
+            cells += [_value(row.published, claim.published_std), _value(row.measured, row.measured_std) + mark]
         rows.append(f"| {method} | " + " | ".join(cells) + " |")
     taus = ", ".join(f"{found.kendall_tau.iloc[0]:.2f} ({part})" for part, found in by_part.items())
     data = json.loads((target / parts[0] / "data.json").read_text("utf-8"))
-    over = f"mean ± standard deviation over {table.seeds.max()} seeds"
+    counts = sorted(set(table.seeds))
+    over = f"mean ± standard deviation over {' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} seeds"
     measured = f"published on the paper's data, measured on {data['name']}, {_kind(data)}; {over}"
+    statuses = pd.concat(compared.values()).status
+    within, outside = (int((statuses == status).sum()) for status in ("reproduced", "differs"))
+    said = [f"Within the tolerance: {within} of {within + outside}{'; † is not.' if outside else '.'}"]
+    remarks = [
+        f"* {method}, {part}: {row.remark}"
+        for part, found in compared.items()
+        for method, row in found[found.status == "differs"].iterrows()
+        if isinstance(row.get("remark"), str)
+    ]
     return "\n".join(
         [
             f"Results of `{target.name}`, last row in % ({measured}; {_made_on(target / parts[0])}):",
@@ -105,6 +128,8 @@ def _reproduction(target: Path) -> str:
             *rows,
             "",
             f"Kendall's τ of the published and the measured order: {taus}.",
+            *(said if within + outside else []),
+            *(["", *remarks] if remarks else []),
         ]
     )
 
@@ -117,6 +142,16 @@ def _plugins(target: Path) -> str:
         plain = row["plain"].partition(":")[0] or "the same"
         rows.append(f"| {row['plugin']} | {row['outcome']} | {plain} | {row['why']} |")
     return "\n".join([f"Results of `{target.name}` ({_made_on(target)}):", "", *rows])
+
+
+def _value(mean: float, spread: float) -> str:
+    """A mean with its standard deviation, which one seed does not have."""
+    return f"{mean:.2f}" if pd.isna(spread) else f"{mean:.2f} ± {spread:.2f}"
+
+
+def _compared(file: Path) -> pd.DataFrame:
+    """Published beside measured, by method, with the status of each."""
+    return pd.read_csv(file).set_index("method")
 
 
 def _comparison(target: Path) -> str:

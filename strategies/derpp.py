@@ -49,6 +49,7 @@ class DERPlusPlus(Strategy, name="der++"):
     memory: samples kept, by reservoir sampling. replay_batch: samples in each of the two draws (both our choice).
     """
 
+    growing_heads = False
     state_growth = "samples"
     tuned = {"alpha": ("log", 0.01, 1.0), "beta": ("log", 0.05, 5.0)}
     tuned_from = 1

@@ -131,6 +131,7 @@ class DGR(Strategy, name="dgr"):
     """
 
     task_heads = False
+    growing_heads = False
 
     distill: Literal["hard", "soft"] = "hard"
     temperature: PositiveFloat = 2.0

@@ -124,8 +124,8 @@ def _empirical_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tenso
 def _exact_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tensors:
     sums: Tensors = {name: torch.zeros_like(parameter) for name, parameter in trainable(model).items()}
     with torch.no_grad():
-        classes = model(x[:1]).shape[1]
-    for label in range(classes):
+        possible = model(x).softmax(dim=1).any(dim=0)
+    for label in possible.nonzero().flatten().tolist():  # others, such as classes still to come, would add zeros
 
         def probability(logits: torch.Tensor, label: int = label) -> torch.Tensor:
             return logits.softmax(dim=1)[:, label]

@@ -52,6 +52,7 @@ class NCM(Strategy, name="ncm"):
     """
 
     task_heads = False
+    growing_heads = False
     tuned = {"metric": ("choice", ["euclidean", "cosine"])}
     tuned_from = 1
 

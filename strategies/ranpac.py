@@ -189,6 +189,7 @@ class RanPAC(Strategy, name="ranpac"):
     """
 
     task_heads = False
+    growing_heads = False
 
     projection: PositiveInt = 2000
     ridge: PositiveFloat | Literal["held-out"] = "held-out"

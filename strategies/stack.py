@@ -50,6 +50,10 @@ class Stack(Strategy, name="stack"):
         return all(part.task_heads for part in self.stack)
 
     @property
+    def growing_heads(self) -> bool:  # type: ignore[override]
+        return all(part.growing_heads for part in self.stack)
+
+    @property
     def state_growth(self) -> Growth:  # type: ignore[override]
         return max((part.state_growth for part in self.stack), key=GROWTHS.index)
 

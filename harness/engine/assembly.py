@@ -14,6 +14,7 @@ from lorisbench.data.stream import Store
 from lorisbench.engine.checked import checked_model, checked_plugins, checked_strategy
 from lorisbench.engine.engine import Engine, make_optimizer, seed_of
 from lorisbench.engine.strategy import Context
+from lorisbench.model.growing import GrowingClassifier
 from lorisbench.model.models import Backbone, Classifier, backbone_of, make_head
 from lorisbench.model.task_heads import TaskClassifier, TaskHead
 from lorisbench.suite.config import BackboneConfig
@@ -50,7 +51,11 @@ def context_of(
         return make_head(width, classes, head.hidden)
 
     backbone = None if spec.backbone.on_features else _own_backbone(spec.backbone, pretrained, spec.seed)
-    model = (TaskClassifier if head.per_task else Classifier)(backbone, new_head())
+    model: Classifier
+    if head.grow:
+        model = GrowingClassifier(backbone, new_head(), classes)
+    else:
+        model = (TaskClassifier if head.per_task else Classifier)(backbone, new_head())
 
     def engine(wrapped: nn.Module, plugins: list[Any]) -> Engine:
         kind = type(spec.strategy)

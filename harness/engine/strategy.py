@@ -43,7 +43,8 @@ class Context:
     model : a `lorisbench.model.models.Classifier` (`backbone` or None, `head`). With a frozen backbone and cached
         features `backbone` is None and inputs are features, float32 of shape (batch, feature_dim); otherwise inputs are
         uint8 images of shape (batch, 3, size, size), which the model normalises itself. With `head.per_task` it is
-        a `lorisbench.model.task_heads.TaskClassifier`, whose inputs carry the task label in one more column or channel.
+        a `lorisbench.model.task_heads.TaskClassifier`, whose inputs carry the task label in one more column or channel;
+        with `head.grow` a `lorisbench.model.growing.GrowingClassifier`.
     new_head : makes a freshly initialised head, (batch, feature_dim) -> (batch, num_classes) logits; with
         `head.per_task` its input has one more column, the task label.
     num_classes, feature_dim : sizes of the head.
@@ -80,12 +81,15 @@ class Strategy(Component):
     """
 
     registry: ClassVar = STRATEGIES
-    # The three below are read from an instance: a stack's depend on what is in it
+    # The four below are read from an instance: a stack's depend on what is in it
     needs_task_labels: ClassVar[bool] = False
     """Whether it needs task labels while training or testing; refused on a stream that has only one."""
     task_heads: ClassVar[bool] = True
     """Whether it works with an output layer for each task label. If not (it answers in another way, or makes inputs of
     its own, which have no label), it is refused with `head.per_task`."""
+    growing_heads: ClassVar[bool] = True
+    """Whether it works with outputs that open as their classes arrive. If not (its answers are not an output layer's,
+    or it compares logits of different times), it is refused with `head.grow`."""
     state_growth: ClassVar[Growth] = "constant"
     """What state and model may grow with after the second experience: nothing, experiences, or samples."""
     tuned: ClassVar[Mapping[str, Range]] = {}

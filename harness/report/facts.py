@@ -137,7 +137,11 @@ def _head(head: dict[str, Any]) -> str:
     if hidden is None:
         return "not stored"
     shape = f"hidden layers {_value(hidden)}" if hidden else "linear"
-    return f"{shape}; an output layer for each task label, given at test time too" if head.get("per_task") else shape
+    if head.get("per_task"):
+        return f"{shape}; an output layer for each task label, given at test time too"
+    if head.get("grow"):
+        return f"{shape}; outputs of classes that no experience has shown so far are masked, in training and in testing"
+    return shape
 
 
 def _seeds(stored: Stored) -> list[Any]:

@@ -12,7 +12,18 @@ from lorisbench.metrics.table import of_matrices
 from lorisbench.report.frame import Stored
 from lorisbench.report.summary import DASH, number
 from lorisbench.report.tables import Cell, Head, Note, Table
-from lorisbench.reproduce.claims import MARKS, RULE, Claim, Ground, Measured, by_seed, claim, ground_of, over_seeds
+from lorisbench.reproduce.claims import (
+    DIFFERS,
+    MARKS,
+    RULE,
+    Claim,
+    Ground,
+    Measured,
+    by_seed,
+    claim,
+    ground_of,
+    over_seeds,
+)
 from lorisbench.reproduce.published import Number, Published, PublishedMatrix, PublishedTable
 
 HEADERS = {metric.name: metric.spelt_out or metric.header for metric in of_matrices()}
@@ -61,8 +72,13 @@ def _of_methods(name: str, published: Published, table: PublishedTable, stored: 
         for metric, found in of_method.items()
     ]
     every = [found for of_method in claims.values() for found in of_method.values()]
-    caption = _caption(f"{table.caption} (%)", ground)
-    return Table(name, caption, heads, rows, pd.DataFrame(values), _notes(table, ground, every, wide))
+    differing = [m for m, of_method in claims.items() if any(found.status == DIFFERS for found in of_method.values())]
+    remarks = {method: table.remarks[method] for method in differing if method in table.remarks}
+    frame = pd.DataFrame(values)
+    if table.remarks:
+        frame["remark"] = frame.method.map(remarks).where(frame.status == DIFFERS)
+    notes = [*_notes(table, ground, every, wide), *(Note(f"{method}: {why}") for method, why in remarks.items())]
+    return Table(name, _caption(f"{table.caption} (%)", ground), heads, rows, frame, notes)
 
 
 def _wide(metrics: list[str], claims: dict[str, dict[str, Claim]]) -> tuple[list[Head], list[list[Cell]]]:

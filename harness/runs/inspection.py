@@ -53,9 +53,10 @@ def inspect(suite: Suite, output: Output, needs_backbone: bool) -> Inspected:
         data = manifest.describe()
         output.check_images(data)
     if manifest is not None and backbone is not None:
-        from lorisbench.runs.one_run import check_task_labels
+        from lorisbench.runs.one_run import check_growth, check_task_labels
 
         check_task_labels(config, manifest.task_labels())
+        check_growth(config, manifest)
     return Inspected(manifest, data, backbone)
 
 

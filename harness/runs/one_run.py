@@ -133,6 +133,16 @@ def _not_finite_rows(x: torch.Tensor, part: int = 4096) -> torch.Tensor:
     return suspect[~x[suspect].isfinite().all(dim=1)]
 
 
+def check_growth(config: ResolvedConfig, manifest: Manifest) -> None:
+    """Raise InputError if outputs are to grow with the classes (`head.grow`) and all are there from the start."""
+    table = manifest.table
+    first = table.label[(table.split == "train") & (table.experience == 0)]
+    if config.head.grow and set(table.label) <= set(first):
+        raise InputError(
+            "head.grow: needs classes that arrive in later experiences; the first one here has all of them"
+        )
+
+
 def check_task_labels(config: ResolvedConfig, labels: np.ndarray) -> None:
     """Raise InputError if the head or a strategy needs task labels and the stream's, int64 (images,), are unfit."""
     if len(np.unique(labels)) < 2:

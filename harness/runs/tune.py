@@ -221,11 +221,12 @@ def _suggest(trial: optuna.Trial, key: str, kind: str, *where: Any) -> Any:
 
 def _workbench(plan: Plan) -> Workbench:
     from lorisbench.data.subsets import first_experiences
-    from lorisbench.runs.one_run import check_task_labels, prepare
+    from lorisbench.runs.one_run import check_growth, check_task_labels, prepare
 
     config = resolve(parse(SuiteConfig, {**plan.suite, "evaluation": {"split": "validation"}})).config
     manifest = config.benchmark.usable(config.evaluation.split)
     check_task_labels(config, manifest.task_labels())  # of the whole stream: its first experiences may share one label
+    check_growth(config, manifest)
     return prepare(config, first_experiences(manifest, plan.experiences))
 
 

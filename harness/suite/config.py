@@ -45,10 +45,19 @@ class HeadConfig(Settings):
 
     `per_task: true` gives each task label of the stream an output layer over the classes of that task alone, chosen by
     the image's task label in training and testing (task-incremental learning; the hidden layers are shared).
+    `grow: true` masks the outputs of classes that no experience has shown so far, in training and testing
+    (class-incremental learning); otherwise all outputs take part from the start.
     """
 
     hidden: list[PositiveInt] = []
     per_task: bool = False
+    grow: bool = False
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> HeadConfig:
+        if self.per_task and self.grow:
+            raise ValueError("per_task and grow exclude each other: each output layer has its task's classes alone")
+        return self
 
 
 class EvaluationConfig(Settings):

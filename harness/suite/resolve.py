@@ -93,6 +93,9 @@ def resolve(
         if made.head.per_task and not entry.strategy.task_heads:
             name = entry.strategy.name
             raise InputError(f"strategies.{label}: {name} cannot have an output layer for each task (head.per_task)")
+        if made.head.grow and not entry.strategy.growing_heads:
+            name = entry.strategy.name
+            raise InputError(f"strategies.{label}: {name} cannot have outputs that grow with the classes (head.grow)")
     runs = [_spec(made, label, seed) for label in made.strategies for seed in made.seeds]
     return Suite(made, _written(made), runs)
 

@@ -242,6 +242,7 @@ class DNN(Strategy, name="dnn"):
     """
 
     task_heads = False
+    growing_heads = False
     state_growth = "experiences"
     # Not up to 1, where every experience grows a head and nothing is distilled
     tuned = {"expand_below": ("linear", 0.5, 0.95), "distill_weight": ("log", 0.01, 10.0)}

@@ -26,11 +26,12 @@ from lorisbench.report.frame import Stored
 from lorisbench.report.tables import Table
 from lorisbench.reproduce.page import text
 from lorisbench.reproduce.plan import plan
-from lorisbench.reproduce.published import load
+from lorisbench.reproduce.published import PublishedTable, load
 from lorisbench.reproduce.tables import build
 from lorisbench.reproduce.verification import Check, checks, run_checks
 from lorisbench.strategies import agem, ewc, gem, lwf, mas, replay, slda
 from lorisbench.strategies.parts import paths, springs
+from lorisbench.suite.parsing import parse
 
 QUICK = (
     "--set", "backbone.image_size=16", "--set", "benchmark.validation=2", "--set", "head.hidden=[8]",
@@ -183,6 +184,27 @@ def test_on_mnist_published_and_measured_are_compared() -> None:
     assert len(rows) == 9 and "Tolerance: uncertainty" in everything(found)
 
 
+def test_a_remark_is_shown_where_its_value_differs() -> None:
+    published = load("baselines")
+    table = published.tables["domain"].model_copy(update={"remarks": {"LwF": "on another day", "GEM": "in the rain"}})
+    published = published.model_copy(update={"tables": {"domain": table}})
+    on_mnist, elsewhere = (
+        next(iter(build(published, {"domain": folder("MNIST", {"lwf": [0.9], "gem": [0.96]}, **changes)})))
+        for changes in ({}, {"data": {"name": "MNIST", "synthetic": True, "classes": ["0", "1"]}})
+    )
+    assert "LwF: on another day" in everything(on_mnist) and "in the rain" not in everything(on_mnist)
+    assert on_mnist.values.set_index("method").remark.dropna().to_dict() == {"LwF": "on another day"}
+    assert "on another day" not in everything(elsewhere)
+    with pytest.raises(InputError, match="remarks: unknown method 'LwV'; did you mean 'LwF'"):
+        parse(PublishedTable, {**table.model_dump(), "remarks": {"LwV": "why it differs"}})
+
+
+def test_class_incremental_is_one_head_whose_outputs_open() -> None:
+    config = plan("baselines", parts=["class"], assignments=["benchmark.protocol=domain"]).suites["class"].config
+    assert config.benchmark.protocol == "class" and config.head.grow and not config.head.per_task
+    assert config.strategies["ewc"].strategy.ewc_lambda == 1200 and config.strategies["gem"].strategy.memory == 1100
+
+
 @pytest.mark.parametrize("synthetic", [False, True])
 def test_other_data_claim_nothing(synthetic: bool) -> None:
     data = {"name": "Fashion-MNIST", "synthetic": synthetic, "classes": ["0", "1"]}
@@ -232,7 +254,7 @@ def test_what_a_user_sets_comes_after_a_parts_own_settings_and_before_its_protoc
 
 def test_table_2_is_as_published() -> None:
     """Sums of means and deviations, as a guard against a digit changed by mistake."""
-    for name, mean, std in (("domain", 665.60, 17.60), ("task", 883.92, 4.99)):
+    for name, mean, std in (("domain", 665.60, 17.60), ("task", 883.92, 4.99), ("class", 403.15, 2.15)):
         numbers = [load("baselines").tables[name].get(m, "accuracy_last") for m in load("baselines").methods]
         assert sum(n.value for n in numbers if n) == pytest.approx(mean, abs=1e-6), name
         assert sum(n.std or 0 for n in numbers if n) == pytest.approx(std, abs=1e-6), name
@@ -258,18 +280,19 @@ def test_from_end_to_end_and_again(
     answer = cli(*words)
     assert answer.code == 0, answer.err
     assert answer.out.index("Checks that hold on any data: 2 of 2 passed") < answer.out.index("Split MNIST, domain")
-    for part in ("domain", "task"):
+    for part in ("domain", "task", "class"):
         results = pd.read_csv(out / part / "results.csv").set_index("strategy")
         assert (results.status == "done").all() and len(results) == 9
         rows = pd.read_csv(out / "tables" / f"{part}.csv").set_index("method")
         assert set(rows.status) == {"other data"} and rows.measured.notna().all()
         assert rows.measured["GEM"] == pytest.approx(100 * results.accuracy_last["gem"])
     order = pd.read_csv(out / "tables" / "order.csv")
-    assert order.part.value_counts().to_dict() == {"domain": 9, "task": 9}
+    assert order.part.value_counts().to_dict() == {"domain": 9, "task": 9, "class": 9}
     assert {path.name for path in (out / "tables").glob("*.csv")} == {
         "checks.csv",
         "domain.csv",
         "task.csv",
+        "class.csv",
         "order.csv",
     }
     found = pd.read_csv(out / "tables" / "checks.csv")
@@ -279,7 +302,7 @@ def test_from_end_to_end_and_again(
     assert "head.hidden: [8] (suite: [400, 400])" in page
     assert "task labels at test time: runs: 9 done" in page and "mas_lambda" not in page, "a part's own settings"
     again = cli(*words)
-    assert again.code == 0 and again.err.count("9 already finished") == 2 and again.out == answer.out
+    assert again.code == 0 and again.err.count("9 already finished") == 3 and again.out == answer.out
     before = (out / "checks.json").stat().st_mtime_ns
     other = cli(*words, "--set", "training.lr=0.5")
     assert other.code == 2 and not other.out and (out / "checks.json").stat().st_mtime_ns == before

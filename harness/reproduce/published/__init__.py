@@ -82,9 +82,13 @@ class Origin(Settings):
 
 
 class PublishedTable(Origin):
-    """Rows of metrics by method: a value, [value, standard deviation], or null if the value was not published."""
+    """Rows of metrics by method: a value, [value, standard deviation], or null if the value was not published.
+
+    `remarks`: by method, why what is measured here differs from that; shown only where it does.
+    """
 
     rows: dict[str, dict[str, Value | None]] = Field(min_length=1)
+    remarks: dict[str, Text] = {}
 
     @field_validator("rows")
     @classmethod
@@ -94,6 +98,13 @@ class PublishedTable(Origin):
                 if metric not in MEASURES:
                     raise ValueError(f"unknown metric {metric!r}{nearest(metric, MEASURES)}")
         return value
+
+    @model_validator(mode="after")
+    def _remarks_on_rows(self) -> PublishedTable:
+        for method in self.remarks:
+            if method not in self.rows:
+                raise ValueError(f"remarks: unknown method {method!r}{nearest(method, self.rows)}")
+        return self
 
     def get(self, method: str, metric: str) -> Number | None:
         value = self.rows.get(method, {}).get(metric)
