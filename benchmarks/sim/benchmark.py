@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from lorisbench.benchmarks.openloris.benchmark import Recorded
 from lorisbench.common.cache import cache_root
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
-from lorisbench.common.rehearsal import only_noted
+from lorisbench.common.rehearsal import only_noted, stand_in
 from lorisbench.data.manifest import Manifest
 
 
@@ -29,17 +28,14 @@ class OpenLORISSim(Recorded, name="openloris-sim"):
         mixed = self.protocol == "challenge"
         settings = {"objects": self.objects, "frames": self.frames, "size": self.size, "seed": self.render_seed}
         layout = "challenge" if mixed else "release"
-        with tempfile.TemporaryDirectory(prefix="lorisbench-") as blank:
-            return self.read(render_set(None, mixed=mixed, instead=Path(blank), **settings), layout)
+        return self.read(render_set(None, mixed=mixed, **settings), layout)
 
 
-def render_set(
-    out: Path | None, workers: int | None = None, mixed: bool = False, instead: Path | None = None, **settings: int
-) -> Path:
+def render_set(out: Path | None, workers: int | None = None, mixed: bool = False, **settings: int) -> Path:
     """Render a set with `SimSettings(**settings)` at `out` or in the cache, unless it exists; returns its folder.
 
     `mixed` renders the challenge's nine batches in place of the release's segments. In a rehearsal, a set that is not
-    there is noted, and `instead` is filled with files that have its names only.
+    there is noted, and a folder given whose files have its names only.
 
     Raises InputError on settings that the renderer refuses and on a folder that holds something else.
     """
@@ -50,8 +46,8 @@ def render_set(
         key = digest_of({"version": RENDERER_VERSION, **plain(chosen)})[:16]
         folder = out or cache_root() / "renders" / f"openloris-sim-{key}"
         what = f"{chosen.images:,} images of OpenLORIS-Sim would be rendered"
-        if instead is not None and not is_complete(folder, chosen) and only_noted(what):
-            return blank(instead, chosen)
+        if not is_complete(folder, chosen) and only_noted(what):
+            return stand_in(str(folder), lambda empty: blank(empty, chosen))
         return render(folder, chosen, workers=workers)
     except (ValueError, FileExistsError) as error:
         raise InputError(str(error)) from error

@@ -5,43 +5,71 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-_NOTES: contextvars.ContextVar[list[str] | None] = contextvars.ContextVar("notes", default=None)
 CONNECTING = 5.0  # seconds
 Made = TypeVar("Made")
 
 
+@dataclass(frozen=True)
+class _Rehearsal:
+    """What is noted, and the stand-ins made so far, which last as long as the outermost rehearsal."""
+
+    notes: list[str]
+    made: dict[str, Path]
+    end: contextlib.ExitStack
+
+
+_NOW: contextvars.ContextVar[_Rehearsal | None] = contextvars.ContextVar("rehearsal", default=None)
+
+
 @contextlib.contextmanager
 def rehearsal() -> Iterator[list[str]]:
-    """A block in which `only_noted` is true; gives the list that it notes in."""
-    notes: list[str] = []
-    token = _NOTES.set(notes)
-    try:
-        yield notes
-    finally:
-        _NOTES.reset(token)
+    """A block in which `only_noted` is true; gives the list that it notes in. One within another shares stand-ins."""
+    outer = _NOW.get()
+    with contextlib.ExitStack() as end:
+        now = _Rehearsal([], {}, end) if outer is None else _Rehearsal([], outer.made, outer.end)
+        token = _NOW.set(now)
+        try:
+            yield now.notes
+        finally:
+            _NOW.reset(token)
 
 
 def only_noted(what: str) -> bool:
     """Whether this is a rehearsal, which notes `what` (a sentence in the conditional) in place of doing it."""
-    if _NOTES.get() is None:
+    if _NOW.get() is None:
         return False
     note(what)
     return True
 
 
+def stand_in(name: str, fill: Callable[[Path], object]) -> Path:
+    """The folder in place of one that a rehearsal does not make, filled once by `fill(folder)`; it goes at the end."""
+    now = _NOW.get()
+    assert now is not None, "only a rehearsal has stand-ins"
+    if name not in now.made:
+        folder = Path(now.end.enter_context(tempfile.TemporaryDirectory(prefix="lorisbench-")))
+        fill(folder)
+        now.made[name] = folder
+    return now.made[name]
+
+
 def note(what: str) -> None:
     """Note a sentence, once, if this is a rehearsal."""
-    notes = _NOTES.get()
-    if notes is not None and what not in notes:
-        notes.append(what)
+    now = _NOW.get()
+    if now is not None and what not in now.notes:
+        now.notes.append(what)
 
 
 def noted() -> bool:
     """Whether this is a rehearsal that has noted something."""
-    return bool(_NOTES.get())
+    now = _NOW.get()
+    return now is not None and bool(now.notes)
 
 
 def or_noted(make: Callable[[], Made], what: str) -> Made | None:
@@ -49,7 +77,7 @@ def or_noted(make: Callable[[], Made], what: str) -> Made | None:
 
     Raises what `make` raises otherwise, as where nothing can be reached.
     """
-    if _NOTES.get() is None:
+    if _NOW.get() is None:
         return make()
     with no_downloads() as reached:
         try:

@@ -53,17 +53,19 @@ def rehearsed(reproduction: Reproduction, out: Path) -> tuple[list[str], list[st
 
     Raises InputError for a folder in use, and for whatever else keeps a part from being run.
     """
+    from lorisbench.common.rehearsal import rehearsal
     from lorisbench.runs.inspection import rehearse
     from lorisbench.runs.store import Output
 
     output_folder(out)
     lines: list[str] = []
     notes: list[str] = []
-    for name, suite in reproduction.suites.items():
-        output = Output(out / name)
-        output.check(suite)
-        notes += [note for note in rehearse(suite, output) if note not in notes]
-        lines += [f"{name}/{spec.run_id}\t{output.run(spec.run_id).status()['status']}" for spec in suite.runs]
+    with rehearsal():  # around all parts, which may be about one set of images
+        for name, suite in reproduction.suites.items():
+            output = Output(out / name)
+            output.check(suite)
+            notes += [note for note in rehearse(suite, output) if note not in notes]
+            lines += [f"{name}/{spec.run_id}\t{output.run(spec.run_id).status()['status']}" for spec in suite.runs]
     return lines, notes
 
 

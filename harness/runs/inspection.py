@@ -5,17 +5,21 @@ Both call `inspect`, so that what one refuses the other refuses in the same word
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.rehearsal import note, noted, or_noted, rehearsal
 from lorisbench.runs.store import Output
+from lorisbench.suite.entries import SHORT_FOR
 from lorisbench.suite.resolve import Suite
 
 if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
     from lorisbench.model.models import Backbone
+    from lorisbench.runs.one_run import Workbench
+    from lorisbench.suite.spec import RunSpec
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,9 @@ def inspect(suite: Suite, output: Output, needs_backbone: bool) -> Inspected:
         data = manifest.describe()
         output.check_images(data)
     if manifest is not None and backbone is not None:
-        from lorisbench.runs.one_run import check_growth, check_task_labels
+        from lorisbench.runs.checks import check_stream
 
-        check_task_labels(config, manifest.task_labels())
-        check_growth(config, manifest)
+        check_stream(config, manifest)
     return Inspected(manifest, data, backbone)
 
 
@@ -77,13 +80,29 @@ def needs_backbone(suite: Suite, output: Output) -> bool:
     return bool(output.unfinished(suite) or output.unmeasured(suite))
 
 
+def check_plugins(bench: Workbench, specs: Iterable[RunSpec]) -> None:
+    """Raise InputError, naming the suite's key, if a plugin of Avalanche cannot work in a run: before any training.
+
+    Each strategy that is made of plugins by the suite itself is built once. What else it may raise ends its own run.
+    """
+    from lorisbench.runs.one_run import build, store_of
+
+    for spec in {spec.label: spec for spec in specs if spec.strategy.name in SHORT_FOR}.values():
+        try:
+            build(bench, spec, store_of(bench))
+        except InputError as error:
+            raise InputError(f"strategies.{spec.label}: {error}") from error
+        except Exception:  # told with its traceback by the run
+            continue
+
+
 def _build_strategies(suite: Suite, manifest: Manifest, backbone: Backbone) -> None:
     """Build what the first run of each strategy would train. Raises the InputError of one that refuses the stream."""
     import torch
 
     from lorisbench.data.stream import Store
     from lorisbench.engine.assembly import assemble
-    from lorisbench.runs.one_run import check_batch_sizes
+    from lorisbench.runs.checks import check_batch_sizes
 
     config = suite.config
     size = config.backbone.image_size

@@ -13,7 +13,7 @@ from lorisbench.common.files import digest_of
 from lorisbench.common.restored import restored
 from lorisbench.metrics import table
 from lorisbench.runs.executors import EXECUTORS, here
-from lorisbench.runs.inspection import inspect, needs_backbone
+from lorisbench.runs.inspection import check_plugins, inspect, needs_backbone
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
 from lorisbench.suite.resolve import Suite
@@ -47,7 +47,7 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
         assert manifest is not None and data is not None  # only a rehearsal may lack them
         bench = None
         if found.backbone is not None:
-            from lorisbench.runs.one_run import check_plugins, prepare
+            from lorisbench.runs.one_run import prepare
 
             # Before the folder is written to, so that an image that cannot be decoded leaves nothing behind; and in
             # this process even with workers, so that the features are in the cache before any of them needs them

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, Views, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
-from lorisbench.engine.batches import check_batches_of_one, normalise_single_samples
+from lorisbench.engine.batches import normalise_single_samples
 from lorisbench.engine.divergence import Diverged, faulty_weights, trained_place
 from lorisbench.engine.engine import DivergenceGuard, Recorder
 from lorisbench.engine.evaluation import learn
@@ -31,13 +31,11 @@ from lorisbench.engine.validation_replay import ValidationReplay
 from lorisbench.model import features, views
 from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.models import Backbone, backbone_of, megabytes
+from lorisbench.runs.checks import check_batch_sizes, check_features, not_finite_rows
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.suite.entries import SHORT_FOR
 from lorisbench.suite.resolve import ResolvedConfig
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import AugmentConfig
-
-LARGEST_TASK = 255  # images carry their task label in a uint8 channel
 
 
 @dataclass
@@ -98,63 +96,15 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
     if settings.on_features:
         for augment in views.wanted(config):  # here, where all cores are used and no other process waits for them
             extracted = views.cached(manifest, backbone, size, accelerator, augment).extracted
-            _check_features(extracted.flatten(1), views.rows_of(manifest, augment), "augmented ", config, manifest)
+            check_features(extracted.flatten(1), views.rows_of(manifest, augment), "augmented ", config, manifest)
         x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator))
-        _check_features(x, np.arange(len(x)), "", config, manifest)
+        check_features(x, np.arange(len(x)), "", config, manifest)
         x = x.to(device)
     else:
         x = torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
     task = torch.tensor(manifest.task_labels())
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
-
-
-def check_batch_sizes(config: ResolvedConfig, backbone: Backbone) -> None:
-    """Raise InputError if batches of one sample, of whatever strategy, cannot train the backbone."""
-    if config.backbone.train != "never":
-        smallest = min(entry.training.batch_size for entry in config.strategies.values())
-        check_batches_of_one(backbone, config.backbone.image_size, smallest)
-
-
-def _check_features(x: torch.Tensor, rows: np.ndarray, what: str, config: ResolvedConfig, manifest: Manifest) -> None:
-    """Raise InputError, naming the first image, if features (images, ...) of the images at `rows` are not finite."""
-    bad = _not_finite_rows(x)
-    if len(bad):
-        raise InputError(
-            f"backbone {config.backbone.name!r}: the features of {len(bad)} of {len(x)} {what}images are not finite, "
-            f"the first {manifest.table.path[rows[int(bad[0])]]}; nothing can be trained on them"
-        )
-
-
-def _not_finite_rows(x: torch.Tensor, part: int = 4096) -> torch.Tensor:
-    """The rows, int64, of x (rows, features) that hold NaN or an infinity; looked at `part` rows at a time."""
-    # A sum over the row is finite unless one of its parts is not, or it overflows: only then is each part looked at
-    suspect = torch.cat([~rows.sum(dim=1).isfinite() for rows in x.split(part)]).nonzero()[:, 0]
-    return suspect[~x[suspect].isfinite().all(dim=1)]
-
-
-def check_growth(config: ResolvedConfig, manifest: Manifest) -> None:
-    """Raise InputError if outputs are to grow with the classes (`head.grow`) and all are there from the start."""
-    table = manifest.table
-    first = table.label[(table.split == "train") & (table.experience == 0)]
-    if config.head.grow and set(table.label) <= set(first):
-        raise InputError(
-            "head.grow: needs classes that arrive in later experiences; the first one here has all of them"
-        )
-
-
-def check_task_labels(config: ResolvedConfig, labels: np.ndarray) -> None:
-    """Raise InputError if the head or a strategy needs task labels and the stream's, int64 (images,), are unfit."""
-    if len(np.unique(labels)) < 2:
-        if config.head.per_task:
-            raise InputError("head.per_task: needs task labels; this stream has only one")
-        for label, entry in config.strategies.items():
-            if entry.strategy.needs_task_labels:
-                name = entry.strategy.name
-                raise InputError(f"strategies.{label}: {name} needs task labels; this stream has only one")
-    if config.head.per_task and not 0 <= labels.min() <= labels.max() <= LARGEST_TASK:
-        found = f"{labels.min()} to {labels.max()}"
-        raise InputError(f"head.per_task: expected task labels from 0 to {LARGEST_TASK}, not {found}")
 
 
 def _views(bench: Workbench, augment: AugmentConfig | None) -> Views | None:
@@ -179,20 +129,6 @@ def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
     """The Avalanche strategy of a run, with a fresh model, optimizer and plugin list. `store`: see `store_of`."""
     classes, experiences = len(bench.manifest.classes), bench.manifest.experiences
     return assemble(spec, bench.backbone, store, classes, experiences, bench.device)
-
-
-def check_plugins(bench: Workbench, specs: Iterable[RunSpec]) -> None:
-    """Raise InputError, naming the suite's key, if a plugin of Avalanche cannot work in a run: before any training.
-
-    Each strategy that is made of plugins by the suite itself is built once. What else it may raise ends its own run.
-    """
-    for spec in {spec.label: spec for spec in specs if spec.strategy.name in SHORT_FOR}.values():
-        try:
-            build(bench, spec, store_of(bench))
-        except InputError as error:
-            raise InputError(f"strategies.{spec.label}: {error}") from error
-        except Exception:  # told with its traceback by the run
-            continue
 
 
 def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
@@ -293,7 +229,7 @@ def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
         for i in range(0, len(store.x), features.BATCH)
     )
     extracted = np.concatenate(list(features.extract(backbone, chunks, bench.device)))
-    bad = _not_finite_rows(torch.from_numpy(extracted))
+    bad = not_finite_rows(torch.from_numpy(extracted))
     if len(bad):
         share = f"{100 * len(bad) / len(extracted):.3g} %"
         raise Diverged(f"the features of {share} of the images are not finite after {trained_place(strategy)}")

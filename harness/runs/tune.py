@@ -221,12 +221,12 @@ def _suggest(trial: optuna.Trial, key: str, kind: str, *where: Any) -> Any:
 
 def _workbench(plan: Plan) -> Workbench:
     from lorisbench.data.subsets import first_experiences
-    from lorisbench.runs.one_run import check_growth, check_task_labels, prepare
+    from lorisbench.runs.checks import check_stream
+    from lorisbench.runs.one_run import prepare
 
     config = resolve(parse(SuiteConfig, {**plan.suite, "evaluation": {"split": "validation"}})).config
     manifest = config.benchmark.usable(config.evaluation.split)
-    check_task_labels(config, manifest.task_labels())  # of the whole stream: its first experiences may share one label
-    check_growth(config, manifest)
+    check_stream(config, manifest)  # the whole one: its first experiences may share one task label
     return prepare(config, first_experiences(manifest, plan.experiences))
 
 

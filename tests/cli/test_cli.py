@@ -177,6 +177,7 @@ def test_settings_change_the_run_id_and_set_reaches_strategies(suite_file, cli, 
     assert ids("--set", "ewc.ewc_lambda=7") == ids("--set", "strategies.ewc.ewc_lambda=7")
 
 
+@pytest.mark.heavy
 def test_interrupt_leaves_what_is_finished_readable(suite_file, tmp_path: Path) -> None:
     out = tmp_path / "out"
     slow = {"slow": {"strategy": "naive", "training": {"epochs": 100000}}}

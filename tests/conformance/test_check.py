@@ -28,7 +28,7 @@ KNOWN = {"si-avalanche": ["acts"], "lwf-avalanche": ["frozen"]}
 SMALLER = {"ranpac": ["projection=100"]}  # by default it is made for wide features, and takes far longer
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in (*KNOWN, "dgr")])
 def test_a_built_in_strategy_conforms_on_features(name: str) -> None:
     """A quarter of the whole check, which is marked heavy."""
     entry = entry_of(name, assignments=SMALLER.get(name, []))
@@ -54,42 +54,43 @@ def test_a_built_in_strategy_conforms(name: str) -> None:
         ("sound-moving-teacher", "images", []),
         ("sound-build", "features", []),
         ("sound-after-training", "features", []),
-        ("broken-exits", "features", ["batches"]),
+        pytest.param("broken-exits", "features", ["batches"], marks=pytest.mark.heavy),
         ("broken-once", "features", ["repeats", "resumes", "arguments", "batches"]),
         ("broken-noop", "features", ["acts"]),
         ("broken-learns-nothing", "features", ["learns"]),
-        ("broken-test-set", "features", ["future data"]),
-        ("broken-future", "features", ["future data"]),
+        pytest.param("broken-test-set", "features", ["future data"], marks=pytest.mark.heavy),
+        pytest.param("broken-future", "features", ["future data"], marks=pytest.mark.heavy),
         ("broken-test-labels", "features", ["future data"]),
-        ("broken-test-batch", "features", ["future data"]),
+        pytest.param("broken-test-batch", "features", ["future data"], marks=pytest.mark.heavy),
         ("broken-leak", "features", ["past data"]),
         ("broken-leak-normalised", "images", ["past data"]),
-        ("broken-leak-dataset", "features", ["past data"]),
-        ("broken-leak-closure", "first", ["past data"]),
-        ("broken-leak-in-class", "features", ["past data"]),
+        pytest.param("broken-leak-dataset", "features", ["past data"], marks=pytest.mark.heavy),
+        pytest.param("broken-leak-closure", "first", ["past data"], marks=pytest.mark.heavy),
+        pytest.param("broken-leak-in-class", "features", ["past data"], marks=pytest.mark.heavy),
         ("broken-secret-replay", "features", ["past data"]),
         ("broken-teacher", "images", ["frozen"]),
-        ("broken-renewed-teacher", "features", ["frozen"]),
-        ("broken-moving-teacher", "features", ["frozen"]),
+        pytest.param("broken-renewed-teacher", "features", ["frozen"], marks=pytest.mark.heavy),
+        pytest.param("broken-moving-teacher", "features", ["frozen"], marks=pytest.mark.heavy),
         ("broken-norm", "frozen", ["frozen"]),
-        ("broken-frozen-moves", "first", ["frozen"]),
+        pytest.param("broken-frozen-moves", "first", ["frozen"], marks=pytest.mark.heavy),
         ("broken-late-head", "features", ["new parameters"]),
-        ("broken-late-offset", "features", ["new parameters"]),
+        pytest.param("broken-late-offset", "features", ["new parameters"], marks=pytest.mark.heavy),
         ("broken-eval-state", "features", ["evaluation"]),
-        ("broken-eval-random", "features", ["evaluation"]),
-        ("broken-module-state", "features", ["repeats"]),
+        pytest.param("broken-eval-random", "features", ["evaluation"], marks=pytest.mark.heavy),
+        pytest.param("broken-module-state", "features", ["repeats"], marks=pytest.mark.heavy),
         ("broken-unseeded", "features", ["repeats"]),
         ("broken-module-state-of-a-run", "features", ["resumes"]),
-        ("broken-shared-list", "features", ["repeats", "arguments"]),
+        pytest.param("broken-shared-list", "features", ["repeats", "arguments"], marks=pytest.mark.heavy),
         ("broken-settings", "features", ["arguments"]),
         ("broken-grows", "features", ["growth"]),
-        ("broken-grows-with-samples", "features", ["growth"]),
+        pytest.param("broken-grows-with-samples", "features", ["growth"], marks=pytest.mark.heavy),
         ("broken-small-batch", "features", ["batches"]),
-        ("broken-crash", "features", ["batches"]),
+        pytest.param("broken-crash", "features", ["batches"], marks=pytest.mark.heavy),
         ("broken-diverges", "features", ["losses"]),
     ],
 )
 def test_what_breaks_a_rule_fails_its_check_alone(name: str, mode: str, failing: list[str]) -> None:
+    """`make test` has a fault or two for each check, `make test-all` the others."""
     load_plugin(BROKEN)
     entry = {"strategy": name}
     verdicts = judge(collect(entry, make_strategy(entry), [mode]))
@@ -106,6 +107,7 @@ def test_the_modes_are_all_that_a_suite_may_ask_for() -> None:
     assert set(MODES) == {"features", "frozen", "images", "first"}
 
 
+@pytest.mark.heavy
 def test_avalanches_synaptic_intelligence_does_nothing_on_a_cpu(cli: Callable) -> None:
     name = "avalanche.training.plugins:SynapticIntelligencePlugin"
     answer = cli("check", name, "--set", "si_lambda=1000.0", "--json")

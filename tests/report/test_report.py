@@ -250,6 +250,7 @@ def test_report_imports_neither_torch_nor_avalanche(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
 
 
+@pytest.mark.heavy
 @pytest.mark.drawn
 def test_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     contents = []

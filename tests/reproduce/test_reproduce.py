@@ -286,6 +286,7 @@ def test_hik2019_from_end_to_end_and_again(cli: Callable[..., Any], batches: Pat
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("predictions.npz")}
 
 
+@pytest.mark.heavy
 def test_openloris2020_shows_what_is_not_implemented_and_what_failed(
     cli: Callable[..., Any], release: Path, tmp_path: Path
 ) -> None:

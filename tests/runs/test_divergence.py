@@ -22,8 +22,9 @@ from lorisbench.common.registry import load_plugin
 from lorisbench.conformance.kit import check
 from lorisbench.engine.divergence import faulty_weights, not_finite
 from lorisbench.model.models import backbone_of
+from lorisbench.runs.checks import not_finite_rows
 from lorisbench.runs.launch import launch
-from lorisbench.runs.one_run import _not_finite_rows, prepare
+from lorisbench.runs.one_run import prepare
 from lorisbench.suite.resolve import load_suite
 
 PLUGIN = """
@@ -143,7 +144,7 @@ def test_features_that_are_not_finite_are_refused_before_any_run(suite_file: Cal
     refused(lambda: prepare(suite.config, manifest, backbone), "162 of 162 images", str(manifest.table.path[0]))
     x = torch.full((5, 3), 3e38)  # whose sum overflows
     x[3, 1] = float("inf")
-    assert _not_finite_rows(x, 2).tolist() == [3]
+    assert not_finite_rows(x, 2).tolist() == [3]
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -115,6 +115,10 @@ class GuardedInputs:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    @property
+    def ndim(self) -> int:
+        return self.inputs.ndim
+
 
 class GuardedStore(Store):
     """A store whose inputs, also those put there later, are guarded."""
