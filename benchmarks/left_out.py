@@ -70,7 +70,7 @@ def _files(root: Path, place: str, deep: bool) -> Iterator[str]:
         for entry in entries:
             if passed_over(entry.name):
                 continue
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 yield f"{prefix}{entry.name}"
             elif deep:
                 if entry.is_symlink():
@@ -79,3 +79,10 @@ def _files(root: Path, place: str, deep: bool) -> Iterator[str]:
                         continue
                     links.add(target)
                 waiting.append(f"{prefix}{entry.name}")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

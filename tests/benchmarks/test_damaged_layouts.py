@@ -22,7 +22,7 @@ from lorisbench.common.errors import InputError
 
 CSV = "path,class_name,experience,split\n"
 EVERYDAY = settings(max_examples=8, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-THOROUGH = settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+THOROUGH = settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 NONSENSE = st.one_of(
     st.sampled_from(
         [b"", b"[]", b"null", b"3", b"\xff\xfe\0", b"path\n", b"path,experience\n,,\n", b"a\0b", b"# root: x\n"]

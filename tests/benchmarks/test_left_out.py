@@ -229,3 +229,8 @@ def test_copies_without_validation_are_described_verified_and_read(cli: Callable
     assert "the folder of illumination, occlusion, pixel has no validation" in manifest.notes["validation"]
     assert manifest.counts().groupby("factor")[["train", "validation"]].first().loc[["clutter", "pixel"]].to_numpy(
     ).tolist() == [[18, 9], [9, 9]]  # fmt: skip
+
+
+def test_a_link_to_itself_is_a_file_that_is_not_read(own: Path) -> None:
+    (own / "s1" / "cup" / "loop.txt").symlink_to("loop.txt")
+    assert "1 .txt" in open_data(own).notes[TOPIC]

@@ -26,9 +26,9 @@ def test_a_new_benchmark_passes_its_test_and_fails_it_when_broken(cli, tmp_path:
     passed = run_its_test(tmp_path)
     assert passed.returncode == 0 and "3 passed" in passed.stdout, passed.stdout + passed.stderr
     reader = tmp_path / "shelf.py"
-    reader.write_text(reader.read_text().replace('1: "test", 2: "validation"', '1: "test", 2: "test"'))
+    reader.write_text(reader.read_text().replace('1: "test", 2: "validation"', '1: "validation", 2: "validation"'))
     broken = run_its_test(tmp_path)
-    assert broken.returncode == 1 and "2 failed" in broken.stdout, "an experience without validation images"
+    assert broken.returncode == 1 and "2 failed" in broken.stdout, "an experience without test images"
 
 
 @pytest.mark.parametrize("name", ["openloris", "My", "my-data", "class", "conftest", "manifest", "torch", "../up", ""])

@@ -52,7 +52,7 @@ LATENCY = (
 
 damages = st.one_of(st.sampled_from(sorted(DAMAGES)), st.just("a folder"), st.binary(max_size=200))
 EVERYDAY = settings(max_examples=8, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-THOROUGH = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+THOROUGH = settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture
