@@ -5,20 +5,18 @@ Both call `inspect`, so that what one refuses the other refuses in the same word
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.rehearsal import note, noted, or_noted, rehearsal
 from lorisbench.runs.store import Output
-from lorisbench.suite.entries import SHORT_FOR
 from lorisbench.suite.resolve import Suite
 
 if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
     from lorisbench.model.models import Backbone
-    from lorisbench.runs.one_run import Workbench
     from lorisbench.suite.spec import RunSpec
 
 
@@ -37,6 +35,8 @@ class Inspected:
 
 def inspect(suite: Suite, output: Output, needs_backbone: bool) -> Inspected:
     """Build backbone and manifest, and check that they suit each other, the folder and the settings.
+
+    needs_backbone : whether a run is to be trained or measured.
 
     Raises InputError, naming the key, file or folder, for whatever keeps the suite from being run.
     """
@@ -69,35 +69,29 @@ def rehearse(suite: Suite, output: Output) -> list[str]:
     Each strategy is also built for the stream, as its runs would. Raises InputError as `run` does.
     """
     with rehearsal() as notes:
-        found = inspect(suite, output, needs_backbone(suite, output))
+        found = inspect(suite, output, needs_backbone=bool(output.unfinished(suite) or output.unmeasured(suite)))
         if found.manifest is not None and found.backbone is not None:
             _build_strategies(suite, found.manifest, found.backbone)
     return [*notes, *(["what depends on these data is not checked"] if found.manifest is None else [])]
 
 
-def needs_backbone(suite: Suite, output: Output) -> bool:
-    """Whether a run is to be trained or measured."""
-    return bool(output.unfinished(suite) or output.unmeasured(suite))
+def check_builds(specs: Iterable[RunSpec], build: Callable[[RunSpec], object]) -> None:
+    """Build one run of each label, before any training, for what cannot work in it.
 
-
-def check_plugins(bench: Workbench, specs: Iterable[RunSpec]) -> None:
-    """Raise InputError, naming the suite's key, if a plugin of Avalanche cannot work in a run: before any training.
-
-    Each strategy that is made of plugins by the suite itself is built once. What else it may raise ends its own run.
+    Raises InputError, naming the suite's key, for what refuses the stream, such as a plugin of Avalanche. Anything else
+    that is raised would end the label's own runs only, as failed: a rehearsal notes it.
     """
-    from lorisbench.runs.one_run import build, store_of
-
-    for spec in {spec.label: spec for spec in specs if spec.strategy.name in SHORT_FOR}.values():
+    for spec in {spec.label: spec for spec in specs}.values():
         try:
-            build(bench, spec, store_of(bench))
+            build(spec)
         except InputError as error:
             raise InputError(f"strategies.{spec.label}: {error}") from error
-        except Exception:  # told with its traceback by the run
-            continue
+        except (Exception, SystemExit) as error:
+            note(f"strategies.{spec.label}: its runs would fail: {reason_of(error)}")
 
 
 def _build_strategies(suite: Suite, manifest: Manifest, backbone: Backbone) -> None:
-    """Build what the first run of each strategy would train. Raises the InputError of one that refuses the stream."""
+    """Build what a run of each strategy would train, on inputs without content (see `check_builds`)."""
     import torch
 
     from lorisbench.data.stream import Store
@@ -112,12 +106,10 @@ def _build_strategies(suite: Suite, manifest: Manifest, backbone: Backbone) -> N
     if config.backbone.train == "never":
         backbone.freeze()
     check_batch_sizes(config, backbone)
-    for spec in {spec.label: spec for spec in reversed(suite.runs)}.values():
-        x = one.expand(images, *one.shape[1:])
-        store = Store(x, labels, torch.tensor(manifest.task_labels()), labelled=config.head.per_task)
-        try:
-            assemble(spec, backbone, store, len(manifest.classes), manifest.experiences, torch.device("cpu"))
-        except InputError as error:
-            raise InputError(f"strategies.{spec.label}: {error}") from error
-        except (Exception, SystemExit) as error:  # this would end its runs only, as failed
-            note(f"strategies.{spec.label}: its runs would fail: {reason_of(error)}")
+    task = torch.tensor(manifest.task_labels())
+
+    def build(spec: RunSpec) -> Any:
+        store = Store(one.expand(images, *one.shape[1:]), labels, task, labelled=config.head.per_task)
+        return assemble(spec, backbone, store, len(manifest.classes), manifest.experiences, torch.device("cpu"))
+
+    check_builds(suite.runs, build)

@@ -13,9 +13,10 @@ from lorisbench.common.files import digest_of
 from lorisbench.common.restored import restored
 from lorisbench.metrics import table
 from lorisbench.runs.executors import EXECUTORS, here
-from lorisbench.runs.inspection import check_plugins, inspect, needs_backbone
+from lorisbench.runs.inspection import check_builds, inspect
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
+from lorisbench.suite.entries import SHORT_FOR
 from lorisbench.suite.resolve import Suite
 from lorisbench.suite.spec import RunSpec
 
@@ -42,23 +43,24 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
     output = Output(out)
     resolved = output.check(suite)
     with output.locked():
-        found = inspect(suite, output, needs_backbone(suite, output))
+        todo = output.unfinished(suite)
+        found = inspect(suite, output, needs_backbone=bool(todo or output.unmeasured(suite)))
         manifest, data = found.manifest, found.data
         assert manifest is not None and data is not None  # only a rehearsal may lack them
         bench = None
         if found.backbone is not None:
-            from lorisbench.runs.one_run import prepare
+            from lorisbench.runs.one_run import build, prepare, store_of
 
             # Before the folder is written to, so that an image that cannot be decoded leaves nothing behind; and in
             # this process even with workers, so that the features are in the cache before any of them needs them
             bench = prepare(suite.config, manifest, found.backbone)
-            check_plugins(bench, output.unfinished(suite))
-        output.prepare(suite, resolved, data, manifest.counts())
+            of_plugins = [spec for spec in todo if spec.strategy.name in SHORT_FOR]
+            check_builds(of_plugins, lambda spec: build(bench, spec, store_of(bench)))
+        output.prepare(suite, resolved, data, manifest.counts(), todo)
         tables = Tables(out)
         for line in tables.faults:
             say(line)
         tables.write()
-        todo = output.unfinished(suite)
         done = len(suite.runs) - len(todo)
         for label, same in _same_settings(suite).items():
             say(f"{label} and {same} have the same settings: one method, run twice under two names")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,14 +129,22 @@ class Output:
                 f"{str(before.get('content_hash'))[:12]}, now {str(data['content_hash'])[:12]}); give another folder"
             )
 
-    def prepare(self, suite: Suite, resolved: Mapping[str, Any], data: Mapping[str, Any], counts: pd.DataFrame) -> None:
-        """Write what all runs share."""
+    def prepare(
+        self,
+        suite: Suite,
+        resolved: Mapping[str, Any],
+        data: Mapping[str, Any],
+        counts: pd.DataFrame,
+        todo: Sequence[RunSpec],
+    ) -> None:
+        """Write what all runs share, and the settings of those that are to be trained (`todo`, of `unfinished`)."""
         write_yaml(self.root / "suite.yaml", resolved)
         write_json(self.root / "data.json", data)
         write_text(self.root / "experiences.csv", counts.to_csv(index=False))
+        pending = {spec.run_id for spec in todo}
         for spec in suite.runs:
             directory = self.run(spec.run_id)
-            if self._is_finished(spec):
+            if spec.run_id not in pending:
                 if not _is_readable(directory):  # its folder's name says which settings were in it
                     write_yaml(directory.path / "config.yaml", spec.config)
             elif directory.status()["status"] != "failed":
@@ -144,7 +152,10 @@ class Output:
                 directory.set_status("pending")
 
     def unfinished(self, suite: Suite) -> list[RunSpec]:
-        """The suite's runs that are still to be trained, or to be trained again because their files are damaged."""
+        """The suite's runs that are still to be trained, or to be trained again because their files are damaged.
+
+        It reads every finished run's files, so that whoever needs the answer twice keeps it.
+        """
         return [spec for spec in suite.runs if not self._is_finished(spec)]
 
     def unmeasured(self, suite: Suite) -> list[RunSpec]:
