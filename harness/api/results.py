@@ -138,6 +138,7 @@ def load(out: str | os.PathLike[str]) -> Results:
 
     Says which folders of runs are left out, such as copies; they are among `Results.warnings` too.
     """
-    for line in frame.left_out(Path(out)):
+    results = Results(Path(out))
+    for line in results._stored.left_out:
         say(line)
-    return Results(Path(out))
+    return results

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Stored:
     `runs`: one row per run, columns as in results.csv. `names`: the experiences in order. `matrices`: run_id
     → accuracy matrix (T, T) in fractions, NaN where not measured. `environments`, `latencies`, `decisions`,
     `answers`: run_id → env.json, latency.json, decisions.csv and answers.csv, for the runs that have one.
-    `warnings`: sentences about inconsistencies.
+    `warnings`: sentences about inconsistencies. `left_out`: those about rows and folders that are not counted.
     """
 
     out: Path
@@ -47,6 +47,7 @@ class Stored:
     decisions: dict[str, pd.DataFrame]
     answers: dict[str, pd.DataFrame]
     warnings: list[str]
+    left_out: list[str] = field(default_factory=list)
 
     @property
     def labels(self) -> list[str]:
@@ -92,7 +93,8 @@ def read(out: Path) -> Stored:
     """
     results = out / "results.csv"
     suite = _optional(out / "suite.yaml", read_yaml) or {}
-    runs, faults = _results(out, suite)
+    runs, not_counted = _results(out, suite)
+    faults = list(not_counted)
     if runs.empty:
         raise InputError(f"{results} holds no runs; run `lorisbench run SUITE --out {out}` first")
     benchmarks = sorted({name for name in runs.get("benchmark", pd.Series(dtype=str)) if name})
@@ -128,6 +130,7 @@ def read(out: Path) -> Stored:
         decisions={run: table for run, table in of_runs("decisions.csv", _csv).items() if not table.empty},
         answers={run: table for run, table in of_runs("answers.csv", _csv).items() if not table.empty},
         warnings=[],
+        left_out=not_counted,
     )
     stored.warnings.extend(
         fault.replace(f"{out}{os.sep}", "") for fault in faults
