@@ -140,6 +140,24 @@ def suite_file(tmp_path: Path, release: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def suite_on(suite_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[..., Path]]:
+    """`suite_on(file, **settings)` -> a function like `suite_file`, for the images of a CSV file, with these settings.
+
+    The backbone has two layers.
+    """
+    from small_models import small_backbone
+
+    from lorisbench.model import models
+
+    def on(file: Path, **settings: object) -> Callable[..., Path]:
+        monkeypatch.setattr(models, "_make", small_backbone)
+        own = {"benchmark": {"manifest": str(file)}, "backbone": {"name": "resnet18", "image_size": 32}, **settings}
+        return lambda **changes: suite_file(**{**own, **changes})
+
+    return on
+
+
+@pytest.fixture
 def finished(suite_file: Callable[..., Path], made_once: Callable[..., Path]) -> Callable[[Path], Path]:
     """`finished(out)` -> out, with what the suite `suite_file(seeds=[0, 1, 2])` leaves, trained once in a test run."""
     from lorisbench.runs.launch import launch

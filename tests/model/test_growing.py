@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from small_models import small_backbone
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -21,7 +20,6 @@ from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
 from lorisbench.engine.engine import Recorder
 from lorisbench.export.trained import read_run, restore_run
-from lorisbench.model import models
 from lorisbench.model.checkpoint import load_checkpoint, write_checkpoint
 from lorisbench.model.growing import GrowingClassifier
 from lorisbench.model.models import Backbone, Classifier, make_head
@@ -182,14 +180,8 @@ def listed(release: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def suite(listed: Path, suite_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    monkeypatch.setattr(models, "_make", small_backbone)
-
-    def write(**changes: Any) -> Path:
-        settings = {"benchmark": {"manifest": str(listed)}, "head": {"grow": True}, "strategies": ["naive"]}
-        return suite_file(**{**settings, "backbone": {"name": "resnet18", "image_size": 32}, **changes})
-
-    return write
+def suite(listed: Path, suite_on: Callable[..., Callable[..., Path]]) -> Callable[..., Path]:
+    return suite_on(listed, head={"grow": True}, strategies=["naive"])
 
 
 def test_a_run_with_them_is_reported_and_restored(

@@ -16,13 +16,12 @@ import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import TWO_CALLS, small_backbone
+from small_models import TWO_CALLS
 from torch import nn
 from torch.nn.functional import log_softmax
 
 from lorisbench.common.registry import STRATEGIES
 from lorisbench.data.stream import Store, with_task
-from lorisbench.model import models
 from lorisbench.model.models import Classifier
 from lorisbench.model.task_heads import MASKED, TaskClassifier, TaskHead
 from lorisbench.reproduce.verification.tiny import (
@@ -240,14 +239,8 @@ def listed(release: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def suite(listed: Path, suite_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    monkeypatch.setattr(models, "_make", small_backbone)
-
-    def write(**changes: Any) -> Path:
-        settings = {"benchmark": {"manifest": str(listed)}, "head": {"per_task": True}}
-        return suite_file(**{**settings, "backbone": {"name": "resnet18", "image_size": 32}, **changes})
-
-    return write
+def suite(listed: Path, suite_on: Callable[..., Callable[..., Path]]) -> Callable[..., Path]:
+    return suite_on(listed, head={"per_task": True})
 
 
 def matrix(out: Path, strategy: str) -> np.ndarray:
