@@ -108,11 +108,10 @@ def compare(
     ] = None,
 ) -> None:
     """Differences B - A per strategy, paired by seed, with 95 % intervals. A gate that tests nothing is an error."""
-    from lorisbench.metrics import compare as comparing
-    from lorisbench.metrics.compare import compare_outputs, missing, violations
+    from lorisbench.metrics.compare import compare_outputs, conditions, missing, untested, violations
     from lorisbench.report.frame import left_out
 
-    wanted = None if fail_on is None else comparing.conditions(fail_on)
+    wanted = None if fail_on is None else conditions(fail_on)
     if wanted is not None and before.resolve() == after.resolve():
         print(f"{before} and {after} are the same folder: every difference is 0", file=sys.stderr)
     for out in dict.fromkeys((before, after)):
@@ -124,7 +123,7 @@ def compare(
     for line in absent:
         print(line, file=sys.stderr)
     if wanted is not None:
-        faults, notes = comparing.untested(before, after, wanted)
+        faults, notes = untested(before, after, wanted)
         for line in notes:
             print(line, file=sys.stderr)
         if faults:

@@ -50,10 +50,10 @@ def cached_array(
     ValueError : a block's rows do not have the shape that `shape` gives.
     """
     stored = load_array(path)
-    if stored is None and only_noted(f"{label}: {_megabytes(dtype, shape)} would be made in the cache"):
+    if stored is None and only_noted(f"{label}: {_bytes_of(dtype, shape) / 1e6:,.0f} MB would be made in the cache"):
         import numpy as np
 
-        check_space(existing_folder(path.parent), math.prod(shape) * np.dtype(dtype).itemsize, label)
+        check_space(existing_folder(path.parent), _bytes_of(dtype, shape), label)
         return np.broadcast_to(np.zeros((), dtype), shape)
     if stored is None:
         with _alone(path, label):
@@ -65,10 +65,11 @@ def cached_array(
     return stored
 
 
-def _megabytes(dtype: str, shape: tuple[int, ...]) -> str:
+def _bytes_of(dtype: str, shape: tuple[int, ...]) -> int:
+    """Bytes of an array."""
     import numpy as np
 
-    return f"{math.prod(shape) * np.dtype(dtype).itemsize / 1e6:,.0f} MB"
+    return math.prod(shape) * np.dtype(dtype).itemsize
 
 
 def _make_array(
@@ -81,7 +82,7 @@ def _make_array(
     for left in path.parent.glob(f".{path.name}.*"):  # by a process killed while writing: only one runs at a time
         if left != _lock_of(path):
             left.unlink(missing_ok=True)
-    check_space(path.parent, math.prod(shape) * np.dtype(dtype).itemsize, label)
+    check_space(path.parent, _bytes_of(dtype, shape), label)
     with atomic(path) as stream, track(label, shape[0]) as advance:
         header = {"descr": dtype, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)

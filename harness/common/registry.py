@@ -106,7 +106,7 @@ class Registry:
                 raise InputError(f"unknown {self.kind} {name!r}{nearest(name, self.names())}")
             module = entry.module.partition(":")[0]
             try:
-                with _apart(entry), contextlib.redirect_stdout(sys.stderr):
+                with _put_back(entry), contextlib.redirect_stdout(sys.stderr):
                     importlib.import_module(module)
             except InputError:
                 raise
@@ -118,7 +118,7 @@ class Registry:
         return self._loaded[name]
 
 
-def _apart(entry: Entry) -> contextlib.AbstractContextManager[None]:
+def _put_back(entry: Entry) -> contextlib.AbstractContextManager[None]:
     """What an installed package changes in the process as it is imported is put back; built-ins change nothing."""
     return contextlib.nullcontext() if entry.origin == "built-in" else restored()
 
@@ -215,10 +215,17 @@ def file_of(kind: type) -> str:
     return str(getattr(sys.modules.get(kind.__module__), "__file__", None) or kind.__module__)
 
 
-def folders_of(kinds: Iterable[type]) -> list[Path]:
-    """The folders of the plugin files that define some of these classes, each once; see `beside.importable`."""
+def with_folders_of(kinds: Iterable[type]) -> contextlib.AbstractContextManager[None]:
+    """Let code of these classes import the modules beside the plugin files that define them (`beside.importable`)."""
     files = [file_of(kind) for kind in kinds if kind.__module__.startswith(_PLUGIN)]
-    return list(dict.fromkeys(Path(file).parent for file in files))
+    return importable(*dict.fromkeys(Path(file).parent for file in files))
+
+
+@contextlib.contextmanager
+def apart(kinds: Iterable[type]) -> Iterator[None]:
+    """For code of these classes: it may import what lies beside it, and what it changes in the process is put back."""
+    with restored(), with_folders_of(kinds):
+        yield
 
 
 def carried(settings: Any) -> list[type]:

@@ -79,13 +79,7 @@ def parts() -> list[Part]:
         Part(torch.get_default_device, set_device),
         Part(overrides._len_torch_function_stack, set_modes),
         Part(torch.get_num_threads, torch.set_num_threads),
-        Part(
-            lambda: (
-                torch.are_deterministic_algorithms_enabled(),
-                torch.is_deterministic_algorithms_warn_only_enabled(),
-            ),
-            set_deterministic,
-        ),
+        Part(deterministic, set_deterministic),
         Part(
             lambda: (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
             lambda before: torch.autograd.set_detect_anomaly(*before),
@@ -98,8 +92,7 @@ def parts() -> list[Part]:
         Part(nesting, set_nesting),
         Part(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
     ]
-    for device in _AUTOCAST:
-        found += [_autocast(torch, device)]
+    found += [_autocast(torch, device) for device in _AUTOCAST]
     for place, names in _FLAGS.items():
         found += [_flag(torch.backends, place, name) for name in names]
     for owner in (modules, optimizers):

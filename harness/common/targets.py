@@ -19,13 +19,9 @@ def output_folder(folder: Path, option: str = "--out") -> Path:
     """`folder`, if files can be written there once it has been made; raises InputError, naming `option`, otherwise."""
     what = f"{option} {folder}"
     _check_names(folder, what)
-    there = existing_folder(folder)
-    if not there.is_dir():
-        if there == folder.absolute():
-            raise InputError(f"{what}: is not a folder")
-        raise InputError(f"{what}: {there} is a file, not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{what}: nothing may be written in {there}")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{what}: is not a folder")
+    _check_place(folder, what)
     return folder
 
 
@@ -39,12 +35,17 @@ def output_file(file: Path, suffixes: Sequence[str] = (), option: str = "--out")
         raise InputError(f"{what}: the name must end in {' or '.join(suffixes)}")
     if file.exists() and not file.is_file():
         raise InputError(f"{what}: no file can be written there: it is a device")
-    there = existing_folder(file.parent)
-    if not there.is_dir():
-        raise InputError(f"{what}: no file can be written there: {there} is a file, not a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{what}: no file can be written there: nothing may be written in {there}")
+    _check_place(file.parent, f"{what}: no file can be written there")
     return file
+
+
+def _check_place(folder: Path, what: str) -> None:
+    """Raise InputError, beginning with `what`, if a folder cannot be made, or nothing may be written in it."""
+    there = existing_folder(folder)
+    if not there.is_dir():
+        raise InputError(f"{what}: {there} is a file, not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{what}: nothing may be written in {there}")
 
 
 def _check_names(path: Path, what: str) -> None:

@@ -16,7 +16,7 @@ from lorisbench.conformance.copies import Samples, held_samples
 from lorisbench.conformance.guarded import Guarded, state_of
 from lorisbench.conformance.states import changed, copy_state, frozen_state, teacher_states, whole_state
 from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Running, Toy, apart
-from lorisbench.engine.divergence import Diverged, not_finite, share_text, trained_place
+from lorisbench.engine.divergence import Diverged, check_outputs, not_finite
 from lorisbench.engine.engine import HarnessPlugin
 from lorisbench.engine.state import replay_samples, state_bytes
 from lorisbench.model.models import megabytes
@@ -148,8 +148,7 @@ def evaluate(running: Running) -> torch.Tensor:
         running.strategy.plugins.append(probe)
     running.strategy.eval(running.tests)
     outputs = torch.cat(probe.outputs).float()
-    if (bad := not_finite(outputs)).any():
-        raise Diverged(f"{share_text(bad)} in the evaluation after {trained_place(running.strategy)}")
+    check_outputs(not_finite(outputs), running.strategy)
     return outputs
 
 

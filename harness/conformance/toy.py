@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,14 +13,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lorisbench.common.beside import importable
-from lorisbench.common.registry import folders_of
-from lorisbench.common.restored import restored
+from lorisbench.common import registry
 from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import context_of, seed_everything
 from lorisbench.engine.checked import checked_strategy
-from lorisbench.engine.divergence import Diverged, faulty_weights, trained_place
+from lorisbench.engine.divergence import check_weights
 from lorisbench.engine.evaluation import learn
 from lorisbench.engine.strategy import Context, kinds_of
 from lorisbench.model.models import Backbone
@@ -65,11 +62,9 @@ class Toy:
         return replace(self, **changes)
 
 
-@contextlib.contextmanager
-def apart(toy: Toy) -> Iterator[None]:
+def apart(toy: Toy) -> contextlib.AbstractContextManager[None]:
     """Keep a run from those after it, as `lorisbench run` does: what it changes in the process is put back."""
-    with restored(), importable(*folders_of(kinds_of(make_strategy(toy.strategy)))):
-        yield
+    return registry.apart(kinds_of(make_strategy(toy.strategy)))
 
 
 class Running:
@@ -122,8 +117,7 @@ class Running:
         """Train on experience `index`."""
         self.seed(index)
         learn(self.strategy, self.stream, index)
-        if fault := faulty_weights(self.strategy.model):
-            raise Diverged(f"{fault} after {trained_place(self.strategy)}")
+        check_weights(self.strategy)
 
     def settle(self, index: int) -> None:
         """Freeze the backbone after experience 0 where the mode is `first`; its features replace the images."""

@@ -6,11 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from lorisbench.common.beside import importable
 from lorisbench.common.component import Component
 from lorisbench.common.errors import InputError, reason_of
-from lorisbench.common.registry import BENCHMARKS, file_of, folders_of
-from lorisbench.common.restored import restored
+from lorisbench.common.registry import BENCHMARKS, apart, file_of
 
 if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
@@ -60,7 +58,7 @@ def _guarded(kind: type, make: Callable[[Any], Any]) -> Callable[[Any], Manifest
 
         what = f"{kind.__name__}.manifest() in {file_of(kind)}"
         try:
-            with restored(), importable(*folders_of([kind])):
+            with apart([kind]):
                 made = make(self)
         except (InputError, OSError):
             raise

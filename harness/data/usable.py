@@ -35,7 +35,7 @@ def checked(manifest: Manifest, split: str, allow_untrained: bool = False) -> Ma
 
 
 def told(manifest: Manifest, allow_untrained: bool = False) -> Manifest:
-    """The manifest with notes on class, names that are all but equal, on classes that are tested and never
+    """The manifest with notes on names that are all but equal, on classes that are tested and never
     trained (at all, or in their task), on classes that an experience lacks in some split, on splits that are empty, and
     on images that an experience lists twice."""
     untrained = untrained_classes(manifest)

@@ -47,6 +47,18 @@ def faulty_weights(model: nn.Module) -> str:
     return f"{len(bad)} of {len(named)} parameters are not finite, the first {bad[0]}" if bad else ""
 
 
+def check_weights(strategy: Any) -> None:
+    """Raise Diverged for parameters of an Avalanche strategy's model that are not finite after it was trained."""
+    if fault := faulty_weights(strategy.model):
+        raise Diverged(f"{fault} after {trained_place(strategy)}")
+
+
+def check_outputs(bad: torch.Tensor, strategy: Any) -> None:
+    """Raise Diverged, with their share, if outputs of an evaluation, bool (outputs,), are `not_finite`."""
+    if bad.any():
+        raise Diverged(f"{share_text(bad)} in the evaluation after {trained_place(strategy)}")
+
+
 def training_place(strategy: Any) -> str:
     """Where the training of an Avalanche strategy is: "experience 1, epoch 0", both counted from 0."""
     return f"experience {strategy.clock.train_exp_counter}, epoch {strategy.clock.train_exp_epochs}"

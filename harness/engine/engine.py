@@ -14,7 +14,7 @@ from torch import nn
 from lorisbench.data.stream import Store, rows_of
 from lorisbench.engine.batches import cut, joined, normalise_single_samples
 from lorisbench.engine.checked import MAKERS
-from lorisbench.engine.divergence import Diverged, not_finite, share_text, trained_place, training_place
+from lorisbench.engine.divergence import Diverged, check_outputs, not_finite, training_place
 from lorisbench.engine.evaluation import evaluator_for, wanted_by
 from lorisbench.engine.needs import check_needs, fitted
 from lorisbench.model.models import Classifier
@@ -279,8 +279,8 @@ class Recorder(HarnessPlugin):
 
     def after_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Raises Diverged, with their share, if outputs are not finite: their argmax is a class, but no answer."""
-        if self._no_answer and (bad := torch.cat(self._no_answer)).any():
-            raise Diverged(f"{share_text(bad)} in the evaluation after {trained_place(strategy)}")
+        if self._no_answer:
+            check_outputs(torch.cat(self._no_answer), strategy)
 
     def predictions(self) -> torch.Tensor:
         """int32 (samples,) on the CPU: the predicted class of every sample in the last evaluation, in stream order."""

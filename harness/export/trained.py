@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorisbench.common.beside import importable
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json
-from lorisbench.common.registry import STRATEGIES, folders_of, load_plugin
+from lorisbench.common.registry import STRATEGIES, load_plugin, with_folders_of
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.engine.strategy import kinds_of
 from lorisbench.runs.directory import RunDirectory
@@ -111,7 +110,7 @@ def restore_run(run: TrainedRun) -> nn.Module:
     backbone = backbone_of(settings if frozen else settings.model_copy(update={"weights": "none"}))
     backbone.freeze()
     empty = Store(torch.zeros(0, backbone.feature_dim), torch.zeros(0, dtype=torch.int64))
-    with importable(*folders_of(kinds_of(run.spec.strategy))):
+    with with_folders_of(kinds_of(run.spec.strategy)):
         strategy = assemble(run.spec, backbone, empty, len(run.classes), run.experiences, torch.device("cpu"))
     _check_answers(run, strategy)
     try:

@@ -11,9 +11,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from lorisbench.common.beside import importable
 from lorisbench.common.files import write_json
-from lorisbench.common.registry import folders_of
+from lorisbench.common.registry import apart
 from lorisbench.common.restored import restored
 from lorisbench.data import images
 from lorisbench.data.stream import with_task
@@ -53,7 +52,7 @@ def alternate(
 def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Module:
     """The trained model of a finished run with its backbone, in eval mode. Raises OSError if it has no checkpoint."""
     frozen = bench.config.backbone.train == "never"
-    with restored(), importable(*folders_of(kinds_of(spec.strategy))):
+    with apart(kinds_of(spec.strategy)):
         model = build(bench, spec, store_of(bench)).model
     return load_checkpoint(model, directory.path, bench.backbone, frozen).to(bench.accelerator)
 

@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from lorisbench.common.beside import importable
 from lorisbench.common.environment import environment
 from lorisbench.common.errors import InputError, reason_of
-from lorisbench.common.registry import folders_of
-from lorisbench.common.restored import restored
+from lorisbench.common.registry import apart
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, Views, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
 from lorisbench.engine.batches import normalise_single_samples
-from lorisbench.engine.divergence import Diverged, faulty_weights, trained_place
+from lorisbench.engine.divergence import Diverged, check_weights, trained_place
 from lorisbench.engine.engine import DivergenceGuard, Recorder
 from lorisbench.engine.evaluation import learn
 from lorisbench.engine.state import heads_of, referred_samples, replay_samples, state_bytes
@@ -141,7 +139,7 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
     threads = 1 if bench.on_features else torch.get_num_threads()
     directory.start(spec.config, environment(threads, str(bench.device), str(bench.accelerator)))
     try:
-        with restored(), importable(*folders_of(kinds_of(spec.strategy))):
+        with apart(kinds_of(spec.strategy)):
             # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
             torch.set_num_threads(threads)
             strategy = _loop(bench, spec, directory)
@@ -198,8 +196,7 @@ def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
         if index == 0 and bench.config.backbone.train == "first":
             _freeze_backbone(bench, strategy, store)
         strategy.eval(tests)
-        if fault := faulty_weights(strategy.model):  # of a part that did not answer, such as a head not chosen
-            raise Diverged(f"{fault} after {trained_place(strategy)}")
+        check_weights(strategy)  # of a part that did not answer, such as a head not chosen
         predicted.append(recorder.predictions().numpy())
         directory.write_predictions(np.stack(predicted), label, experience)
         hits = np.bincount(experience, weights=predicted[-1] == label) / np.bincount(experience)

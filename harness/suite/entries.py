@@ -20,11 +20,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from lorisbench.common.beside import importable
 from lorisbench.common.component import Component
 from lorisbench.common.errors import InputError, reason_of
-from lorisbench.common.registry import STRATEGIES, Registry, file_of, folders_of
-from lorisbench.common.restored import restored
+from lorisbench.common.registry import STRATEGIES, Registry, apart, file_of
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.training import TrainingConfig, expand_preset, merged
 
@@ -144,7 +142,7 @@ def said_by(kind: type, where: str) -> Iterator[None]:
         if kind.__module__.startswith(f"{__name__.partition('.')[0]}."):
             yield
             return
-        with restored(), importable(*folders_of([kind])):
+        with apart([kind]):
             yield
     except InputError:
         raise
