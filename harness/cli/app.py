@@ -10,11 +10,22 @@ import typer
 
 from lorisbench.cli import data as cli_data
 from lorisbench.cli import judge as cli_judge
-from lorisbench.cli.options import PluginOption, existing, integers, split, tell_faults
+from lorisbench.cli.options import (
+    PluginOption,
+    WorkersOption,
+    existing,
+    integers,
+    seconds,
+    signals_told,
+    split,
+    stopped_by,
+    tell_faults,
+)
 from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
 
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
+STOPPED = 75  # EX_TEMPFAIL: a scheduler's signal; the same command goes on
 
 app = typer.Typer(
     name="lorisbench",
@@ -59,8 +70,14 @@ def run(
         list[str] | None, typer.Option("--set", help="key=value, e.g. training.epochs=5 or ewc.ewc_lambda=10")
     ] = None,
     plugin: PluginOption = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that train runs")] = 1,
+    workers: WorkersOption = 1,
     executor: Annotated[str, typer.Option(help="local, or ray (needs the extra [ray])")] = "local",
+    time_limit: Annotated[str, typer.Option(help="Longest time for a run, such as 90s, 30m or 2h; then it fails")] = "",
+    retries: Annotated[
+        int, typer.Option(min=0, help="Further attempts at a run that was killed or ran out of memory")
+    ] = 1,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train runs that failed before again")] = False,
+    rerun: Annotated[str, typer.Option(help="Train these again from the beginning, separated by commas")] = "",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check all that a run checks first, list the runs; train and render nothing"),
@@ -71,6 +88,7 @@ def run(
     from lorisbench.suite.resolve import load_suite
 
     check_executor(executor)
+    limit = seconds(time_limit, "--time-limit")
     resolved = load_suite(
         suite,
         data_root=existing(data_root),
@@ -94,8 +112,11 @@ def run(
         return
     from lorisbench.report import write_report
     from lorisbench.runs.launch import headline, launch
+    from lorisbench.runs.schedule import Policy
 
-    frame = launch(resolved, target, workers, executor)
+    policy = Policy(limit, retries, retry_failed)
+    with signals_told():
+        frame = launch(resolved, target, workers, executor, policy, split(rerun))
     page = write_report(target)
     print(headline(frame))
     print(f"report: {page}")
@@ -133,15 +154,13 @@ def tune(
 def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]) -> None:
     """Write an output folder's report again, from its files alone."""
     from lorisbench.report import write_report
-    from lorisbench.runs.store import Output
     from lorisbench.runs.tables import Tables
 
     if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
-        with Output(out).locked():
-            tables = Tables(out)
-            for line in tables.faults:
-                print(line, file=sys.stderr)
-            tables.write()
+        tables = Tables(out)
+        for line in tables.faults:
+            print(line, file=sys.stderr)
+        tables.complete()
     print(f"report: {write_report(out)}")
 
 
@@ -235,6 +254,9 @@ def main() -> None:
         print(f"lorisbench: error: {error}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as end:
+        if signal := stopped_by():
+            print(f"lorisbench: stopped by {signal}; the same command goes on from here", file=sys.stderr)
+            sys.exit(STOPPED)
         if end.code != INTERRUPTED:
             raise
         print("lorisbench: interrupted; what was finished is kept, and the same command does the rest", file=sys.stderr)

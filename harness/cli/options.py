@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +15,14 @@ import typer
 from lorisbench.common.errors import InputError
 
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with strategies or benchmarks")]
+
+
+WorkersOption = Annotated[
+    int,
+    typer.Option(min=0, envvar="LORISBENCH_WORKERS", help="Processes that train runs; 0 trains in this one"),
+]
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_stopped_by: list[str] = []
 
 
 def tell_faults(frame: Any) -> None:
@@ -37,3 +49,37 @@ def existing(folder: Path | None) -> Path | None:
     if folder is not None and not folder.is_dir():
         raise InputError(f"--data-root {folder}: no such folder")
     return folder
+
+
+def seconds(text: str, option: str) -> float | None:
+    """A duration such as `90s`, `30m`, `1.5h` or `2d` (`90` is in seconds) in seconds; None for an empty text."""
+    if not text:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip().lower())
+    if not found or float(found[1]) == 0:
+        raise InputError(f"{option} {text!r}: a duration was expected, such as 90s, 30m or 2h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+@contextlib.contextmanager
+def signals_told() -> Iterator[None]:
+    """Let a scheduler's signals (SIGTERM, SIGUSR1) end the block like Ctrl-C; `stopped_by` then tells which it was."""
+
+    def end(number: int, frame: object) -> None:
+        if not _stopped_by:  # what is sent again must not interrupt what the first one has begun
+            _stopped_by.append(signal.Signals(number).name)
+            raise KeyboardInterrupt
+
+    _stopped_by.clear()
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    before = {number: signal.signal(number, end) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stopped_by() -> str:
+    """The signal that has ended this command, or an empty text."""
+    return _stopped_by[0] if _stopped_by else ""

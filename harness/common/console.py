@@ -8,10 +8,20 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 
+_relay: list[Callable[[str], None]] = []
+
 
 def say(message: str) -> None:
     """One plain line on standard error (progress and notices; results go to standard output)."""
-    print(message, file=sys.stderr, flush=True)
+    if _relay:
+        _relay[-1](message)
+    else:
+        print(message, file=sys.stderr, flush=True)
+
+
+def relay_to(tell: Callable[[str], None]) -> None:
+    """From now on, give the lines of `say` to a function: to the process that shows them to the user."""
+    _relay[:] = [tell]
 
 
 def printable(text: str) -> str:

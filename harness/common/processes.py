@@ -59,7 +59,7 @@ def map_unordered(
     try:
         while True:
             for task in itertools.islice(remaining, AHEAD * workers - len(waiting)):
-                with _interrupts_wait():
+                with interrupts_wait():
                     waiting[pool.submit(_answer, task)] = task
             if not waiting:
                 break
@@ -79,7 +79,7 @@ def map_unordered(
 
 
 @contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
+def interrupts_wait() -> Iterator[None]:
     """Hold Ctrl-C back. Processes started meanwhile never see it: their parent ends them, without tracebacks."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

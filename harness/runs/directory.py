@@ -16,16 +16,28 @@ from lorisbench.common.files import atomic, write_json
 from lorisbench.common.reading import as_mapping, parse_json, read_arrays, read_json, read_text
 from lorisbench.common.yaml_files import write_yaml
 from lorisbench.metrics.records import JournalEntry
+from lorisbench.runs.claims import Lost, is_held
 
 STATES = ("pending", "running", "done", "failed", "diverged")
 FINISHED = ("done", "diverged")  # runs are deterministic: one that diverged would diverge again
 
 
 class RunDirectory:
-    """The files of one run below `OUT/runs/<run_id>/`; every write is atomic, the journal is append-only."""
+    """The files of one run below `OUT/runs/<run_id>/`; every write is atomic, the journal is append-only.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    claim : the number of the claim under which this process writes (see `claims`); None for a reader. Once another
+        process has taken the run over, every method that writes raises `claims.Lost`.
+    """
+
+    def __init__(self, path: Path, claim: int | None = None) -> None:
         self.path = path.absolute()  # a strategy may change the working folder
+        self._claim = claim
+
+    def _check_claim(self) -> None:
+        if self._claim is not None and not is_held(self.path, self._claim):
+            raise Lost(f"{self.path}: another process has taken this run over")
 
     def status(self) -> dict[str, Any]:
         """`{"status": ..., "reason": ...}`; a run without the file, or with a damaged one, is pending."""
@@ -39,10 +51,12 @@ class RunDirectory:
         return {"reason": "", **status} if status else {"status": "pending", "reason": ""}
 
     def set_status(self, status: str, reason: str = "", **more: Any) -> None:
+        self._check_claim()
         write_json(self.path / "status.json", {"status": status, "reason": reason, **more})
 
     def start(self, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
         """Prepare the folder for a fresh run: whatever an unfinished attempt left behind is removed."""
+        self._check_claim()
         for name in ("journal.jsonl", "predictions.npz", "latency.json", "model.onnx"):
             (self.path / name).unlink(missing_ok=True)
         for table in self.path.glob("*.csv"):
@@ -54,6 +68,7 @@ class RunDirectory:
 
     def journal(self, entry: Mapping[str, Any]) -> None:
         """Append one line and force it to disk."""
+        self._check_claim()
         with open(self.path / "journal.jsonl", "a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
             stream.flush()
@@ -82,6 +97,7 @@ class RunDirectory:
 
     def write_predictions(self, predicted: np.ndarray, label: np.ndarray, experience: np.ndarray) -> None:
         """predicted: int32 (experiences trained so far, samples); label, experience: int32 (samples,)."""
+        self._check_claim()
         buffer = io.BytesIO()
         np.savez_compressed(buffer, predicted=predicted, label=label, experience=experience)
         with atomic(self.path / "predictions.npz") as stream:

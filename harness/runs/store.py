@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lorisbench.common.reading import as_mapping, read_json
 from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.metrics.records import read_latency
+from lorisbench.runs.claims import alone
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.parsing import parse
@@ -24,6 +25,7 @@ from lorisbench.suite.run_folders import read_config, run_folders
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
 from lorisbench.suite.spec import RunSpec, without_places
 
+CLAIMS = ".claims"  # of what one process does at a time, besides the runs
 MANIFEST = "manifest.csv"  # the images of a run that was given them as a table, from Python
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
 
@@ -47,18 +49,9 @@ class Output:
     def run(self, run_id: str) -> RunDirectory:
         return RunDirectory(self.root / "runs" / run_id)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for this process. Raises InputError if another process is writing to it."""
-        from filelock import FileLock, Timeout
-
-        self.root.mkdir(parents=True, exist_ok=True)
-        try:
-            lock = FileLock(self.root / ".lock").acquire(timeout=0)
-        except Timeout as error:
-            raise InputError(f"{self.root}: another lorisbench process is writing to it") from error
-        with lock:
-            yield
+    def alone(self, what: str, patience: float = 0.0) -> AbstractContextManager[None]:
+        """Hold the folder for a block that no other process may be in. See `claims.alone`."""
+        return alone(self.root / CLAIMS / what, f"in the midst of {what} here", patience)
 
     def check(self, suite: Suite) -> dict[str, Any]:
         """The suite.yaml to write: this suite merged with what the folder already holds of it.
@@ -69,7 +62,7 @@ class Output:
         output_folder(self.root)
         path = self.root / "suite.yaml"
         if not path.exists():
-            foreign = [p.name for p in contents(self.root) if p.name not in (".lock", MANIFEST)]
+            foreign = [p.name for p in contents(self.root) if p.name not in (CLAIMS, MANIFEST)]
             if foreign:
                 raise InputError(
                     f"--out {self.root}: holds files ({foreign[0]}, …) but no suite.yaml; give an empty folder"
@@ -135,28 +128,26 @@ class Output:
         resolved: Mapping[str, Any],
         data: Mapping[str, Any],
         counts: pd.DataFrame,
-        todo: Sequence[RunSpec],
     ) -> None:
-        """Write what all runs share, and the settings of those that are to be trained (`todo`, of `unfinished`)."""
+        """Write what all runs share, and the settings of each run, as far as they are not there.
+
+        Other processes may be training some of them meanwhile: nothing that they write is touched.
+        """
         write_yaml(self.root / "suite.yaml", resolved)
         write_json(self.root / "data.json", data)
         write_text(self.root / "experiences.csv", counts.to_csv(index=False))
-        pending = {spec.run_id for spec in todo}
         for spec in suite.runs:
             directory = self.run(spec.run_id)
-            if spec.run_id not in pending:
-                if not _is_readable(directory):  # its folder's name says which settings were in it
-                    write_yaml(directory.path / "config.yaml", spec.config)
-            elif directory.status()["status"] != "failed":
+            if not _is_readable(directory):  # its folder's name says which settings are in it
                 write_yaml(directory.path / "config.yaml", spec.config)
-                directory.set_status("pending")
 
-    def unfinished(self, suite: Suite) -> list[RunSpec]:
+    def unfinished(self, suite: Suite, retry_failed: bool = False, rerun: Container[str] = ()) -> list[RunSpec]:
         """The suite's runs that are still to be trained, or to be trained again because their files are damaged.
 
-        It reads every finished run's files, so that whoever needs the answer twice keeps it.
+        Runs that failed are left as they are unless `retry_failed`; those of the labels `rerun` are trained in any
+        case. It reads every finished run's files, so that whoever needs the answer twice keeps it.
         """
-        return [spec for spec in suite.runs if not self._is_finished(spec)]
+        return [s for s in suite.runs if s.label in rerun or not self._is_ended(s, keeps_failed=not retry_failed)]
 
     def unmeasured(self, suite: Suite) -> list[RunSpec]:
         """Finished runs whose latency is still to be measured, after all training, when nothing else runs."""
@@ -164,9 +155,10 @@ class Output:
         done = [spec for spec in specs if self.run(spec.run_id).status()["status"] == "done"]
         return [spec for spec in done if not _is_measured(self.run(spec.run_id).path)]
 
-    def _is_finished(self, spec: RunSpec) -> bool:
+    def _is_ended(self, spec: RunSpec, keeps_failed: bool) -> bool:
         directory = self.run(spec.run_id)
-        return directory.status()["status"] in FINISHED and not directory.damage()
+        status = directory.status()["status"]
+        return (status in FINISHED and not directory.damage()) or (status == "failed" and keeps_failed)
 
 
 def _is_measured(folder: Path) -> bool:

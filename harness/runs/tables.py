@@ -13,7 +13,7 @@ from lorisbench.common.files import write_text
 from lorisbench.common.pace import Pace
 from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.yaml_files import read_yaml
-from lorisbench.runs.directory import FINISHED, RunDirectory
+from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.rows import MATRIX_COLUMNS, RUN_COLUMNS, row_of, row_of_damaged
 from lorisbench.suite.run_folders import read_config, run_folders
 
@@ -39,6 +39,7 @@ class Tables:
         self._synthetic = (read_json(root / "data.json") or {}).get("synthetic") is True
         self._kept = _earlier(root)
         self._read: dict[str, tuple[Row, Cells]] = {}
+        self._known: dict[str, tuple[int, ...]] = {}
         self._pace = Pace()
         found = run_folders(root, suite)
         self._left = found.faults
@@ -61,6 +62,7 @@ class Tables:
         folder = self.root / "runs" / run_id
         self._read.pop(run_id, None)
         self._damaged.pop(run_id, None)
+        self._known[run_id] = _state(folder)  # before it is read, so that a later change shows
         try:
             row, cells = row_of(RunDirectory(folder), config)
         except InputError as error:
@@ -75,10 +77,23 @@ class Tables:
         self._kept.pop(row["run_id"], None)
         self._read[run_id] = row, cells
 
-    def read_unfinished(self) -> None:
-        """Read again every run that had not finished when it was last read: it may have progressed since."""
-        for run_id in [name for name, (row, _) in self._read.items() if row["status"] not in FINISHED]:
-            self.read(run_id)
+    def complete(self) -> pd.DataFrame:
+        """Write both files with the present state of every run, also of those that other processes train.
+
+        It looks again after writing: a run that has ended meanwhile may be in the files of the process that trained it,
+        which these have replaced.
+        """
+        while True:
+            before = self._states()
+            for run_id in [name for name, state in before.items() if state != self._known.get(name)]:
+                self.read(run_id)
+            frame = self.write()
+            if self._states() == before:
+                return frame
+
+    def _states(self) -> dict[str, tuple[int, ...]]:
+        """For each run, time stamps of the files that say how it stands."""
+        return {run_id: _state(self.root / "runs" / run_id) for run_id in self._read.keys() | self._damaged.keys()}
 
     def write(self) -> pd.DataFrame:
         """Write both files, and return the table of results.csv."""
@@ -97,6 +112,16 @@ class Tables:
         """Write both files unless writing would take up too much of the time; a later call then catches up."""
         if self._pace.due():
             self.write()
+
+
+def _state(folder: Path) -> tuple[int, ...]:
+    stamps = []
+    for name in ("status.json", "predictions.npz", "latency.json"):
+        try:
+            stamps.append((folder / name).stat().st_mtime_ns)
+        except OSError:
+            stamps.append(0)
+    return tuple(stamps)
 
 
 def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:

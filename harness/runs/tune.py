@@ -28,7 +28,7 @@ from lorisbench.common.restored import restored
 from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import write_yaml
 from lorisbench.runs.directory import FINISHED, RunDirectory
-from lorisbench.runs.store import Output
+from lorisbench.runs.store import CLAIMS, Output
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.entries import make_strategy
 from lorisbench.suite.parsing import parse
@@ -85,7 +85,7 @@ def tune(
         if idle := _idle(label, suite.config.strategies[label].strategy, experiences):
             say(f"--experiences {experiences}: {idle}")
     plan = Plan(suite.resolved, labels, trials, experiences, seed, out)
-    with Output(out).locked():
+    with Output(out).alone("tuning"):
         _check_folder(plan)
         with contextlib.closing(
             map_unordered(functools.partial(study, plan), labels, min(workers, len(labels)))
@@ -150,7 +150,7 @@ def _check_folder(plan: Plan) -> None:
     mark = {"suite": digest_of(suite), "experiences": plan.experiences, "seed": plan.seed}
     file = plan.out / "tune.json"
     there = read_json(file)
-    if there is None and any(path.name != ".lock" for path in contents(plan.out)):
+    if there is None and any(path.name != CLAIMS for path in contents(plan.out)):
         raise InputError(f"{plan.out}: holds other files but no trials; choose another --out")
     if there is not None and there != mark and (plan.out / "trials").is_dir():
         changed = " and ".join(key for key in mark if there.get(key) != mark[key])

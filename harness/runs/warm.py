@@ -1,0 +1,17 @@
+"""Imported once by the server that worker processes are forked from, so that none of them has to import torch again.
+
+Signals to all processes of a job (a scheduler's SIGTERM) are for the workers: the server outlives them, and ends with
+the process that it serves.
+"""
+
+import signal
+
+from lorisbench.common.console import hide_warnings
+
+hide_warnings()
+for _name in ("SIGTERM", "SIGUSR1"):
+    if hasattr(signal, _name):
+        signal.signal(getattr(signal, _name), signal.SIG_IGN)
+
+import lorisbench.runs.latency  # noqa: E402
+import lorisbench.runs.one_run  # noqa: E402, F401
