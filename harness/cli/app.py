@@ -10,6 +10,7 @@ import typer
 
 from lorisbench.cli import data as cli_data
 from lorisbench.cli import judge as cli_judge
+from lorisbench.cli import progress as cli_progress
 from lorisbench.cli.options import (
     PluginOption,
     WorkersOption,
@@ -238,7 +239,7 @@ def cache_clear(
     print(f"{clear_cache(kind) / 1e6:.1f} MB freed")
 
 
-for judge in (cli_judge.reproduce, cli_judge.compare, cli_judge.check, cli_judge.bench):
+for judge in (cli_progress.status, cli_judge.reproduce, cli_judge.compare, cli_judge.check, cli_judge.bench):
     app.command()(judge)
 
 

@@ -72,7 +72,7 @@ class Local:
         if kind == "forkserver":
             context.set_forkserver_preload(["lorisbench.runs.warm"])
         process = context.Process(target=serve, args=(there, self._given), name="lorisbench-worker")
-        with _main_hidden(), interrupts_wait():
+        with main_hidden(), interrupts_wait():
             process.start()
         there.close()
         self._workers.append(_Worker(process, here))
@@ -145,7 +145,7 @@ def warm_up() -> None:
         from multiprocessing import forkserver
 
         multiprocessing.get_context("forkserver").set_forkserver_preload(["lorisbench.runs.warm"])
-        with _main_hidden(), interrupts_wait():
+        with main_hidden(), interrupts_wait():
             forkserver.ensure_running()
 
 
@@ -157,7 +157,7 @@ def _signal_name(number: int) -> str:
 
 
 @contextlib.contextmanager
-def _main_hidden() -> Iterator[None]:
+def main_hidden() -> Iterator[None]:
     """Let new processes not run this process's main script again, which may have no `__main__` guard."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")

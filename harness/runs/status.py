@@ -1,0 +1,130 @@
+"""How a suite stands, from its files alone: its runs by state, who trains them, and how long the rest may take."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from lorisbench.common.errors import InputError
+from lorisbench.common.reading import read_table
+from lorisbench.common.yaml_files import read_yaml
+from lorisbench.runs.claims import EXPIRY, Watch, holder_of
+from lorisbench.runs.directory import RunDirectory
+from lorisbench.suite.run_folders import run_folders
+
+ORDER = ("running", "interrupted", "pending", "failed", "diverged", "done")
+
+
+def overview(out: Path) -> dict[str, Any]:
+    """How the suite of an output folder stands.
+
+    Returns
+    -------
+    suite : its name. states : number of runs by state; besides those of status.json, `interrupted` are those whose
+    process is gone. seconds_left : an estimate from the training times of the finished runs, None without any.
+    faults : sentences about folders that hold no run. runs : a mapping each, with
+
+    run_id, strategy, seed, state, reason; experience (trained so far), experiences (in all); seconds (trained);
+    owner, beat_seconds : of a run that is being trained, who does it, and how long ago it gave a sign of life.
+
+    Raises InputError if the folder holds no suite.
+    """
+    if not (out / "suite.yaml").is_file():
+        raise InputError(f"{out}: no suite.yaml; give the output folder of `lorisbench run`")
+    suite = read_yaml(out / "suite.yaml")
+    found = run_folders(out, suite)
+    experiences = _experiences(out)
+    runs = [_run(RunDirectory(out / "runs" / run_id), config, experiences) for run_id, config in found.kept.items()]
+    runs.sort(key=lambda run: ORDER.index(run["state"]))
+    return {
+        "suite": suite.get("name", ""),
+        "states": dict(Counter(run["state"] for run in runs)),
+        "seconds_left": _seconds_left(runs),
+        "faults": found.faults,
+        "runs": runs,
+    }
+
+
+def _experiences(out: Path) -> int | None:
+    try:
+        return len(set(read_table(out / "experiences.csv", ["experience"]).experience))
+    except InputError:
+        return None
+
+
+def _run(directory: RunDirectory, config: Mapping[str, Any], experiences: int | None) -> dict[str, Any]:
+    status = directory.status()
+    state, reason = status["status"], status["reason"]
+    owner, silence = None, None
+    if state in ("pending", "running"):
+        holder = holder_of(directory.path)
+        if holder is not None and not holder.released:
+            silence = max(0.0, time.time() - holder.beat / 1e9)  # for people: by two clocks, which may differ
+            if not Watch().is_free(holder) and silence <= EXPIRY:
+                state, owner = "running", holder.owner
+        if state == "running" and owner is None:
+            state, reason = "interrupted", reason or "its process is gone; the next `lorisbench run` goes on with it"
+    try:
+        entries = directory.entries()
+    except InputError as error:
+        entries, reason = [], reason or str(error)
+    return {
+        "run_id": config["run_id"],
+        "strategy": config["label"],
+        "seed": config["seed"],
+        "state": state,
+        "reason": reason,
+        "experience": len(entries),
+        "experiences": experiences,
+        "seconds": round(sum(entry["train_seconds"] for entry in entries), 3),
+        "owner": owner,
+        "beat_seconds": None if owner is None or silence is None else round(silence, 1),
+    }
+
+
+def _seconds_left(runs: Sequence[Mapping[str, Any]]) -> float | None:
+    """The training time of what is left, as long as that of finished runs of the same strategy, or of all."""
+    done = [run for run in runs if run["state"] == "done"]
+    left = [run for run in runs if run["state"] in ("running", "interrupted", "pending")]
+    if not left:
+        return 0.0
+    if not done:
+        return None
+    total = 0.0
+    for run in left:
+        alike = [each["seconds"] for each in done if each["strategy"] == run["strategy"]]
+        expected = fmean(alike or [each["seconds"] for each in done])
+        total += max(0.0, expected - run["seconds"])
+    return round(total / max(1, sum(run["state"] == "running" for run in runs)), 1)
+
+
+def as_text(told: Mapping[str, Any]) -> str:
+    """An overview as lines of text."""
+    states = ", ".join(f"{count} {state}" for state in ORDER if (count := told["states"].get(state)))
+    lines = [f"{told['suite']}: {states or 'no runs'}"]
+    for run in told["runs"]:
+        if run["state"] in ("pending", "done") and not run["reason"]:
+            continue
+        line = f"  {run['state']:<11} {run['run_id']}"
+        if run["state"] in ("running", "interrupted"):
+            line += f"  experience {run['experience']}/{run['experiences'] or '?'}"
+        if run["owner"]:
+            line += f"  by {run['owner']}, last sign of life {run['beat_seconds']:.0f} s ago"
+        if run["reason"]:
+            line += f"  {run['reason']}"
+        lines.append(line)
+    lines += [f"  {fault}" for fault in told["faults"]]
+    if told["seconds_left"]:
+        lines.append(f"  about {duration(told['seconds_left'])} of training left, from the times of finished runs")
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,152 @@
+"""Several processes on one output, and processes that are stopped or killed: nothing is trained twice or lost."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from trees import bytes_of
+from warm import Command, until
+
+COUNTS = '''
+import os, uuid
+from pathlib import Path
+import time
+from avalanche.core import SupervisedPlugin
+from lorisbench import Strategy
+
+
+class Count(SupervisedPlugin):
+    def __init__(self, folder, name, pause):
+        super().__init__()
+        self.folder, self.name, self.pause = folder, name, pause
+
+    def before_training_exp(self, strategy, **kwargs):
+        done = strategy.clock.train_exp_counter
+        Path(self.folder, f"{self.name}-{done}-{uuid.uuid4().hex}").touch()
+
+    def before_training_iteration(self, strategy, **kwargs):
+        time.sleep(self.pause)
+
+
+class Counted(Strategy, name="counted"):
+    """Leaves a file each time that it begins an experience."""
+
+    folder: str
+    pause: float = 0.0
+
+    def plugins(self, context):
+        return [Count(self.folder, context.seed, self.pause)]
+'''
+
+
+@pytest.fixture
+def counted(tmp_path: Path, suite_file: Callable[..., Path]) -> Callable[..., Path]:
+    (tmp_path / "counts.py").write_text(COUNTS)
+    (tmp_path / "marks").mkdir()
+
+    def suite(seeds: int, pause: float = 0.0) -> Path:
+        entry = {"strategy": "counted", "folder": str(tmp_path / "marks"), "pause": pause}
+        return suite_file(
+            plugins=[str(tmp_path / "counts.py")], strategies={"counted": entry}, seeds=list(range(seeds))
+        )
+
+    return suite
+
+
+def begun(tmp_path: Path, seed: int, experience: int) -> int:
+    return len(list((tmp_path / "marks").glob(f"{seed}-{experience}-*")))
+
+
+def same_results(one: Path, other: Path) -> None:
+    for name in ("matrix.csv", "suite.yaml", "data.json", "experiences.csv"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    left, right = (pd.read_csv(out / "results.csv") for out in (one, other))
+    assert list(left.columns) == list(right.columns)
+    differing = [c for c in left if not left[c].equals(right[c]) and "second" not in c and "time" not in c]
+    assert not [c for c in differing if not c.endswith(("_s", "_ms"))], differing
+    for folder in (one / "runs").iterdir():
+        for name in ("predictions.npz", "config.yaml", "checkpoint/model.safetensors"):
+            assert (folder / name).read_bytes() == (other / "runs" / folder.name / name).read_bytes(), name
+
+
+def test_three_processes_share_a_suite(counted, cli, tmp_path: Path) -> None:
+    suite = counted(5)
+    assert cli("run", suite, "--out", tmp_path / "alone").code == 0
+    for mark in (tmp_path / "marks").iterdir():
+        mark.unlink()
+    out = tmp_path / "out"
+    commands = [
+        Command(tmp_path / f"{i}.log", "run", suite, "--out", out, "--workers", workers)
+        for i, workers in enumerate((0, 0, 1))
+    ]
+    assert [command.ended() for command in commands] == [0, 0, 0], [c.said() for c in commands]
+    assert all(begun(tmp_path, seed, 0) == 1 for seed in range(5)), "each run once"
+    same_results(tmp_path / "alone", out)
+    assert not [p for p in (out / "runs").rglob("claim-*")]
+
+
+def test_a_signal_stops_a_suite_that_goes_on_later(counted, cli, tmp_path: Path) -> None:
+    """Two processes, as of a job array: one is preempted, by either signal, and requeued."""
+    suite, out = counted(2, pause=0.02), tmp_path / "out"
+    assert cli("run", suite, "--out", tmp_path / "alone").code == 0
+    for mark in (tmp_path / "marks").iterdir():
+        mark.unlink()
+    for number, workers, experience in ((signal.SIGTERM, 0, 2), (signal.SIGUSR1, 1, 4)):
+        command = Command(tmp_path / "log", "run", suite, "--out", out, "--seeds", "0", "--workers", workers)
+        until(lambda experience=experience: begun(tmp_path, 0, experience))
+        command.send(number)
+        assert command.ended() == 75, command.said()
+        assert number.name in command.said() and "goes on" in command.said()
+        (folder,) = (out / "runs").glob("*.s0.*")
+        status = json.loads((folder / "status.json").read_text())
+        assert status["status"] == "pending"
+        assert pd.read_csv(out / "results.csv").status.tolist() == ["pending"]
+    assert cli("run", suite, "--out", out).code == 0
+    same_results(tmp_path / "alone", out)
+    assert begun(tmp_path, 0, 0) == 1, "it went on where it was"
+    assert all(begun(tmp_path, 0, experience) <= 2 for experience in range(9))
+
+
+def test_a_killed_process_loses_one_experience_and_nothing_else(counted, cli, tmp_path: Path) -> None:
+    suite, out = counted(2, pause=0.02), tmp_path / "out"
+    assert cli("run", suite, "--out", tmp_path / "alone").code == 0
+    for mark in (tmp_path / "marks").iterdir():
+        mark.unlink()
+    command = Command(tmp_path / "log", "run", suite, "--out", out, "--workers", 1)
+    until(lambda: begun(tmp_path, 1, 3))
+    command.send(signal.SIGKILL)
+    assert command.ended() == -signal.SIGKILL
+    told = cli("status", out, "--json")
+    runs = {run["seed"]: run for run in json.loads(told.out)["runs"]}
+    assert runs[0]["state"] == "done"
+    until(
+        lambda: (
+            {r["seed"]: r for r in json.loads(cli("status", out, "--json").out)["runs"]}[1]["state"] == "interrupted"
+        )
+    )
+    assert cli("run", suite, "--out", out).code == 0
+    same_results(tmp_path / "alone", out)
+    assert begun(tmp_path, 0, 0) == 1
+    assert begun(tmp_path, 1, 0) == 1 and all(begun(tmp_path, 1, experience) <= 2 for experience in range(9))
+
+
+def test_runs_of_other_machines_are_left_to_them(counted, cli, tmp_path: Path, monkeypatch) -> None:
+    from test_claims import elsewhere
+
+    from lorisbench.runs import claims, schedule
+
+    monkeypatch.setattr(claims, "EXPIRY", 1.0)
+    monkeypatch.setattr(schedule, "LOOK", 0.1)
+    suite, out = counted(2), tmp_path / "out"
+    assert cli("run", suite, "--out", out, "--seeds", "1").code == 0
+    (one,) = (out / "runs").iterdir()
+    theirs = out / "runs" / one.name.replace(".s1.", ".s0.")
+    elsewhere(theirs)
+    answer = cli("run", suite, "--out", out)
+    assert answer.code == 0 and "1 runs are being trained by other processes" in answer.err
+    assert (theirs / "predictions.npz").exists(), "taken over when its owner had been silent for long"

@@ -1,0 +1,68 @@
+"""The command line in processes of their own that start in a moment: forked from a server that has imported torch."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lorisbench.runs.workers import main_hidden, warm_up
+
+
+class Command:
+    """`lorisbench WORDS...` in a process; what it prints goes to a file."""
+
+    def __init__(self, log: Path, *words: object) -> None:
+        self.log = log
+        context: Any = multiprocessing.get_context("forkserver")
+        warm_up()
+        self.process = context.Process(
+            target=_command, args=([str(word) for word in words], str(log), dict(os.environ)), daemon=False
+        )
+        with main_hidden():
+            self.process.start()
+
+    def send(self, number: int) -> None:
+        os.kill(self.process.pid, number)
+
+    def ended(self, seconds: float = 120) -> int:
+        """Its exit code; a negative one is the signal that killed it."""
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise AssertionError(f"still there after {seconds} s: {self.said()}")
+        return self.process.exitcode
+
+    def said(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+def until(condition: Any, seconds: float = 60) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError("waited in vain")
+        time.sleep(0.02)
+
+
+def _command(words: list[str], log: str, environment: dict[str, str]) -> None:
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.update(environment)
+    file = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout = os.fdopen(1, "w", buffering=1)
+    sys.stderr = os.fdopen(2, "w", buffering=1)
+    sys.argv = ["lorisbench", *words]
+    from lorisbench import report as reports
+    from lorisbench.cli.app import main
+
+    reports.write_report = lambda out: out / "report" / "index.html"  # drawing takes longer than training
+    main()
