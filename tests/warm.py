@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -39,6 +40,15 @@ class Command:
 
     def said(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+
+def elsewhere(folder: Path, number: int = 0) -> Path:
+    """The claim of a process on another machine."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"claim-{number:06d}"
+    told = {"owner": "node7:41", "released": False, "place": "another boot/pid:[1]", "processes": [[41, "9"]]}
+    file.write_text(json.dumps(told))
+    return file
 
 
 def until(condition: Any, seconds: float = 60) -> None:

@@ -10,19 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from warm import elsewhere
 
 from lorisbench.runs import claims
 from lorisbench.runs.claims import Lost, Taken, Watch, alone, claim, holder_of, is_held
 from lorisbench.runs.directory import RunDirectory
-
-
-def elsewhere(folder: Path, number: int = 0) -> Path:
-    """The claim of a process on another machine."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"claim-{number:06d}"
-    told = {"owner": "node7:41", "released": False, "place": "another boot/pid:[1]", "processes": [[41, "9"]]}
-    file.write_text(json.dumps(told))
-    return file
 
 
 def test_one_owner_at_a_time(tmp_path: Path) -> None:

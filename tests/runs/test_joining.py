@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from trees import bytes_of
-from warm import Command, until
+from warm import Command, elsewhere, until
 
 COUNTS = '''
 import os, uuid
@@ -44,16 +43,21 @@ class Counted(Strategy, name="counted"):
 '''
 
 
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file for all tests, as a name may stand for one strategy in a process."""
+    file = tmp_path_factory.mktemp("plugin") / "counts.py"
+    file.write_text(COUNTS)
+    return file
+
+
 @pytest.fixture
-def counted(tmp_path: Path, suite_file: Callable[..., Path]) -> Callable[..., Path]:
-    (tmp_path / "counts.py").write_text(COUNTS)
+def counted(tmp_path: Path, plugin: Path, suite_file: Callable[..., Path]) -> Callable[..., Path]:
     (tmp_path / "marks").mkdir()
 
     def suite(seeds: int, pause: float = 0.0) -> Path:
         entry = {"strategy": "counted", "folder": str(tmp_path / "marks"), "pause": pause}
-        return suite_file(
-            plugins=[str(tmp_path / "counts.py")], strategies={"counted": entry}, seeds=list(range(seeds))
-        )
+        return suite_file(plugins=[str(plugin)], strategies={"counted": entry}, seeds=list(range(seeds)))
 
     return suite
 
@@ -87,7 +91,7 @@ def test_three_processes_share_a_suite(counted, cli, tmp_path: Path) -> None:
     assert [command.ended() for command in commands] == [0, 0, 0], [c.said() for c in commands]
     assert all(begun(tmp_path, seed, 0) == 1 for seed in range(5)), "each run once"
     same_results(tmp_path / "alone", out)
-    assert not [p for p in (out / "runs").rglob("claim-*")]
+    assert not list((out / "runs").rglob("claim-*"))
 
 
 def test_a_signal_stops_a_suite_that_goes_on_later(counted, cli, tmp_path: Path) -> None:
@@ -136,8 +140,6 @@ def test_a_killed_process_loses_one_experience_and_nothing_else(counted, cli, tm
 
 
 def test_runs_of_other_machines_are_left_to_them(counted, cli, tmp_path: Path, monkeypatch) -> None:
-    from test_claims import elsewhere
-
     from lorisbench.runs import claims, schedule
 
     monkeypatch.setattr(claims, "EXPIRY", 1.0)
