@@ -154,13 +154,6 @@ def test_the_number_of_objects_to_render_is_no_subset_of_the_real_ones(release: 
     assert (suite.config.benchmark.objects, suite.config.benchmark.fraction) == (None, 0.5)
 
 
-def test_two_processes_may_not_write_to_one_folder(suite_file, cli, tmp_path: Path) -> None:
-    from lorisbench.runs.store import Output
-
-    with Output(tmp_path / "out").locked():
-        refused(cli("run", suite_file(), "--out", tmp_path / "out"), "another lorisbench process")
-
-
 def test_dry_run_lists_the_runs_and_writes_nothing(suite_file, cli, tmp_path: Path) -> None:
     answer = cli("run", suite_file(strategies=["naive", "dnn"], seeds=[3, 4]), "--out", tmp_path / "out", "--dry-run")
     assert answer.code == 0
