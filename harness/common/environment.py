@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,14 +15,8 @@ PACKAGES = ("torch", "torchvision", "avalanche-lib", "timm", "numpy", "pandas", 
 
 def environment(threads: int, device: str, accelerator: str) -> dict[str, Any]:
     """Versions, machine (cores, memory in GB of 10^9 bytes), threads, training and backbone devices, UTC date."""
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "unknown"
     return {
-        "versions": versions,
+        "versions": {"python": platform.python_version(), **versions(PACKAGES)},
         "machine": {
             "cpu": _cpu_name(),
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -33,6 +29,19 @@ def environment(threads: int, device: str, accelerator: str) -> dict[str, Any]:
         "accelerator": accelerator,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of installed packages by name; `unknown` for one that is not installed."""
+    return {package: _version(package) for package in packages}
+
+
+@functools.cache  # reading a package's metadata takes milliseconds
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def _cpu_name() -> str:

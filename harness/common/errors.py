@@ -1,8 +1,16 @@
-"""The exception that the command line turns into a single line and exit code 2, and a one-line form of any other."""
+"""The exception that the command line turns into a single line and exit code 2, the one that ends a run on request, and
+a one-line form of any other."""
 
 
 class InputError(Exception):
     """Something the user gave (a name, key, file or folder) cannot be used; the message is one line that names it."""
+
+
+class Stopped(BaseException):
+    """A run was asked to stop and did so between two steps; it goes on from its last checkpoint.
+
+    No Exception: code of a strategy that carries on after any of these must not carry on after this.
+    """
 
 
 def reason_of(error: BaseException) -> str:

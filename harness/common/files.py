@@ -58,8 +58,8 @@ def contents(folder: Path) -> list[Path]:
 
 
 @contextlib.contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside `path`; on success it is synced to disk and renamed to `path`.
+def atomic(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path`; on success it is synced to disk, unless told not to, and renamed to `path`.
 
     If the block raises, `path` keeps what it held before and the temporary file is removed. Raises InputError if a
     folder is in the file's place, or a file in a folder's.
@@ -75,7 +75,8 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         with os.fdopen(descriptor, "wb") as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            if sync:
+                os.fsync(stream.fileno())
         os.chmod(name, 0o644)
         os.replace(name, path)
     except BaseException:

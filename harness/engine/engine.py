@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
+from lorisbench.common.errors import Stopped
 from lorisbench.data.stream import Store, rows_of
 from lorisbench.engine.batches import cut, joined, normalise_single_samples
 from lorisbench.engine.checked import MAKERS
@@ -211,7 +212,15 @@ class Engine(SupervisedTemplate):
 
 
 class HarnessPlugin(SupervisedPlugin):
-    """A plugin of the harness itself: not part of a method, so nothing it holds counts as a method's state."""
+    """A plugin of the harness itself: not part of a method, so nothing it holds counts as a method's state.
+
+    Attributes
+    ----------
+    passing : names of attributes that are set anew in each experience before they are read, so that no checkpoint needs
+        them.
+    """
+
+    passing: tuple[str, ...] = ()
 
 
 class Schedule(HarnessPlugin):
@@ -265,6 +274,8 @@ class DivergenceGuard(HarnessPlugin):
 class Recorder(HarnessPlugin):
     """Keeps the predicted classes of an evaluation on the device and hands them over in one transfer."""
 
+    passing = ("_predicted", "_no_answer")
+
     def __init__(self) -> None:
         super().__init__()
         self._predicted: list[torch.Tensor] = []
@@ -285,6 +296,24 @@ class Recorder(HarnessPlugin):
     def predictions(self) -> torch.Tensor:
         """int32 (samples,) on the CPU: the predicted class of every sample in the last evaluation, in stream order."""
         return torch.cat(self._predicted).cpu()
+
+
+class StopRequest(HarnessPlugin):
+    """Ends a run between two steps once `stop()` says so, by raising Stopped."""
+
+    passing = ("stop",)
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        super().__init__()
+        self.stop = stop
+
+    def after_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        if self.stop():
+            raise Stopped
+
+    def after_eval_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        if self.stop():
+            raise Stopped
 
 
 def make_optimizer(model: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:

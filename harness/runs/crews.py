@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lorisbench.common.errors import InputError
+from lorisbench.common.errors import InputError, Stopped
 from lorisbench.runs.claims import Claim, Lost
 from lorisbench.runs.directory import RunDirectory
 
@@ -122,7 +122,9 @@ def train_claimed(
     directory = RunDirectory(out / "runs" / spec.run_id, number)
     tell(Progress(spec.run_id, 0, bench.manifest.experiences))
     try:
-        train(bench, spec, directory)
+        train(bench, spec, directory, stop)
+    except Stopped:
+        return Ended(spec.run_id)  # as pending
     except Lost:
         return Ended(spec.run_id, lost=True)
     except InputError as error:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import atomic, write_json
+from lorisbench.common.files import atomic, write_json, write_text
 from lorisbench.common.reading import as_mapping, parse_json, read_arrays, read_json, read_text
 from lorisbench.common.yaml_files import write_yaml
 from lorisbench.metrics.records import JournalEntry
@@ -20,6 +21,14 @@ from lorisbench.runs.claims import Lost, is_held
 
 STATES = ("pending", "running", "done", "failed", "diverged")
 FINISHED = ("done", "diverged")  # runs are deterministic: one that diverged would diverge again
+
+
+class _Environment(BaseModel):
+    """What is read of env.json: where a run was resumed."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    resumed: list[int] = []
+    resumed_on: list[dict[str, Any]] = []
 
 
 class RunDirectory:
@@ -54,17 +63,41 @@ class RunDirectory:
         self._check_claim()
         write_json(self.path / "status.json", {"status": status, "reason": reason, **more})
 
-    def start(self, config: Mapping[str, Any], environment: Mapping[str, Any]) -> None:
-        """Prepare the folder for a fresh run: whatever an unfinished attempt left behind is removed."""
+    def start(self, config: Mapping[str, Any], environment: Mapping[str, Any], trained: int = 0) -> list[int]:
+        """Prepare the folder: what an unfinished attempt left behind is removed, but for its `trained` experiences.
+
+        Returns from which experience the run was resumed each time, this one included; env.json keeps them, and what
+        is another machine's or another version's then.
+        """
         self._check_claim()
-        for name in ("journal.jsonl", "predictions.npz", "latency.json", "model.onnx"):
+        lines = self.lines()[:trained]
+        rows = self.predictions() if trained else None
+        for name in ("latency.json", "model.onnx", *(() if trained else ("journal.jsonl", "predictions.npz"))):
             (self.path / name).unlink(missing_ok=True)
         for table in self.path.glob("*.csv"):
             if table.is_file():
                 table.unlink()
+        if rows is not None:
+            write_text(self.path / "journal.jsonl", "".join(f"{line}\n" for line in lines))
+            self.write_predictions(rows[0][:trained], *rows[1:])
         write_yaml(self.path / "config.yaml", config)
-        write_json(self.path / "env.json", environment)
-        self.set_status("running", pid=os.getpid())
+        known = self._environment() if trained else {}
+        resumed = [*known.get("resumed", []), trained] if trained else []
+        write_json(self.path / "env.json", _with_resumption(known, environment, resumed) if trained else environment)
+        self.set_status("running", pid=os.getpid(), **({"resumed": resumed} if resumed else {}))
+        return resumed
+
+    def _environment(self) -> dict[str, Any]:
+        """env.json, or nothing if it is missing or damaged."""
+        try:
+            return read_json(self.path / "env.json", _Environment) or {}
+        except InputError:
+            return {}
+
+    def lines(self) -> list[str]:
+        """The journal as it is written, line by line; nothing if it is missing. Raises InputError if it is no text."""
+        file = self.path / "journal.jsonl"
+        return read_text(file).splitlines() if file.exists() else []
 
     def journal(self, entry: Mapping[str, Any]) -> None:
         """Append one line and force it to disk."""
@@ -80,10 +113,8 @@ class RunDirectory:
         Raises InputError, naming file and line, for any other line that is no entry.
         """
         file = self.path / "journal.jsonl"
-        if not file.exists():
-            return []
         entries = []
-        lines = read_text(file).splitlines()
+        lines = self.lines()
         for number, line in enumerate(lines, start=1):
             where = f"{file}:{number}"
             try:
@@ -138,3 +169,13 @@ class RunDirectory:
         except InputError as error:
             return str(error)
         return ""
+
+
+def _with_resumption(known: Mapping[str, Any], now: Mapping[str, Any], resumed: list[int]) -> dict[str, Any]:
+    """env.json of a run that goes on: the first environment, and each later one that differs from the one before."""
+    later = [*known.get("resumed_on", [])]
+    before = later[-1] if later else known
+    if any(before.get(key) != value for key, value in now.items() if key != "date"):
+        later.append({"experience": resumed[-1], **now})
+    first = known if "machine" in known else now
+    return {**first, "resumed": resumed, **({"resumed_on": later} if later else {})}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lorisbench.common.environment import environment
-from lorisbench.common.errors import InputError, reason_of
+from lorisbench.common.errors import InputError, Stopped, reason_of
 from lorisbench.common.registry import apart
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
@@ -21,8 +21,10 @@ from lorisbench.data.stream import Store, Views, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
 from lorisbench.engine.batches import normalise_single_samples
 from lorisbench.engine.divergence import Diverged, check_weights, trained_place
-from lorisbench.engine.engine import DivergenceGuard, Recorder
+from lorisbench.engine.engine import DivergenceGuard, Recorder, StopRequest
 from lorisbench.engine.evaluation import learn
+from lorisbench.engine.resume import Resumable
+from lorisbench.engine.revive import Misfit
 from lorisbench.engine.state import heads_of, referred_samples, replay_samples, state_bytes
 from lorisbench.engine.strategy import kinds_of
 from lorisbench.engine.validation_replay import ValidationReplay
@@ -31,6 +33,7 @@ from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.models import Backbone, backbone_of, megabytes
 from lorisbench.runs.checks import check_batch_sizes, check_features, not_finite_rows
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.resume import Checkpoints, identity
 from lorisbench.suite.resolve import ResolvedConfig
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import AugmentConfig
@@ -129,31 +132,38 @@ def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
     return assemble(spec, bench.backbone, store, classes, experiences, bench.device)
 
 
-def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
+def train(bench: Workbench, spec: RunSpec, directory: RunDirectory, stop: Callable[[], bool] = lambda: False) -> None:
     """Train and evaluate one run, journalling each experience; its status ends as done, diverged or failed.
 
-    An error in the strategy ends this run only (status failed, reason and traceback in status.json); an interrupt and
-    an InputError are passed on. What it changes in the process is put back, so that no run sees what came before it.
+    A run that was interrupted goes on after the last experience that it has a checkpoint of, with the same numbers as
+    if it had not been (see `lorisbench.runs.resume`). An error in the strategy ends this run only (status failed,
+    reason and traceback in status.json); an interrupt and an InputError are passed on. What it changes in the process
+    is put back, so that no run sees what came before it.
+
+    stop : asked after each step; once it says so, the run ends as pending, with its checkpoint, and Stopped is raised.
     """
     marks = _marks(bench)
     threads = 1 if bench.on_features else torch.get_num_threads()
-    directory.start(spec.config, environment(threads, str(bench.device), str(bench.accelerator)))
+    running = _Running(bench, spec, directory, environment(threads, str(bench.device), str(bench.accelerator)), stop)
     try:
         with apart(kinds_of(spec.strategy)):
             # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
             torch.set_num_threads(threads)
-            strategy = _loop(bench, spec, directory)
-        write_checkpoint(strategy.model, directory.path, frozen=bench.config.backbone.train == "never")
-        directory.set_status("done")
+            running.loop()
+        write_checkpoint(running.strategy.model, directory.path, frozen=bench.config.backbone.train == "never")
+        running.end("done")
+        running.checkpoints.remove()
     except Diverged as error:
-        directory.set_status("diverged", f"{spec.label}: {error}")
-    except (KeyboardInterrupt, InputError) as error:
-        directory.set_status("pending", f"interrupted ({type(error).__name__})")
+        running.end("diverged", f"{spec.label}: {error}")
+        running.checkpoints.remove()
+    except (KeyboardInterrupt, InputError, Stopped) as error:
+        how = "stopped" if isinstance(error, Stopped) else f"interrupted ({type(error).__name__})"
+        running.end("pending", f"{how}; {running.checkpoints.told()}")
         raise
     except (Exception, SystemExit) as error:  # a plugin that exits ends its run, not the suite
         import traceback
 
-        directory.set_status("failed", reason_of(error), traceback=traceback.format_exc())
+        running.end("failed", reason_of(error), traceback=traceback.format_exc())
     finally:
         if _marks(bench) != marks:
             vars(bench).update(vars(prepare(bench.config, bench.manifest)))
@@ -169,49 +179,112 @@ def store_of(bench: Workbench) -> Store:
     return Store(bench.x, bench.y, bench.task, labelled=bench.config.head.per_task)
 
 
-def _loop(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> Any:
-    store = store_of(bench)
-    store.views = _views(bench, spec.training.augment)
-    stream = make_stream(bench.manifest, store)
-    strategy = build(bench, spec, store)
-    normalise_single_samples(strategy.model)  # also if it is no Engine, which does so too
-    recorder = Recorder()
-    strategy.plugins.append(recorder)
-    if not any(isinstance(plugin, DivergenceGuard) for plugin in strategy.plugins):
-        strategy.plugins.append(DivergenceGuard())
-    if bench.manifest.val_as_replay:
-        strategy.plugins.append(ValidationReplay([e.dataset for e in stream.streams["validation"]]))
-    split = bench.config.evaluation.split
-    tests = list(stream.streams[split])
-    rows = [bench.manifest.rows(split, e) for e in range(bench.manifest.experiences)]
-    label = bench.manifest.table.label.to_numpy(dtype=np.int32)[np.concatenate(rows)]
-    experience = np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows])
-    predicted: list[np.ndarray] = []
-    for index, current in enumerate(stream.train_stream):
-        seed_everything(spec.seed, index)
+class _Running:
+    """A run while it is trained.
+
+    Attributes
+    ----------
+    checkpoints : its checkpoint. strategy : the Avalanche strategy, from `_build` on.
+    """
+
+    def __init__(
+        self, bench: Workbench, spec: RunSpec, directory: RunDirectory, where: dict[str, Any], stop: Callable[[], bool]
+    ) -> None:
+        self.bench, self.spec, self.directory, self.where, self.stop = bench, spec, directory, where, stop
+        self.checkpoints = Checkpoints(directory, f"{spec.label} seed {spec.seed}")
+        self.resumed: list[int] = []
+        split, experiences = bench.config.evaluation.split, bench.manifest.experiences
+        rows = [bench.manifest.rows(split, experience) for experience in range(experiences)]
+        self.label = bench.manifest.table.label.to_numpy(dtype=np.int32)[np.concatenate(rows)]
+        self.experience = np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows])
+        if not self.checkpoints.path.exists():
+            directory.start(spec.config, where)
+
+    def end(self, status: str, reason: str = "", **more: Any) -> None:
+        """Write the run's status."""
+        self.directory.set_status(status, reason, **more, **({"resumed": self.resumed} if self.resumed else {}))
+
+    def loop(self) -> None:
+        """Train on each experience that is still to be trained on, evaluate, and write what came of it."""
+        self._build()
+        predicted = self._continue() if self.checkpoints.path.exists() else []
+        tests = list(self.stream.streams[self.bench.config.evaluation.split])
+        for index in range(len(predicted), self.bench.manifest.experiences):
+            if self.stop():
+                raise Stopped
+            seconds = self._learn(index)
+            self.strategy.eval(tests)
+            check_weights(self.strategy)  # of a part that did not answer, such as a head not chosen
+            predicted.append(self.recorder.predictions().numpy())
+            self._write(index, seconds, predicted)
+
+    def _build(self) -> None:
+        """Build the run anew: store, stream, strategy and the harness's own plugins."""
+        bench, spec = self.bench, self.spec
+        self.store = store_of(bench)
+        self.store.views = _views(bench, spec.training.augment)
+        self.stream = make_stream(bench.manifest, self.store)
+        self.strategy = build(bench, spec, self.store)
+        normalise_single_samples(self.strategy.model)  # also if it is no Engine, which does so too
+        self.recorder = Recorder()
+        plugins = self.strategy.plugins
+        plugins.append(self.recorder)
+        if not any(isinstance(plugin, DivergenceGuard) for plugin in plugins):
+            plugins.append(DivergenceGuard())
+        if bench.manifest.val_as_replay:
+            plugins.append(ValidationReplay([e.dataset for e in self.stream.streams["validation"]]))
+        plugins.append(StopRequest(self.stop))
+        own = None if bench.on_features else dict(bench.backbone.state_dict(keep_vars=True))
+        self.resumable = Resumable(self.strategy, [self.store, self.stream], own)
+        self.identity = identity(spec, bench.manifest.content_hash, self.resumable)
+
+    def _continue(self) -> list[np.ndarray]:
+        """Put the checkpoint's state into the run, if it fits; the predictions of what has been trained so far."""
+        found = self.checkpoints.read(self.identity, self.label, self.experience)
+        if found is not None:
+            try:
+                self.resumable.restore(found.state)
+                if self.bench.config.backbone.train == "first":
+                    _freeze_backbone(self.bench, self.strategy, self.store)
+            except Misfit as error:
+                self.checkpoints.set_aside("unusable", str(error))
+                self._build()
+                found = None
+        self.resumed = self.directory.start(self.spec.config, self.where, found.trained if found else 0)
+        if found is None:
+            return []
+        _write_tables(self.strategy.plugins, self.directory)
+        return found.predicted
+
+    def _learn(self, index: int) -> float:
+        """Train on an experience; the seconds it took."""
+        seed_everything(self.spec.seed, index)
         start = time.perf_counter()
-        learn(strategy, stream, index)
-        _synchronise(bench.device)
+        learn(self.strategy, self.stream, index)
+        _synchronise(self.bench.device)
         seconds = time.perf_counter() - start
-        if index == 0 and bench.config.backbone.train == "first":
-            _freeze_backbone(bench, strategy, store)
-        strategy.eval(tests)
-        check_weights(strategy)  # of a part that did not answer, such as a head not chosen
-        predicted.append(recorder.predictions().numpy())
-        directory.write_predictions(np.stack(predicted), label, experience)
-        hits = np.bincount(experience, weights=predicted[-1] == label) / np.bincount(experience)
-        directory.journal(
+        if index == 0 and self.bench.config.backbone.train == "first":
+            _freeze_backbone(self.bench, self.strategy, self.store)
+        return seconds
+
+    def _write(self, index: int, seconds: float, predicted: list[np.ndarray]) -> None:
+        """Write predictions, journal and tables, and then the checkpoint that takes them for granted."""
+        bench = self.bench
+        self.directory.write_predictions(np.stack(predicted), self.label, self.experience)
+        hits = np.bincount(self.experience, weights=predicted[-1] == self.label) / np.bincount(self.experience)
+        self.directory.journal(
             {
                 "experience": index,
                 "name": bench.manifest.experience_names[index],
                 "train_seconds": seconds,
-                "train_images": len(current.dataset),
+                "train_images": len(self.stream.train_stream[index].dataset),
                 "accuracy": hits.tolist(),
-                **_sizes(bench, strategy, store),
+                **_sizes(bench, self.strategy, self.store),
             }
         )
-        _write_tables(strategy.plugins, directory)
-    return strategy
+        _write_tables(self.strategy.plugins, self.directory)
+        if index + 1 < bench.manifest.experiences:  # after the last, there is nothing left that is worth its while
+            self.checkpoints.write(self.resumable, self.identity, predicted)
 
 
 def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:

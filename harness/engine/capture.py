@@ -1,0 +1,402 @@
+"""The objects of a run as plain data: records that refer to each other by number, and blobs of bytes.
+
+Everything that can be reached is written down once, so that what two owners share stays shared. An object that was
+there when the strategy was built (`born`) is only named by its number in the order in which a walk meets what has been
+built: building again gives its counterpart, into which its contents can be put. Any other object is described by its
+class. What is neither data nor was built (a generator that has begun, a lambda made on the way) cannot be captured.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import functools
+import logging
+import math
+import random
+import threading
+import types
+import weakref
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import torch
+from avalanche.training.templates.base import BaseTemplate
+from torch import nn
+from torch.nn.parameter import UninitializedTensorMixin
+
+from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.names import Names, has_plain_state, is_of, name_of, slots_of
+from lorisbench.engine.reach import opaque
+
+# What Avalanche's loop sets anew for each experience before anything reads it
+PASSING = ("mbatch", "mb_output", "loss", "dataloader", "adapted_dataset", "_eval_streams", "current_eval_stream")
+TENSORS = {kind.__name__: kind for kind in (torch.Tensor, nn.Parameter)}
+CONTAINERS = (
+    OrderedDict,
+    defaultdict,
+    dict,
+    list,
+    set,
+    frozenset,
+    deque,
+    tuple,
+)  # a class before the one it is made of
+BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+FUNCTIONS = {
+    "torch": torch,
+    "torch.nn.functional": nn.functional,
+    "math": math,
+}  # whose built-in functions may be named
+_KEPT = (
+    types.ModuleType, types.BuiltinFunctionType, types.MappingProxyType, types.MethodDescriptorType, np.ufunc,
+    logging.Logger, random.SystemRandom, type(threading.Lock()), type(threading.RLock()),
+)  # fmt: skip
+_PLAIN_MODULE = vars(nn.Module())
+_MISSING = object()
+
+
+class Uncapturable(Exception):
+    """What a run holds cannot be written down as data; the message names the plugin's class and the attribute."""
+
+
+class Capture:
+    """Walks over objects and writes them down.
+
+    Parameters
+    ----------
+    names : the classes that objects may be of.
+    born : for each object that was there when the strategy was built, its number by its id. None for the walk that
+        finds these out: then what cannot be captured is passed over.
+    leaves : those numbered below this belong to the stream, and are only named.
+    without_grad : ids of parameters whose gradients are cleared before they are used.
+    asked : ids of objects that are asked for their state (`state_dict`).
+
+    Attributes
+    ----------
+    objects : what has been met, in this order. records : each as plain data. blobs : uint8 (bytes,), on the CPU.
+    places : for blobs that are a part of a tensor's storage, the first byte's place in it, and the storage's bytes.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        born: Mapping[int, int] | None = None,
+        leaves: int = 0,
+        without_grad: Iterable[int] = (),
+        asked: Iterable[int] = (),
+    ) -> None:
+        self.names, self.born, self.leaves = names, born, leaves
+        self.without_grad, self.asked = frozenset(without_grad), frozenset(asked)
+        self.objects: list[Any] = []
+        self.records: list[Any] = []
+        self.blobs: list[torch.Tensor] = []
+        self.places: dict[int, tuple[int, int]] = {}
+        self._numbers: dict[int, int] = {}
+        self._storages: dict[tuple[torch.device, int], list[Any]] = {}
+        self._path: list[str] = []
+        self._failed = ""
+
+    def at(self, step: str, value: Any) -> Any:
+        """The node of a value that lies one step further; `step` is how messages name it."""
+        self._path.append(step)
+        try:
+            return self.node(value)
+        except Exception:
+            self._failed = self._failed or "".join(self._path)
+            raise
+        finally:
+            self._path.pop()
+
+    def node(self, value: Any) -> Any:
+        """A value as JSON: itself, `[number of its record]`, or `[kind, ...]` for what has no identity."""
+        kind = type(value)
+        if value is None or kind in (bool, int, str):
+            return value
+        if kind is float:
+            return value if math.isfinite(value) else ["float", repr(value)]
+        if isinstance(value, type):
+            return self._class(value)
+        inline = _inline(value)
+        if inline is not None:
+            if isinstance(value, enum.Enum):
+                self._usable(kind)
+            return inline
+        number = self._numbers.get(id(value))
+        if number is None:
+            number = self._numbers[id(value)] = len(self.objects)
+            self.objects.append(value)
+            self.records.append(None)
+            try:
+                self.records[number] = self._record(value, kind)
+            except Uncapturable:
+                if self.born is not None:
+                    raise
+        return [number]
+
+    @property
+    def place(self) -> str:
+        """Where the walk was when something was raised."""
+        return self._failed or "".join(self._path)
+
+    def finish(self) -> None:
+        """Cut out what is used of each tensor's storage; to be called once, after the last value."""
+        for storage, number, low, high in self._storages.values():
+            self.places[number] = low, storage.nbytes()
+            used = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage, low, (high - low,))
+            self.blobs[number] = used.cpu()
+
+    def _record(self, value: Any, kind: type) -> Any:
+        born = None if self.born is None else self.born.get(id(value))
+        if born is not None and born < self.leaves:
+            return ["kept", born]
+        if id(value) in self.asked and self.born is not None:
+            return ["asked", born, self.at(".state_dict()", value.state_dict())]
+        if isinstance(value, torch.Tensor):
+            return self._tensor(value, born)
+        if isinstance(value, np.ndarray):
+            return self._array(value, born)
+        if isinstance(value, CONTAINERS):
+            return self._container(value, kind, born)
+        if isinstance(value, (types.FunctionType, types.MethodType, functools.partial, types.CellType)):
+            return self._callable(value, born)
+        if isinstance(value, (torch.Generator, np.random.RandomState, np.random.Generator, np.random.BitGenerator)):
+            return self._generator(value, kind, born)
+        if kind is random.Random:
+            return ["random", born, self.node(value.getstate())]
+        if isinstance(value, weakref.ref) and kind is weakref.ref:
+            return ["weakref", born, self.node(value())]
+        if isinstance(value, _KEPT):
+            return self._kept(value, born)
+        return self._object(value, kind, born)
+
+    def _fail(self, what: str) -> Uncapturable:
+        return Uncapturable(f"{''.join(self._path)} is {what}, which cannot be written down as data")
+
+    def _kept(self, value: Any, born: int | None) -> Any:
+        """Something without a state of its own, whose counterpart will be there; anything else cannot be captured."""
+        if born is None and self.born is not None:
+            raise self._fail(f"a {type(value).__name__} that was not there at the start")
+        return ["kept", born]
+
+    def _class(self, kind: type) -> Any:
+        name = name_of(kind)
+        if self.born is None:
+            self.names.note(kind)
+        elif kind.__module__ != "builtins" and self.names.class_of(name) is not kind:
+            raise self._fail(f"the class {kind.__qualname__}, of a module that nothing there at the start came from")
+        return ["class", name]
+
+    def _tensor(self, value: torch.Tensor, born: int | None) -> Any:
+        if isinstance(value, UninitializedTensorMixin):
+            return self._kept(value, born)
+        if type(value) not in TENSORS.values():
+            raise self._fail(f"a {type(value).__name__}, a tensor of a class of its own")
+        if value.layout != torch.strided or value.is_quantized or value.device.type == "meta":
+            raise self._fail("a sparse, quantized or meta tensor")
+        plain = value.detach().resolve_conj().resolve_neg()
+        grad = None
+        if value.is_leaf and value.grad is not None and id(value) not in self.without_grad:
+            grad = self.at(".grad", value.grad)
+        extra = vars(value)
+        return [
+            "tensor", born, type(value).__name__, self._stored(plain), plain.storage_offset() * plain.element_size(),
+            str(plain.dtype).partition(".")[2], list(plain.shape), list(plain.stride()),
+            value.is_leaf and value.requires_grad, plain.device.type != "cpu", grad,
+            {key: self.at(f".{key}", each) for key, each in extra.items()},
+        ]  # fmt: skip
+
+    def _stored(self, plain: torch.Tensor) -> int:
+        """The number of the blob for a tensor's storage, of which what the tensor uses is to be kept."""
+        if not plain.numel():
+            return -1
+        size = plain.element_size()
+        low = plain.storage_offset() * size
+        high = low + size * (1 + sum((n - 1) * step for n, step in zip(plain.shape, plain.stride(), strict=True)))
+        storage = plain.untyped_storage()
+        entry = self._storages.setdefault((plain.device, storage.data_ptr()), [storage, len(self.blobs), low, high])
+        if entry[1] == len(self.blobs):
+            self.blobs.append(torch.empty(0, dtype=torch.uint8))
+        entry[2], entry[3] = min(entry[2], low), max(entry[3], high)
+        return int(entry[1])
+
+    def _numbers_of(self, items: list[Any]) -> tuple[int, str] | None:
+        """The blob and dtype of long lists of nothing but integers, such as the rows of a data set, or of floats."""
+        kinds = set(map(type, items)) if len(items) > 8 else set()
+        if kinds == {float}:
+            return self._blob(np.array(items)), "<f8"
+        if kinds == {int} and min(items) >= -(2**63) and max(items) < 2**63:
+            return self._blob(np.array(items, dtype="<i8")), "<i8"
+        return None
+
+    def _blob(self, data: np.ndarray) -> int:
+        if self.born is None:
+            return -1
+        self.blobs.append(torch.from_numpy(np.frombuffer(bytearray(data.tobytes()), dtype=np.uint8)))
+        return len(self.blobs) - 1
+
+    def _array(self, value: np.ndarray, born: int | None) -> Any:
+        if type(value) is not np.ndarray or value.dtype.hasobject:
+            raise self._fail("an array of objects, or of a class of its own")
+        fortran = value.flags.f_contiguous and not value.flags.c_contiguous
+        number = self._blob(value.T if fortran else value)
+        descr = np.lib.format.dtype_to_descr(value.dtype)
+        return ["array", born, number, descr, list(value.shape), fortran, bool(value.flags.writeable)]
+
+    def _container(self, value: Any, kind: type, born: int | None) -> Any:
+        base = next(base for base in CONTAINERS if isinstance(value, base))
+        own: Any = None
+        if kind is not base:
+            if born is None:
+                self._usable(kind)
+            own = [name_of(kind), self._attributes(vars(value)) if hasattr(value, "__dict__") else {}]
+        if issubclass(base, dict):
+            factory = self.at(".default_factory", value.default_factory) if base is defaultdict else None
+            # the views of dict itself, as a class may have views of its own
+            pairs = [[self.node(key), self.at(_step(key), item)] for key, item in base.items(value)]
+            return ["dict", born, base.__name__, own, pairs, factory]
+        more = value.maxlen if base is deque else None
+        items = list(value)
+        number = self._numbers_of(items)
+        if number is not None:
+            return ["numbers", born, base.__name__, own, *number, more]
+        if base in (set, frozenset) and self.born is None:
+            items = []  # in an order that differs from process to process
+        nodes = [self.at(f"[{index}]", item) for index, item in enumerate(items)]
+        return ["items", born, base.__name__, own, nodes, more]
+
+    def _callable(self, value: Any, born: int | None) -> Any:
+        if isinstance(value, types.CellType):
+            empty = value == types.CellType()
+            return ["cell", born, None if empty else [self.node(value.cell_contents)]]
+        if isinstance(value, functools.partial):
+            parts = [self.node(part) for part in (value.func, value.args, value.keywords)]
+            return ["partial", born, *parts]
+        if isinstance(value, types.MethodType):
+            name = getattr(value.__func__, "__name__", "")
+            if born is None and self.born is not None and getattr(value.__self__, name, None) != value:
+                raise self._fail("a method that its class does not have")
+            return ["method", born, self.node(value.__self__), name]
+        name = name_of(value)
+        if opaque(value.__module__) or is_of(value.__module__, ("avalanche",)):
+            return self._kept(value, born) if self.names.function_of(name) is not value else ["function", None, name]
+        if born is None and self.born is not None and self.names.function_of(name) is not value:
+            raise self._fail("a function that was not there at the start")
+        names = value.__code__.co_freevars
+        cells = [self.at(f".{n}", cell) for n, cell in zip(names, value.__closure__ or (), strict=True)]
+        held = [self.node(part) for part in (value.__defaults__, value.__kwdefaults__, vars(value))]
+        return ["function", born, name, cells, held]
+
+    def _generator(self, value: Any, kind: type, born: int | None) -> Any:
+        if isinstance(value, torch.Generator):
+            return ["generator", born, value.device.type != "cpu", self._blob(value.get_state().numpy())]
+        if isinstance(value, np.random.RandomState) and kind is np.random.RandomState:
+            return ["RandomState", born, self.node(value.get_state(legacy=False))]
+        if isinstance(value, np.random.Generator):
+            return ["Generator", born, self.node(value.bit_generator)]
+        if kind.__name__ not in BIT_GENERATORS:
+            raise self._fail(f"a {kind.__name__}")
+        return ["bits", born, kind.__name__, self.node(value.state)]
+
+    def _usable(self, kind: type) -> None:
+        """Raise Uncapturable unless an object of this class can be made anew, or found."""
+        if self.born is None:
+            self.names.note(kind)
+        elif self.names.class_of(name_of(kind)) is not kind:
+            raise self._fail(f"a {kind.__qualname__}, of a module that nothing there at the start came from")
+
+    def _object(self, value: Any, kind: type, born: int | None) -> Any:
+        state = state_of_object(value, kind)
+        if state is None:
+            raise self._fail(f"a {kind.__name__}")
+        if born is None:
+            self._usable(kind)
+        return ["object", born, name_of(kind), self._attributes(state)]
+
+    def _attributes(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: self.at(f".{name}", each) for name, each in state.items()}
+
+
+def _step(key: Any) -> str:
+    """How the path names an item of a mapping."""
+    return f"[{key!r:.40}]" if type(key) in (str, int, float, bool) else f"[a {type(key).__name__}]"
+
+
+def state_of_object(value: Any, kind: type) -> dict[str, Any] | None:
+    """The attributes that make up an object's state; None if it has a state that is none of its attributes."""
+    if not has_plain_state(kind):
+        return None
+    if has_own(kind, "__getstate__"):
+        state = value.__getstate__()
+        return state if isinstance(state, dict) and all(type(key) is str for key in state) else None
+    state = dict(object.__getattribute__(value, "__dict__")) if kind.__dictoffset__ else {}
+    for name in slots_of(kind):
+        found = getattr(value, name, _MISSING)
+        if found is not _MISSING:
+            state[name] = found
+    left_out = left_out_of(value)
+    if isinstance(value, nn.Module):
+        state = {name: each for name, each in state.items() if not _is_default(name, each)}
+    return {name: each for name, each in state.items() if name not in left_out}
+
+
+def left_out_of(value: Any) -> tuple[str, ...]:
+    """Names of attributes that are set anew before they are read."""
+    if isinstance(value, BaseTemplate):
+        return PASSING
+    return value.passing if isinstance(value, HarnessPlugin) else ()
+
+
+@functools.cache
+def has_own(kind: type, method: str) -> bool:
+    """Whether a class outside torch and Avalanche says itself how its objects are copied, by this method."""
+    owner = next((base for base in kind.__mro__ if method in vars(base)), object)
+    return not is_of(owner.__module__, ("torch", "avalanche", "builtins", "pydantic"))
+
+
+def plain_defaults() -> dict[str, Any]:
+    """What a bare module's attributes are: hooks, mostly, of which there are none."""
+    return {name: each.copy() if hasattr(each, "copy") else each for name, each in _PLAIN_MODULE.items()}
+
+
+def _is_default(name: str, value: Any) -> bool:
+    plain = _PLAIN_MODULE.get(name, _MISSING)
+    if plain is _MISSING or type(plain) is not type(value):
+        return False
+    return not value if isinstance(value, (dict, set)) else value is plain
+
+
+def _inline(value: Any) -> Any:
+    """What has no identity, as `[kind, ...]`; None for anything else."""
+    kind = type(value)
+    if kind is complex:
+        return ["complex", repr(value.real), repr(value.imag)]
+    if kind in (bytes, bytearray):
+        return ["bytes", value.hex()] if kind is bytes else None
+    if isinstance(value, enum.Enum):
+        return ["enum", name_of(kind), value.name]
+    if isinstance(value, np.generic) and not value.dtype.hasobject:
+        return ["scalar", np.lib.format.dtype_to_descr(value.dtype), value.tobytes().hex()]
+    if kind is torch.Size:
+        return ["size", *value]
+    if kind in (torch.dtype, torch.memory_format, torch.layout):
+        return [kind.__name__, str(value).partition(".")[2]]
+    if kind is torch.device:
+        return ["device", value.type, value.index]
+    if kind is range:
+        return ["range", value.start, value.stop, value.step]
+    if kind is slice and all(part is None or type(part) is int for part in (value.start, value.stop, value.step)):
+        return ["slice", value.start, value.stop, value.step]
+    if isinstance(value, PurePath):
+        return ["path", kind.__name__, str(value)]
+    if kind in (datetime.datetime, datetime.date):
+        return [kind.__name__, value.isoformat()]
+    if kind is types.BuiltinFunctionType:
+        place = next((name for name, module in FUNCTIONS.items() if vars(module).get(value.__name__) is value), None)
+        return None if place is None else ["of", place, value.__name__]
+    if value is ...:
+        return ["ellipsis"]
+    return ["not implemented"] if value is NotImplemented else None

@@ -1,0 +1,49 @@
+"""A run that was interrupted goes on at its last experience, with the same numbers bit for bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import bench, interrupted, run, written
+
+from lorisbench.common.registry import STRATEGIES
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALLER: dict[str, dict[str, Any]] = {
+    "dgr": {"generator_epochs": 2, "hidden": 8, "latent": 2}, "ranpac": {"projection": 30}, "gem": {"memory": 30},
+    "agem": {"memory": 20}, "replay": {"memory": 20}, "der++": {"memory": 20}, "gdumb": {"memory": 20},
+    "latent-replay": {"memory": 20},
+}  # fmt: skip
+BUILT_IN = [name for name in STRATEGIES.names() if name not in ("avalanche", "stack")]
+OTHERS: dict[str, Any] = {
+    "stack": {"stack": ["ewc", {"strategy": "replay", "memory": 20, "selection": "class-balanced"}]},
+    "dnn grows": {"strategy": "dnn", "expand_below": 1.0, "answer": "agreement"},
+    "dnn fresh heads": {"strategy": "dnn", "expand_at": [1], "head_init": "fresh", "answer": "oracle"},
+    "dnn distils": {"strategy": "dnn", "expand_at": "never", "answer": "confidence"},
+    "ewc online": {"strategy": "ewc", "mode": "online", "gamma": 0.9},
+    "l2sp initial": {"strategy": "l2sp", "anchor": "initial"},
+    "replay epoch": {"strategy": "replay", "memory": "all", "replay_batch": "epoch"},
+    "avalanche replay": {"avalanche": "avalanche.training.plugins:ReplayPlugin", "args": {"mem_size": 20}},
+}  # fmt: skip
+
+
+def entry(name: str) -> dict[str, Any]:
+    return OTHERS[name] if name in OTHERS else {"strategy": name, **SMALLER.get(name, {})}
+
+
+def check(folder: Path, name: str, **settings: Any) -> None:
+    """Compare a run that is stopped in these experiences with one that is not."""
+    of, experiences = settings.pop("of", None), settings.pop("experiences", [2])
+    made = bench(entry(name), of, **settings)
+    run(made, folder / "whole")
+    status = interrupted(made, folder / "parts", experiences).status()
+    assert written(folder / "parts") == written(folder / "whole")
+    assert status["resumed"] == experiences
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, *OTHERS])
+def test_every_strategy_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
+    check(tmp_path, name)
