@@ -73,21 +73,39 @@ def train_by_id(resolved: str, run_id: str, out: str, kinds: Sequence[type]) -> 
     from lorisbench.runs.one_run import train
     from lorisbench.runs.store import Output
 
-    bench, specs = _prepared(resolved)
-    train(bench, specs[run_id], Output(Path(out)).run(run_id))
+    bench_of, specs = _prepared(resolved)
+    spec = specs[run_id]
+    train(bench_of(spec.stream), spec, Output(Path(out)).run(run_id))
 
 
 @functools.lru_cache(maxsize=1)  # a worker of a Ray cluster may see one suite after another
-def _prepared(resolved: str) -> tuple[Workbench, dict[str, RunSpec]]:
-    """What a suite's runs share in this process, and the runs by id."""
+def _prepared(resolved: str) -> tuple[Callable[[str], Workbench], dict[str, RunSpec]]:
+    """What the runs of a suite's stream share in this process, by the stream's name, and the suite's runs by id."""
     from lorisbench.runs.one_run import prepare
     from lorisbench.suite.config import SuiteConfig
     from lorisbench.suite.parsing import parse
     from lorisbench.suite.resolve import resolve
 
     suite = resolve(parse(SuiteConfig, json.loads(resolved)))
-    bench = prepare(suite.config, suite.config.benchmark.usable(suite.config.evaluation.split))
-    return bench, {spec.run_id: spec for spec in suite.runs}
+
+    def make(stream: str) -> Workbench:
+        config = suite.streams[stream]
+        return prepare(config, config.benchmark.usable(config.evaluation.split))
+
+    return one_at_a_time(make), {spec.run_id: spec for spec in suite.runs}
+
+
+def one_at_a_time(make: Callable[[str], Workbench]) -> Callable[[str], Workbench]:
+    """`make`, but what it made last is kept for the next call, and let go before something else is made."""
+    kept: dict[str, Workbench] = {}
+
+    def get(stream: str) -> Workbench:
+        if stream not in kept:
+            kept.clear()
+            kept[stream] = make(stream)
+        return kept[stream]
+
+    return get
 
 
 Executor = Callable[[dict[str, Any], Sequence[str], Path, int], Iterator[str]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ from lorisbench.common.console import say
 from lorisbench.common.files import digest_of
 from lorisbench.common.restored import restored
 from lorisbench.metrics import table
-from lorisbench.runs.executors import EXECUTORS, here
+from lorisbench.runs.executors import EXECUTORS, here, one_at_a_time
 from lorisbench.runs.inspection import check_builds, inspect
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
@@ -44,19 +46,24 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
     resolved = output.check(suite)
     with output.locked():
         todo = output.unfinished(suite)
-        found = inspect(suite, output, needs_backbone=bool(todo or output.unmeasured(suite)))
-        manifest, data = found.manifest, found.data
-        assert manifest is not None and data is not None  # only a rehearsal may lack them
-        bench = None
-        if found.backbone is not None:
-            from lorisbench.runs.one_run import build, prepare, store_of
+        needed = {spec.stream for spec in [*todo, *output.unmeasured(suite)]}
+        found = {name: inspect(config, output, name in needed) for name, config in suite.streams.items()}
+        manifests = {name: each.manifest for name, each in found.items() if each.manifest is not None}
+        assert len(manifests) == len(found)  # only a rehearsal may lack one
+        backbones = {name: each.backbone for name, each in found.items()}
 
+        def make(stream: str) -> Workbench:
+            from lorisbench.runs.one_run import prepare
+
+            return prepare(suite.streams[stream], manifests[stream], backbones.pop(stream, None))
+
+        bench_of = one_at_a_time(make)
+        for stream in [name for name in suite.streams if name in needed]:
             # Before the folder is written to, so that an image that cannot be decoded leaves nothing behind; and in
             # this process even with workers, so that the features are in the cache before any of them needs them
-            bench = prepare(suite.config, manifest, found.backbone)
-            of_plugins = [spec for spec in todo if spec.strategy.name in SHORT_FOR]
-            check_builds(of_plugins, lambda spec: build(bench, spec, store_of(bench)))
-        output.prepare(suite, resolved, data, manifest.counts(), todo)
+            of_plugins = [spec for spec in todo if spec.stream == stream and spec.strategy.name in SHORT_FOR]
+            check_builds(of_plugins, functools.partial(_build, bench_of(stream)))
+        output.prepare(suite, resolved, manifests, todo)
         tables = Tables(out)
         for line in tables.faults:
             say(line)
@@ -66,8 +73,7 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
             say(f"{label} and {same} have the same settings: one method, run twice under two names")
         say(f"{len(suite.runs)} runs, {done} already finished" if done else f"{len(suite.runs)} runs")
         try:
-            if bench is not None:
-                _work(suite, bench, output, tables, todo, workers, executor)
+            _work(suite, bench_of, output, tables, todo, workers, executor)
         finally:
             tables.read_unfinished()  # an interrupt or a lost worker may leave runs in a new state
             frame = tables.write()
@@ -76,11 +82,15 @@ def launch(suite: Suite, out: Path, workers: int = 1, executor: str = "local") -
 
 
 def headline(frame: pd.DataFrame) -> str:
-    """The `HEADLINE` columns of the finished runs as text: means over seeds, accuracies in per cent."""
+    """The `HEADLINE` columns of the finished runs as text: means over seeds, accuracies in per cent.
+
+    Streams and orders, if there are several, are kept apart.
+    """
     done = frame[frame.status == "done"]
     if done.empty:
         return "no run has finished"
-    groups = done.groupby("strategy", sort=False)
+    apart = [key for key in ("stream", "order") if frame[key].nunique() > 1]
+    groups = done.groupby([*apart, "strategy"], sort=False)
     scales = {name: table.named(name).scale for name in HEADLINE}
     means = groups[list(scales)].mean() * pd.Series(scales)
     means.insert(0, "seeds", groups.size())
@@ -88,17 +98,35 @@ def headline(frame: pd.DataFrame) -> str:
     return named.round(2).reset_index().to_string(index=False, na_rep="-")
 
 
+def _build(bench: Workbench, spec: RunSpec) -> object:
+    from lorisbench.runs.one_run import build, store_of
+
+    return build(bench, spec, store_of(bench))
+
+
+def _by_stream(specs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:
+    names = dict.fromkeys(spec.stream for spec in specs)
+    return {name: [spec for spec in specs if spec.stream == name] for name in names}
+
+
 def _work(
-    suite: Suite, bench: Workbench, output: Output, tables: Tables, todo: list[RunSpec], workers: int, executor: str
+    suite: Suite,
+    bench_of: Callable[[str], Workbench],
+    output: Output,
+    tables: Tables,
+    todo: list[RunSpec],
+    workers: int,
+    executor: str,
 ) -> None:
     from lorisbench.runs.latency import forward_cost, measure
 
     ended: Iterator[str]
     if workers == 1 and executor == "local":
-        ended = here(bench, todo, output.root)
+        by_stream = _by_stream(todo).items()
+        ended = itertools.chain.from_iterable(here(bench_of(name), specs, output.root) for name, specs in by_stream)
     else:
         ended = EXECUTORS[executor](suite.resolved, [spec.run_id for spec in todo], output.root, workers)
-    labels = {spec.run_id: f"{spec.label} seed {spec.seed}" for spec in todo}
+    labels = {spec.run_id: _told(suite, spec) for spec in todo}
     for count, run_id in enumerate(ended, 1):
         status = output.run(run_id).status()
         line = _summary(output, run_id) if status["status"] == "done" else status["reason"]
@@ -108,12 +136,21 @@ def _work(
     left = output.unmeasured(suite)
     if left:
         say(f"measuring the latency of {len(left)} runs")
+    for stream, specs in _by_stream(left).items():
+        bench = bench_of(stream)
         forward = forward_cost(bench)
-    for spec in left:
-        try:
-            measure(bench, spec, output.run(spec.run_id), forward)
-        finally:
-            tables.read(spec.run_id)
+        for spec in specs:
+            try:
+                measure(bench, spec, output.run(spec.run_id), forward)
+            finally:
+                tables.read(spec.run_id)
+
+
+def _told(suite: Suite, spec: RunSpec) -> str:
+    """Which run of the suite it is, for a line of progress."""
+    stream = f"{spec.stream}: " if len(suite.streams) > 1 else ""
+    order = f" order {spec.order}" if len(suite.config.orders) > 1 else ""
+    return f"{stream}{spec.label}{order} seed {spec.seed}"
 
 
 def _same_settings(suite: Suite) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.models import Backbone, backbone_of, megabytes
 from lorisbench.runs.checks import check_batch_sizes, check_features, not_finite_rows
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.suite.orders import permutation
 from lorisbench.suite.resolve import ResolvedConfig
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import AugmentConfig
@@ -38,7 +40,7 @@ from lorisbench.suite.training import AugmentConfig
 
 @dataclass
 class Workbench:
-    """What all runs of a suite share in one process.
+    """What all runs of a stream share in one process.
 
     Attributes
     ----------
@@ -92,9 +94,11 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
     check_batch_sizes(config, backbone)
     device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
     if settings.on_features:
-        for augment in views.wanted(config):  # here, where all cores are used and no other process waits for them
-            extracted = views.cached(manifest, backbone, size, accelerator, augment).extracted
-            check_features(extracted.flatten(1), views.rows_of(manifest, augment), "augmented ", config, manifest)
+        # Here, where all cores are used and no other process waits for them; orders differ in who comes first
+        ordered = [manifest.in_order(permutation(order, manifest.experiences)) for order in config.orders]
+        for augment, stream in itertools.product(views.wanted(config), ordered):
+            extracted = views.cached(stream, backbone, size, accelerator, augment).extracted
+            check_features(extracted.flatten(1), views.rows_of(stream, augment), "augmented ", config, stream)
         x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator))
         check_features(x, np.arange(len(x)), "", config, manifest)
         x = x.to(device)
@@ -136,13 +140,15 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> None:
     an InputError are passed on. What it changes in the process is put back, so that no run sees what came before it.
     """
     marks = _marks(bench)
+    experiences = bench.manifest.experiences
+    ordered = replace(bench, manifest=bench.manifest.in_order(permutation(spec.order, experiences)))
     threads = 1 if bench.on_features else torch.get_num_threads()
-    directory.start(spec.config, environment(threads, str(bench.device), str(bench.accelerator)))
+    directory.start(spec.config_for(experiences), environment(threads, str(bench.device), str(bench.accelerator)))
     try:
         with apart(kinds_of(spec.strategy)):
             # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
             torch.set_num_threads(threads)
-            strategy = _loop(bench, spec, directory)
+            strategy = _loop(ordered, spec, directory)
         write_checkpoint(strategy.model, directory.path, frozen=bench.config.backbone.train == "never")
         directory.set_status("done")
     except Diverged as error:
