@@ -41,13 +41,17 @@ def run(
     strategies: Sequence[Entry] | Mapping[str, Entry | None] | None = None,
     *,
     seeds: Iterable[int] | None = None,
+    orders: int | Iterable[int] | None = None,
+    streams: Sequence[str] = (),
     out: str | os.PathLike[str] | None = None,
     workers: int = 1,
     data_root: str | os.PathLike[str] | None = None,
     plugins: Sequence[str | os.PathLike[str]] = (),
     **settings: Any,
 ) -> Results:
-    """Train every strategy under every seed and return the results; finished runs in `out` are kept.
+    """Train every strategy on every stream, in every order and under every seed; finished runs in `out` are kept.
+
+    Returns the results.
 
     Works in scripts without a `__main__` guard and in notebooks, with any number of workers.
 
@@ -59,6 +63,9 @@ def run(
         instances; or a mapping from labels to these. A name that is a label in the suite stands for that entry.
         If not given: all of a suite's. With a benchmark they must be given.
     seeds : one run per strategy for each; by default the suite's, or 0, 1 and 2.
+    orders : numbers of orders of the experiences, or how many; by default the suite's, or 0, the stream's own.
+    streams : names of the suite's streams that are used; by default all. (Several streams are the setting
+        `benchmarks={name: settings, ...}` of a suite.)
     out : output folder; by default a temporary one, which is removed when Python exits.
     workers : processes that train runs; results do not depend on it.
     data_root : folder of the real data set, in place of the suite's.
@@ -85,13 +92,15 @@ def run(
         raise InputError("no strategies are given: name some of those that `lorisbench ls strategies` lists")
     if seeds is not None:
         raw["seeds"] = [int(seed) for seed in seeds]
+    if orders is not None:
+        raw["orders"] = orders if isinstance(orders, int) else [int(order) for order in orders]
     if plugins:
         raw["plugins"] = [*(raw.get("plugins") or []), *given_here([os.fspath(file) for file in plugins])]
     root = None if data_root is None else Path(data_root)
     if root is not None and not root.is_dir():
         raise InputError(f"data_root {root}: no such folder")
     base = folder_of(os.fspath(what)) if isinstance(what, str | os.PathLike) else Path.cwd()
-    suite = resolve(parse(SuiteConfig, raw), data_root=root, base=base)
+    suite = resolve(parse(SuiteConfig, raw), data_root=root, streams=streams, base=base)
     with warnings.catch_warnings():
         hide_warnings()
         launch(suite, folder, workers)
@@ -120,7 +129,8 @@ def _suite_of(what: Source, folder: Path) -> dict[str, Any]:
         return _around(settings_of_benchmark(what))
     if not isinstance(what, Mapping):
         raise InputError(f"{what!r} is neither a suite nor a benchmark: give a name, a file, settings or a manifest")
-    return {"name": "comparison", **what} if "benchmark" in what else _around(dict(what))
+    a_suite = "benchmark" in what or "benchmarks" in what
+    return {"name": "comparison", **what} if a_suite else _around(dict(what))
 
 
 def _around(benchmark: dict[str, Any]) -> dict[str, Any]:

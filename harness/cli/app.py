@@ -66,6 +66,10 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/<suite>]")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
     strategies: Annotated[str, typer.Option(help="Run only these, separated by commas")] = "",
+    streams: Annotated[str, typer.Option(help="Run only on these streams, separated by commas")] = "",
+    orders: Annotated[
+        str, typer.Option(help="Run in these orders of the experiences, separated by commas; 0 is the stream's own")
+    ] = "",
     seeds: Annotated[str, typer.Option(help="Run under these seeds, separated by commas")] = "",
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="key=value, e.g. training.epochs=5 or ewc.ewc_lambda=10")
@@ -94,7 +98,9 @@ def run(
         suite,
         data_root=existing(data_root),
         strategies=split(strategies),
-        seeds=integers(seeds),
+        streams=split(streams),
+        orders=integers(orders, "--orders"),
+        seeds=integers(seeds, "--seeds"),
         assignments=assignments or [],
         plugins=[str(path) for path in plugin or []],
     )

@@ -54,7 +54,7 @@ def reproduce(
         paper,
         parts=split(parts),
         data_root=existing(data_root),
-        seeds=integers(seeds),
+        seeds=integers(seeds, "--seeds"),
         assignments=assignments or [],
     )
     target = out or Path("results") / f"reproduce-{paper}"

@@ -38,11 +38,11 @@ def split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def integers(text: str) -> list[int]:
+def integers(text: str, option: str) -> list[int]:
     try:
         return [int(part) for part in split(text)]
     except ValueError:
-        raise InputError(f"--seeds {text!r}: integers separated by commas were expected") from None
+        raise InputError(f"{option} {text!r}: integers separated by commas were expected") from None
 
 
 def existing(folder: Path | None) -> Path | None:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import overload
@@ -63,6 +63,7 @@ class Manifest:
     source : where the data come from, one line.
     notes : what a reader dealt with that the user should know, by topic (layout, duplicates, missing classes, ...).
     val_as_replay : validation images of earlier experiences join the training data of later ones.
+    order : the permutation by which `in_order` has moved the experiences; empty in the stream's own order.
     pixels : a .npy file, uint8 of shape (images, height, width, 1 or 3), that holds the images where they are not files
         of their own, in table order or as the column `POSITION` says; `path` is then only a name.
 
@@ -83,6 +84,7 @@ class Manifest:
     notes: dict[str, str] = field(default_factory=dict)
     val_as_replay: bool = False
     pixels: Path | None = None
+    order: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         table = self.table
@@ -143,6 +145,23 @@ class Manifest:
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(stored):
             raise InputError(f"{self.pixels}: holds {len(stored)} images, {self.name} needs number {rows.max()}")
         return Pixels(stored, rows)
+
+    def in_order(self, order: Sequence[int]) -> Manifest:
+        """The same stream with its experiences in another order: number `order[k]` comes as number k.
+
+        Rows stay where they are, so that pixels and features are those of the stream in its own order; the content hash
+        is that stream's, too. Task labels, names and everything else go with their experience.
+        """
+        if list(order) == list(range(self.experiences)):
+            return self
+        moved = replace(
+            self,
+            table=self.table.assign(experience=np.argsort(order)[self.table.experience.to_numpy()]),
+            experience_names=[self.experience_names[own] for own in order],
+            order=tuple(order),
+        )
+        vars(moved)["content_hash"] = self.content_hash
+        return moved
 
     def task_labels(self) -> np.ndarray:
         """int64 of shape (images,)."""

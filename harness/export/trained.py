@@ -15,6 +15,7 @@ from lorisbench.engine.strategy import kinds_of
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.run_folders import read_config
 from lorisbench.suite.spec import RunSpec, check_schema, spec_from, title_of
+from lorisbench.suite.streams import images_by_stream
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,7 +71,7 @@ def read_run(folder: Path, plugins: Sequence[Path] = ()) -> TrainedRun:
         reason = f", {status['reason']}" if status.get("reason") else ""
         raise InputError(f"{spec.run_id}: the run is not finished (status {status['status']}{reason})")
     place = folder.resolve().parent.parent / "data.json"
-    data = read_json(place) or {}
+    data = images_by_stream(read_json(place) or {}, [spec.stream]).get(spec.stream, {})
     classes = data.get("classes")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(f"{place}: missing or damaged; the class names are read from it")

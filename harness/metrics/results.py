@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REQUIRED = ("run_id", "strategy", "seed", "status")
-TEXT = ("run_id", "benchmark", "strategy", "status", "reason", "undefined")
+TEXT = ("run_id", "benchmark", "stream", "strategy", "status", "reason", "undefined")
+RUN = ("stream", "order", "strategy", "seed")  # what is trained once
 
 
 def read_results(out: Path) -> tuple[pd.DataFrame, list[str]]:
     """The rows of OUT/results.csv, one a run, and a sentence about each row that is left out.
 
     The columns `TEXT` stay text (a strategy may be called "nan" or "01"), all others become numbers. Of rows with the
-    same run_id, and of finished runs of one strategy under one seed, the first counts: a second one would make a mean
-    of fewer runs than it seems.
+    same run_id, and of finished runs of one strategy on one stream in one order under one seed, the first counts: a
+    second one would make a mean of fewer runs than it seems.
 
     Raises InputError if there is no such file, or it is no table of runs.
     """
@@ -30,21 +31,38 @@ def read_results(out: Path) -> tuple[pd.DataFrame, list[str]]:
     file = out / "results.csv"
     if not file.exists():
         raise InputError(f"{out} holds no results.csv; run `lorisbench run SUITE --out {out}` first")
-    table = read_table(file, REQUIRED)
+    table = with_streams(read_table(file, REQUIRED))
     for column in table.columns:
         if column not in TEXT:
             table[column] = pd.to_numeric(table[column], errors="coerce").replace([np.inf, -np.inf], np.nan)
     left: list[str] = []
-    unseeded = ~(table["seed"] % 1 == 0)
-    left += [f"{file}: the run {run} is left out: its seed is not a whole number" for run in table["run_id"][unseeded]]
-    table = table[~unseeded]
+    for column in ("seed", "order"):
+        unknown = ~(table[column] % 1 == 0)
+        left += [
+            f"{file}: the run {run} is left out: its {column} is not a whole number" for run in table["run_id"][unknown]
+        ]
+        table = table[~unknown]
     twice = table["run_id"].duplicated()
     left += [f"{file}: the run {run} is listed again; it counts once" for run in table["run_id"][twice].unique()]
     table = table[~twice]
     done = table["status"] == "done"
-    again = done & table[done].duplicated(["strategy", "seed"]).reindex(table.index, fill_value=False)
+    again = done & table[done].duplicated(list(RUN)).reindex(table.index, fill_value=False)
     left += [
         f"{file}: the run {run} is left out: {strategy} has another finished run of seed {seed:g}"
-        for run, strategy, seed in zip(*(table[again][key] for key in ("run_id", "strategy", "seed")), strict=True)
+        + (f" and order {order:g}" if order else "")
+        for run, strategy, seed, order in zip(
+            *(table[again][key] for key in ("run_id", "strategy", "seed", "order")), strict=True
+        )
     ]
     return table[~again].reset_index(drop=True), left
+
+
+def with_streams(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of runs, as text, with the columns `stream` and `order`, which those of older versions lack.
+
+    They held one stream, named by its benchmark, in its own order.
+    """
+    if "stream" not in table:
+        table = table.assign(stream=table.get("benchmark", ""))
+        table["stream"] = table["stream"].str.removesuffix(" (synthetic)")
+    return table if "order" in table else table.assign(order="0")

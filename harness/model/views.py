@@ -110,10 +110,16 @@ def extract(
 
 
 def path_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device, settings: AugmentConfig) -> Path:
-    """The file of the features of views: beside that of the images, named by the views' settings as well."""
+    """The file of the features of views: beside that of the images, named by the views' settings as well.
+
+    Where only the first experience has views, it is also named by that one, unless it is the stream's own first.
+    """
     plain = features.path_of(manifest, backbone, size, device)
-    key = digest_of({"images": plain.stem, "augment": settings.model_dump(), "augmentation": AUGMENTATION})
-    return plain.with_name(f"{key}.npy")
+    named = {"images": plain.stem, "augment": settings.model_dump(), "augmentation": AUGMENTATION}
+    first = manifest.order[0] if manifest.order else 0
+    if first and settings.experiences == "first":
+        named["experience"] = first
+    return plain.with_name(f"{digest_of(named)}.npy")
 
 
 def cached(

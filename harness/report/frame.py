@@ -18,10 +18,18 @@ from lorisbench.metrics import table
 from lorisbench.metrics.records import read_latency
 from lorisbench.metrics.results import read_results
 from lorisbench.suite.run_folders import run_folders
+from lorisbench.suite.streams import images_by_stream
 
 Matrix = NDArray[np.float64]
 
-TEXT = {"run_id", "name", "factor", "level", "verdict"}  # columns of the tables beside results.csv that stay text
+TEXT = {
+    "run_id",
+    "stream",
+    "name",
+    "factor",
+    "level",
+    "verdict",
+}  # columns that stay text, beside those of results.csv
 NUMBERS = tuple(metric.name for metric in table.in_results())
 
 
@@ -86,8 +94,9 @@ class Stored:
         return np.stack(found) if found else np.empty((0, size, size))
 
 
-def read(out: Path) -> Stored:
-    """Read OUT. Raises InputError if it has no results, or if a file is not what it should be.
+def read(out: Path, stream: str | None = None) -> Stored:
+    """Read what OUT holds of one stream, by default the first. Raises InputError if it has no results of it, or if a
+    file is not what it should be.
 
     Only results.csv must exist: a partial report is better than none.
     """
@@ -97,12 +106,14 @@ def read(out: Path) -> Stored:
     faults = list(not_counted)
     if runs.empty:
         raise InputError(f"{results} holds no runs; run `lorisbench run SUITE --out {out}` first")
+    streams = list(dict.fromkeys(runs["stream"]))
+    stream = streams[0] if stream is None and streams else stream
+    runs = runs[runs["stream"] == stream].reset_index(drop=True)
     benchmarks = sorted({name for name in runs.get("benchmark", pd.Series(dtype=str)) if name})
     if len(benchmarks) > 1:
-        raise InputError(f"{results} mixes the benchmarks {', '.join(benchmarks)}; a report covers one")
+        raise InputError(f"{results}: stream {stream!r} mixes the benchmarks {', '.join(benchmarks)}")
 
-    experiences = _csv(out / "experiences.csv")
-    cells = _csv(out / "matrix.csv")
+    experiences, cells = (_of_stream(_csv(out / name), stream) for name in ("experiences.csv", "matrix.csv"))
     names = _names(experiences, cells, out)
     matrices = _matrices(cells, len(names), out / "matrix.csv")
     folders = {run: out / "runs" / run for run in runs["run_id"] if _is_plain(run)}
@@ -120,7 +131,7 @@ def read(out: Path) -> Stored:
     stored = Stored(
         out=out,
         suite=suite,
-        data=read_json(out / "data.json") or {},
+        data=images_by_stream(read_json(out / "data.json") or {}, streams).get(str(stream), {}),
         runs=_complete(runs, matrices),
         experiences=experiences,
         names=names,
@@ -171,6 +182,11 @@ def _csv(path: Path) -> pd.DataFrame:
         if column not in TEXT:
             table[column] = pd.to_numeric(table[column], errors="coerce").replace([np.inf, -np.inf], np.nan)
     return table
+
+
+def _of_stream(table: pd.DataFrame, stream: str | None) -> pd.DataFrame:
+    """The rows of one stream; all of a table that an older version wrote about its only one."""
+    return table[table["stream"] == stream].reset_index(drop=True) if "stream" in table else table
 
 
 def _names(experiences: pd.DataFrame, cells: pd.DataFrame, out: Path) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 
 from lorisbench.common.errors import InputError
 from lorisbench.engine.batches import check_batches_of_one
+from lorisbench.suite.orders import permutation
 from lorisbench.suite.resolve import ResolvedConfig
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ LARGEST_TASK = 255  # images carry their task label in a uint8 channel
 
 
 def check_stream(config: ResolvedConfig, manifest: Manifest) -> None:
-    """Raise InputError if the head or a strategy needs task labels, or classes to come, that the stream lacks."""
+    """Raise InputError if the stream lacks one of the orders, or task labels or classes to come that are needed."""
+    for order in config.orders:
+        permutation(order, manifest.experiences)
     _check_task_labels(config, manifest.task_labels())
     _check_growth(config, manifest)
 
@@ -49,10 +52,15 @@ def not_finite_rows(x: torch.Tensor, part: int = 4096) -> torch.Tensor:
 
 
 def _check_growth(config: ResolvedConfig, manifest: Manifest) -> None:
-    """Raise InputError if outputs are to grow with the classes (`head.grow`) and all are there from the start."""
+    """Raise InputError if outputs are to grow with the classes (`head.grow`) and all are there from the start.
+
+    In every order, that is: in some, an experience with all classes may happen to come first.
+    """
+    if not config.head.grow:
+        return
     table = manifest.table
-    first = table.label[(table.split == "train") & (table.experience == 0)]
-    if config.head.grow and set(table.label) <= set(first):
+    firsts = {permutation(order, manifest.experiences)[0] for order in config.orders}
+    if all(set(table.label) <= set(table.label[manifest.rows("train", first)]) for first in firsts):
         raise InputError(
             "head.grow: needs classes that arrive in later experiences; the first one here has all of them"
         )

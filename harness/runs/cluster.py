@@ -62,8 +62,9 @@ def _train(resolved: str, out: str, kinds: list[type], run_id: str, number: int)
     hide_warnings()  # before Avalanche is imported, which emits some
     for kind in kinds:
         kind.registry.add(kind.name, kind)  # type: ignore[attr-defined]
-    bench, specs = _prepared(resolved)
-    return train_claimed(bench, specs[run_id], Path(out), number, lambda: False, lambda _: None)
+    bench_of, specs = _prepared(resolved)
+    spec = specs[run_id]
+    return train_claimed(bench_of(spec.stream), spec, Path(out), number, lambda: False, lambda _: None)
 
 
 _prepared = functools.lru_cache(maxsize=1)(prepared)  # a node may see one suite after another

@@ -86,12 +86,12 @@ class Here:
 
     size = 1
 
-    def __init__(self, bench_of: Callable[[RunSpec], Workbench], out: Path) -> None:
+    def __init__(self, bench_of: Callable[[str], Workbench], out: Path) -> None:
         self._bench_of, self._out = bench_of, out
         self._events: list[Event] = []
 
     def start(self, spec: RunSpec, claim: Claim) -> None:
-        ended = train_claimed(self._bench_of(spec), spec, self._out, claim.number, lambda: False, self._tell)
+        ended = train_claimed(self._bench_of(spec.stream), spec, self._out, claim.number, lambda: False, self._tell)
         self._tell(ended)
 
     def _tell(self, event: Event) -> None:
@@ -132,13 +132,33 @@ def train_claimed(
     return Ended(spec.run_id)
 
 
-def prepared(resolved: str) -> tuple[Workbench, dict[str, RunSpec]]:
-    """What the runs of a resolved suite, given as JSON, share in a process; and the runs by id."""
+def prepared(resolved: str) -> tuple[Callable[[str], Workbench], dict[str, RunSpec]]:
+    """What the runs of a suite's stream share in this process, by the stream's name, and the suite's runs by id.
+
+    resolved : the suite, as JSON.
+    """
     from lorisbench.runs.one_run import prepare
     from lorisbench.suite.config import SuiteConfig
     from lorisbench.suite.parsing import parse
     from lorisbench.suite.resolve import resolve
 
     suite = resolve(parse(SuiteConfig, json.loads(resolved)))
-    bench = prepare(suite.config, suite.config.benchmark.usable(suite.config.evaluation.split))
-    return bench, {spec.run_id: spec for spec in suite.runs}
+
+    def make(stream: str) -> Workbench:
+        config = suite.streams[stream]
+        return prepare(config, config.benchmark.usable(config.evaluation.split))
+
+    return one_at_a_time(make), {spec.run_id: spec for spec in suite.runs}
+
+
+def one_at_a_time(make: Callable[[str], Workbench]) -> Callable[[str], Workbench]:
+    """`make`, but what it made last is kept for the next call, and let go before something else is made."""
+    kept: dict[str, Workbench] = {}
+
+    def get(stream: str) -> Workbench:
+        if stream not in kept:
+            kept.clear()
+            kept[stream] = make(stream)
+        return kept[stream]
+
+    return get

@@ -12,13 +12,12 @@ from lorisbench.runs.crews import Crew, Here
 
 if TYPE_CHECKING:
     from lorisbench.runs.one_run import Workbench
-    from lorisbench.suite.spec import RunSpec
 
 EXECUTORS = ("local", "ray")
 
 
 def crew_of(
-    executor: str, resolved: Mapping[str, Any], bench_of: Callable[[RunSpec], Workbench], out: Path, workers: int
+    executor: str, resolved: Mapping[str, Any], bench_of: Callable[[str], Workbench], out: Path, workers: int
 ) -> Crew:
     """The crew of an executor with `workers` processes; without any, the local one trains in this process.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.rehearsal import note, noted, or_noted, rehearsal
 from lorisbench.runs.store import Output
-from lorisbench.suite.resolve import Suite
+from lorisbench.suite.resolve import ResolvedConfig, Suite
 
 if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
@@ -33,14 +33,14 @@ class Inspected:
     backbone: Backbone | None
 
 
-def inspect(suite: Suite, output: Output, needs_backbone: bool) -> Inspected:
-    """Build backbone and manifest, and check that they suit each other, the folder and the settings.
+def inspect(config: ResolvedConfig, output: Output, needs_backbone: bool) -> Inspected:
+    """Build backbone and manifest of a stream, and check that they suit each other, the folder and the settings.
 
     needs_backbone : whether a run is to be trained or measured.
 
-    Raises InputError, naming the key, file or folder, for whatever keeps the suite from being run.
+    Raises InputError, naming the key, file or folder, for whatever keeps its runs from being made.
     """
-    config, backbone = suite.config, None
+    backbone = None
     if needs_backbone:
         # Before the data, which may take minutes to render: a missing device or backbone is reported at once
         from lorisbench.model.models import backbone_of
@@ -55,7 +55,7 @@ def inspect(suite: Suite, output: Output, needs_backbone: bool) -> Inspected:
     data = None
     if manifest is not None and not noted():
         data = manifest.describe()
-        output.check_images(data)
+        output.check_images(config.stream, data)
     if manifest is not None and backbone is not None:
         from lorisbench.runs.checks import check_stream
 
@@ -68,11 +68,16 @@ def rehearse(suite: Suite, output: Output) -> list[str]:
 
     Each strategy is also built for the stream, as its runs would. Raises InputError as `run` does.
     """
+    lacking = False
+    needed = {spec.stream for spec in [*output.unfinished(suite), *output.unmeasured(suite)]}
     with rehearsal() as notes:
-        found = inspect(suite, output, needs_backbone=bool(output.unfinished(suite) or output.unmeasured(suite)))
-        if found.manifest is not None and found.backbone is not None:
-            _build_strategies(suite, found.manifest, found.backbone)
-    return [*notes, *(["what depends on these data is not checked"] if found.manifest is None else [])]
+        for name, config in suite.streams.items():
+            found = inspect(config, output, needs_backbone=name in needed)
+            if found.manifest is not None and found.backbone is not None:
+                specs = [spec for spec in suite.runs if spec.stream == name]
+                _build_strategies(config, specs, found.manifest, found.backbone)
+            lacking |= found.manifest is None
+    return [*notes, *(["what depends on these data is not checked"] if lacking else [])]
 
 
 def check_builds(specs: Iterable[RunSpec], build: Callable[[RunSpec], object]) -> None:
@@ -90,7 +95,7 @@ def check_builds(specs: Iterable[RunSpec], build: Callable[[RunSpec], object]) -
             note(f"strategies.{spec.label}: its runs would fail: {reason_of(error)}")
 
 
-def _build_strategies(suite: Suite, manifest: Manifest, backbone: Backbone) -> None:
+def _build_strategies(config: ResolvedConfig, specs: Iterable[RunSpec], manifest: Manifest, backbone: Backbone) -> None:
     """Build what a run of each strategy would train, on inputs without content (see `check_builds`)."""
     import torch
 
@@ -98,7 +103,6 @@ def _build_strategies(suite: Suite, manifest: Manifest, backbone: Backbone) -> N
     from lorisbench.engine.assembly import assemble
     from lorisbench.runs.checks import check_batch_sizes
 
-    config = suite.config
     size = config.backbone.image_size
     one = torch.zeros(1, backbone.feature_dim) if config.backbone.on_features else torch.zeros(1, 3, size, size)
     images = len(manifest.table)
@@ -112,4 +116,4 @@ def _build_strategies(suite: Suite, manifest: Manifest, backbone: Backbone) -> N
         store = Store(one.expand(images, *one.shape[1:]), labels, task, labelled=config.head.per_task)
         return assemble(spec, backbone, store, len(manifest.classes), manifest.experiences, torch.device("cpu"))
 
-    check_builds(suite.runs, build)
+    check_builds(specs, build)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from lorisbench.common.registry import select
 from lorisbench.common.restored import restored
 from lorisbench.metrics import table
 from lorisbench.runs.claims import Taken
-from lorisbench.runs.crews import Event, Said
+from lorisbench.runs.crews import Event, Said, one_at_a_time
 from lorisbench.runs.executors import crew_of
 from lorisbench.runs.inspection import check_builds, inspect
 from lorisbench.runs.schedule import POLICY, Policy, Schedule
@@ -66,29 +67,33 @@ def launch(
     todo = output.unfinished(suite, policy.retry_failed, rerun)
     if todo and workers and executor == "local":
         warm_up()
-    found = inspect(suite, output, needs_backbone=bool(todo or output.unmeasured(suite)))
-    manifest, data = found.manifest, found.data
-    assert manifest is not None and data is not None  # only a rehearsal may lack them
-    bench = None
-    if found.backbone is not None:
-        from lorisbench.runs.one_run import build, prepare, store_of
+    needed = {spec.stream for spec in [*todo, *output.unmeasured(suite)]}
+    found = {name: inspect(config, output, name in needed) for name, config in suite.streams.items()}
+    manifests = {name: each.manifest for name, each in found.items() if each.manifest is not None}
+    assert len(manifests) == len(found)  # only a rehearsal may lack one
+    backbones = {name: each.backbone for name, each in found.items()}
 
+    def make(stream: str) -> Workbench:
+        from lorisbench.runs.one_run import prepare
+
+        return prepare(suite.streams[stream], manifests[stream], backbones.pop(stream, None))
+
+    bench_of = one_at_a_time(make)
+    for stream in [name for name in suite.streams if name in needed]:
         # Before the folder is written to, so that an image that cannot be decoded leaves nothing behind; and in this
         # process even with workers, so that the features are in the cache before any of them needs them
-        bench = prepare(suite.config, manifest, found.backbone)
-        of_plugins = [spec for spec in todo if spec.strategy.name in SHORT_FOR]
-        check_builds(of_plugins, lambda spec: build(bench, spec, store_of(bench)))
+        of_plugins = [spec for spec in todo if spec.stream == stream and spec.strategy.name in SHORT_FOR]
+        check_builds(of_plugins, functools.partial(_build, bench_of(stream)))
     with output.alone("starting a suite", patience=STARTING):
-        output.prepare(suite, output.check(suite), data, manifest.counts())
+        output.prepare(suite, output.check(suite), manifests)
     tables = Tables(out)
     for line in tables.faults:
         say(line)
     tables.write()
     _tell_beforehand(suite, output, todo)
     try:
-        if bench is not None:
-            _train(suite, bench, output, tables, todo, workers, executor, policy)
-            _measure(suite, bench, output, tables)
+        _train(suite, bench_of, output, tables, todo, workers, executor, policy)
+        _measure(suite, bench_of, output, tables)
     finally:
         frame = tables.complete()
     ids = [spec.run_id for spec in suite.runs]
@@ -96,16 +101,31 @@ def launch(
 
 
 def headline(frame: pd.DataFrame) -> str:
-    """The `HEADLINE` columns of the finished runs as text: means over seeds, accuracies in per cent."""
+    """The `HEADLINE` columns of the finished runs as text: means over seeds, accuracies in per cent.
+
+    Streams and orders, if there are several, are kept apart.
+    """
     done = frame[frame.status == "done"]
     if done.empty:
         return "no run has finished"
-    groups = done.groupby("strategy", sort=False)
+    apart = [key for key in ("stream", "order") if frame[key].nunique() > 1]
+    groups = done.groupby([*apart, "strategy"], sort=False)
     scales = {name: table.named(name).scale for name in HEADLINE}
     means = groups[list(scales)].mean() * pd.Series(scales)
     means.insert(0, "seeds", groups.size())
     named = means.rename(columns={name: f"{name} %" for name, scale in scales.items() if scale == 100})
     return named.round(2).reset_index().to_string(index=False, na_rep="-")
+
+
+def _build(bench: Workbench, spec: RunSpec) -> object:
+    from lorisbench.runs.one_run import build, store_of
+
+    return build(bench, spec, store_of(bench))
+
+
+def _by_stream(specs: Sequence[RunSpec]) -> dict[str, list[RunSpec]]:
+    names = dict.fromkeys(spec.stream for spec in specs)
+    return {name: [spec for spec in specs if spec.stream == name] for name in names}
 
 
 def _tell_beforehand(suite: Suite, output: Output, todo: list[RunSpec]) -> None:
@@ -120,18 +140,18 @@ def _tell_beforehand(suite: Suite, output: Output, todo: list[RunSpec]) -> None:
 
 
 def _train(
-    suite: Suite, bench: Workbench, output: Output, tables: Tables, todo: list[RunSpec], workers: int, executor: str,
-    policy: Policy,
+    suite: Suite, bench_of: Callable[[str], Workbench], output: Output, tables: Tables, todo: list[RunSpec],
+    workers: int, executor: str, policy: Policy,
 ) -> None:  # fmt: skip
     if not todo:
         return
-    labels = {spec.run_id: f"{spec.label} seed {spec.seed}" for spec in todo}
+    labels = {spec.run_id: _told(suite, spec) for spec in todo}
 
     def heard(event: Event) -> None:
         if isinstance(event, Said):
             say(event.line)
 
-    crew = crew_of(executor, suite.resolved, lambda _: bench, output.root, min(workers, len(todo)))
+    crew = crew_of(executor, suite.resolved, bench_of, output.root, min(workers, len(todo)))
     with contextlib.closing(Schedule(output, todo, crew, policy, heard).ended()) as ended:
         for count, run_id in enumerate(ended, 1):
             status = output.run(run_id).status()
@@ -141,7 +161,7 @@ def _train(
             tables.write_if_due()
 
 
-def _measure(suite: Suite, bench: Workbench, output: Output, tables: Tables) -> None:
+def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output, tables: Tables) -> None:
     """Measure the latency of the runs, after all training; one of the processes that share the folder does it."""
     from lorisbench.runs.latency import forward_cost, measure
 
@@ -151,14 +171,23 @@ def _measure(suite: Suite, bench: Workbench, output: Output, tables: Tables) -> 
         with output.alone("measuring latency"):
             left = output.unmeasured(suite)
             say(f"measuring the latency of {len(left)} runs")
-            forward = forward_cost(bench)
-            for spec in left:
-                try:
-                    measure(bench, spec, output.run(spec.run_id), forward)
-                finally:
-                    tables.read(spec.run_id)
+            for stream, specs in _by_stream(left).items():
+                bench = bench_of(stream)
+                forward = forward_cost(bench)
+                for spec in specs:
+                    try:
+                        measure(bench, spec, output.run(spec.run_id), forward)
+                    finally:
+                        tables.read(spec.run_id)
     except Taken:
         say("another process is measuring the latency")
+
+
+def _told(suite: Suite, spec: RunSpec) -> str:
+    """Which run of the suite it is, for a line of progress."""
+    stream = f"{spec.stream}: " if len(suite.streams) > 1 else ""
+    order = f" order {spec.order}" if len(suite.config.orders) > 1 else ""
+    return f"{stream}{spec.label}{order} seed {spec.seed}"
 
 
 def _same_settings(suite: Suite) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ from lorisbench.model.models import Backbone, backbone_of, megabytes
 from lorisbench.runs.checks import check_batch_sizes, check_features, not_finite_rows
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.resume import Checkpoints, identity
+from lorisbench.suite.orders import permutation
 from lorisbench.suite.resolve import ResolvedConfig
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import AugmentConfig
@@ -41,7 +43,7 @@ from lorisbench.suite.training import AugmentConfig
 
 @dataclass
 class Workbench:
-    """What all runs of a suite share in one process.
+    """What all runs of a stream share in one process.
 
     Attributes
     ----------
@@ -95,9 +97,11 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
     check_batch_sizes(config, backbone)
     device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
     if settings.on_features:
-        for augment in views.wanted(config):  # here, where all cores are used and no other process waits for them
-            extracted = views.cached(manifest, backbone, size, accelerator, augment).extracted
-            check_features(extracted.flatten(1), views.rows_of(manifest, augment), "augmented ", config, manifest)
+        # Here, where all cores are used and no other process waits for them; orders differ in who comes first
+        ordered = [manifest.in_order(permutation(order, manifest.experiences)) for order in config.orders]
+        for augment, stream in itertools.product(views.wanted(config), ordered):
+            extracted = views.cached(stream, backbone, size, accelerator, augment).extracted
+            check_features(extracted.flatten(1), views.rows_of(stream, augment), "augmented ", config, stream)
         x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator))
         check_features(x, np.arange(len(x)), "", config, manifest)
         x = x.to(device)
@@ -143,8 +147,11 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory, stop: Callab
     stop : asked after each step; once it says so, the run ends as pending, with its checkpoint, and Stopped is raised.
     """
     marks = _marks(bench)
+    experiences = bench.manifest.experiences
+    ordered = replace(bench, manifest=bench.manifest.in_order(permutation(spec.order, experiences)))
     threads = 1 if bench.on_features else torch.get_num_threads()
-    running = _Running(bench, spec, directory, environment(threads, str(bench.device), str(bench.accelerator)), stop)
+    where = environment(threads, str(bench.device), str(bench.accelerator))
+    running = _Running(ordered, spec, directory, where, stop)
     try:
         with apart(kinds_of(spec.strategy)):
             # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
@@ -198,7 +205,7 @@ class _Running:
         self.label = bench.manifest.table.label.to_numpy(dtype=np.int32)[np.concatenate(rows)]
         self.experience = np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows])
         if not self.checkpoints.path.exists():
-            directory.start(spec.config, where)
+            directory.start(spec.config_for(experiences), where)
 
     def end(self, status: str, reason: str = "", **more: Any) -> None:
         """Write the run's status."""
@@ -250,7 +257,9 @@ class _Running:
                 self.checkpoints.set_aside("unusable", str(error))
                 self._build()
                 found = None
-        self.resumed = self.directory.start(self.spec.config, self.where, found.trained if found else 0)
+        self.resumed = self.directory.start(
+            self.spec.config_for(self.bench.manifest.experiences), self.where, found.trained if found else 0
+        )
         if found is None:
             return []
         _write_tables(self.strategy.plugins, self.directory)

@@ -12,27 +12,25 @@ from lorisbench.metrics import table
 from lorisbench.metrics.costs import RunRecord
 from lorisbench.metrics.records import read_latency
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.suite.spec import title_of
+from lorisbench.suite.spec import stream_of, title_of
 
 RUN_COLUMNS = [
-    "run_id", "benchmark", "strategy", "seed", "status", "reason", "experiences",
+    "run_id", "benchmark", "stream", "order", "strategy", "seed", "status", "reason", "experiences",
     *(metric.name for metric in table.in_results()), "undefined",
 ]  # fmt: skip
-MATRIX_COLUMNS = ["run_id", "after_experience", "test_experience", "accuracy", "n"]
+CELL = ("run_id", "after_experience", "test_experience", "accuracy", "n")
+MATRIX_COLUMNS = ["run_id", "stream", "order", *CELL[1:]]
 
 
 def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
-    """A run's line of results.csv and its lines of matrix.csv.
+    """A run's line of results.csv and its lines of matrix.csv, without those of its columns that the other has too.
 
     A latency.json that is damaged leaves its metrics undefined. Raises InputError, naming the file, if the journal or
     the predictions are.
     """
     status = directory.status()
     row: dict[str, Any] = {
-        "run_id": config["run_id"],
-        "benchmark": title_of(config["benchmark"]),
-        "strategy": config["label"],
-        "seed": config["seed"],
+        **_which(config),
         "status": status["status"],
         "reason": status.get("reason", ""),
     }
@@ -60,11 +58,16 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str
 
 def row_of_damaged(config: Mapping[str, Any], reason: str) -> dict[str, Any]:
     """The line of results.csv of a run that cannot be counted, as its files are damaged; `reason` names the file."""
+    return {**_which(config), "status": "failed", "reason": reason}
+
+
+def _which(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that say which run it is."""
     return {
         "run_id": config["run_id"],
         "benchmark": title_of(config["benchmark"]),
+        "stream": stream_of(config),
+        "order": config.get("order", 0),
         "strategy": config["label"],
         "seed": config["seed"],
-        "status": "failed",
-        "reason": reason,
     }

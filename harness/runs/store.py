@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Container, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import contents, write_json, write_text
-from lorisbench.common.reading import as_mapping, read_json
+from lorisbench.common.reading import as_mapping, read_json, read_table
 from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.metrics.records import read_latency
 from lorisbench.runs.claims import alone
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.suite.config import SuiteConfig
+from lorisbench.suite.joining import entry_settings, joined, stream_settings
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import Suite, resolve
 from lorisbench.suite.run_folders import read_config, run_folders
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
 from lorisbench.suite.spec import RunSpec, without_places
+from lorisbench.suite.streams import benchmarks_of, images_by_stream
+
+if TYPE_CHECKING:
+    from lorisbench.data.manifest import Manifest
 
 CLAIMS = ".claims"  # of what one process does at a time, besides the runs
 MANIFEST = "manifest.csv"  # the images of a run that was given them as a table, from Python
@@ -36,7 +41,10 @@ class _Written(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
     strategies: dict[str, dict[str, Any]]
     seeds: list[int]
-    benchmark: dict[str, Any]
+    orders: list[int] = [0]
+    benchmark: dict[str, Any] = {}
+    benchmarks: dict[str, dict[str, Any]] = {}
+    streams: dict[str, dict[str, Any]] = {}
     about: list[str] = []
 
 
@@ -56,8 +64,8 @@ class Output:
     def check(self, suite: Suite) -> dict[str, Any]:
         """The suite.yaml to write: this suite merged with what the folder already holds of it.
 
-        More strategies and seeds of the same suite may be added. Raises InputError, before anything is written, if
-        the folder holds another suite's results, or files that are not ours.
+        More streams, orders, strategies and seeds of the same suite may be added. Raises InputError, before anything is
+        written, if the folder holds another suite's results, or files that are not ours.
         """
         output_folder(self.root)
         path = self.root / "suite.yaml"
@@ -75,29 +83,40 @@ class Output:
                 f"writes {SCHEMA}); give another folder"
             )
         as_mapping(written, str(path), _Written)
-        known = dict(written["strategies"])
+        if not benchmarks_of(written):
+            raise InputError(f"{path}: the key 'benchmark' is missing")
         before = _completed(written, suite)
         for key in FIXED_KEYS:
-            known_value, value = before.get(key), suite.resolved[key]
-            if key == "benchmark" and isinstance(known_value, dict):  # data.json says whether the images are the same
-                known_value, value = without_places(known_value), without_places(value)
+            known_value, value = before.get(key), suite.resolved.get(key)
+            if key == "benchmark" and None in (known_value, value):  # several streams, compared below
+                continue
+            if key == "benchmark":  # data.json says whether the images are the same
+                known_value, value = without_places(known_value or {}), without_places(value or {})
             if known_value != value:
                 raise InputError(
                     f"--out {self.root}: holds results of another suite ({before.get('name')!r}, different {key!r}: "
                     f"{_difference(known_value, value)}); give another folder"
                 )
-        self._check_folders(suite, written)
-        for label, settings in suite.resolved["strategies"].items():
-            if label in known and before["strategies"][label] != settings:
+        known = {label: before["strategies"].get(label, entry) for label, entry in written["strategies"].items()}
+        merged = joined({**before, **{key: written.get(key) for key in ("seeds", "about")}, "strategies": known}, suite)
+        for name in benchmarks_of(before):
+            known_value, value = stream_settings(before, name), stream_settings(merged, name)
+            if known_value != value:
                 raise InputError(
-                    f"--out {self.root}: holds results of strategy {label!r} with different settings "
-                    f"({_difference(before['strategies'][label], settings)}); give another folder or label"
+                    f"--out {self.root}: holds results of stream {name!r} with different settings "
+                    f"({_difference(known_value, value)}); give another folder or name"
                 )
-        merged = dict(suite.resolved)
-        merged["strategies"] = {**known, **suite.resolved["strategies"]}
-        about = {*(written.get("about") or []), *suite.resolved["about"]}
-        merged["about"] = [label for label in merged["strategies"] if label in about]
-        merged["seeds"] = sorted({*written["seeds"], *suite.resolved["seeds"]})
+        self._check_folders(suite, written)
+        for label in suite.resolved["strategies"]:
+            if label not in known:
+                continue
+            for name in benchmarks_of(before):
+                known_value, value = entry_settings(before, name, label), entry_settings(merged, name, label)
+                if known_value != value:
+                    raise InputError(
+                        f"--out {self.root}: holds results of strategy {label!r} with different settings "
+                        f"({_difference(known_value, value)}); give another folder or label"
+                    )
         return merged
 
     def _check_folders(self, suite: Suite, written: Mapping[str, Any]) -> None:
@@ -113,33 +132,62 @@ class Output:
                 if spec.run_id in others:
                     raise InputError(f"{others[spec.run_id]}; move it away")
 
-    def check_images(self, data: Mapping[str, Any]) -> None:
-        """Raise InputError if the folder's results come from images other than `data` (`Manifest.describe()`) has."""
-        before = read_json(self.root / "data.json")
+    def check_images(self, stream: str, data: Mapping[str, Any]) -> None:
+        """Raise InputError if results of this stream in the folder come from images other than `data` has.
+
+        data : what `Manifest.describe()` says of them.
+        """
+        known = self._images()
+        before = known.get(stream)
         if before is not None and before.get("content_hash") != data["content_hash"]:
+            which = f"its results of stream {stream!r}" if len(known) > 1 else "its results"
             raise InputError(
-                f"--out {self.root}: its results were made from other images (content hash "
+                f"--out {self.root}: {which} were made from other images (content hash "
                 f"{str(before.get('content_hash'))[:12]}, now {str(data['content_hash'])[:12]}); give another folder"
             )
 
-    def prepare(
-        self,
-        suite: Suite,
-        resolved: Mapping[str, Any],
-        data: Mapping[str, Any],
-        counts: pd.DataFrame,
-    ) -> None:
+    def _images(self) -> dict[str, dict[str, Any]]:
+        """What data.json says about the images of each stream that the folder holds."""
+        path = self.root / "suite.yaml"
+        names = benchmarks_of(read_yaml(path)) if path.exists() else {}
+        return images_by_stream(read_json(self.root / "data.json") or {}, names)
+
+    def _experiences(self) -> pd.DataFrame:
+        """The rows of experiences.csv, as text, by stream; none if there are none or the file is damaged."""
+        try:
+            return read_table(self.root / "experiences.csv", ("stream",))
+        except InputError:
+            return pd.DataFrame({"stream": []}, dtype=str)
+
+    def prepare(self, suite: Suite, resolved: Mapping[str, Any], manifests: Mapping[str, Manifest]) -> None:
         """Write what all runs share, and the settings of each run, as far as they are not there.
 
         Other processes may be training some of them meanwhile: nothing that they write is touched.
+
+        manifests : the images of each of the suite's streams, in its own order. What the folder says of other streams
+        stays as it is.
         """
+        names = list(benchmarks_of(resolved))
+        images = self._images() | {name: manifest.describe() for name, manifest in manifests.items()}
+        kept = self._experiences()
+        counted = [
+            manifests[name].counts().assign(stream=name) if name in manifests else kept[kept.stream == name]
+            for name in names
+        ]
+        experiences = pd.concat(counted, ignore_index=True)
+        experiences.insert(0, "stream", experiences.pop("stream"))
+        # A data.json of one stream does not name it: one of several comes before the suite.yaml of several
+        several = {"streams": {name: images[name] for name in names if name in images}}
+        if len(names) > 1:
+            write_json(self.root / "data.json", several)
         write_yaml(self.root / "suite.yaml", resolved)
-        write_json(self.root / "data.json", data)
-        write_text(self.root / "experiences.csv", counts.to_csv(index=False))
+        if len(names) == 1:
+            write_json(self.root / "data.json", images[names[0]])
+        write_text(self.root / "experiences.csv", experiences.to_csv(index=False))
         for spec in suite.runs:
             directory = self.run(spec.run_id)
             if not _is_readable(directory):  # its folder's name says which settings are in it
-                write_yaml(directory.path / "config.yaml", spec.config)
+                write_yaml(directory.path / "config.yaml", spec.config_for(manifests[spec.stream].experiences))
 
     def unfinished(self, suite: Suite, retry_failed: bool = False, rerun: Container[str] = ()) -> list[RunSpec]:
         """The suite's runs that are still to be trained, or to be trained again because their files are damaged.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from lorisbench.common.files import write_text
 from lorisbench.common.pace import Pace
 from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.yaml_files import read_yaml
+from lorisbench.metrics.results import with_streams
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.rows import MATRIX_COLUMNS, RUN_COLUMNS, row_of, row_of_damaged
+from lorisbench.runs.rows import CELL, MATRIX_COLUMNS, RUN_COLUMNS, row_of, row_of_damaged
 from lorisbench.suite.run_folders import read_config, run_folders
+from lorisbench.suite.streams import benchmarks_of, images_by_stream
 
-TEXT_COLUMNS = ("run_id", "benchmark", "strategy", "status", "reason", "undefined")
+TEXT_COLUMNS = ("run_id", "benchmark", "stream", "strategy", "status", "reason", "undefined")
 Row = dict[str, Any]
 Cells = list[tuple[Any, ...]]
 
@@ -35,8 +38,10 @@ class Tables:
         strategies = suite.get("strategies")
         if not isinstance(strategies, dict):
             raise InputError(f"{root / 'suite.yaml'}: strategies: a mapping from labels to settings was expected")
-        self._order = {label: index for index, label in enumerate(strategies)}
-        self._synthetic = (read_json(root / "data.json") or {}).get("synthetic") is True
+        streams = list(benchmarks_of(suite))
+        self._places = {"strategy": _places(strategies), "stream": _places(streams)}
+        images = images_by_stream(read_json(root / "data.json") or {}, streams)
+        self._synthetic = {name for name, about in images.items() if about.get("synthetic") is True}
         self._kept = _earlier(root)
         self._read: dict[str, tuple[Row, Cells]] = {}
         self._known: dict[str, tuple[int, ...]] = {}
@@ -70,7 +75,7 @@ class Tables:
             if run_id in self._kept:
                 return
             row, cells = row_of_damaged(config, str(error)), []
-        if self._synthetic and "sim" not in row["benchmark"]:
+        if row["stream"] in self._synthetic and "sim" not in row["benchmark"]:
             row["benchmark"] += " (synthetic)"  # a rendered folder opened with --data-root
         if row["status"] == "done" and not cells and row["run_id"] in self._kept:
             return
@@ -100,9 +105,14 @@ class Tables:
         start = time.monotonic()
         lines = [*(self._read[name] for name in sorted(self._read)), *self._kept.values()]
         frame = pd.DataFrame([row for row, _ in lines], columns=RUN_COLUMNS).sort_values(
-            ["strategy", "seed"], key=lambda c: c.map(self._order) if c.name == "strategy" else c, kind="stable"
+            ["stream", "order", "strategy", "seed"],
+            key=lambda c: c.map(self._places[str(c.name)]) if c.name in self._places else c,
+            kind="stable",
         )
-        cells = pd.DataFrame([cell for _, cells in lines for cell in cells], columns=MATRIX_COLUMNS)
+        cells = pd.DataFrame(
+            [(cell[0], row["stream"], row["order"], *cell[1:]) for row, cells in lines for cell in cells],
+            columns=MATRIX_COLUMNS,
+        )
         write_text(self.root / "results.csv", frame.to_csv(index=False))
         write_text(self.root / "matrix.csv", cells.to_csv(index=False))
         self._pace.written(start)
@@ -124,11 +134,15 @@ def _state(folder: Path) -> tuple[int, ...]:
     return tuple(stamps)
 
 
+def _places(names: Iterable[str]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(names)}
+
+
 def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:
     """The rows and cells that the existing tables hold for finished runs, by run id."""
     try:
-        rows = read_table(root / "results.csv")
-        cells = read_table(root / "matrix.csv", MATRIX_COLUMNS)[MATRIX_COLUMNS]
+        rows = with_streams(read_table(root / "results.csv"))
+        cells = read_table(root / "matrix.csv", CELL)[list(CELL)]
     except InputError:
         return {}
     if not {"run_id", "status"} <= set(rows.columns) <= set(RUN_COLUMNS):  # an older version has fewer columns

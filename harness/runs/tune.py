@@ -145,7 +145,17 @@ def _idle(label: str, strategy: Any, experiences: int) -> str:
 
 def _check_folder(plan: Plan) -> None:
     """Raise InputError unless OUT is new, holds no trials, or holds those of the same suite, experiences and seed."""
-    known = {"strategies", "seeds", "tuning", "description", "name", "latency", "plugins", "about"}  # these may differ
+    known = {
+        "strategies",
+        "seeds",
+        "tuning",
+        "description",
+        "name",
+        "latency",
+        "plugins",
+        "about",
+        "orders",
+    }  # may differ
     suite = {key: value for key, value in plan.suite.items() if key not in known}
     mark = {"suite": digest_of(suite), "experiences": plan.experiences, "seed": plan.seed}
     file = plan.out / "tune.json"
@@ -234,7 +244,7 @@ def _run(plan: Plan, label: str, bench: Workbench, values: Mapping[str, Any]) ->
     """Train a strategy with these values unless that is done already; its row: status, accuracy, seconds and values."""
     from lorisbench.runs.one_run import train
 
-    changes = {"evaluation": {"split": "validation"}, "seeds": [plan.seed], "about": []}
+    changes = {"evaluation": {"split": "validation"}, "orders": [0], "seeds": [plan.seed], "about": []}
     entry = {**plan.suite["strategies"][label], **values}
     (spec,) = resolve(parse(SuiteConfig, {**plan.suite, **changes, "strategies": {label: entry}})).runs
     directory = RunDirectory(plan.out / "trials" / spec.run_id)

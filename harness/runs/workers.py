@@ -223,8 +223,9 @@ def serve(connection: Connection, given: _Given) -> None:
             return
         with logged(given.out / "runs" / run_id):
             try:
-                bench, specs = _prepared(given.resolved)
-                ended = train_claimed(bench, specs[run_id], given.out, number, _stopped.is_set, tell)
+                bench_of, specs = _prepared(given.resolved)
+                spec = specs[run_id]
+                ended = train_claimed(bench_of(spec.stream), spec, given.out, number, _stopped.is_set, tell)
             except InputError as error:
                 ended = Refused(run_id, str(error))
         tell(ended)

@@ -13,9 +13,10 @@ from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.suite import shipped as suites
 from lorisbench.suite.entries import by_label, written_out
+from lorisbench.suite.orders import LARGEST
 from lorisbench.suite.parsing import Settings
 from lorisbench.suite.schema import without_schema
-from lorisbench.suite.training import TrainingConfig
+from lorisbench.suite.training import TrainingConfig, expand_preset, preset_as_mapping
 
 
 class BackboneConfig(Settings):
@@ -76,8 +77,29 @@ class LatencyConfig(Settings):
     enabled: bool = True
 
 
+class StreamConfig(Settings):
+    """What a stream has of its own: the keys given here take precedence over those of the suite."""
+
+    training: dict[str, Any] = {}
+    backbone: dict[str, Any] = {}
+    head: dict[str, Any] = {}
+
+    @field_validator("training", mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        return expand_preset(preset_as_mapping(value))
+
+    @field_validator("training", "backbone", "head", mode="before")
+    @classmethod
+    def _nothing(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
 class SuiteSettings(Settings):
     """The settings of a suite, in the order of suite.yaml, whether or not its components have been made.
+
+    Either `benchmark` gives the only stream, or `benchmarks` several by name; `streams` what one of them has of its
+    own. `orders` numbers the orders in which the experiences come (see `suite.orders`): the numbers, or how many.
 
     `about` gives the labels of the strategies that the report is about, one or a list: it compares each of them with
     every other strategy. It changes no run.
@@ -85,12 +107,15 @@ class SuiteSettings(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: str = ""
-    benchmark: Any
+    benchmark: Any = None
+    benchmarks: dict[str, Any] = {}
+    streams: dict[str, StreamConfig] = {}
     backbone: BackboneConfig = BackboneConfig()
     head: HeadConfig = HeadConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     strategies: dict[str, Any] = Field(min_length=1)
+    orders: list[int] = Field([0], min_length=1)
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     plugins: list[str] = []
@@ -114,9 +139,10 @@ class SuiteSettings(Settings):
 
 
 class SuiteConfig(SuiteSettings):
-    """A suite as written in a file: benchmark x strategies x seeds with all their settings."""
+    """A suite as written in a file: streams x orders x strategies x seeds with all their settings."""
 
-    benchmark: dict[str, Any]
+    benchmark: dict[str, Any] | None = None
+    benchmarks: dict[str, dict[str, Any]] = {}
     strategies: dict[str, dict[str, Any]] = Field(min_length=1)
 
     @model_validator(mode="before")
@@ -137,9 +163,46 @@ class SuiteConfig(SuiteSettings):
     @classmethod
     def _check_labels(cls, value: dict[str, Any]) -> dict[str, Any]:
         for label in value:
-            if not label or any(c in label for c in "/\\\0") or label.startswith(".") or len(label) > 80:
-                raise ValueError(f"{label!r} cannot name a strategy: the label becomes part of a folder's name")
+            check_name(label, "strategy")
         return value
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _check_streams(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            check_name(name, "stream")
+        return value
+
+    @field_validator("streams", mode="before")
+    @classmethod
+    def _nothing_of_its_own(cls, value: Any) -> Any:
+        value = {} if value is None else value
+        return {name: own or {} for name, own in value.items()} if isinstance(value, Mapping) else value
+
+    @field_validator("orders", mode="before")
+    @classmethod
+    def _count_orders(cls, value: Any) -> Any:
+        """`orders: 3` is `[0, 1, 2]`."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            if not 1 <= value <= LARGEST + 1:
+                raise ValueError(f"how many orders was expected, from 1 to {LARGEST + 1}, or a list of their numbers")
+            return list(range(value))
+        return value
+
+    @field_validator("orders")
+    @classmethod
+    def _check_orders(cls, value: list[int]) -> list[int]:
+        if len(set(value)) != len(value) or min(value) < 0 or max(value) > LARGEST:
+            raise ValueError(f"orders must be different integers from 0 to {LARGEST}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> SuiteConfig:
+        if self.benchmark is None and not self.benchmarks:
+            raise InputError("the key 'benchmark' is missing (or `benchmarks`, if the suite has several streams)")
+        if self.benchmark is not None and self.benchmarks:
+            raise InputError("give either `benchmark` (one stream) or `benchmarks` (several by name), not both")
+        return self
 
     @field_validator("seeds")
     @classmethod
@@ -163,3 +226,9 @@ def read_suite(name_or_path: str) -> dict[str, Any]:
     else:
         raise InputError(f"unknown suite {name_or_path!r}{nearest(name_or_path, suites.shipped())}")
     return without_schema(read_yaml(path), f"suite {path}")
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise ValueError for a name that cannot be a part of a folder's name; `what` it would name, for the message."""
+    if not name or any(c in name for c in "/\\\0") or name.startswith(".") or len(name) > 80:
+        raise ValueError(f"{name!r} cannot name a {what}: the {what}'s name becomes part of a folder's name")

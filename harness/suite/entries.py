@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,7 +24,7 @@ from lorisbench.common.component import Component
 from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.registry import STRATEGIES, Registry, apart, file_of
 from lorisbench.suite.parsing import parse
-from lorisbench.suite.training import TrainingConfig, expand_preset, merged
+from lorisbench.suite.training import TrainingConfig, expand_preset, given_of, merged
 
 OWN_KEYS = ("strategy", "training", "remarks")  # keys of an entry that are not settings of the strategy's class
 SHORT_FOR = {"avalanche": "plugin", "stack": "stack"}  # keys that imply the strategy, and the setting that each fills
@@ -37,18 +37,28 @@ class Entry:
     Attributes
     ----------
     strategy : its settings object, a `lorisbench.engine.strategy.Strategy`.
-    training : how its runs train: the suite's settings, overridden by its own.
+    training : how its runs train: the suite's settings, overridden by those of the stream, then by its own.
+    own : its own training settings, plain values.
     """
 
     strategy: Any
     training: TrainingConfig
+    own: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @cached_property
     def settings(self) -> dict[str, Any]:
         """The entry as written to suite.yaml, every default filled in."""
+        return self._written(self.training.model_dump(mode="json"))
+
+    @cached_property
+    def own_settings(self) -> dict[str, Any]:
+        """The same with its own training settings only, for a suite whose streams may train in different ways."""
+        return self._written(dict(self.own))
+
+    def _written(self, training: dict[str, Any]) -> dict[str, Any]:
         remarks = self.strategy.remarks()
-        training = {"training": self.training.model_dump(mode="json")}
-        return {**settings_of(self.strategy), **training, **({"remarks": remarks} if remarks else {})}
+        trained = {"training": training} if training else {}
+        return {**settings_of(self.strategy), **trained, **({"remarks": remarks} if remarks else {})}
 
 
 def by_label(strategies: Any) -> Any:
@@ -151,7 +161,7 @@ def said_by(kind: type, where: str) -> Iterator[None]:
 
 
 def read_entry(label: str, entry: Mapping[str, Any], training: TrainingConfig) -> Entry:
-    """The typed form of an entry that is written out; the suite's `training` supplies what it leaves out.
+    """The typed form of an entry that is written out; the stream's `training` supplies what it leaves out.
 
     Raises InputError, in one line naming the key.
     """
@@ -165,7 +175,8 @@ def read_entry(label: str, entry: Mapping[str, Any], training: TrainingConfig) -
     strategy = make_strategy(entry, where)
     with said_by(type(strategy), where):
         _check_declared(strategy, where)
-    return Entry(strategy, parse(TrainingConfig, merged(training.model_dump(), own), f"{where}.training"))
+    made = parse(TrainingConfig, merged(training.model_dump(), own), f"{where}.training")
+    return Entry(strategy, made, given_of(made.model_dump(mode="json"), own))
 
 
 def _check_declared(strategy: Any, where: str) -> None:

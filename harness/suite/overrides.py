@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -12,6 +12,7 @@ from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import from_yaml
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.entries import by_label, item_as_entry
+from lorisbench.suite.streams import benchmarks_of
 from lorisbench.suite.training import preset_as_mapping
 
 
@@ -31,18 +32,12 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
 
     A first part that is not a key of a suite but a label of its strategies is short for `strategies.<label>`. In a list
     the key is an item's index from 0, and an item that is a name stands for its strategy: `both.stack.0.ewc_lambda`.
-    Raises InputError for a malformed assignment or a path through something that is not a mapping.
+    Raises InputError for a malformed assignment, a path through something that is not a mapping, or a setting of a
+    stream that the suite does not have.
     """
     for assignment in assignments:
         dotted, value = assigned(assignment)
-        keys = dotted.split(".")
-        if keys[0] not in SuiteConfig.model_fields:
-            labels = [str(label) for label in values.get("strategies") or {}]
-            label = max((n for n in labels if dotted.startswith(f"{n}.") or dotted == n), key=len, default=None)
-            if label is None:  # labels may contain dots: the longest match counts
-                known = [*SuiteConfig.model_fields, *labels]
-                raise InputError(f"--set {dotted}: unknown key {keys[0]!r}{nearest(keys[0], known)}")
-            keys = ["strategies", label, *[part for part in dotted[len(label) + 1 :].split(".") if part]]
+        keys = _keys(values, dotted)
         target = values
         for depth, key in enumerate(keys[:-1]):
             if isinstance(target, dict) and depth == 0 and key == "strategies":
@@ -60,3 +55,35 @@ def override(values: dict[str, Any], assignments: Sequence[str]) -> None:
             if not isinstance(target, dict if last else (dict, list)):
                 raise InputError(f"--set {dotted}: {'.'.join(keys[: depth + 1])} has no keys")
         target[keys[-1]] = value
+
+
+def _keys(values: Mapping[str, Any], dotted: str) -> list[str]:
+    """The keys on the way to the value that a dotted key stands for. Names of strategies and streams may have dots."""
+    first, _, rest = dotted.partition(".")
+    labels = [str(label) for label in values.get("strategies") or {}]
+    if first not in SuiteConfig.model_fields:
+        label = _longest(labels, dotted)
+        if label is None:
+            raise InputError(
+                f"--set {dotted}: unknown key {first!r}{nearest(first, [*SuiteConfig.model_fields, *labels])}"
+            )
+        return ["strategies", *_split(label, dotted)]
+    if first not in ("strategies", "benchmarks", "streams") or not rest:
+        return dotted.split(".")
+    known = labels if first == "strategies" else list(benchmarks_of(values))
+    name = _longest(known, rest)
+    if name is not None:
+        return [first, *_split(name, rest)]
+    wanted = rest.partition(".")[0]
+    if first == "streams" or (first == "benchmarks" and "." in rest and known):
+        raise InputError(f"--set {dotted}: no stream is called {wanted!r}{nearest(wanted, known)}")
+    return dotted.split(".")
+
+
+def _longest(names: Iterable[str], dotted: str) -> str | None:
+    """The longest of the names that a dotted key begins with."""
+    return max((name for name in names if f"{dotted}.".startswith(f"{name}.")), key=len, default=None)
+
+
+def _split(name: str, dotted: str) -> list[str]:
+    return [name, *[part for part in dotted[len(name) + 1 :].split(".") if part]]

@@ -13,30 +13,47 @@ from pydantic import InstanceOf
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
 from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, select
-from lorisbench.suite.config import SuiteConfig, SuiteSettings, read_suite
+from lorisbench.suite.config import StreamConfig, SuiteConfig, SuiteSettings, read_suite
 from lorisbench.suite.entries import Entry, make_component, read_entry, settings_of
 from lorisbench.suite.overrides import override
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.paths import find_plugin, folder_of, given_here, placed
 from lorisbench.suite.schema import SCHEMA
 from lorisbench.suite.spec import RunSpec, title_of, without_places
+from lorisbench.suite.streams import OWN, benchmarks_of, check_known, written_out
+from lorisbench.suite.training import TrainingConfig, given_of, merged
 
-UNTUNED = ("name", "description", "device", "latency", "seeds", "tuning", "about")  # no tuned value depends on these
+# No tuned value depends on these
+UNTUNED = ("name", "description", "device", "latency", "orders", "seeds", "tuning", "about")
 
 
 class ResolvedConfig(SuiteSettings):
-    """A suite with its components made: `benchmark` is a `lorisbench.data.benchmark.Benchmark`."""
+    """The settings of one stream of a suite with its components made: `benchmark` is a `data.benchmark.Benchmark`."""
 
+    stream: str = ""
     strategies: dict[str, InstanceOf[Entry]]
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A validated suite. `resolved` is the mapping written to suite.yaml: plain values, every default filled in."""
+    """A validated suite.
 
-    config: ResolvedConfig
+    Attributes
+    ----------
+    streams : the settings of each stream by name: its benchmark, and the backbone, head and training that it has of its
+        own or from the suite.
+    resolved : the mapping written to suite.yaml: plain values, every default filled in.
+    runs : all runs of a stream before those of the next, all of an order before those of the next.
+    """
+
+    streams: dict[str, ResolvedConfig]
     resolved: dict[str, Any]
     runs: list[RunSpec]
+
+    @property
+    def config(self) -> ResolvedConfig:
+        """The settings of the first stream; other streams may differ in benchmark, backbone, head and training."""
+        return next(iter(self.streams.values()))
 
 
 def load_suite(
@@ -44,6 +61,8 @@ def load_suite(
     *,
     data_root: Path | None = None,
     strategies: Sequence[str] = (),
+    streams: Sequence[str] = (),
+    orders: Sequence[int] = (),
     seeds: Sequence[int] = (),
     assignments: Sequence[str] = (),
     plugins: Sequence[str] = (),
@@ -60,7 +79,10 @@ def load_suite(
     if plugins:
         raw["plugins"] = [*(raw.get("plugins") or []), *given_here(plugins)]
     base = folder_of(name_or_path)
-    return resolve(parse(SuiteConfig, raw), data_root=data_root, strategies=strategies, seeds=seeds, base=base)
+    config = parse(SuiteConfig, raw)
+    return resolve(
+        config, data_root=data_root, strategies=strategies, streams=streams, orders=orders, seeds=seeds, base=base
+    )
 
 
 def resolve(
@@ -68,10 +90,14 @@ def resolve(
     *,
     data_root: Path | None = None,
     strategies: Sequence[str] = (),
+    streams: Sequence[str] = (),
+    orders: Sequence[int] = (),
     seeds: Sequence[int] = (),
     base: Path | None = None,
 ) -> Suite:
-    """Fill in the defaults of every component and list the runs (strategies outer, seeds inner).
+    """Fill in the defaults of every component and list the runs (by stream, then order, strategy and seed).
+
+    strategies, streams : only these, by label or name; all if none is given. orders, seeds : in place of the suite's.
 
     base : the suite's folder, beside whose file its relative paths are looked for first (see `suite.paths`); None for a
         suite that was resolved before, whose paths are absolute.
@@ -80,75 +106,117 @@ def resolve(
     for plugin in plugins:
         load_plugin(plugin)
     labels = select("strategy", strategies, list(config.strategies)) if strategies else list(config.strategies)
+    named = config.benchmark is None
+    written = {"": written_out(config.benchmark or {})} if not named else benchmarks_of(config.model_dump())
+    chosen = select("stream", streams, list(written)) if named and streams else list(written)
+    where = {name: f"benchmarks.{name}" if named else "benchmark" for name in chosen}
+    if data_root is not None:
+        _check_alike({name: written[name] for name in chosen})
+    benchmarks = {name: resolve_benchmark(written[name], data_root, base, where[name]) for name in chosen}
+    if not named:
+        benchmarks = {title_of(settings_of_benchmark(each)): each for each in benchmarks.values()}
+        select("stream", streams, list(benchmarks))
+    check_known(config.streams, benchmarks if not named else written)
     given = {
         **{key: getattr(config, key) for key in SuiteConfig.model_fields},
         "plugins": plugins,
-        "seeds": parse_seeds(seeds) if seeds else config.seeds,
-        "benchmark": resolve_benchmark(written_out(config.benchmark), data_root, base),
-        "strategies": {label: _entry(config, label, base) for label in labels},
+        "orders": _parsed("orders", orders) if orders else config.orders,
+        "seeds": _parsed("seeds", seeds) if seeds else config.seeds,
         "about": [label for label in config.about if label in labels],
+        "benchmarks": {},
+        "streams": {},
     }
-    made = ResolvedConfig(**given)
-    for label, entry in made.strategies.items():
-        if made.head.per_task and not entry.strategy.task_heads:
+    made = {}
+    for name, benchmark in benchmarks.items():
+        own = _own(config, name)
+        entries = {label: _entry(config, own["training"], label, base) for label in labels}
+        made[name] = ResolvedConfig(**{**given, **own, "benchmark": benchmark, "strategies": entries}, stream=name)
+        _check_heads(made[name])
+    runs = [
+        _spec(each, label, seed, order)
+        for each in made.values()
+        for order in each.orders
+        for label in each.strategies
+        for seed in each.seeds
+    ]
+    return Suite(made, _written(config, made), runs)
+
+
+def _own(config: SuiteConfig, name: str) -> dict[str, Any]:
+    """A stream's backbone, head and training: the suite's, overridden by its own."""
+    own = config.streams.get(name, StreamConfig())
+    made = {}
+    for key in OWN:
+        shared, changes = getattr(config, key), getattr(own, key)
+        where = f"streams.{name}.{key}"
+        made[key] = parse(type(shared), merged(shared.model_dump(), changes), where) if changes else shared
+    return made
+
+
+def _check_heads(config: ResolvedConfig) -> None:
+    """Raise InputError for a strategy that cannot have the kind of head that the stream has."""
+    for label, entry in config.strategies.items():
+        if config.head.per_task and not entry.strategy.task_heads:
             name = entry.strategy.name
             raise InputError(f"strategies.{label}: {name} cannot have an output layer for each task (head.per_task)")
-        if made.head.grow and not entry.strategy.growing_heads:
+        if config.head.grow and not entry.strategy.growing_heads:
             name = entry.strategy.name
             raise InputError(f"strategies.{label}: {name} cannot have outputs that grow with the classes (head.grow)")
-    runs = [_spec(made, label, seed) for label in made.strategies for seed in made.seeds]
-    return Suite(made, _written(made), runs)
 
 
-def parse_seeds(seeds: Sequence[int]) -> list[int]:
-    return parse(SuiteConfig, {"name": "x", "benchmark": {}, "strategies": ["x"], "seeds": list(seeds)}).seeds
+def _check_alike(benchmarks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise InputError if streams read different kinds of data, which are not in one folder."""
+    kinds: dict[str, str] = {}
+    for name, settings in benchmarks.items():
+        kind = settings.get("name")
+        component: Any = BENCHMARKS.get(kind) if kind in BENCHMARKS.names() else None
+        kinds.setdefault(str(getattr(component, "real", None) or kind), name)
+    if len(kinds) > 1:
+        read = ", ".join(f"{name} {kind}" for kind, name in kinds.items())
+        raise InputError(
+            f"--data-root: the streams read different data ({read}), which are not in one folder; give each its own by "
+            f"--set benchmarks.NAME.root=DIR, or name some by --streams"
+        )
 
 
-def make_benchmark(settings: Mapping[str, Any]) -> Any:
-    """The benchmark's settings object, from settings that are written out (`name` plus its fields)."""
-    settings = dict(settings)
-    return make_component(BENCHMARKS, settings.pop("name", None), settings, "benchmark")
+def _parsed(key: str, numbers: Sequence[int]) -> list[int]:
+    """Seeds or orders that are given beside a suite, checked as those in it."""
+    values = {"name": "x", "benchmark": {}, "strategies": ["x"], key: list(numbers)}
+    return list(getattr(parse(SuiteConfig, values), key))
 
 
-def written_out(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a benchmark with its shorthands written out.
+def make_benchmark(settings: Mapping[str, Any], where: str = "benchmark") -> Any:
+    """The benchmark's settings object, from settings that are written out (`name` plus its fields).
 
-    `{manifest: file.csv, ...}` is `{name: manifest, file: file.csv, ...}`;
-    `{avalanche: RotatedMNIST, n_experiences: 5}` is `{name: avalanche, classic: RotatedMNIST, args: {n_experiences:
-    5}}`, where settings of the benchmark itself stay beside `args`.
+    Raises InputError, in one line naming the key below `where`.
     """
     settings = dict(settings)
-    if "name" in settings or not {"manifest", "avalanche"} & set(settings):
-        return settings
-    if "manifest" in settings:
-        return {"name": "manifest", "file": str(settings.pop("manifest")), **settings}
-    fields: Any = BENCHMARKS.get("avalanche")
-    own = {key: settings.pop(key) for key in list(settings) if key in fields.model_fields}
-    classic = settings.pop("avalanche")
-    return {"name": "avalanche", "classic": classic, **own, "args": {**settings, **own.pop("args", {})}}
+    return make_component(BENCHMARKS, settings.pop("name", None), settings, where)
 
 
-def resolve_benchmark(settings: Mapping[str, Any], data_root: Path | None, base: Path | None = None) -> Any:
+def resolve_benchmark(
+    settings: Mapping[str, Any], data_root: Path | None, base: Path | None = None, where: str = "benchmark"
+) -> Any:
     """The benchmark of written-out settings; with `data_root`, its counterpart that reads real data in that layout.
 
-    `base` as for `resolve`.
+    `base` as for `resolve`, `where` as for `make_benchmark`.
     """
     settings = dict(settings)
     if data_root is not None and "root" in settings:
         settings["root"] = str(data_root.resolve())
     if base is not None and settings.get("name") in BENCHMARKS.names():
-        settings = placed(BENCHMARKS.get(settings["name"]), settings, base, "benchmark")
+        settings = placed(BENCHMARKS.get(settings["name"]), settings, base, where)
     if data_root is not None:
-        component = make_benchmark(settings)
+        component = make_benchmark(settings, where)
         if component.real is not None:
             # the same protocol on real data: keep the settings that the real benchmark also has
             target = BENCHMARKS.get(component.real)
             kept = {k: v for k, v in settings.items() if _same_field(type(component), target, k)}
             settings = {"name": component.real, **kept}
         elif "root" not in type(component).model_fields:
-            raise InputError(f"benchmark {component.name!r} reads no folder: --data-root does not apply")
+            raise InputError(f"{where} {component.name!r} reads no folder: --data-root does not apply")
         settings["root"] = str(data_root.resolve())
-    return make_benchmark(settings)
+    return make_benchmark(settings, where)
 
 
 def _same_field(one: Any, other: Any, key: str) -> bool:
@@ -157,19 +225,37 @@ def _same_field(one: Any, other: Any, key: str) -> bool:
     return all(key in known for known in fields) and fields[0][key].annotation == fields[1][key].annotation
 
 
-def _entry(config: SuiteConfig, label: str, base: Path | None) -> Entry:
+def _entry(config: SuiteConfig, training: TrainingConfig, label: str, base: Path | None) -> Entry:
     settings = config.strategies[label]
     if base is not None and settings.get("strategy") in STRATEGIES.names():
         settings = placed(STRATEGIES.get(settings["strategy"]), settings, base, f"strategies.{label}")
-    return read_entry(label, settings, config.training)
+    return read_entry(label, settings, training)
 
 
-def _written(config: ResolvedConfig) -> dict[str, Any]:
-    """The mapping written to suite.yaml."""
-    values = config.model_dump(mode="json", exclude={"benchmark", "strategies"})
-    values["benchmark"] = settings_of_benchmark(config.benchmark)
-    values["strategies"] = {label: entry.settings for label, entry in config.strategies.items()}
-    return {"schema": SCHEMA, **{key: values[key] for key in SuiteConfig.model_fields}}
+def _written(config: SuiteConfig, streams: Mapping[str, ResolvedConfig]) -> dict[str, Any]:
+    """The mapping written to suite.yaml.
+
+    A strategy's training is written in full, unless streams may train in different ways: then what it has of its own.
+    """
+    first = next(iter(streams.values()))
+    values = first.model_dump(mode="json", exclude={"benchmark", "strategies", "stream"})
+    values |= {key: getattr(config, key).model_dump(mode="json") for key in OWN}
+    own = {name: _own_written(config, each) for name, each in streams.items()}
+    values["streams"] = {name: settings for name, settings in own.items() if settings}
+    benchmarks = {name: settings_of_benchmark(each.benchmark) for name, each in streams.items()}
+    values |= {"benchmark": benchmarks[first.stream]} if config.benchmark is not None else {"benchmarks": benchmarks}
+    in_full = config.benchmark is not None and not values["streams"]
+    values["strategies"] = {
+        label: entry.settings if in_full else entry.own_settings for label, entry in first.strategies.items()
+    }
+    left_out = {key for key in ("benchmark", "benchmarks", "streams") if not values.get(key)}
+    return {"schema": SCHEMA, **{key: values[key] for key in SuiteConfig.model_fields if key not in left_out}}
+
+
+def _own_written(config: SuiteConfig, stream: ResolvedConfig) -> dict[str, Any]:
+    """What a stream has of its own, as it is written below `streams` of suite.yaml."""
+    own = config.streams.get(stream.stream, StreamConfig()).model_dump()
+    return {key: given_of(getattr(stream, key).model_dump(mode="json"), own[key]) for key in OWN if own[key]}
 
 
 def settings_of_benchmark(benchmark: Any, changed_only: bool = False) -> dict[str, Any]:
@@ -177,10 +263,10 @@ def settings_of_benchmark(benchmark: Any, changed_only: bool = False) -> dict[st
     return {"name": benchmark.name, **benchmark.model_dump(mode="json", exclude_defaults=changed_only)}
 
 
-def _spec(config: ResolvedConfig, label: str, seed: int) -> RunSpec:
+def _spec(config: ResolvedConfig, label: str, seed: int, order: int) -> RunSpec:
     entry = config.strategies[label]
     return RunSpec(
-        run_id_of(config, label, seed),
+        run_id_of(config, label, seed, order),
         label,
         seed,
         strategy=entry.strategy,
@@ -190,14 +276,16 @@ def _spec(config: ResolvedConfig, label: str, seed: int) -> RunSpec:
         evaluation=config.evaluation,
         device=config.device,
         benchmark=without_places(settings_of_benchmark(config.benchmark)),
+        stream=config.stream,
+        order=order,
     )
 
 
-def run_id_of(config: ResolvedConfig, label: str, seed: int) -> str:
-    """`<benchmark's short name>.<label>.s<seed>.<10 hex digits>`.
+def run_id_of(config: ResolvedConfig, label: str, seed: int, order: int = 0) -> str:
+    """`<stream>.<label>.s<seed>.<10 hex digits>`, with `.o<order>` after the seed unless it is the stream's own order.
 
-    The digits are a hash of the schema number, the label and what differs from the defaults, so that a new setting
-    whose default changes nothing leaves the ids of runs as they are.
+    The digits are a hash of the schema number, the label and what differs from the defaults (a stream's name too, if
+    it is not the benchmark's), so that a new setting whose default changes nothing leaves the ids of runs as they are.
     """
     entry = config.strategies[label]
     changed = config.model_dump(
@@ -206,7 +294,15 @@ def run_id_of(config: ResolvedConfig, label: str, seed: int) -> str:
     changed["benchmark"] = without_places(settings_of_benchmark(config.benchmark, changed_only=True))
     changed["training"] = entry.training.model_dump(mode="json", exclude_defaults=True)
     changed["strategy"] = settings_of(entry.strategy, changed_only=True)
+    changed["order"] = order
+    title = title_of(settings_of_benchmark(config.benchmark))
+    changed["stream"] = config.stream if config.stream not in ("", title) else ""
     told = {key: value for key, value in changed.items() if value}  # a new group counts only once it is changed
     digest = digest_of({"schema": SCHEMA, "label": label, **told})
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", label)
-    return f"{title_of(settings_of_benchmark(config.benchmark))}.{plain}.s{seed}.{digest[:10]}"
+    name = _plain(config.stream) if changed["stream"] else title
+    parts = [name, _plain(label), f"s{seed}", f"o{order}" if order else "", digest[:10]]
+    return ".".join(part for part in parts if part)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import contents
 from lorisbench.common.reading import as_mapping
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.suite.entries import OWN_KEYS
-from lorisbench.suite.spec import without_places
+from lorisbench.suite.spec import stream_of, without_places
+from lorisbench.suite.streams import benchmarks_of, own_settings
+from lorisbench.suite.training import merged
 
-SETTINGS = ("schema", "backbone", "head", "evaluation", "device")  # the same for all runs of an output
+SETTINGS = ("schema", "evaluation", "device")  # the same for all runs of an output
 
 
 class _Stored(BaseModel):
@@ -27,6 +29,8 @@ class _Stored(BaseModel):
     seed: int
     benchmark: dict[str, Any]
     backbone: dict[str, Any] = {}
+    stream: str = ""
+    order: int = Field(0, ge=0)
 
 
 class RunFolders(NamedTuple):
@@ -88,14 +92,20 @@ def _other_settings(config: Mapping[str, Any], suite: Mapping[str, Any]) -> str:
 
     Only keys that both have are compared: a version that adds a setting writes it to suite.yaml, not to finished runs.
     """
+    stream, benchmarks = stream_of(config), benchmarks_of(suite)
+    if benchmarks and stream not in benchmarks:
+        return f"stream: {stream!r}, here {', '.join(map(repr, benchmarks))}"
     pairs = {key: (config.get(key), suite.get(key)) for key in SETTINGS}
-    benchmark = suite.get("benchmark")
-    if isinstance(benchmark, Mapping):
-        pairs["benchmark"] = config["benchmark"], without_places(benchmark)
+    if stream in benchmarks:
+        pairs["benchmark"] = config["benchmark"], without_places(benchmarks[stream])
+    own = own_settings(suite, stream)
+    pairs |= {key: (config.get(key), own.get(key)) for key in ("backbone", "head")}
     strategies = suite.get("strategies")
     entry = strategies.get(config["label"]) if isinstance(strategies, Mapping) else None
     if isinstance(entry, Mapping):
-        pairs["training"] = config.get("training"), entry.get("training")
+        training = entry.get("training")
+        mine = training if isinstance(training, Mapping) else {}
+        pairs["training"] = config.get("training"), merged(own.get("training", {}), mine)
         mine = {key: value for key, value in entry.items() if key == "strategy" or key not in OWN_KEYS}
         pairs["strategy"] = config.get("strategy"), mine
     known = {key: pair for key, pair in pairs.items() if None not in pair}

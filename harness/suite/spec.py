@@ -11,6 +11,7 @@ from typing import Any
 from lorisbench.common.errors import InputError
 from lorisbench.suite.config import BackboneConfig, EvaluationConfig, HeadConfig
 from lorisbench.suite.entries import make_strategy, settings_of
+from lorisbench.suite.orders import permutation
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
 from lorisbench.suite.training import TrainingConfig
@@ -20,7 +21,7 @@ PLACES = ("root", "file")  # settings of a benchmark that say where its images a
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run: what is trained, with which settings, under which seed.
+    """One run: what is trained, with which settings, in which order of the experiences, under which seed.
 
     Attributes
     ----------
@@ -28,6 +29,7 @@ class RunSpec:
     training : how this run trains, including what the strategy's entry sets.
     benchmark : which images, as plain values: `name` and settings, without `PLACES`, so that a run can be read back
         where there are no images.
+    stream, order : the stream's name in its suite, and the number of the order of its experiences (`suite.orders`).
     """
 
     run_id: str
@@ -40,14 +42,25 @@ class RunSpec:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     device: str = "auto"
     benchmark: Mapping[str, Any] = field(default_factory=dict)
+    stream: str = ""
+    order: int = 0
+
+    def config_for(self, experiences: int) -> dict[str, Any]:
+        """The mapping that config.yaml holds: the settings, and which permutation of so many experiences it is.
+
+        Raises InputError if so many experiences do not have this order.
+        """
+        return {**self.config, "permutation": permutation(self.order, experiences)}
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The mapping that config.yaml holds: plain values, every default filled in."""
+        """All settings as plain values, every default filled in."""
         return {
             "schema": SCHEMA,
             "run_id": self.run_id,
             "label": self.label,
+            "stream": self.stream,
+            "order": self.order,
             "benchmark": dict(self.benchmark),
             "backbone": self.backbone.model_dump(mode="json"),
             "head": self.head.model_dump(mode="json"),
@@ -68,6 +81,7 @@ def spec_from(config: Mapping[str, Any], file: Path) -> RunSpec:
     check_schema(config, file)
     try:
         run_id, label, seed = str(config["run_id"]), str(config["label"]), int(config["seed"])
+        order = int(config.get("order", 0))
         parts = {key: config[key] for key in ("backbone", "head", "training", "evaluation", "strategy", "benchmark")}
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file}: not the settings of a run ({type(error).__name__})") from error
@@ -85,6 +99,8 @@ def spec_from(config: Mapping[str, Any], file: Path) -> RunSpec:
         evaluation=parse(EvaluationConfig, parts["evaluation"], f"{file}: evaluation"),
         device=str(config.get("device", "auto")),
         benchmark=parts["benchmark"],
+        stream=stream_of(config),
+        order=order,
     )
 
 
@@ -100,6 +116,11 @@ def check_schema(config: Mapping[str, Any], file: Path) -> None:
 def without_places(benchmark: Mapping[str, Any]) -> dict[str, Any]:
     """A benchmark's settings without those that only say where its images are: moved images are the same."""
     return {key: value for key, value in benchmark.items() if key not in PLACES}
+
+
+def stream_of(config: Mapping[str, Any]) -> str:
+    """The name of the stream of a run, from its config.yaml; an only stream is named by its benchmark."""
+    return str(config.get("stream") or title_of(config["benchmark"]))
 
 
 def title_of(benchmark: Mapping[str, Any]) -> str:

@@ -80,6 +80,16 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return {**base, **changes, **{key: {**base[key], **changes[key]} for key in both}}
 
 
+def given_of(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values whose keys are in `given`; where both hold a mapping, those of its keys."""
+    return {
+        key: given_of(values[key], given[key])
+        if isinstance(values[key], Mapping) and isinstance(given[key], Mapping)
+        else values[key]
+        for key in given
+    }
+
+
 class TrainingConfig(Settings):
     """How each experience is trained. The optimizer starts afresh in each; lr is scaled at each milestone (epoch).
 

@@ -121,7 +121,7 @@ def test_columns_and_their_orders_are_those_that_readers_know() -> None:
     latencies = ["latency_p50_ms", "latency_p95_ms", "latency_ratio"]
     costs = ["train_seconds", *latencies, "adapt_ratio", "model_mb", "state_mb"]
     assert list(RUN_COLUMNS) == [
-        "run_id", "benchmark", "strategy", "seed", "status", "reason", "experiences",
+        "run_id", "benchmark", "stream", "order", "strategy", "seed", "status", "reason", "experiences",
         "square", "accuracy_last", "accuracy_seen", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
         "plasticity", *costs, "replay_samples", "heads", "undefined",
     ]  # fmt: skip

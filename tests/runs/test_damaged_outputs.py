@@ -97,8 +97,8 @@ def use(out: Path, suite: Suite) -> None:
     def go_on() -> None:
         output = Output(out)
         resolved = output.check(suite)
-        output.check_images({"content_hash": "0"})
-        output.prepare(suite, resolved, {}, frame.pd.DataFrame())
+        output.check_images(suite.config.stream, {"content_hash": "0"})
+        output.prepare(suite, resolved, {}, [])
         output.unfinished(suite), output.unmeasured(suite)
 
     for command in (

@@ -1,0 +1,83 @@
+"""How a suite joins the results that its output folder holds: the suite.yaml of both, and what must be equal.
+
+More streams, orders, strategies and seeds may join. What a known stream or strategy stands for must stay as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorisbench.suite.config import SuiteConfig
+from lorisbench.suite.resolve import Suite
+from lorisbench.suite.spec import without_places
+from lorisbench.suite.streams import benchmarks_of, own_settings
+from lorisbench.suite.training import merged
+
+
+def joined(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
+    """The suite.yaml of a folder to which a suite is added; `written` is the one it has."""
+    resolved = suite.resolved
+    values = dict(resolved)
+    known, entries = dict(written["strategies"]), dict(resolved["strategies"])
+    if _trains_alike(written) and _trains_alike(resolved) and len(_streams(written, resolved)) == 1:
+        values["benchmark"] = resolved["benchmark"]
+    else:
+        if _trains_alike(written):  # each strategy's training is in full: that would go before another stream's
+            known = {label: _reduced(entry, written.get("training")) for label, entry in known.items()}
+        entries = {label: entry.own_settings for label, entry in suite.config.strategies.items()}
+        values.pop("benchmark", None)
+        values["benchmarks"] = _streams(written, resolved)
+        others = {
+            name: own for name, own in (written.get("streams") or {}).items() if name not in benchmarks_of(resolved)
+        }
+        values["streams"] = {**others, **resolved.get("streams", {})}
+    values["strategies"] = {**known, **entries}
+    about = {*(written.get("about") or []), *resolved["about"]}
+    values["about"] = [label for label in values["strategies"] if label in about]
+    values["orders"] = sorted({*written.get("orders", [0]), *resolved["orders"]})
+    values["seeds"] = sorted({*written["seeds"], *resolved["seeds"]})
+    present = [key for key in SuiteConfig.model_fields if key in values and (key != "streams" or values[key])]
+    return {"schema": resolved["schema"], **{key: values[key] for key in present}}
+
+
+def stream_settings(suite: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a stream stands for in a resolved suite."""
+    return {"benchmark": without_places(benchmarks_of(suite)[name]), **own_settings(suite, name)}
+
+
+def entry_settings(suite: Mapping[str, Any], stream: str, label: str) -> dict[str, Any]:
+    """What a strategy stands for on a stream of a resolved suite."""
+    entry = dict(suite["strategies"][label])
+    entry.pop("remarks", None)
+    shared = own_settings(suite, stream).get("training", {})
+    return {**entry, "training": merged(shared, entry.get("training") or {})}
+
+
+def _trains_alike(suite: Mapping[str, Any]) -> bool:
+    """Whether a resolved suite has one stream, without settings of its own: then entries hold all of their training."""
+    return "benchmark" in suite and not suite.get("streams")
+
+
+def _streams(written: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {**benchmarks_of(written), **benchmarks_of(resolved)}
+
+
+def _reduced(entry: Mapping[str, Any], shared: Any) -> dict[str, Any]:
+    """An entry with that part of its training which differs from the suite's."""
+    training = entry.get("training")
+    if not isinstance(training, Mapping) or not isinstance(shared, Mapping):
+        return dict(entry)
+    own = _differing(training, shared)
+    rest = {key: value for key, value in entry.items() if key != "training"}
+    return {**rest, **({"training": own} if own else {})}
+
+
+def _differing(values: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for key, value in values.items():
+        other = shared.get(key)
+        if value != other:
+            both = isinstance(value, Mapping) and isinstance(other, Mapping)
+            found[key] = _differing(value, other) if both else value
+    return found
