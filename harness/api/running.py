@@ -23,6 +23,7 @@ from lorisbench.data.benchmark import Benchmark
 from lorisbench.data.manifest import Manifest
 from lorisbench.engine.strategy import Strategy
 from lorisbench.runs.launch import launch
+from lorisbench.runs.schedule import Policy
 from lorisbench.runs.store import MANIFEST
 from lorisbench.suite import shipped
 from lorisbench.suite.config import SuiteConfig, read_suite
@@ -44,7 +45,11 @@ def run(
     orders: int | Iterable[int] | None = None,
     streams: Sequence[str] = (),
     out: str | os.PathLike[str] | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    time_limit: float | None = None,
+    retries: int = 1,
+    retry_failed: bool = False,
+    rerun: Sequence[str] = (),
     data_root: str | os.PathLike[str] | None = None,
     plugins: Sequence[str | os.PathLike[str]] = (),
     **settings: Any,
@@ -67,7 +72,11 @@ def run(
     streams : names of the suite's streams that are used; by default all. (Several streams are the setting
         `benchmarks={name: settings, ...}` of a suite.)
     out : output folder; by default a temporary one, which is removed when Python exits.
-    workers : processes that train runs; results do not depend on it.
+    workers : processes that train runs; results do not depend on it. 0 trains in this process, where a debugger sees
+        it. By default what the environment variable LORISBENCH_WORKERS says, or 1.
+    time_limit : seconds after which a run fails. retries : further attempts at a run whose process was killed, or that
+        ran out of memory. retry_failed : whether runs that failed before are trained again. rerun : strategies whose
+        runs are trained again from the beginning.
     data_root : folder of the real data set, in place of the suite's.
     plugins : Python files with strategies or benchmarks.
     settings : any other key of a suite, such as `training={"epochs": 5}` or `backbone={"image_size": 64}`. Keys that
@@ -103,7 +112,8 @@ def run(
     suite = resolve(parse(SuiteConfig, raw), data_root=root, streams=streams, base=base)
     with warnings.catch_warnings():
         hide_warnings()
-        launch(suite, folder, workers)
+        count = int(os.environ.get("LORISBENCH_WORKERS", 1)) if workers is None else workers
+        launch(suite, folder, count, policy=Policy(time_limit, retries, retry_failed, tuple(rerun)))
     return load(folder)
 
 

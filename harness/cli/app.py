@@ -121,9 +121,9 @@ def run(
     from lorisbench.runs.launch import headline, launch
     from lorisbench.runs.schedule import Policy
 
-    policy = Policy(limit, retries, retry_failed)
+    policy = Policy(limit, retries, retry_failed, tuple(split(rerun)))
     with signals_told():
-        frame = launch(resolved, target, workers, executor, policy, split(rerun))
+        frame = launch(resolved, target, workers, executor, policy)
     page = write_report(target)
     print(headline(frame))
     print(f"report: {page}")

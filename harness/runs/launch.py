@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -41,7 +41,6 @@ def launch(
     workers: int = 1,
     executor: str = "local",
     policy: Policy = POLICY,
-    rerun: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Run a suite to its end and return the table of results.csv.
 
@@ -53,7 +52,6 @@ def launch(
     Parameters
     ----------
     workers : processes that train; 0 trains in this process.
-    rerun : labels whose runs are trained again, even if they are finished.
 
     Raises
     ------
@@ -63,8 +61,9 @@ def launch(
     out = out.absolute()
     output = Output(out)
     output.check(suite)
-    select("strategy", list(rerun), list(suite.resolved["strategies"]))
-    todo = output.unfinished(suite, policy.retry_failed, rerun)
+    select("strategy", policy.rerun, list(suite.resolved["strategies"]))
+    before = {spec.run_id: output.run(spec.run_id).status() for spec in suite.runs}
+    todo = output.unfinished(suite, policy.retry_failed, policy.rerun)
     if todo and workers and executor == "local":
         warm_up()
     needed = {spec.stream for spec in [*todo, *output.unmeasured(suite)]}
@@ -92,7 +91,7 @@ def launch(
     tables.write()
     _tell_beforehand(suite, output, todo)
     try:
-        _train(suite, bench_of, output, tables, todo, workers, executor, policy)
+        _train(suite, bench_of, output, tables, todo, before, workers, executor, policy)
         _measure(suite, bench_of, output, tables)
     finally:
         frame = tables.complete()
@@ -141,7 +140,7 @@ def _tell_beforehand(suite: Suite, output: Output, todo: list[RunSpec]) -> None:
 
 def _train(
     suite: Suite, bench_of: Callable[[str], Workbench], output: Output, tables: Tables, todo: list[RunSpec],
-    workers: int, executor: str, policy: Policy,
+    before: Mapping[str, Mapping[str, Any]], workers: int, executor: str, policy: Policy,
 ) -> None:  # fmt: skip
     if not todo:
         return
@@ -152,7 +151,7 @@ def _train(
             say(event.line)
 
     crew = crew_of(executor, suite.resolved, bench_of, output.root, min(workers, len(todo)))
-    with contextlib.closing(Schedule(output, todo, crew, policy, heard).ended()) as ended:
+    with contextlib.closing(Schedule(output, todo, before, crew, policy, heard).ended()) as ended:
         for count, run_id in enumerate(ended, 1):
             status = output.run(run_id).status()
             line = _summary(output, run_id) if status["status"] == "done" else status["reason"]

@@ -14,6 +14,7 @@ from lorisbench.runs.claims import Beats, Claim, Watch, claim
 from lorisbench.runs.crews import Crew, Died, Ended, Event, Progress, Refused, Said
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.log import tail_of
+from lorisbench.runs.resume import Checkpoints
 from lorisbench.runs.store import Output
 
 if TYPE_CHECKING:
@@ -34,11 +35,13 @@ class Policy:
     retries : further attempts at a run whose process was killed, or that ran out of memory. They are made at the end,
         when this process trains nothing else.
     retry_failed : whether runs that failed before are trained again.
+    rerun : labels whose runs are trained from the beginning, even if they are finished.
     """
 
     time_limit: float | None = None
     retries: int = 1
     retry_failed: bool = False
+    rerun: tuple[str, ...] = ()
 
 
 POLICY = Policy()
@@ -58,16 +61,24 @@ class Schedule:
 
     Parameters
     ----------
-    todo : the runs, in the order in which they are to be trained. They must not have been claimed by this process.
+    todo : the runs, in the order in which they are to be trained.
+    before : the status of each run before it was decided that it is to be trained; a run that has ended since then has
+        been trained by another process.
     heard : is called with what crews tell besides the end of runs.
     """
 
     def __init__(
-        self, output: Output, todo: Sequence[RunSpec], crew: Crew, policy: Policy, heard: Callable[[Event], None]
+        self,
+        output: Output,
+        todo: Sequence[RunSpec],
+        before: Mapping[str, Mapping[str, Any]],
+        crew: Crew,
+        policy: Policy,
+        heard: Callable[[Event], None],
     ) -> None:
         self._output, self._crew, self._policy, self._heard = output, crew, policy, heard
         self._waiting = list(todo)
-        self._before = {spec.run_id: self._status(spec) for spec in todo}
+        self._before = before
         self._attempts = {spec.run_id: 0 for spec in todo}
         self._running: dict[str, _Attempt] = {}
         self._watch = Watch()
@@ -105,6 +116,8 @@ class Schedule:
                     held.release(finished=True)
                     yield spec.run_id
                     continue
+                if spec.label in self._policy.rerun and not again:
+                    Checkpoints(RunDirectory(held.folder, held.number), spec.label).remove()
                 self._beats.add(held)
                 self._running[spec.run_id] = _Attempt(spec, held, again)
                 self._crew.start(spec, held)

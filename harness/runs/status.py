@@ -15,6 +15,7 @@ from lorisbench.common.yaml_files import read_yaml
 from lorisbench.runs.claims import EXPIRY, Watch, holder_of
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.run_folders import run_folders
+from lorisbench.suite.spec import title_of
 
 ORDER = ("running", "interrupted", "pending", "failed", "diverged", "done")
 
@@ -28,7 +29,8 @@ def overview(out: Path) -> dict[str, Any]:
     process is gone. seconds_left : an estimate from the training times of the finished runs, None without any.
     faults : sentences about folders that hold no run. runs : a mapping each, with
 
-    run_id, strategy, seed, state, reason; experience (trained so far), experiences (in all); seconds (trained);
+    run_id, stream, order, strategy, seed, state, reason; experience : how many it has been trained on, of `experiences`
+    in all; seconds : of training;
     owner, beat_seconds : of a run that is being trained, who does it, and how long ago it gave a sign of life.
 
     Raises InputError if the folder holds no suite.
@@ -49,14 +51,17 @@ def overview(out: Path) -> dict[str, Any]:
     }
 
 
-def _experiences(out: Path) -> int | None:
+def _experiences(out: Path) -> dict[str, int]:
+    """The number of experiences of each stream."""
     try:
-        return len(set(read_table(out / "experiences.csv", ["experience"]).experience))
+        rows = read_table(out / "experiences.csv", ["stream", "experience"])
     except InputError:
-        return None
+        return {}
+    return {str(name): int(count) for name, count in rows.groupby("stream").experience.nunique().items()}
 
 
-def _run(directory: RunDirectory, config: Mapping[str, Any], experiences: int | None) -> dict[str, Any]:
+def _run(directory: RunDirectory, config: Mapping[str, Any], experiences: Mapping[str, int]) -> dict[str, Any]:
+    stream = config.get("stream") or title_of(config["benchmark"])
     status = directory.status()
     state, reason = status["status"], status["reason"]
     owner, silence = None, None
@@ -74,12 +79,14 @@ def _run(directory: RunDirectory, config: Mapping[str, Any], experiences: int | 
         entries, reason = [], reason or str(error)
     return {
         "run_id": config["run_id"],
+        "stream": stream,
+        "order": config.get("order", 0),
         "strategy": config["label"],
         "seed": config["seed"],
         "state": state,
         "reason": reason,
         "experience": len(entries),
-        "experiences": experiences,
+        "experiences": experiences.get(stream),
         "seconds": round(sum(entry["train_seconds"] for entry in entries), 3),
         "owner": owner,
         "beat_seconds": None if owner is None or silence is None else round(silence, 1),
