@@ -17,6 +17,8 @@ from PIL import Image
 # One thread per process, set before torch is imported and also for processes that a test starts: workers of
 # pytest-xdist do not get in each other's way, and no sum depends on the number of cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Nothing that a test writes has to outlast a power cut, and waiting for the disk takes a tenth of a tiny run.
+os.fsync = lambda descriptor: None
 
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")
 OBJECTS = ("box_01", "cup_01", "cup_02")

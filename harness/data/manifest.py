@@ -114,7 +114,12 @@ class Manifest:
 
     def rows(self, split: str, experience: int) -> np.ndarray:
         """Positions (int64) of the images of one split of one experience, in table order."""
-        return np.flatnonzero((self.table.split == split) & (self.table.experience == experience))
+        return self._rows.get((split, experience), np.empty(0, dtype=np.int64)).copy()
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, int], np.ndarray]:
+        """`rows` of each split and experience with images, found at once: every run of a suite asks for all of them."""
+        return {key: np.sort(rows) for key, rows in self.table.groupby(["split", "experience"]).indices.items()}
 
     def files(self) -> list[str]:
         """Absolute names of the files that hold the images: one per image in table order, or just that of `pixels`."""
