@@ -13,13 +13,13 @@ run: install
 	$(BIN)/lorisbench run quickstart --out results/quickstart
 
 # Types are checked beside the tests. A worker for each core, up to eight, of one thread each; the tests of a file are
-# all one worker's, with what is trained for them.
+# all one worker's, with what is trained for them. Files are handed out in the order of tests/conftest.py.
 test: install
 	@.ci/data
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@.ci/types & types=$$!; \
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile -m "$(MARKED)"; tested=$$?; \
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder -m "$(MARKED)"; tested=$$?; \
 	wait $$types && exit $$tested
 
 test-all: MARKED := heavy or not heavy

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,19 @@ from PIL import Image
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Suites train in the test's own process, where a test can watch and change things, unless it asks for workers.
 os.environ.setdefault("LORISBENCH_WORKERS", "0")
+# Nothing that a test writes has to outlast a power cut, and waiting for the disk takes a tenth of a tiny run.
+os.fsync = lambda descriptor: None
+
+# Folders whose files take longest, and those that take next to nothing: with `--no-loadscope-reorder` a worker is given
+# files in this order, so that none is left with a long one at the end.
+FIRST = ("conformance", "export", "report", "cli", "reproduce", "runs", "api")
+LAST = ("model", "suite", "data", "common", "metrics")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long come first; the tests of a file stay together, in their order."""
+    items.sort(key=lambda item: (item.path.parent.name not in FIRST) + (item.path.parent.name in LAST))
+
 
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")
 OBJECTS = ("box_01", "cup_01", "cup_02")
@@ -87,25 +101,49 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x40"
 """As much of a PNG file, 64 pixels wide, as the report reads."""
 
 
-@pytest.fixture(autouse=True)
-def plots_left_out(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plots are laid out and their files exist, but nothing is rendered, which is the slowest part of a report.
+@pytest.fixture
+def checked_on_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`lorisbench check` watches runs on features alone, which takes a quarter of the time."""
+    from lorisbench.conformance import checks
 
-    `@pytest.mark.drawn("curves")` renders that plot; without a name, all. (Module-scoped fixtures render all anyway.)
+    monkeypatch.setattr(checks, "collect", functools.partial(checks.collect, modes=["features"]))
+
+
+@pytest.fixture(scope="session")
+def render_only() -> Callable[[pytest.MonkeyPatch, Sequence[str]], None]:
+    """`render_only(patch, names)`: other plots are laid out and their files exist, but nothing is rendered.
+
+    Rendering is the slowest part of a report.
     """
     from lorisbench.report import style
 
-    mark, render = request.node.get_closest_marker("drawn"), style.save
+    def only(patch: pytest.MonkeyPatch, names: Sequence[str]) -> None:
+        render = style.save
 
-    def save(drawing: style.Drawing, folder: Path) -> style.Plot:
-        if mark is not None and (not mark.args or drawing.name in mark.args):
-            return render(drawing, folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{drawing.name}.png").write_bytes(PNG)
-        (folder / f"{drawing.name}.svg").write_text("<svg/>")
-        return style.Plot(drawing.name, drawing.caption, drawing.alternative, PNG, 64)
+        def save(drawing: style.Drawing, folder: Path) -> style.Plot:
+            if drawing.name in names:
+                return render(drawing, folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{drawing.name}.png").write_bytes(PNG)
+            (folder / f"{drawing.name}.svg").write_text("<svg/>")
+            return style.Plot(drawing.name, drawing.caption, drawing.alternative, PNG, 64)
 
-    monkeypatch.setattr(style, "save", save)
+        patch.setattr(style, "save", save)
+
+    return only
+
+
+@pytest.fixture(autouse=True)
+def plots_left_out(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, render_only: Callable[..., None]
+) -> None:
+    """No plot is rendered. `@pytest.mark.drawn("curves")` renders that one; without a name, all.
+
+    (Module-scoped fixtures render all anyway.)
+    """
+    mark = request.node.get_closest_marker("drawn")
+    if mark is None or mark.args:
+        render_only(monkeypatch, mark.args if mark is not None else ())
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -16,15 +17,18 @@ from lorisbench.data.stream import rows_of
 
 
 def replay(toy: Toy) -> list[torch.Tensor]:
+    """All of `answers`."""
+    return list(answers(toy))
+
+
+def answers(toy: Toy) -> Iterator[torch.Tensor]:
     """Outputs on all test samples after each experience of an unwatched run, (samples, classes) each."""
-    answers = []
     with apart(toy):
         running = Running(toy)
         for index in range(EXPERIENCES):
             running.learn(index)
             running.settle(index)
-            answers.append(evaluate(running))
-    return answers
+            yield evaluate(running)
 
 
 def resume_faults(toy: Toy) -> str:

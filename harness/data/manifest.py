@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -116,7 +116,13 @@ class Manifest:
 
     def rows(self, split: str, experience: int) -> np.ndarray:
         """Positions (int64) of the images of one split of one experience, in table order."""
-        return np.flatnonzero((self.table.split == split) & (self.table.experience == experience))
+        return self._rows.get((split, experience), np.empty(0, dtype=np.int64)).copy()
+
+    @cached_property
+    def _rows(self) -> dict[tuple[str, int], np.ndarray]:
+        """`rows` of each split and experience with images, found at once: every run of a suite asks for all of them."""
+        groups: dict[Any, np.ndarray] = self.table.groupby(["split", "experience"]).indices  # type: ignore[assignment]
+        return {key: np.sort(rows) for key, rows in groups.items()}
 
     def files(self) -> list[str]:
         """Absolute names of the files that hold the images: one per image in table order, or just that of `pixels`."""

@@ -1,5 +1,6 @@
 """What the READMEs show works: Python runs, commands parse and plan what they say, suites are valid."""
 
+import functools
 import re
 import shlex
 import subprocess
@@ -16,6 +17,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 from small_models import small_backbone
 
+import lorisbench
 from lorisbench.cli.app import app
 from lorisbench.common.errors import InputError
 from lorisbench.model import models
@@ -68,6 +70,8 @@ def test_a_script_runs(script: Block, cli, suite_file, tmp_path: Path, monkeypat
         suite = suite_file(strategies=["naive", "ewc"], training={"epochs": 1}, latency={"enabled": False})
         answer = cli("run", suite, "--out", "results/quickstart")
         assert answer.code == 0, answer.err
+    brief = functools.partial(lorisbench.run, training={"epochs": 1}, latency={"enabled": False})
+    monkeypatch.setattr(lorisbench, "run", brief)
     exec(compile(script.text, str(script), "exec"), {"__name__": "__main__"})
 
 

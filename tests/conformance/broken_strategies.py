@@ -301,9 +301,9 @@ class SoundBuild(Strategy, name="sound-build"):
 
     def build(self, context: Context) -> Any:
         model = context.model.to(context.device)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.2)
         return Naive(
-            model=model, optimizer=optimizer, train_mb_size=16, train_epochs=20, eval_mb_size=64,
+            model=model, optimizer=optimizer, train_mb_size=16, train_epochs=5, eval_mb_size=64,
             device=context.device, evaluator=None,
         )  # fmt: skip
 

@@ -117,6 +117,7 @@ def test_avalanches_synaptic_intelligence_does_nothing_on_a_cpu(cli: Callable) -
     assert report["failed"] == ["acts"]
 
 
+@pytest.mark.usefixtures("checked_on_features")
 def test_the_command_tells_what_failed(cli: Callable) -> None:
     answer = cli("check", "broken-noop", "--plugin", BROKEN)
     assert answer.code == 1
@@ -127,6 +128,7 @@ def test_the_command_tells_what_failed(cli: Callable) -> None:
     assert summary.startswith("broken-noop: ") and "1 fail" in summary
 
 
+@pytest.mark.usefixtures("checked_on_features")
 def test_the_command_passes_settings_on(cli: Callable) -> None:
     answer = cli("check", "lwf", "--set", "alpha=0", "--json")  # without distillation it is fine-tuning
     assert answer.code == 1

@@ -92,6 +92,7 @@ def test_smaller_images_are_not_taken_for_copies() -> None:
     assert not Samples(x).among(interpolate(x[10:15].float(), scale_factor=0.5, mode="area"))
 
 
+@pytest.mark.usefixtures("checked_on_features")
 def test_samples_in_a_variable_of_the_module_are_found(tmp_path) -> None:
     file = tmp_path / "hides.py"
     file.write_text(

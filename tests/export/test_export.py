@@ -46,7 +46,8 @@ def trained(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     """`trained(label)` -> folder of a finished run; DNN's runs have three heads."""
     folder = tmp_path_factory.mktemp("trained")
     rules = {f"dnn-{rule}": {"strategy": "dnn", "expand_at": [2, 5], "answer": rule} for rule in RULES}
-    suites = {"frozen": ("never", {"naive": {}, **rules}), "own": ("first", {"own": {"strategy": "naive"}})}
+    frozen = {"naive": {}, "ranpac": {"projection": 100}, **rules}
+    suites = {"frozen": ("never", frozen), "own": ("first", {"own": {"strategy": "naive"}})}
     for name, (mode, strategies) in suites.items():
         settings = {
             "name": name,
@@ -86,7 +87,10 @@ def copied(run: Path, folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     "label",
-    ["naive", "own", *(pytest.param(f"dnn-{rule}", marks=[pytest.mark.heavy] * (rule in RARE)) for rule in RULES)],
+    [
+        *("naive", "own", "ranpac"),
+        *(pytest.param(f"dnn-{rule}", marks=[pytest.mark.heavy] * (rule in RARE)) for rule in RULES),
+    ],
 )
 def test_the_graph_predicts_what_the_run_predicted(trained, release: Path, cli, tmp_path: Path, label: str) -> None:
     run, file = trained(label), tmp_path / "made" / "model.onnx"

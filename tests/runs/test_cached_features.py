@@ -54,7 +54,7 @@ def test_cached_features_are_those_of_any_batch_within_rounding(suite_file: Call
 
 @pytest.mark.parametrize("label", ["ewc", "lwf", "dnn"])
 def test_what_follows_the_features_is_equal_bit_for_bit(suite_file, tmp_path: Path, label: str) -> None:
-    (_, cached), (_, uncached) = benches = both(suite_file, strategies=[label])
+    (_, cached), (_, uncached) = benches = both(suite_file, strategies=[label], training={"epochs": 1, "batch_size": 4})
     uncached.backbone = LookUp(uncached.x, cached.x)
     found = []
     for suite, bench in benches:

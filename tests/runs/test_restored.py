@@ -214,6 +214,7 @@ def test_making_and_timing_a_strategy_changes_nothing(
     assert not differences(before)
 
 
+@pytest.mark.usefixtures("checked_on_features")
 def test_importing_a_plugin_file_changes_nothing(at_home: Path) -> None:
     (at_home / "changes_at_import.py").write_text(IMPORTED)
     before = state()
