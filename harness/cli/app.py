@@ -83,6 +83,10 @@ def run(
     ] = 1,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Train runs that failed before again")] = False,
     rerun: Annotated[str, typer.Option(help="Train these again from the beginning, separated by commas")] = "",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log to OUT/tensorboard for TensorBoard")] = False,
+    wandb: Annotated[
+        bool, typer.Option("--wandb", help="Log to Weights & Biases; to OUT/wandb without an account")
+    ] = False,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check all that a run checks first, list the runs; train and render nothing"),
@@ -93,6 +97,7 @@ def run(
     from lorisbench.suite.resolve import load_suite
 
     check_executor(executor)
+    logs = tuple(name for name, wanted in {"tensorboard": tensorboard, "wandb": wandb}.items() if wanted)
     limit = seconds(time_limit, "--time-limit")
     resolved = load_suite(
         suite,
@@ -119,9 +124,11 @@ def run(
         return
     from lorisbench.report import write_report
     from lorisbench.runs.launch import headline, launch
+    from lorisbench.runs.loggers import check_loggers
     from lorisbench.runs.schedule import Policy
 
-    policy = Policy(limit, retries, retry_failed, tuple(split(rerun)))
+    policy = Policy(limit, retries, retry_failed, tuple(split(rerun)), logs)
+    check_loggers(logs)
     with signals_told():
         frame = launch(resolved, target, workers, executor, policy)
     page = write_report(target)

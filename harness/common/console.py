@@ -7,6 +7,7 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 _relay: list[Callable[[str], None]] = []
 
@@ -43,6 +44,35 @@ def hide_warnings() -> None:
 
 
 @contextlib.contextmanager
+def relayed(tell: Callable[[str], None]) -> Iterator[None]:
+    """Give the lines of `say` to a function while the block runs."""
+    before = list(_relay)
+    _relay[:] = [tell]
+    try:
+        yield
+    finally:
+        _relay[:] = before
+
+
+def bars() -> Any:
+    """A `rich` display of several bars for a terminal or notebook; None if standard error is neither."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not _shows_bars(console):
+        return None
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True)
+
+
+def _shows_bars(console: Any) -> bool:
+    in_notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None  # rich's bars need them
+    return bool(console.is_terminal or in_notebook)
+
+
+@contextlib.contextmanager
 def track(label: str, total: int, show: bool = True, unit: str = "") -> Iterator[Callable[[int], None]]:
     """Progress on standard error: a bar in a terminal or notebook (with ipywidgets), elsewhere a line per quarter.
 
@@ -55,8 +85,7 @@ def track(label: str, total: int, show: bool = True, unit: str = "") -> Iterator
     from rich.console import Console
 
     console = Console(stderr=True)
-    in_notebook = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None  # rich's bars need them
-    if not (console.is_terminal or in_notebook):
+    if not _shows_bars(console):
         yield _quarters(label, total)
         return
     from rich.progress import (

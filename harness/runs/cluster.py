@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Cluster:
     """Trains runs as Ray tasks, `size` at a time."""
 
-    def __init__(self, resolved: Mapping[str, Any], out: Path, size: int) -> None:
+    def __init__(self, resolved: Mapping[str, Any], out: Path, size: int, logs: Sequence[str]) -> None:
         import ray
 
         self.size, self._out, self._ray = size, out, ray
@@ -28,7 +28,7 @@ class Cluster:
         if self._started:
             ray.init(num_cpus=size, include_dashboard=False, log_to_driver=False)
         self._task = ray.remote(max_retries=0)(_train)
-        self._given = ray.put(json.dumps(resolved)), str(out), carried(resolved)
+        self._given = ray.put(json.dumps(resolved)), str(out), tuple(logs), carried(resolved)
         self._pending: dict[Any, str] = {}
 
     def start(self, spec: RunSpec, claim: Claim) -> None:
@@ -58,13 +58,15 @@ class Cluster:
             self._ray.shutdown()
 
 
-def _train(resolved: str, out: str, kinds: list[type], run_id: str, number: int) -> Ended | Refused:
+def _train(
+    resolved: str, out: str, logs: Sequence[str], kinds: list[type], run_id: str, number: int
+) -> Ended | Refused:
     hide_warnings()  # before Avalanche is imported, which emits some
     for kind in kinds:
         kind.registry.add(kind.name, kind)  # type: ignore[attr-defined]
     bench_of, specs = _prepared(resolved)
     spec = specs[run_id]
-    return train_claimed(bench_of(spec.stream), spec, Path(out), number, lambda: False, lambda _: None)
+    return train_claimed(bench_of(spec.stream), spec, Path(out), number, logs, lambda: False, lambda _: None)
 
 
 _prepared = functools.lru_cache(maxsize=1)(prepared)  # a node may see one suite after another

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -45,11 +45,17 @@ class Refused:
 
 @dataclass(frozen=True)
 class Progress:
-    """A run begins or goes on: `done` of `of` experiences are behind it."""
+    """A run begins or goes on: `done` of `of` experiences are behind it.
+
+    epoch, epochs, loss : where it is in the present one, 0 and None if that is not told.
+    """
 
     run_id: str
     done: int
     of: int
+    epoch: int = 0
+    epochs: int = 0
+    loss: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,12 +92,14 @@ class Here:
 
     size = 1
 
-    def __init__(self, bench_of: Callable[[str], Workbench], out: Path) -> None:
-        self._bench_of, self._out = bench_of, out
+    def __init__(self, bench_of: Callable[[str], Workbench], out: Path, logs: Sequence[str]) -> None:
+        self._bench_of, self._out, self._logs = bench_of, out, logs
         self._events: list[Event] = []
 
     def start(self, spec: RunSpec, claim: Claim) -> None:
-        ended = train_claimed(self._bench_of(spec.stream), spec, self._out, claim.number, lambda: False, self._tell)
+        ended = train_claimed(
+            self._bench_of(spec.stream), spec, self._out, claim.number, self._logs, lambda: False, self._tell
+        )
         self._tell(ended)
 
     def _tell(self, event: Event) -> None:
@@ -111,18 +119,25 @@ class Here:
 
 
 def train_claimed(
-    bench: Workbench, spec: RunSpec, out: Path, number: int, stop: Callable[[], bool], tell: Callable[[Event], None]
+    bench: Workbench,
+    spec: RunSpec,
+    out: Path,
+    number: int,
+    logs: Sequence[str],
+    stop: Callable[[], bool],
+    tell: Callable[[Event], None],
 ) -> Ended | Refused:
     """Train a run under the claim `number` on its folder, in this process; returns how it ended.
 
-    stop : asked between steps of training; once it says so, the run stops, to be continued. tell : is given `Progress`.
+    logs : which tools its progress is logged for, names of `loggers.LOGGERS`. stop : asked between steps of training;
+    once it says so, the run stops, to be continued. tell : is given `Progress`.
     """
+    from lorisbench.runs.observers import observers_of
     from lorisbench.runs.one_run import train
 
     directory = RunDirectory(out / "runs" / spec.run_id, number)
-    tell(Progress(spec.run_id, 0, bench.manifest.experiences))
     try:
-        train(bench, spec, directory, stop)
+        train(bench, spec, directory, stop, observers_of(logs, out, tell))
     except Stopped:
         return Ended(spec.run_id)  # as pending
     except Lost:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +17,26 @@ EXECUTORS = ("local", "ray")
 
 
 def crew_of(
-    executor: str, resolved: Mapping[str, Any], bench_of: Callable[[str], Workbench], out: Path, workers: int
+    executor: str,
+    resolved: Mapping[str, Any],
+    bench_of: Callable[[str], Workbench],
+    out: Path,
+    workers: int,
+    logs: Sequence[str],
 ) -> Crew:
     """The crew of an executor with `workers` processes; without any, the local one trains in this process.
 
-    bench_of : what a run shares with others, in this process.
+    logs : see `crews.train_claimed`. bench_of : what a run shares with others, in this process.
     """
     if executor == "ray":
         from lorisbench.runs.cluster import Cluster
 
-        return Cluster(resolved, out, max(1, workers))
+        return Cluster(resolved, out, max(1, workers), logs)
     if workers:
         from lorisbench.runs.workers import Local
 
-        return Local(resolved, out, workers)
-    return Here(bench_of, out)
+        return Local(resolved, out, workers, logs)
+    return Here(bench_of, out, logs)
 
 
 def check_executor(name: str) -> None:

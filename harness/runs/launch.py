@@ -16,9 +16,11 @@ from lorisbench.common.registry import select
 from lorisbench.common.restored import restored
 from lorisbench.metrics import table
 from lorisbench.runs.claims import Taken
-from lorisbench.runs.crews import Event, Said, one_at_a_time
+from lorisbench.runs.crews import one_at_a_time
+from lorisbench.runs.display import Display
 from lorisbench.runs.executors import crew_of
 from lorisbench.runs.inspection import check_builds, inspect
+from lorisbench.runs.loggers import log_table
 from lorisbench.runs.schedule import POLICY, Policy, Schedule
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
@@ -95,6 +97,7 @@ def launch(
         _measure(suite, bench_of, output, tables)
     finally:
         frame = tables.complete()
+    log_table(policy.logs, out, suite.config.name, frame)
     ids = [spec.run_id for spec in suite.runs]
     return frame[frame.run_id.isin(ids)]
 
@@ -144,20 +147,16 @@ def _train(
 ) -> None:  # fmt: skip
     if not todo:
         return
-    labels = {spec.run_id: _told(suite, spec) for spec in todo}
-
-    def heard(event: Event) -> None:
-        if isinstance(event, Said):
-            say(event.line)
-
-    crew = crew_of(executor, suite.resolved, bench_of, output.root, min(workers, len(todo)))
-    with contextlib.closing(Schedule(output, todo, before, crew, policy, heard).ended()) as ended:
-        for count, run_id in enumerate(ended, 1):
-            status = output.run(run_id).status()
-            line = _summary(output, run_id) if status["status"] == "done" else status["reason"]
-            say(f"[{count}/{len(todo)}] {labels[run_id]}: {status['status']}, {line}")
-            tables.read(run_id)
-            tables.write_if_due()
+    crew = crew_of(executor, suite.resolved, bench_of, output.root, min(workers, len(todo)), policy.logs)
+    with Display({spec.run_id: _told(suite, spec) for spec in todo}) as display:
+        schedule = Schedule(output, todo, before, crew, policy, display.heard)
+        with contextlib.closing(schedule.ended()) as ended:
+            for run_id in ended:
+                status = output.run(run_id).status()
+                line = _summary(output, run_id) if status["status"] == "done" else status["reason"]
+                display.ended(run_id, f"{status['status']}, {line}")
+                tables.read(run_id)
+                tables.write_if_due()
 
 
 def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output, tables: Tables) -> None:

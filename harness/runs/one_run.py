@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,6 +34,7 @@ from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.models import Backbone, backbone_of, megabytes
 from lorisbench.runs.checks import check_batch_sizes, check_features, not_finite_rows
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.observers import Audience, Observer, Watch
 from lorisbench.runs.resume import Checkpoints, identity
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.resolve import ResolvedConfig
@@ -136,7 +137,13 @@ def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
     return assemble(spec, bench.backbone, store, classes, experiences, bench.device)
 
 
-def train(bench: Workbench, spec: RunSpec, directory: RunDirectory, stop: Callable[[], bool] = lambda: False) -> None:
+def train(
+    bench: Workbench,
+    spec: RunSpec,
+    directory: RunDirectory,
+    stop: Callable[[], bool] = lambda: False,
+    observers: Sequence[Observer] = (),
+) -> None:
     """Train and evaluate one run, journalling each experience; its status ends as done, diverged or failed.
 
     A run that was interrupted goes on after the last experience that it has a checkpoint of, with the same numbers as
@@ -145,13 +152,14 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory, stop: Callab
     is put back, so that no run sees what came before it.
 
     stop : asked after each step; once it says so, the run ends as pending, with its checkpoint, and Stopped is raised.
+    observers : told how the run goes.
     """
     marks = _marks(bench)
     experiences = bench.manifest.experiences
     ordered = replace(bench, manifest=bench.manifest.in_order(permutation(spec.order, experiences)))
     threads = 1 if bench.on_features else torch.get_num_threads()
     where = environment(threads, str(bench.device), str(bench.accelerator))
-    running = _Running(ordered, spec, directory, where, stop)
+    running = _Running(ordered, spec, directory, where, stop, observers)
     try:
         with apart(kinds_of(spec.strategy)):
             # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
@@ -195,8 +203,15 @@ class _Running:
     """
 
     def __init__(
-        self, bench: Workbench, spec: RunSpec, directory: RunDirectory, where: dict[str, Any], stop: Callable[[], bool]
+        self,
+        bench: Workbench,
+        spec: RunSpec,
+        directory: RunDirectory,
+        where: dict[str, Any],
+        stop: Callable[[], bool],
+        observers: Sequence[Observer],
     ) -> None:
+        self.audience = Audience(observers)
         self.bench, self.spec, self.directory, self.where, self.stop = bench, spec, directory, where, stop
         self.checkpoints = Checkpoints(directory, f"{spec.label} seed {spec.seed}")
         self.resumed: list[int] = []
@@ -208,13 +223,15 @@ class _Running:
             directory.start(spec.config_for(experiences), where)
 
     def end(self, status: str, reason: str = "", **more: Any) -> None:
-        """Write the run's status."""
+        """Write the run's status, and tell it."""
+        self.audience.tell("ended", status)
         self.directory.set_status(status, reason, **more, **({"resumed": self.resumed} if self.resumed else {}))
 
     def loop(self) -> None:
         """Train on each experience that is still to be trained on, evaluate, and write what came of it."""
         self._build()
         predicted = self._continue() if self.checkpoints.path.exists() else []
+        self.audience.tell("begun", self.spec, self.bench.manifest.experience_names, len(predicted))
         tests = list(self.stream.streams[self.bench.config.evaluation.split])
         for index in range(len(predicted), self.bench.manifest.experiences):
             if self.stop():
@@ -241,6 +258,8 @@ class _Running:
         if bench.manifest.val_as_replay:
             plugins.append(ValidationReplay([e.dataset for e in self.stream.streams["validation"]]))
         plugins.append(StopRequest(self.stop))
+        if self.audience:
+            plugins.append(Watch(self.audience))
         own = None if bench.on_features else dict(bench.backbone.state_dict(keep_vars=True))
         self.resumable = Resumable(self.strategy, [self.store, self.stream], own)
         self.identity = identity(spec, bench.manifest.content_hash, self.resumable)
@@ -292,6 +311,7 @@ class _Running:
             }
         )
         _write_tables(self.strategy.plugins, self.directory)
+        self.audience.tell("experience", index, hits.tolist(), seconds)
         if index + 1 < bench.manifest.experiences:  # after the last, there is nothing left that is worth its while
             self.checkpoints.write(self.resumable, self.identity, predicted)
 

@@ -27,7 +27,7 @@ OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "CUDA out of memory", "can't
 
 @dataclass(frozen=True)
 class Policy:
-    """How runs are treated that take too long or end badly.
+    """How runs are treated: what becomes of those that take too long or end badly, and who is told of them.
 
     Attributes
     ----------
@@ -36,12 +36,14 @@ class Policy:
         when this process trains nothing else.
     retry_failed : whether runs that failed before are trained again.
     rerun : labels whose runs are trained from the beginning, even if they are finished.
+    logs : which tools the progress of runs is logged for, names of `loggers.LOGGERS`.
     """
 
     time_limit: float | None = None
     retries: int = 1
     retry_failed: bool = False
     rerun: tuple[str, ...] = ()
+    logs: tuple[str, ...] = ()
 
 
 POLICY = Policy()

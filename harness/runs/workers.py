@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -50,12 +50,12 @@ class Local:
     script or a notebook.
     """
 
-    def __init__(self, resolved: Mapping[str, Any], out: Path, size: int) -> None:
+    def __init__(self, resolved: Mapping[str, Any], out: Path, size: int, logs: Sequence[str]) -> None:
         self.size = size
         self._out = out
         self._workers: list[_Worker] = []
         self._left: list[Event] = []
-        self._given = _given(resolved, out)
+        self._given = _given(resolved, out, logs)
 
     def start(self, spec: RunSpec, claim: Claim) -> None:
         worker = next((w for w in self._workers if not w.run_id), None) or self._hire()
@@ -173,12 +173,13 @@ class _Given:
 
     Attributes
     ----------
-    resolved : the suite, JSON. out : its output folder.
+    resolved : the suite, JSON. out : its output folder. logs : see `crews.train_claimed`.
     kinds : the classes that a script or notebook defines, pickled by value.
     """
 
     resolved: str
     out: Path
+    logs: tuple[str, ...]
     kinds: bytes
     import_path: list[str]
     environment: dict[str, str]
@@ -186,14 +187,20 @@ class _Given:
     threads: int
 
 
-def _given(resolved: Mapping[str, Any], out: Path) -> _Given:
+def _given(resolved: Mapping[str, Any], out: Path, logs: Sequence[str]) -> _Given:
     import torch
     from joblib.externals.loky.backend.reduction import dumps
 
     return _Given(
-        json.dumps(resolved), out, bytes(dumps(carried(resolved))), list(sys.path), dict(os.environ), os.getcwd(),
-        torch.get_num_threads(),
-    )  # fmt: skip
+        resolved=json.dumps(resolved),
+        out=out,
+        logs=tuple(logs),
+        kinds=bytes(dumps(carried(resolved))),
+        import_path=list(sys.path),
+        environment=dict(os.environ),
+        folder=os.getcwd(),
+        threads=torch.get_num_threads(),
+    )
 
 
 # In a worker process
@@ -225,7 +232,7 @@ def serve(connection: Connection, given: _Given) -> None:
             try:
                 bench_of, specs = _prepared(given.resolved)
                 spec = specs[run_id]
-                ended = train_claimed(bench_of(spec.stream), spec, given.out, number, _stopped.is_set, tell)
+                ended = train_claimed(bench_of(spec.stream), spec, given.out, number, given.logs, _stopped.is_set, tell)
             except InputError as error:
                 ended = Refused(run_id, str(error))
         tell(ended)
