@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fnmatch
 import hashlib
 import json
@@ -57,31 +58,49 @@ def contents(folder: Path) -> list[Path]:
         raise InputError(f"{folder}: cannot be listed ({error.strerror})") from error
 
 
+_STORAGE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.EACCES, errno.EPERM,
+    errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENODEV, errno.ENXIO, errno.ETIMEDOUT,
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Where a disk is full or read-only, or a folder is gone, the block's error becomes an InputError that names it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _STORAGE:
+            raise
+        raise InputError(f"{path}: cannot be written ({error.strerror}); what was written before is kept") from error
+
+
 @contextlib.contextmanager
 def atomic(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success it is synced to disk, unless told not to, and renamed to `path`.
 
     If the block raises, `path` keeps what it held before and the temporary file is removed. Raises InputError if a
-    folder is in the file's place, or a file in a folder's.
+    folder is in the file's place, or a file in a folder's, or if the disk does not take the file (see `written`).
     """
     if path.is_dir():
         raise InputError(f"{path}: a folder, where a file is to be written")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{path.parent}: a file, where a folder is needed") from error
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            yield stream
-            stream.flush()
-            if sync:
-                os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with written(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(f"{path.parent}: a file, where a folder is needed") from error
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                yield stream
+                stream.flush()
+                if sync:
+                    os.fsync(stream.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import write_json
+from lorisbench.common.files import write_json, written
 
 BEAT = 5.0  # seconds between two signs of life
 EXPIRY = 60.0  # seconds without one, after which an owner counts as dead: more than network file systems cache
@@ -156,13 +156,15 @@ def claim(folder: Path, watch: Watch) -> Claim | None:
 
     Who gets the claim looks again at what there is to do: it may have been done between a look and the claim.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     holder = holder_of(folder)
     if not watch.is_free(holder):
         return None
     number = 0 if holder is None else holder.number + 1
     try:
-        os.close(os.open(_file(folder, number), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
+        with written(folder):
+            os.close(os.open(_file(folder, number), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644))
     except FileExistsError:
         return None
     made = Claim(folder, number)

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import atomic, write_json, write_text
+from lorisbench.common.files import atomic, write_json, write_text, written
 from lorisbench.common.reading import as_mapping, parse_json, read_arrays, read_json, read_text
 from lorisbench.common.yaml_files import write_yaml
 from lorisbench.metrics.records import JournalEntry
@@ -102,7 +102,8 @@ class RunDirectory:
     def journal(self, entry: Mapping[str, Any]) -> None:
         """Append one line and force it to disk."""
         self._check_claim()
-        with open(self.path / "journal.jsonl", "a", encoding="utf-8") as stream:
+        file = self.path / "journal.jsonl"
+        with written(file), open(file, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(entry) + "\n")
             stream.flush()
             os.fsync(stream.fileno())

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from lorisbench.common.files import written
+
 NAME = "log.txt"
 TAIL = 40  # lines, each of at most WIDTH characters
 WIDTH = 200
@@ -17,10 +19,12 @@ WIDTH = 200
 @contextlib.contextmanager
 def logged(folder: Path) -> Iterator[None]:
     """Append what is printed in a block to the log, also by libraries that are not Python, and by a crash."""
-    folder.mkdir(parents=True, exist_ok=True)
+    with written(folder / NAME):
+        folder.mkdir(parents=True, exist_ok=True)
+        log = open(folder / NAME, "ab")  # noqa: SIM115 - closed below, once it is known under two other numbers
     _flush()
     kept = os.dup(1), os.dup(2)
-    with open(folder / NAME, "ab") as log:
+    with log:
         for number in (1, 2):
             os.dup2(log.fileno(), number)
     try:

@@ -107,7 +107,7 @@ class Checkpoints:
             with atomic(self.path, sync=False) as stream:
                 stream.write(packed(about, state))
             self.trained = about.trained
-        except (Uncapturable, OSError) as error:
+        except (Uncapturable, InputError) as error:
             self.reason = str(error)
             self.remove()
             _say_once(f"{self.label}: {self.reason}; if it is interrupted, it starts again from its beginning")

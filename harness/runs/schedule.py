@@ -105,6 +105,8 @@ class Schedule:
 
         A second attempt is made alone: before and beside it, this process trains nothing else.
         """
+        if not (self._output.root / "suite.yaml").is_file():
+            raise InputError(f"{self._output.root}: suite.yaml has vanished while the suite was being trained")
         for again in (False, True):
             for spec in [spec for spec in self._waiting if bool(self._attempts[spec.run_id]) == again]:
                 room = self._crew.size - len(self._running)

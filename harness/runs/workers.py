@@ -228,13 +228,15 @@ def serve(connection: Connection, given: _Given) -> None:
             run_id, number = connection.recv()
         except (EOFError, OSError):
             return
-        with logged(given.out / "runs" / run_id):
-            try:
+        try:
+            with logged(given.out / "runs" / run_id):
                 bench_of, specs = _prepared(given.resolved)
                 spec = specs[run_id]
-                ended = train_claimed(bench_of(spec.stream), spec, given.out, number, given.logs, _stopped.is_set, tell)
-            except InputError as error:
-                ended = Refused(run_id, str(error))
+                ended: Event = train_claimed(
+                    bench_of(spec.stream), spec, given.out, number, given.logs, _stopped.is_set, tell
+                )
+        except InputError as error:
+            ended = Refused(run_id, str(error))
         tell(ended)
         if _stopped.is_set():
             return

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from same import same_results
 from warm import Command, elsewhere, until
 
 COUNTS = '''
@@ -64,18 +65,6 @@ def counted(tmp_path: Path, plugin: Path, suite_file: Callable[..., Path]) -> Ca
 
 def begun(tmp_path: Path, seed: int, experience: int) -> int:
     return len(list((tmp_path / "marks").glob(f"{seed}-{experience}-*")))
-
-
-def same_results(one: Path, other: Path) -> None:
-    for name in ("matrix.csv", "suite.yaml", "data.json", "experiences.csv"):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    left, right = (pd.read_csv(out / "results.csv") for out in (one, other))
-    assert list(left.columns) == list(right.columns)
-    differing = [c for c in left if not left[c].equals(right[c]) and "second" not in c and "time" not in c]
-    assert not [c for c in differing if not c.endswith(("_s", "_ms"))], differing
-    for folder in (one / "runs").iterdir():
-        for name in ("predictions.npz", "config.yaml", "checkpoint/model.safetensors"):
-            assert (folder / name).read_bytes() == (other / "runs" / folder.name / name).read_bytes(), name
 
 
 def test_three_processes_share_a_suite(counted, cli, tmp_path: Path) -> None:
