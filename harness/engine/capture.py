@@ -57,6 +57,7 @@ _KEPT = (
 )  # fmt: skip
 _PLAIN_MODULE = vars(nn.Module())
 _MISSING = object()
+_SCALARS = frozenset((bool, int, str))
 
 
 class Uncapturable(Exception):
@@ -74,6 +75,7 @@ class Capture:
     leaves : those numbered below this belong to the stream, and are only named.
     without_grad : ids of parameters whose gradients are cleared before they are used.
     asked : ids of objects that are asked for their state (`state_dict`).
+    known : objects that count as met already.
 
     Attributes
     ----------
@@ -88,28 +90,27 @@ class Capture:
         leaves: int = 0,
         without_grad: Iterable[int] = (),
         asked: Iterable[int] = (),
+        known: Iterable[Any] = (),
     ) -> None:
         self.names, self.born, self.leaves = names, born, leaves
         self.without_grad, self.asked = frozenset(without_grad), frozenset(asked)
-        self.objects: list[Any] = []
-        self.records: list[Any] = []
+        self.objects: list[Any] = list(known)
+        self.records: list[Any] = [None] * len(self.objects)
         self.blobs: list[torch.Tensor] = []
         self.places: dict[int, tuple[int, int]] = {}
-        self._numbers: dict[int, int] = {}
+        self._numbers: dict[int, int] = {id(value): number for number, value in enumerate(self.objects)}
         self._storages: dict[tuple[torch.device, int], list[Any]] = {}
-        self._path: list[str] = []
-        self._failed = ""
+        self._path: list[Any] = []
 
-    def at(self, step: str, value: Any) -> Any:
-        """The node of a value that lies one step further; `step` is how messages name it."""
+    def at(self, step: Any, value: Any) -> Any:
+        """The node of a value that lies one step further; `step` is how messages name it, or an item's key."""
+        kind = type(value)
+        if value is None or kind in _SCALARS:
+            return value
         self._path.append(step)
-        try:
-            return self.node(value)
-        except Exception:
-            self._failed = self._failed or "".join(self._path)
-            raise
-        finally:
-            self._path.pop()
+        node = self.node(value)
+        self._path.pop()
+        return node
 
     def node(self, value: Any) -> Any:
         """A value as JSON: itself, `[number of its record]`, or `[kind, ...]` for what has no identity."""
@@ -130,17 +131,19 @@ class Capture:
             number = self._numbers[id(value)] = len(self.objects)
             self.objects.append(value)
             self.records.append(None)
+            depth = len(self._path)
             try:
                 self.records[number] = self._record(value, kind)
             except Uncapturable:
                 if self.born is not None:
                     raise
+                del self._path[depth:]
         return [number]
 
     @property
     def place(self) -> str:
-        """Where the walk was when something was raised."""
-        return self._failed or "".join(self._path)
+        """Where the walk is, or was when something was raised."""
+        return "".join(f"[{step!r:.40}]" if type(step) is not str else step for step in self._path)
 
     def finish(self) -> None:
         """Cut out what is used of each tensor's storage; to be called once, after the last value."""
@@ -174,7 +177,7 @@ class Capture:
         return self._object(value, kind, born)
 
     def _fail(self, what: str) -> Uncapturable:
-        return Uncapturable(f"{''.join(self._path)} is {what}, which cannot be written down as data")
+        return Uncapturable(f"{self.place} is {what}, which cannot be written down as data")
 
     def _kept(self, value: Any, born: int | None) -> Any:
         """Something without a state of its own, whose counterpart will be there; anything else cannot be captured."""
@@ -265,7 +268,7 @@ class Capture:
             return ["numbers", born, base.__name__, own, *number, more]
         if base in (set, frozenset) and self.born is None:
             items = []  # in an order that differs from process to process
-        nodes = [self.at(f"[{index}]", item) for index, item in enumerate(items)]
+        nodes = [self.at(index, item) for index, item in enumerate(items)]
         return ["items", born, base.__name__, own, nodes, more]
 
     def _callable(self, value: Any, born: int | None) -> Any:
@@ -322,7 +325,7 @@ class Capture:
 
 def _step(key: Any) -> str:
     """How the path names an item of a mapping."""
-    return f"[{key!r:.40}]" if type(key) in (str, int, float, bool) else f"[a {type(key).__name__}]"
+    return f"[{key!r:.40}]" if type(key) in _SCALARS else f"[a {type(key).__name__}]"
 
 
 def state_of_object(value: Any, kind: type) -> dict[str, Any] | None:

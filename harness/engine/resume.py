@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from lorisbench.common.errors import reason_of
 from lorisbench.engine.capture import Capture, Uncapturable
 from lorisbench.engine.engine import HarnessPlugin
-from lorisbench.engine.names import Names, name_of
+from lorisbench.engine.names import Names, is_of, name_of
 from lorisbench.engine.revive import Misfit, Revival
 
 LEAST = 1024  # bytes below which it is not looked up whether a tensor is one of the pretrained backbone's
@@ -51,8 +51,7 @@ class Resumable:
         self.strategy = strategy
         self.names = Names()
         self.device = torch.device(getattr(strategy, "device", "cpu"))
-        walk = Capture(self.names)
-        walk.node(stream)
+        walk = Capture(self.names, known=_parts_of(stream))
         self._leaves = len(walk.objects)
         for step, value in _roots(strategy):
             walk.at(step, value)
@@ -123,6 +122,28 @@ class Resumable:
 
     def _pretrained_named(self, name: str) -> torch.Tensor:
         return next(known[name] for known in self._pretrained.values() if name in known)
+
+
+def _parts_of(stream: Any) -> list[Any]:
+    """The objects that a stream consists of, in an order that is the same whenever it is made: its experiences, data
+    sets, and what these hold, but for numbers and texts."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    left = [stream]
+    while left:
+        value = left.pop()
+        if id(value) in seen or value is None or isinstance(value, (bool, int, float, str, type)):
+            continue
+        seen.add(id(value))
+        found.append(value)
+        if isinstance(value, (list, tuple)):
+            plain = len(value) > 0 and isinstance(value[0], (int, float, str))  # labels, or rows: there may be many
+            left += () if plain else reversed(value)
+        elif isinstance(value, dict):
+            left += reversed(list(value.values()))
+        elif is_of(type(value).__module__, ("avalanche", "lorisbench", "torch")) and type(value).__dictoffset__:
+            left += reversed(list(object.__getattribute__(value, "__dict__").values()))
+    return found
 
 
 def _roots(strategy: Any) -> Iterator[tuple[str, Any]]:
