@@ -107,6 +107,7 @@ class Revival:
     ) -> torch.Tensor:  # fmt: skip
         new = torch.empty(0, dtype=getattr(torch, dtype), device=self.device if moved else "cpu")
         if blob >= 0:
+            self._check_place(blob, start, new.element_size(), shape, stride)
             new.set_(self._storage(blob, moved), start // new.element_size(), shape, stride)
         else:
             new = new.new_empty_strided(shape, stride)
@@ -124,6 +125,13 @@ class Revival:
             made.grad = self.value(grad)
         vars(made).update({name: self.value(node) for name, node in extra.items()})
         return made
+
+    def _check_place(self, blob: int, start: int, size: int, shape: list[int], stride: list[int]) -> None:
+        """Raise Misfit if a tensor would reach beyond what is known of its storage."""
+        low, _ = self.places[blob]
+        last = start + size * (1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)))
+        if start < low or last > low + len(self.blobs[blob]) or min(*shape, *stride, 0) < 0 or start % size:
+            raise Misfit(f"a tensor of shape {tuple(shape)} in {len(self.blobs[blob])} bytes")
 
     def _storage(self, blob: int, moved: bool) -> torch.UntypedStorage:
         """A storage as it was, in memory of its own: sums may depend on how a tensor lies in it."""

@@ -164,6 +164,8 @@ def train(bench: Workbench, spec: RunSpec, directory: RunDirectory, stop: Callab
         import traceback
 
         running.end("failed", reason_of(error), traceback=traceback.format_exc())
+        if running.resumed:  # for whatever reason: the next start is from the beginning
+            running.checkpoints.remove()
     finally:
         if _marks(bench) != marks:
             vars(bench).update(vars(prepare(bench.config, bench.manifest)))
