@@ -14,10 +14,11 @@ from torch.utils.hooks import RemovableHandle
 
 from lorisbench.common.errors import reason_of
 from lorisbench.engine.capture import Capture, Uncapturable
-from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.engine import Engine, HarnessPlugin
 from lorisbench.engine.names import Names, is_of, name_of
 from lorisbench.engine.revive import Misfit, Revival
 
+LARGE = 2**16  # bytes from which a tensor that never changes is kept, to be compared with, rather than written
 LEAST = 1024  # bytes below which it is not looked up whether a tensor is one of the pretrained backbone's
 _PARTS = ("model", "optimizer", "plugins")
 
@@ -58,7 +59,7 @@ class Resumable:
         self._objects = walk.objects
         self._born = {id(value): number for number, value in enumerate(walk.objects)}
         self._built = zlib.crc32(" ".join(name_of(type(value)) for value in walk.objects).encode("utf-8"))
-        self._pretrained = _by_size(pretrained or {})
+        self._pretrained = _by_size({**_fixed(strategy), **(pretrained or {})})
 
     @property
     def asked(self) -> list[Any]:
@@ -69,9 +70,13 @@ class Resumable:
     def capture(self) -> State:
         """The state as it is now. Raises Uncapturable, naming the plugin's class and attribute; anything else that a
         plugin's own `state_dict` raises comes as Uncapturable too."""
-        groups = getattr(getattr(self.strategy, "optimizer", None), "param_groups", [])
+        optimizer = getattr(self.strategy, "optimizer", None)
+        groups = getattr(optimizer, "param_groups", [])
         cleared = [id(parameter) for group in groups for parameter in group["params"]]
-        walk = Capture(self.names, self._born, self._leaves, cleared, map(id, self.asked))
+        # the engine empties the state of an optimizer with one group before the next experience, and fills it anew
+        reset = len(groups) == 1 and getattr(type(self.strategy), "make_optimizer", None) is Engine.make_optimizer
+        emptied = [id(optimizer.state)] if optimizer is not None and reset else []
+        walk = Capture(self.names, self._born, self._leaves, cleared, map(id, self.asked), emptied)
         try:
             roots = [walk.at(step, value) for step, value in _roots(self.strategy)]
             walk.finish()
@@ -161,6 +166,12 @@ def _says_itself(owner: Any) -> bool:
     if isinstance(owner, (nn.Module, HarnessPlugin, EvaluationPlugin, type)):
         return False
     return callable(getattr(owner, "state_dict", None)) and callable(getattr(owner, "load_state_dict", None))
+
+
+def _fixed(strategy: Any) -> dict[str, torch.Tensor]:
+    """Copies of large tensors of the model that nothing trains, such as a random projection: they are built again."""
+    named = getattr(strategy.model, "named_buffers", dict)()
+    return {f"model.{name}": value.detach().clone() for name, value in named if value.nbytes >= LARGE}
 
 
 def _by_size(tensors: Mapping[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:

@@ -71,7 +71,7 @@ def edit(change: Callable[[dict[str, Any]], None], of: str = "tree") -> Callable
         about, state = unpacked(folder / PLACE)
         value = state.tree if of == "tree" else about.of
         change(value)
-        (folder / PLACE).write_bytes(packed(about, state))
+        (folder / PLACE).write_bytes(b"".join(map(bytes, packed(about, state))))
 
     return damage
 
@@ -119,7 +119,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "torch": (edit(lambda of: of.update(torch="1.0"), "about"), "foreign", "written with torch 1.0"),
     "version": (edit(lambda of: of.update(lorisbench="0.1"), "about"), "foreign", "written with lorisbench 0.1"),
     "says too little": (edit(lambda of: of.pop("data"), "about"), "foreign", "less of itself"),
-    "wrong shape": (edit(wrong_shape), "unusable", "does not fit"),
+    "wrong shape": (edit(wrong_shape), "unusable", "a tensor of shape (53, 8) in 96 bytes"),
     "unknown class": (edit(unknown_class), "unusable", "there is no class os:system here"),
     "other parts": (edit(lambda tree: tree.update(built=1)), "unusable", "other parts"),
     "nonsense": (edit(lambda tree: tree.update(records=[])), "unusable", "does not fit"),
@@ -170,7 +170,7 @@ def test_no_bit_of_it_can_flip_unnoticed(begun: Path, tmp_path: Path) -> None:
 MOMENTS = {
     "before predictions": (RunDirectory, "write_predictions"),
     "before journal": (RunDirectory, "journal"),
-    "before tables": (one_run, "_write_tables"),
+    "before tables": (RunDirectory, "write_tables"),
     "before checkpoint": (Checkpoints, "write"),
     "before the end": (one_run, "write_checkpoint"),
 }
