@@ -24,10 +24,11 @@ from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import resolve
 
 EXPERIENCES, CLASSES, WIDTH, SIZE = 3, 3, 8, 16
+TRAINING = {"epochs": 2, "batch_size": 8, "lr": 0.05, "optimizer": "sgd", "momentum": 0.5}
 SPLITS = {"train": 25, "validation": 6, "test": 9}
 
 
-def manifest(tasks: bool = False, classes_arrive: bool = False) -> Manifest:
+def manifest(tasks: bool = False, classes_arrive: bool = False, val_as_replay: bool = False) -> Manifest:
     """A stream without files; with task labels, or with one more class in each experience."""
     rows = [
         (f"{e}-{split}-{i}", min(i, e) % CLASSES if classes_arrive else i % CLASSES, "", e, split, "", 1, "", e)
@@ -37,9 +38,9 @@ def manifest(tasks: bool = False, classes_arrive: bool = False) -> Manifest:
     ]
     table = pd.DataFrame(rows, columns=[*COLUMNS, "task"])
     names = [str(e) for e in range(EXPERIENCES)]
-    made = Manifest(
-        table if tasks else table.drop(columns="task"), Path(), "small", True, [str(c) for c in range(CLASSES)], names
-    )
+    if not tasks:
+        table = table.drop(columns="task")
+    made = Manifest(table, Path(), "small", True, [str(c) for c in range(CLASSES)], names, val_as_replay=val_as_replay)
     vars(made)["content_hash"] = "small"  # of no images
     return made
 
@@ -61,7 +62,7 @@ def bench(entry: Any, of: Manifest | None = None, **settings: Any) -> Workbench:
         "name": "small",
         "benchmark": {"name": "openloris-sim"},
         "backbone": {"name": "pixels", "image_size": SIZE},
-        "training": {"epochs": 2, "batch_size": 8, "lr": 0.05},
+        "training": TRAINING,
         "strategies": [entry] if isinstance(entry, str) else {"method": entry},
         "seeds": [0],
         "device": "cpu",

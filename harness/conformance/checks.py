@@ -15,13 +15,14 @@ from lorisbench.common.errors import reason_of
 from lorisbench.common.threads import one_thread
 from lorisbench.conformance.observe import BROKEN, Observation, difference, observe
 from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy
-from lorisbench.conformance.trials import answers, argument_faults, batch_faults, replay, resume_faults
+from lorisbench.conformance.trials import answers, argument_faults, batch_faults, replay, resume
 
 Status = Literal["pass", "fail", "not applicable"]
 
 FINE_TUNING = "naive"  # training without any method, the control for a check
 MODES: tuple[Mode, ...] = ("features", "frozen", "images", "first")
 PLAIN: tuple[Mode, ...] = ("features", "images")  # the others add nothing where runs are compared with each other
+RESUMED: tuple[Mode, ...] = ("features", "images", "first")  # a frozen backbone's images are resumed like features
 LEARNT = 0.6  # accuracy on four classes, where chance is 0.25; fine-tuning reaches 1
 ACTS = 1e-6  # if no probability changes by more than this, there is no effect
 SPREAD = 1e-3  # what rounding may do to a probability when batches are cut differently
@@ -215,13 +216,16 @@ def _equal(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
 
 
 def resumes(evidence: Evidence) -> Verdict:
-    """Continuing from a copy made after an experience gives, bit for bit, what the original gives."""
+    """Built anew and continued from a checkpoint of any experience, it gives bit for bit what the original gives."""
     if lacking := evidence.lack(PLAIN):
         return lacking
     if evidence.unrepeatable:
         return Verdict("not applicable", "two runs with the same seed differ anyway")
-    fault = evidence.failing(lambda seen: resume_faults(seen.toy) if seen.toy.mode in PLAIN else "")
-    return _verdict(fault, "Keep a run's state in its plugins and model, not in Python modules, classes or closures")
+    found = {mode: resume(seen.toy) for mode, seen in evidence.runs.items() if mode in RESUMED}
+    fault = "; ".join(f"{mode}: {each.fault}" for mode, each in found.items() if each.fault)
+    if fault:
+        return _verdict(fault, "Keep a run's state in its plugins and model, not in Python modules or classes")
+    return Verdict("pass", f"it is resumed {'; '.join(dict.fromkeys(each.how for each in found.values()))}")
 
 
 def arguments(evidence: Evidence) -> Verdict:

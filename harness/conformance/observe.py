@@ -75,6 +75,8 @@ class Observation:
 class Probe(HarnessPlugin):
     """Watches from the end of the plugin list: outputs in evaluation, losses and what must not move in training."""
 
+    passing = ("seen", "outputs", "known_parameters", "start", "total", "batches")
+
     def __init__(self, seen: Observation, model: nn.Module) -> None:
         super().__init__()
         self.seen = seen

@@ -1,19 +1,23 @@
-"""Runs on the toy stream besides the watched one: repeated, copied midway, built twice, in other batches."""
+"""Runs on the toy stream besides the watched one: repeated, resumed midway, built twice, in other batches."""
 
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from lorisbench.common.errors import reason_of
 from lorisbench.conformance.guarded import methods_plugins, state_of
-from lorisbench.conformance.observe import BROKEN, evaluate, fork
+from lorisbench.conformance.observe import BROKEN, Observation, Probe, evaluate
 from lorisbench.conformance.states import changed, copy_state
 from lorisbench.conformance.toy import EXPERIENCES, Running, Toy, apart
 from lorisbench.data.stream import rows_of
+from lorisbench.engine.capture import Uncapturable
+from lorisbench.engine.resume import Resumable, State
+from lorisbench.engine.revive import Misfit
 
 
 def replay(toy: Toy) -> list[torch.Tensor]:
@@ -31,30 +35,55 @@ def answers(toy: Toy) -> Iterator[torch.Tensor]:
             yield evaluate(running)
 
 
-def resume_faults(toy: Toy) -> str:
-    """What differs between continuing after an experience and continuing from a copy made there, or an empty string.
+class Resumption(NamedTuple):
+    """What differs when a run goes on from a checkpoint, or an empty string; how it is resumed, or why it is not."""
 
-    The original continues first, so that any state outside the strategy is already ahead when the copy needs it.
+    fault: str
+    how: str
+
+
+def resume(toy: Toy) -> Resumption:
+    """Compare continuing after each experience with continuing in a strategy built anew, from what a checkpoint holds.
+
+    The original continues first, so that any state outside the strategy is already ahead when the other needs it.
     """
     with apart(toy):
-        return _resume_faults(toy)
+        return _resume(toy)
 
 
-def _resume_faults(toy: Toy) -> str:
-    running = Running(toy)
-    for index in range(EXPERIENCES):
+def _resume(toy: Toy) -> Resumption:
+    running, resumable = _built(toy)
+    own = [type(each).__name__ for each in resumable.asked]
+    how = f"by state_dict of {', '.join(own)}" if own else "by default"
+    running.learn(0)
+    running.settle(0)
+    evaluate(running)
+    for index in range(1, EXPERIENCES):
         try:
-            twin = fork(running)
-        except Exception as error:
-            return f"cannot be copied before experience {index} ({reason_of(error)})"
+            state = resumable.capture().copied()
+        except Uncapturable as error:
+            return Resumption("", f"not at all: {error}")
+        twin, fresh = _built(toy)
+        try:
+            fresh.restore(State(json.loads(json.dumps(state.tree)), state.blobs))
+        except Misfit as error:
+            return Resumption("", f"not at all: {error}")
+        twin.settle(0)
         sides = []
         for side in (running, twin):
             side.learn(index)
             sides.append(copy_state(side.strategy.model) | {"the answers": evaluate(side)})
         different = changed(*sides)
         if different:
-            return f"{different[0]} differs after experience {index} if continued from a copy"
-    return ""
+            return Resumption(f"{different[0]} differs after experience {index} if continued from a checkpoint", how)
+    return Resumption("", how)
+
+
+def _built(toy: Toy) -> tuple[Running, Resumable]:
+    """A run with a probe for its answers, and what tells how it was built."""
+    running = Running(toy)
+    running.strategy.plugins.append(Probe(Observation(toy), running.strategy.model))
+    return running, Resumable(running.strategy, [running.store, running.stream])
 
 
 def argument_faults(toy: Toy) -> str:

@@ -8,7 +8,6 @@ class. What is neither data nor was built (a generator that has begun, a lambda 
 
 from __future__ import annotations
 
-import datetime
 import enum
 import functools
 import logging
@@ -19,21 +18,18 @@ import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 import torch
-from avalanche.training.templates.base import BaseTemplate
 from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin
 
-from lorisbench.engine.engine import HarnessPlugin
-from lorisbench.engine.names import Names, has_plain_state, is_of, name_of, slots_of
+from lorisbench.engine.attributes import state_of_object
+from lorisbench.engine.inline import inline
+from lorisbench.engine.names import Names, is_of, name_of
 from lorisbench.engine.reach import opaque
 
-# What Avalanche's loop sets anew for each experience before anything reads it
-PASSING = ("mbatch", "mb_output", "loss", "dataloader", "adapted_dataset", "_eval_streams", "current_eval_stream")
 TENSORS = {kind.__name__: kind for kind in (torch.Tensor, nn.Parameter)}
 CONTAINERS = (
     OrderedDict,
@@ -46,17 +42,11 @@ CONTAINERS = (
     tuple,
 )  # a class before the one it is made of
 BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
-FUNCTIONS = {
-    "torch": torch,
-    "torch.nn.functional": nn.functional,
-    "math": math,
-}  # whose built-in functions may be named
 _KEPT = (
     types.ModuleType, types.BuiltinFunctionType, types.MappingProxyType, types.MethodDescriptorType, np.ufunc,
     logging.Logger, random.SystemRandom, type(threading.Lock()), type(threading.RLock()),
 )  # fmt: skip
-_PLAIN_MODULE = vars(nn.Module())
-_MISSING = object()
+_SCALARS = frozenset((bool, int, str))
 
 
 class Uncapturable(Exception):
@@ -74,6 +64,8 @@ class Capture:
     leaves : those numbered below this belong to the stream, and are only named.
     without_grad : ids of parameters whose gradients are cleared before they are used.
     asked : ids of objects that are asked for their state (`state_dict`).
+    emptied : ids of mappings that are emptied before they are used.
+    known : objects that count as met already.
 
     Attributes
     ----------
@@ -88,28 +80,28 @@ class Capture:
         leaves: int = 0,
         without_grad: Iterable[int] = (),
         asked: Iterable[int] = (),
+        emptied: Iterable[int] = (),
+        known: Iterable[Any] = (),
     ) -> None:
         self.names, self.born, self.leaves = names, born, leaves
-        self.without_grad, self.asked = frozenset(without_grad), frozenset(asked)
-        self.objects: list[Any] = []
-        self.records: list[Any] = []
+        self.without_grad, self.asked, self.emptied = frozenset(without_grad), frozenset(asked), frozenset(emptied)
+        self.objects: list[Any] = list(known)
+        self.records: list[Any] = [None] * len(self.objects)
         self.blobs: list[torch.Tensor] = []
         self.places: dict[int, tuple[int, int]] = {}
-        self._numbers: dict[int, int] = {}
+        self._numbers: dict[int, int] = {id(value): number for number, value in enumerate(self.objects)}
         self._storages: dict[tuple[torch.device, int], list[Any]] = {}
-        self._path: list[str] = []
-        self._failed = ""
+        self._path: list[Any] = []
 
-    def at(self, step: str, value: Any) -> Any:
-        """The node of a value that lies one step further; `step` is how messages name it."""
+    def at(self, step: Any, value: Any) -> Any:
+        """The node of a value that lies one step further; `step` is how messages name it, or an item's key."""
+        kind = type(value)
+        if value is None or kind in _SCALARS:
+            return value
         self._path.append(step)
-        try:
-            return self.node(value)
-        except Exception:
-            self._failed = self._failed or "".join(self._path)
-            raise
-        finally:
-            self._path.pop()
+        node = self.node(value)
+        self._path.pop()
+        return node
 
     def node(self, value: Any) -> Any:
         """A value as JSON: itself, `[number of its record]`, or `[kind, ...]` for what has no identity."""
@@ -120,27 +112,29 @@ class Capture:
             return value if math.isfinite(value) else ["float", repr(value)]
         if isinstance(value, type):
             return self._class(value)
-        inline = _inline(value)
-        if inline is not None:
+        plain = inline(value)
+        if plain is not None:
             if isinstance(value, enum.Enum):
                 self._usable(kind)
-            return inline
+            return plain
         number = self._numbers.get(id(value))
         if number is None:
             number = self._numbers[id(value)] = len(self.objects)
             self.objects.append(value)
             self.records.append(None)
+            depth = len(self._path)
             try:
                 self.records[number] = self._record(value, kind)
             except Uncapturable:
                 if self.born is not None:
                     raise
+                del self._path[depth:]
         return [number]
 
     @property
     def place(self) -> str:
-        """Where the walk was when something was raised."""
-        return self._failed or "".join(self._path)
+        """Where the walk is, or was when something was raised."""
+        return "".join(f"[{step!r:.40}]" if type(step) is not str else step for step in self._path)
 
     def finish(self) -> None:
         """Cut out what is used of each tensor's storage; to be called once, after the last value."""
@@ -174,7 +168,7 @@ class Capture:
         return self._object(value, kind, born)
 
     def _fail(self, what: str) -> Uncapturable:
-        return Uncapturable(f"{''.join(self._path)} is {what}, which cannot be written down as data")
+        return Uncapturable(f"{self.place} is {what}, which cannot be written down as data")
 
     def _kept(self, value: Any, born: int | None) -> Any:
         """Something without a state of its own, whose counterpart will be there; anything else cannot be captured."""
@@ -256,7 +250,8 @@ class Capture:
         if issubclass(base, dict):
             factory = self.at(".default_factory", value.default_factory) if base is defaultdict else None
             # the views of dict itself, as a class may have views of its own
-            pairs = [[self.node(key), self.at(_step(key), item)] for key, item in base.items(value)]
+            found = () if id(value) in self.emptied else base.items(value)
+            pairs = [[self.node(key), self.at(_step(key), item)] for key, item in found]
             return ["dict", born, base.__name__, own, pairs, factory]
         more = value.maxlen if base is deque else None
         items = list(value)
@@ -265,7 +260,7 @@ class Capture:
             return ["numbers", born, base.__name__, own, *number, more]
         if base in (set, frozenset) and self.born is None:
             items = []  # in an order that differs from process to process
-        nodes = [self.at(f"[{index}]", item) for index, item in enumerate(items)]
+        nodes = [self.at(index, item) for index, item in enumerate(items)]
         return ["items", born, base.__name__, own, nodes, more]
 
     def _callable(self, value: Any, born: int | None) -> Any:
@@ -322,81 +317,4 @@ class Capture:
 
 def _step(key: Any) -> str:
     """How the path names an item of a mapping."""
-    return f"[{key!r:.40}]" if type(key) in (str, int, float, bool) else f"[a {type(key).__name__}]"
-
-
-def state_of_object(value: Any, kind: type) -> dict[str, Any] | None:
-    """The attributes that make up an object's state; None if it has a state that is none of its attributes."""
-    if not has_plain_state(kind):
-        return None
-    if has_own(kind, "__getstate__"):
-        state = value.__getstate__()
-        return state if isinstance(state, dict) and all(type(key) is str for key in state) else None
-    state = dict(object.__getattribute__(value, "__dict__")) if kind.__dictoffset__ else {}
-    for name in slots_of(kind):
-        found = getattr(value, name, _MISSING)
-        if found is not _MISSING:
-            state[name] = found
-    left_out = left_out_of(value)
-    if isinstance(value, nn.Module):
-        state = {name: each for name, each in state.items() if not _is_default(name, each)}
-    return {name: each for name, each in state.items() if name not in left_out}
-
-
-def left_out_of(value: Any) -> tuple[str, ...]:
-    """Names of attributes that are set anew before they are read."""
-    if isinstance(value, BaseTemplate):
-        return PASSING
-    return value.passing if isinstance(value, HarnessPlugin) else ()
-
-
-@functools.cache
-def has_own(kind: type, method: str) -> bool:
-    """Whether a class outside torch and Avalanche says itself how its objects are copied, by this method."""
-    owner = next((base for base in kind.__mro__ if method in vars(base)), object)
-    return not is_of(owner.__module__, ("torch", "avalanche", "builtins", "pydantic"))
-
-
-def plain_defaults() -> dict[str, Any]:
-    """What a bare module's attributes are: hooks, mostly, of which there are none."""
-    return {name: each.copy() if hasattr(each, "copy") else each for name, each in _PLAIN_MODULE.items()}
-
-
-def _is_default(name: str, value: Any) -> bool:
-    plain = _PLAIN_MODULE.get(name, _MISSING)
-    if plain is _MISSING or type(plain) is not type(value):
-        return False
-    return not value if isinstance(value, (dict, set)) else value is plain
-
-
-def _inline(value: Any) -> Any:
-    """What has no identity, as `[kind, ...]`; None for anything else."""
-    kind = type(value)
-    if kind is complex:
-        return ["complex", repr(value.real), repr(value.imag)]
-    if kind in (bytes, bytearray):
-        return ["bytes", value.hex()] if kind is bytes else None
-    if isinstance(value, enum.Enum):
-        return ["enum", name_of(kind), value.name]
-    if isinstance(value, np.generic) and not value.dtype.hasobject:
-        return ["scalar", np.lib.format.dtype_to_descr(value.dtype), value.tobytes().hex()]
-    if kind is torch.Size:
-        return ["size", *value]
-    if kind in (torch.dtype, torch.memory_format, torch.layout):
-        return [kind.__name__, str(value).partition(".")[2]]
-    if kind is torch.device:
-        return ["device", value.type, value.index]
-    if kind is range:
-        return ["range", value.start, value.stop, value.step]
-    if kind is slice and all(part is None or type(part) is int for part in (value.start, value.stop, value.step)):
-        return ["slice", value.start, value.stop, value.step]
-    if isinstance(value, PurePath):
-        return ["path", kind.__name__, str(value)]
-    if kind in (datetime.datetime, datetime.date):
-        return [kind.__name__, value.isoformat()]
-    if kind is types.BuiltinFunctionType:
-        place = next((name for name, module in FUNCTIONS.items() if vars(module).get(value.__name__) is value), None)
-        return None if place is None else ["of", place, value.__name__]
-    if value is ...:
-        return ["ellipsis"]
-    return ["not implemented"] if value is NotImplemented else None
+    return f"[{key!r:.40}]" if type(key) in _SCALARS else f"[a {type(key).__name__}]"

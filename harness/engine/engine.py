@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,7 +11,6 @@ from avalanche.core import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
-from lorisbench.common.errors import Stopped
 from lorisbench.data.stream import Store, rows_of
 from lorisbench.engine.batches import cut, joined, normalise_single_samples
 from lorisbench.engine.checked import MAKERS
@@ -229,6 +228,8 @@ class Schedule(HarnessPlugin):
     They are set before any other plugin acts, so that whatever one changes in any callback stays.
     """
 
+    passing = ("training", "milestones")
+
     def __init__(self, training: TrainingConfig) -> None:
         super().__init__()
         self.training = training
@@ -296,24 +297,6 @@ class Recorder(HarnessPlugin):
     def predictions(self) -> torch.Tensor:
         """int32 (samples,) on the CPU: the predicted class of every sample in the last evaluation, in stream order."""
         return torch.cat(self._predicted).cpu()
-
-
-class StopRequest(HarnessPlugin):
-    """Ends a run between two steps once `stop()` says so, by raising Stopped."""
-
-    passing = ("stop",)
-
-    def __init__(self, stop: Callable[[], bool]) -> None:
-        super().__init__()
-        self.stop = stop
-
-    def after_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        if self.stop():
-            raise Stopped
-
-    def after_eval_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        if self.stop():
-            raise Stopped
 
 
 def make_optimizer(model: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:

@@ -14,10 +14,11 @@ from torch.utils.hooks import RemovableHandle
 
 from lorisbench.common.errors import reason_of
 from lorisbench.engine.capture import Capture, Uncapturable
-from lorisbench.engine.engine import HarnessPlugin
-from lorisbench.engine.names import Names, name_of
+from lorisbench.engine.engine import Engine, HarnessPlugin
+from lorisbench.engine.names import Names, is_of, name_of
 from lorisbench.engine.revive import Misfit, Revival
 
+LARGE = 2**16  # bytes from which a tensor that never changes is kept, to be compared with, rather than written
 LEAST = 1024  # bytes below which it is not looked up whether a tensor is one of the pretrained backbone's
 _PARTS = ("model", "optimizer", "plugins")
 
@@ -51,15 +52,14 @@ class Resumable:
         self.strategy = strategy
         self.names = Names()
         self.device = torch.device(getattr(strategy, "device", "cpu"))
-        walk = Capture(self.names)
-        walk.node(stream)
+        walk = Capture(self.names, known=_parts_of(stream))
         self._leaves = len(walk.objects)
         for step, value in _roots(strategy):
             walk.at(step, value)
         self._objects = walk.objects
         self._born = {id(value): number for number, value in enumerate(walk.objects)}
         self._built = zlib.crc32(" ".join(name_of(type(value)) for value in walk.objects).encode("utf-8"))
-        self._pretrained = _by_size(pretrained or {})
+        self._pretrained = _by_size({**_fixed(strategy), **(pretrained or {})})
 
     @property
     def asked(self) -> list[Any]:
@@ -70,9 +70,13 @@ class Resumable:
     def capture(self) -> State:
         """The state as it is now. Raises Uncapturable, naming the plugin's class and attribute; anything else that a
         plugin's own `state_dict` raises comes as Uncapturable too."""
-        groups = getattr(getattr(self.strategy, "optimizer", None), "param_groups", [])
+        optimizer = getattr(self.strategy, "optimizer", None)
+        groups = getattr(optimizer, "param_groups", [])
         cleared = [id(parameter) for group in groups for parameter in group["params"]]
-        walk = Capture(self.names, self._born, self._leaves, cleared, map(id, self.asked))
+        # the engine empties the state of an optimizer with one group before the next experience, and fills it anew
+        reset = len(groups) == 1 and getattr(type(self.strategy), "make_optimizer", None) is Engine.make_optimizer
+        emptied = [id(optimizer.state)] if optimizer is not None and reset else []
+        walk = Capture(self.names, self._born, self._leaves, cleared, map(id, self.asked), emptied)
         try:
             roots = [walk.at(step, value) for step, value in _roots(self.strategy)]
             walk.finish()
@@ -125,6 +129,28 @@ class Resumable:
         return next(known[name] for known in self._pretrained.values() if name in known)
 
 
+def _parts_of(stream: Any) -> list[Any]:
+    """The objects that a stream consists of, in an order that is the same whenever it is made: its experiences, data
+    sets, and what these hold, but for numbers and texts."""
+    found: list[Any] = []
+    seen: set[int] = set()
+    left = [stream]
+    while left:
+        value = left.pop()
+        if id(value) in seen or value is None or isinstance(value, (bool, int, float, str, type)):
+            continue
+        seen.add(id(value))
+        found.append(value)
+        if isinstance(value, (list, tuple)):
+            plain = len(value) > 0 and isinstance(value[0], (int, float, str))  # labels, or rows: there may be many
+            left += () if plain else reversed(value)
+        elif isinstance(value, dict):
+            left += reversed(list(value.values()))
+        elif is_of(type(value).__module__, ("avalanche", "lorisbench", "torch")) and type(value).__dictoffset__:
+            left += reversed(list(object.__getattribute__(value, "__dict__").values()))
+    return found
+
+
 def _roots(strategy: Any) -> Iterator[tuple[str, Any]]:
     """The parts of a strategy, those first whose names say most about what they hold."""
     for name in _PARTS[:2]:
@@ -140,6 +166,12 @@ def _says_itself(owner: Any) -> bool:
     if isinstance(owner, (nn.Module, HarnessPlugin, EvaluationPlugin, type)):
         return False
     return callable(getattr(owner, "state_dict", None)) and callable(getattr(owner, "load_state_dict", None))
+
+
+def _fixed(strategy: Any) -> dict[str, torch.Tensor]:
+    """Copies of large tensors of the model that nothing trains, such as a random projection: they are built again."""
+    named = getattr(strategy.model, "named_buffers", dict)()
+    return {f"model.{name}": value.detach().clone() for name, value in named if value.nbytes >= LARGE}
 
 
 def _by_size(tensors: Mapping[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:

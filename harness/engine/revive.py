@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import datetime
 import functools
 import random
 import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,16 +15,10 @@ import torch
 from torch import nn
 from torch.nn.parameter import UninitializedTensorMixin
 
-from lorisbench.engine.capture import (
-    BIT_GENERATORS,
-    CONTAINERS,
-    FUNCTIONS,
-    has_own,
-    left_out_of,
-    name_of,
-    plain_defaults,
-)  # fmt: skip
-from lorisbench.engine.names import Names, slots_of
+from lorisbench.engine.attributes import has_own, left_out_of, plain_defaults
+from lorisbench.engine.capture import BIT_GENERATORS, CONTAINERS
+from lorisbench.engine.inline import MADE, dtype_of
+from lorisbench.engine.names import Names, name_of, slots_of
 
 _BASES = {base.__name__: base for base in CONTAINERS}
 
@@ -84,7 +76,7 @@ class Revival:
             return self._class(parts[0])[parts[1]]
         if kind == "class":
             return self._class(parts[0])
-        return _INLINE[kind](*parts)
+        return MADE[kind](*parts)
 
     def _class(self, name: str) -> Any:
         module, _, path = name.partition(":")
@@ -107,6 +99,7 @@ class Revival:
     ) -> torch.Tensor:  # fmt: skip
         new = torch.empty(0, dtype=getattr(torch, dtype), device=self.device if moved else "cpu")
         if blob >= 0:
+            self._check_place(blob, start, new.element_size(), shape, stride)
             new.set_(self._storage(blob, moved), start // new.element_size(), shape, stride)
         else:
             new = new.new_empty_strided(shape, stride)
@@ -125,6 +118,13 @@ class Revival:
         vars(made).update({name: self.value(node) for name, node in extra.items()})
         return made
 
+    def _check_place(self, blob: int, start: int, size: int, shape: list[int], stride: list[int]) -> None:
+        """Raise Misfit if a tensor would reach beyond what is known of its storage."""
+        low, _ = self.places[blob]
+        last = start + size * (1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)))
+        if start < low or last > low + len(self.blobs[blob]) or any(n < 0 for n in (*shape, *stride)) or start % size:
+            raise Misfit(f"a tensor of shape {tuple(shape)} in {len(self.blobs[blob])} bytes")
+
     def _storage(self, blob: int, moved: bool) -> torch.UntypedStorage:
         """A storage as it was, in memory of its own: sums may depend on how a tensor lies in it."""
         if (blob, moved) not in self._storages:
@@ -137,7 +137,7 @@ class Revival:
     def _array(
         self, number: int, old: Any, blob: int, descr: Any, shape: list[int], fortran: bool, writeable: bool
     ) -> np.ndarray:
-        flat = np.frombuffer(self.blobs[blob].numpy().tobytes(), dtype=np.lib.format.descr_to_dtype(_tuples(descr)))
+        flat = np.frombuffer(self.blobs[blob].numpy().tobytes(), dtype=dtype_of(descr))
         new = np.array(flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape), order="F" if fortran else "C")
         if old is None:
             new.flags.writeable = writeable
@@ -258,8 +258,7 @@ class Revival:
         if has_own(kind, "__setstate__"):
             made.__setstate__(state)
             return made
-        if isinstance(made, nn.Module):
-            state = plain_defaults() | state
+        state = plain_defaults(kind) | state
         partial = has_own(kind, "__getstate__")
         slots = set(slots_of(kind)) - {"__dict__", "__weakref__"}
         for slot in slots & set(state):
@@ -282,35 +281,3 @@ _MAKERS: dict[str, Callable[..., Any]] = {
     "Generator": Revival._numpy_generator, "bits": Revival._bits, "random": Revival._random,
     "object": Revival._object,
 }  # fmt: skip
-_INLINE: dict[str, Callable[..., Any]] = {
-    "float": float,
-    "complex": lambda real, imag: complex(float(real), float(imag)),
-    "bytes": bytes.fromhex,
-    "scalar": lambda descr, data: np.frombuffer(bytes.fromhex(data), np.lib.format.descr_to_dtype(_tuples(descr)))[0],
-    "size": lambda *sizes: torch.Size(sizes),
-    "dtype": lambda name: getattr(torch, name),
-    "memory_format": lambda name: getattr(torch, name),
-    "layout": lambda name: getattr(torch, name),
-    "device": lambda kind, index: torch.device(kind) if index is None else torch.device(kind, index),
-    "range": range,
-    "slice": slice,
-    "path": lambda kind, text: Path(text),
-    "datetime": datetime.datetime.fromisoformat,
-    "date": datetime.date.fromisoformat,
-    "of": lambda module, name: _built_in(vars(FUNCTIONS[module])[name]),
-    "ellipsis": lambda: ...,
-    "not implemented": lambda: NotImplemented,
-}
-
-
-def _built_in(function: Any) -> Any:
-    if not isinstance(function, types.BuiltinFunctionType):
-        raise Misfit(f"{function!r:.40} is no built-in function")
-    return function
-
-
-def _tuples(descr: Any) -> Any:
-    """A dtype's description as numpy writes it, with the tuples that JSON has made lists."""
-    if isinstance(descr, list):
-        return [tuple(_tuples(part) if isinstance(part, list) else part for part in entry) for entry in descr]
-    return descr

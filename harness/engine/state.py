@@ -8,8 +8,10 @@ import torch
 from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
+from lorisbench.data.stream import Store
 from lorisbench.engine.engine import HarnessPlugin
 from lorisbench.engine.reach import walk
+from lorisbench.model.models import megabytes
 
 MODEL_PARTS = (
     "backbone",
@@ -39,6 +41,21 @@ def replay_samples(plugins: list[Any]) -> int:
 def referred_samples(plugins: list[Any]) -> int:
     """Those of `replay_samples` that are parts of the stream's data, not tensors of a plugin that `owns_samples`."""
     return replay_samples([plugin for plugin in plugins if not getattr(plugin, "owns_samples", False)])
+
+
+def sizes_of(strategy: Any, backbone: nn.Module, store: Store) -> dict[str, Any]:
+    """The sizes of a run that its journal has. backbone : what runs in front of a model that is given features."""
+    model = strategy.model
+    attached = getattr(model, "backbone", None) is not None
+    parameters = megabytes(model) + (0.0 if attached else megabytes(backbone))
+    extra, router = state_bytes(strategy, model)
+    sample = store.x[0].numel() * store.x.element_size()
+    return {
+        "model_mb": parameters - router / 1e6,
+        "state_mb": (extra + router + referred_samples(strategy.plugins) * sample) / 1e6,
+        "replay_samples": replay_samples(strategy.plugins),
+        "heads": heads_of(model),
+    }
 
 
 def state_bytes(strategy: Any, model: nn.Module) -> tuple[int, int]:

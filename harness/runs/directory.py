@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,22 @@ class RunDirectory:
         np.savez_compressed(buffer, predicted=predicted, label=label, experience=experience)
         with atomic(self.path / "predictions.npz") as stream:
             stream.write(buffer.getvalue())
+
+    def write_tables(self, plugins: Sequence[Any]) -> None:
+        """Write <name>.csv for each of the plugins' `tables`. Raises ValueError unless a name is a plain file name."""
+        import pandas as pd
+
+        tables: dict[str, list[Mapping[str, Any]]] = {}
+        for plugin in plugins:
+            found = getattr(plugin, "tables", None)
+            # A plugin of Avalanche or of a third party may use an attribute of this name for its own purposes
+            for name, rows in found.items() if isinstance(found, dict) else ():
+                if isinstance(rows, list) and rows:
+                    tables.setdefault(str(name), []).extend(rows)
+        for name, rows in tables.items():
+            if not re.fullmatch("[a-z0-9_]+", name):
+                raise ValueError(f"a table may not be called {name!r}: use only a-z, 0-9 and _")
+            write_text(self.path / f"{name}.csv", pd.DataFrame(rows).convert_dtypes().to_csv(index=False))
 
     def matrix(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Accuracy matrix R from the predictions, float64 (rows trained, experiences), and images per experience.

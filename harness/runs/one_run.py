@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,16 +21,17 @@ from lorisbench.data.stream import Store, Views, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
 from lorisbench.engine.batches import normalise_single_samples
 from lorisbench.engine.divergence import Diverged, check_weights, trained_place
-from lorisbench.engine.engine import DivergenceGuard, Recorder, StopRequest
+from lorisbench.engine.engine import DivergenceGuard, Recorder
 from lorisbench.engine.evaluation import learn
 from lorisbench.engine.resume import Resumable
 from lorisbench.engine.revive import Misfit
-from lorisbench.engine.state import heads_of, referred_samples, replay_samples, state_bytes
+from lorisbench.engine.state import sizes_of
+from lorisbench.engine.stopping import StopRequest
 from lorisbench.engine.strategy import kinds_of
 from lorisbench.engine.validation_replay import ValidationReplay
 from lorisbench.model import features, views
 from lorisbench.model.checkpoint import write_checkpoint
-from lorisbench.model.models import Backbone, backbone_of, megabytes
+from lorisbench.model.models import Backbone, backbone_of
 from lorisbench.runs.checks import check_batch_sizes, check_features, not_finite_rows
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.observers import Audience, Observer, Watch
@@ -179,6 +179,8 @@ def train(
         import traceback
 
         running.end("failed", reason_of(error), traceback=traceback.format_exc())
+        if running.resumed:  # for whatever reason: the next start is from the beginning
+            running.checkpoints.remove()
     finally:
         if _marks(bench) != marks:
             vars(bench).update(vars(prepare(bench.config, bench.manifest)))
@@ -281,7 +283,7 @@ class _Running:
         )
         if found is None:
             return []
-        _write_tables(self.strategy.plugins, self.directory)
+        self.directory.write_tables(self.strategy.plugins)
         return found.predicted
 
     def _learn(self, index: int) -> float:
@@ -307,10 +309,10 @@ class _Running:
                 "train_seconds": seconds,
                 "train_images": len(self.stream.train_stream[index].dataset),
                 "accuracy": hits.tolist(),
-                **_sizes(bench, self.strategy, self.store),
+                **sizes_of(self.strategy, bench.backbone, self.store),
             }
         )
-        _write_tables(self.strategy.plugins, self.directory)
+        self.directory.write_tables(self.strategy.plugins)
         self.audience.tell("experience", index, hits.tolist(), seconds)
         if index + 1 < bench.manifest.experiences:  # after the last, there is nothing left that is worth its while
             self.checkpoints.write(self.resumable, self.identity, predicted)
@@ -335,39 +337,6 @@ def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
     store.x = torch.from_numpy(extracted).to(bench.device)
     store.y, store.task = store.y.to(bench.device), store.task.to(bench.device)
     # Features (2-D inputs) skip the backbone; it stays in the model, frozen, for the checkpoint and for latency
-
-
-def _sizes(bench: Workbench, strategy: Any, store: Store) -> dict[str, Any]:
-    model = strategy.model
-    attached = getattr(model, "backbone", None) is not None
-    parameters = megabytes(model) + (0.0 if attached else megabytes(bench.backbone))
-    extra, router = state_bytes(strategy, model)
-    sample = store.x[0].numel() * store.x.element_size()
-    return {
-        "model_mb": parameters - router / 1e6,
-        "state_mb": (extra + router + referred_samples(strategy.plugins) * sample) / 1e6,
-        "replay_samples": replay_samples(strategy.plugins),
-        "heads": heads_of(model),
-    }
-
-
-def _write_tables(plugins: list[Any], directory: RunDirectory) -> None:
-    """Write <name>.csv for each of the plugins' `tables`. Raises ValueError unless a name is a plain file name."""
-    import pandas as pd
-
-    from lorisbench.common.files import write_text
-
-    tables: dict[str, list[Mapping[str, Any]]] = {}
-    for plugin in plugins:
-        found = getattr(plugin, "tables", None)
-        # A plugin of Avalanche or of a third party may use an attribute of this name for its own purposes
-        for name, rows in found.items() if isinstance(found, dict) else ():
-            if isinstance(rows, list) and rows:
-                tables.setdefault(str(name), []).extend(rows)
-    for name, rows in tables.items():
-        if not re.fullmatch("[a-z0-9_]+", name):
-            raise ValueError(f"a table may not be called {name!r}: use only a-z, 0-9 and _")
-        write_text(directory.path / f"{name}.csv", pd.DataFrame(rows).convert_dtypes().to_csv(index=False))
 
 
 def _synchronise(device: torch.device) -> None:

@@ -12,8 +12,8 @@ import torch
 from small_models import SMALL
 
 from lorisbench.data.stream import Store, make_stream
-from lorisbench.engine.state import state_bytes
-from lorisbench.runs.one_run import _freeze_backbone, _sizes, build, prepare
+from lorisbench.engine.state import sizes_of, state_bytes
+from lorisbench.runs.one_run import _freeze_backbone, build, prepare
 from lorisbench.suite.resolve import load_suite
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -45,7 +45,7 @@ def run(suite_file: Callable, label: str, mode: str, cache: bool = True) -> tupl
         if mode == "first" and index == 0:
             _freeze_backbone(bench, strategy, store)
         states.append(copy.deepcopy(strategy.model.state_dict()))
-        sizes.append(_sizes(bench, strategy, store))
+        sizes.append(sizes_of(strategy, bench.backbone, store))
     return bench, strategy, states, sizes
 
 

@@ -21,7 +21,6 @@ from torch import nn
 from lorisbench.engine.reach import walk
 from lorisbench.report import frame, style, timeline, write_report
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.one_run import _write_tables
 from lorisbench.strategies.dnn.network import DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.strategies.dnn.watch import AnswerPlugin
@@ -167,7 +166,7 @@ def test_tables_are_written_by_name(tmp_path):
 
     plugins = [Plugin({"a_1": [{"k": 1}], "none": []}), Plugin({"a_1": [{"k": 2, "m": None}]}), Plugin("of its own")]
     directory = RunDirectory(tmp_path)
-    _write_tables([*plugins, object()], directory)
+    directory.write_tables([*plugins, object()])
     assert [path.name for path in tmp_path.iterdir()] == ["a_1.csv"]
     assert (tmp_path / "a_1.csv").read_text() == "k,m\n1,\n2,\n"
     with pytest.raises(ValueError, match=r"a table may not be called '\.\./x'"):

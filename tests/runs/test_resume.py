@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import bench, interrupted, run, written
+from small_runs import SIZE, TRAINING, bench, interrupted, manifest, run, written
 
+from lorisbench.common.errors import InputError
 from lorisbench.common.registry import STRATEGIES
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -17,6 +18,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "agem": {"memory": 20}, "replay": {"memory": 20}, "der++": {"memory": 20}, "gdumb": {"memory": 20},
     "latent-replay": {"memory": 20},
 }  # fmt: skip
+PIXELS = {"name": "pixels", "image_size": SIZE}
 BUILT_IN = [name for name in STRATEGIES.names() if name not in ("avalanche", "stack")]
 OTHERS: dict[str, Any] = {
     "stack": {"stack": ["ewc", {"strategy": "replay", "memory": 20, "selection": "class-balanced"}]},
@@ -26,6 +28,10 @@ OTHERS: dict[str, Any] = {
     "ewc online": {"strategy": "ewc", "mode": "online", "gamma": 0.9},
     "l2sp initial": {"strategy": "l2sp", "anchor": "initial"},
     "replay epoch": {"strategy": "replay", "memory": "all", "replay_batch": "epoch"},
+    "early stopping": {
+        "avalanche": "avalanche.training.plugins:EarlyStoppingPlugin",
+        "args": {"patience": 1, "val_stream_name": "validation_stream"},
+    },
     "avalanche replay": {"avalanche": "avalanche.training.plugins:ReplayPlugin", "args": {"mem_size": 20}},
 }  # fmt: skip
 
@@ -47,3 +53,40 @@ def check(folder: Path, name: str, **settings: Any) -> None:
 @pytest.mark.parametrize("name", [*BUILT_IN, *OTHERS])
 def test_every_strategy_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
     check(tmp_path, name)
+
+
+IMAGES: dict[str, Any] = {
+    "always": {"backbone": {**PIXELS, "train": "always"}},
+    "first": {"backbone": {**PIXELS, "train": "first"}},
+    "uncached": {"backbone": {**PIXELS, "cache": False}},
+    "augmented": {
+        "backbone": {**PIXELS, "train": "first"},
+        "training": {**TRAINING, "augment": {"views": 2, "experiences": "all"}},
+    },
+}
+PATHS: dict[str, Any] = {
+    **IMAGES,
+    "per task": {"head": {"per_task": True}, "of": manifest(tasks=True)},
+    "growing": {"head": {"grow": True}, "of": manifest(classes_arrive=True)},
+    "validation as replay": {"of": manifest(val_as_replay=True)},
+    "adam": {"training": {**TRAINING, "optimizer": "adam", "milestones": [1]}, "head": {"hidden": [6]}},
+}
+EVERY_DAY = {
+    "always": ["lwf", "dnn grows"], "first": ["replay"], "uncached": ["lwf-avalanche"], "augmented": ["joint"],
+    "per task": ["lwf"], "growing": ["ewc"], "validation as replay": ["gdumb"], "adam": ["si-avalanche"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in EVERY_DAY.items() for name in names])
+def test_every_path_goes_on_bit_for_bit(path: str, name: str, tmp_path: Path) -> None:
+    check(tmp_path, name, **PATHS[path])
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", [*BUILT_IN, *OTHERS])
+def test_every_strategy_on_every_path(path: str, name: str, tmp_path: Path) -> None:
+    try:
+        check(tmp_path, name, **PATHS[path], experiences=[1, 2])
+    except InputError as error:
+        assert "per_task" in str(error) or "grow" in str(error)  # a method that has no such heads
