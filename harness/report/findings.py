@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorisbench.metrics.intervals import Interval, Verdict, mean_interval, verdict
+from lorisbench.metrics.intervals import Interval, Verdict, paired_difference, verdict
 from lorisbench.report.frame import Stored
-from lorisbench.report.summary import MINUS, Summary, by_seed, count_states, differences, number, replay
+from lorisbench.report.summary import MINUS, Summary, by_seed, count_states, number, paired, replay
 from lorisbench.report.tables import DAGGER
 
 
@@ -109,7 +109,7 @@ def duels(stored: Stored, summary: Summary) -> list[Duel]:
             other = by_seed(stored, baseline, "accuracy_last")
             if baseline in ours or not own or not other:
                 continue
-            raw = mean_interval(differences(own, other).values())
+            raw = paired_difference(*paired(own, other))
             difference = Interval(100 * raw.mean, 100 * raw.half_width, raw.n)
             outcome = verdict(difference)
             kept = DAGGER if replay(summary, baseline) else ""

@@ -1,7 +1,7 @@
 """What is reported about a strategy: its metrics, as means over seeds with intervals, and why any is missing."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,12 +43,18 @@ def by_seed(stored: Stored, label: str, column: str) -> dict[tuple[int, int], fl
     return dict(zip(keys, done[column].astype(float), strict=True))
 
 
-def differences(first: dict[tuple[int, int], float], second: dict[tuple[int, int], float]) -> dict[int, float]:
-    """First − second (of `by_seed`) by seed: the mean over those orders in which both have finished under the seed."""
-    found: dict[int, list[float]] = {}
-    for order, seed in sorted(first.keys() & second.keys()):
-        found.setdefault(seed, []).append(first[order, seed] - second[order, seed])
-    return {seed: float(np.mean(values)) for seed, values in found.items()}
+def paired(
+    first: Mapping[tuple[int, int], float], second: Mapping[tuple[int, int], float]
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Values (of `by_seed`) of two strategies by seed: means over those orders in which both finished under the seed."""
+    shared: dict[int, list[tuple[int, int]]] = {}
+    for key in sorted(first.keys() & second.keys()):
+        shared.setdefault(key[1], []).append(key)
+
+    def means(values: Mapping[tuple[int, int], float]) -> dict[int, float]:
+        return {seed: float(np.mean([values[key] for key in keys])) for seed, keys in shared.items()}
+
+    return means(first), means(second)
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _shares(answers: pd.DataFrame | None, heads: int, columns: int) -> tuple[Mat
 
 
 def draw(stored: Stored) -> list[Drawing]:
-    """A timeline for each strategy that stored decisions, of its finished run with the lowest seed."""
+    """A timeline for each strategy that stored decisions, of its finished run with the lowest order and seed."""
     found = []
     for label in stored.labels:
         runs = stored.done(label)
@@ -114,19 +114,15 @@ def draw(stored: Stored) -> list[Drawing]:
                     found.append((label, int(order), int(seed), len(runs), timeline))
                 break
     names = file_names(label for label, *_ in found)
-    several = len(stored.orders) > 1
     return [
-        _figure(
-            timeline, label, (f"order {order}, " if several else "") + f"seed {seed}", runs, stored,
-            stored.names_in(order), f"timeline_{names[label]}",
-        )
+        _figure(timeline, label, seed, runs, stored, f"timeline_{names[label]}", order)
         for label, order, seed, runs, timeline in found
-    ]  # fmt: skip
+    ]
 
 
-def _figure(
-    timeline: Timeline, label: str, which: str, runs: int, stored: Stored, experiences: list[str], name: str
-) -> Drawing:
+def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored, name: str, order: int = 0) -> Drawing:
+    which = f"order {order}, seed {seed}" if len(stored.orders) > 1 else f"seed {seed}"
+    experiences = stored.names_in(order)
     heads, columns = timeline.gaps.shape
     cell, font = (0.62, 9.0) if columns <= 14 else (0.44, 8.0) if columns <= 26 else (0.33, 7.0)
     cell = min(max(cell, 4 / columns), 1.2)  # a few columns must be no narrower than the words above them
