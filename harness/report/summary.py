@@ -46,7 +46,7 @@ def by_seed(stored: Stored, label: str, column: str) -> dict[tuple[int, int], fl
 def paired(
     first: Mapping[tuple[int, int], float], second: Mapping[tuple[int, int], float]
 ) -> tuple[dict[int, float], dict[int, float]]:
-    """Values (of `by_seed`) of two strategies by seed: means over those orders in which both finished under the seed."""
+    """Values (of `by_seed`) of two strategies by seed: means over the orders in which both finished under the seed."""
     shared: dict[int, list[tuple[int, int]]] = {}
     for key in sorted(first.keys() & second.keys()):
         shared.setdefault(key[1], []).append(key)

@@ -182,10 +182,12 @@ def test_more_orders_than_there_are_is_one_line_before_anything_is_written(
 ) -> None:
     refused(lambda: permutation(6, 3), "a stream of 3 experiences has 6 orders (0 to 5)")
     refused(lambda: permutation(1, 1), "a stream of 1 experience has only its own (0)")
-    rows = [f"{release}/{split}/clutter/segment{e}/{name}/000.jpg,{name},{e},{split}" for e in (1, 2, 3)
+    rows = [f"{split}/clutter/segment{e}/{name}/000.jpg,{name},{e},{split}" for e in (1, 2, 3)
             for split in ("train", "validation", "test") for name in ("box_01", "cup_01")]  # fmt: skip
-    (tmp_path / "three.csv").write_text("\n".join(["path,label,experience,split", *rows]))
-    suite = suite_of(tmp_path, release, benchmarks={"three": {"manifest": "three.csv"}}, streams={}, orders=7)
+    (tmp_path / "three.csv").write_text("\n".join(["path,class_name,experience,split", *rows]))
+    suite = suite_of(
+        tmp_path, release, benchmarks={"three": {"manifest": "three.csv", "root": str(release)}}, streams={}, orders=7
+    )
     for words in ([], ["--dry-run"]):
         refused(
             cli("run", suite, "--out", tmp_path / "out", *words), "orders: 6", "3 experiences has 6 orders", after=True
@@ -195,8 +197,8 @@ def test_more_orders_than_there_are_is_one_line_before_anything_is_written(
 
 
 def test_set_changes_one_stream(release: Path, tmp_path: Path) -> None:
-    changes = ["benchmarks.clutter.fraction=0.25", "streams.clutter.training.epochs=5", "streams.pixel.training=hik2019",
-               "orders=3", "streams.pixel.backbone.image_size=24"]  # fmt: skip
+    changes = ["benchmarks.clutter.fraction=0.25", "streams.clutter.training.epochs=5", "orders=3",
+               "streams.pixel.training=hik2019", "streams.pixel.backbone.image_size=24"]  # fmt: skip
     suite = load_suite(suite_of(tmp_path, release), assignments=changes)
     clutter, pixel = suite.streams.values()
     assert (clutter.benchmark.fraction, pixel.benchmark.fraction) == (0.25, 0.5)
