@@ -28,13 +28,11 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
     to the next. Equal means share the mean of their ranks.
     """
     labels = list(dict.fromkeys(label for stored, _ in streams.values() for label in stored.labels))
-    means = pd.DataFrame(
-        {
-            stream: {label: summary[label]["accuracy_last"].mean if label in summary else np.nan for label in labels}
-            for stream, (_, summary) in streams.items()
-        },
-        index=labels,
-    )
+    found = {
+        stream: {label: summary[label]["accuracy_last"].mean if label in summary else np.nan for label in labels}
+        for stream, (_, summary) in streams.items()
+    }
+    means = pd.DataFrame(found, index=labels)
     ranked = means.dropna().rank(ascending=False)
     together = ranked.mean(axis=1)
     rows = [
@@ -42,7 +40,7 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
             Cell(label),
             _cell(together.get(label, np.nan), 2, bold=label in together and together[label] == together.min()),
             *(_cell(ranked[stream].get(label, np.nan), 1) for stream in streams),
-            *(_cell(means.loc[label, stream], 2) for stream in streams),
+            *(_cell(found[stream][label], 2) for stream in streams),
         ]
         for label in sorted(labels, key=lambda label: together.get(label, np.inf))
     ]
@@ -54,7 +52,7 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
         "1 is the best, equal means share their ranks. Accuracies of different streams are never averaged."
     ]
     for label in labels:
-        absent = [stream for stream in streams if np.isnan(means.loc[label, stream])]
+        absent = [stream for stream in streams if np.isnan(found[stream][label])]
         if absent:
             notes.append(f"{label} is not ranked: it has no finished run on {', '.join(absent)}.")
     for label in ranked.index:
