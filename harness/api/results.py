@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ import pandas as pd
 
 from lorisbench.common.console import say
 from lorisbench.common.errors import InputError
-from lorisbench.common.registry import nearest
+from lorisbench.common.registry import nearest, select
 from lorisbench.report import frame, summary, tables
 from lorisbench.runs.directory import RunDirectory
 
@@ -32,30 +33,50 @@ class Predictions(NamedTuple):
 
 
 class Results:
-    """The results of an output folder as they were when it was read.
+    """The results of an output folder, or of one of its streams, as they were when it was read.
 
     Attributes
     ----------
     out : the folder.
+    streams : names of the streams that are in it, or of the one that this is about (see `on`).
     table : one row per run, the columns of results.csv (accuracies are fractions).
     experiences : one row per experience, the columns of experiences.csv.
-    suite : the settings, with all defaults filled in. data : what data.json says about the images.
+    suite : the settings, with all defaults filled in. data : what data.json says about the images; by stream, if there
+        are several.
     warnings : what the report warns of, such as folders of runs and damaged files that are left out.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, stream: str | None = None) -> None:
         self.out = out
-        self._stored = frame.read(out)
-        self.table: pd.DataFrame = self._stored.runs
-        self.experiences: pd.DataFrame = self._stored.experiences
-        self.suite: dict[str, Any] = self._stored.suite
-        self.data: dict[str, Any] = self._stored.data
-        self.warnings: list[str] = self._stored.warnings
+        self.streams: list[str] = frame.streams(out) if stream is None else [stream]
+        self._all = {name: frame.read(out, name) for name in self.streams}
+        each = list(self._all.values())
+        if not each:
+            raise InputError(f"{out / 'results.csv'} holds no runs")
+        several = len(each) > 1
+        self.table: pd.DataFrame = pd.concat([one.runs for one in each], ignore_index=True) if several else each[0].runs
+        self.experiences: pd.DataFrame = (
+            pd.concat([one.experiences for one in each], ignore_index=True) if several else each[0].experiences
+        )
+        self.suite: dict[str, Any] = frame.read_suite(out) if several else each[0].suite
+        self.data: dict[str, Any] = {name: one.data for name, one in self._all.items()} if several else each[0].data
+        self.warnings: list[str] = list(dict.fromkeys(line for one in each for line in one.warnings))
+
+    def on(self, stream: str) -> Results:
+        """The results on one stream alone. Raises InputError for a name that is none."""
+        return Results(self.out, *select("stream", [stream], self.streams))
+
+    @property
+    def _stored(self) -> frame.Stored:
+        """What is stored of the only stream. Raises InputError if there are several: nothing is averaged over them."""
+        if len(self._all) > 1:
+            raise InputError(f"{self.out} holds the streams {', '.join(self.streams)}: choose one by .on(stream)")
+        return next(iter(self._all.values()))
 
     @property
     def strategies(self) -> list[str]:
         """Labels, in the suite's order."""
-        return self._stored.labels
+        return list(dict.fromkeys(label for each in self._all.values() for label in each.labels))
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -64,26 +85,39 @@ class Results:
 
     @property
     def summary(self) -> pd.DataFrame:
-        """The report's comparison: mean and 95 % interval of each strategy over seeds, accuracies in per cent."""
-        return tables.comparison(self._stored, summary.summarise(self._stored)).values
+        """The report's comparison: mean and 95 % interval of each strategy over seeds, accuracies in per cent.
 
-    def matrix(self, strategy: str, seed: int | None = None) -> np.ndarray:
+        With several streams a row for each stream and strategy, the first column says which stream.
+        """
+        found = {name: tables.comparison(each, summary.summarise(each)).values for name, each in self._all.items()}
+        if len(found) == 1:
+            return next(iter(found.values()))
+        told = []
+        for name, values in found.items():
+            values.insert(0, "stream", name)
+            told.append(values)
+        return pd.concat(told, ignore_index=True)
+
+    def matrix(self, strategy: str, seed: int | None = None, order: int | None = None) -> np.ndarray:
         """Accuracy matrix R, float64 (T, T): R[i, j] is the fraction correct on test set j after training on i.
 
-        The mean over finished runs if no seed is given; NaN where a cell was not measured. Raises InputError for a
-        strategy or seed that has no finished run.
+        Experiences are numbered by their position in the order. The mean over finished runs if no seed or order is
+        given; NaN where a cell was not measured. Raises InputError for a strategy, seed or order that has no finished
+        run, or if there are several streams: choose one by `on`.
         """
-        found = [self._stored.matrices.get(run) for run in self._runs(strategy, seed)["run_id"]]
+        found = [self._stored.matrices.get(run) for run in self._runs(strategy, seed, order)["run_id"]]
         matrices = [matrix for matrix in found if matrix is not None]
         if not matrices:
             raise InputError(f"{self.out / 'matrix.csv'}: holds no accuracies for {strategy!r}")
         return np.mean(matrices, axis=0)
 
-    def predictions(self, strategy: str, seed: int | None = None) -> Predictions:
-        """What one run answered. Raises InputError if there is none, or if there are several and no seed is given."""
-        runs = self._runs(strategy, seed)
+    def predictions(self, strategy: str, seed: int | None = None, order: int | None = None) -> Predictions:
+        """What one run answered. Raises InputError if there is none, or more than one with what is given."""
+        runs = self._runs(strategy, seed, order)
         if len(runs) > 1:
-            raise InputError(f"{strategy!r} has the seeds {_listed(runs['seed'])}: give one of them")
+            several = [key for key in ("seed", "order") if runs[key].nunique() > 1]
+            told = " and ".join(f"the {key}s {_listed(runs[key].drop_duplicates())}" for key in several)
+            raise InputError(f"{strategy!r} has {told}: give one of them")
         return Predictions(*RunDirectory(self.out / "runs" / str(runs["run_id"].iloc[0])).predictions())
 
     def plots(self) -> dict[str, Figure]:
@@ -107,14 +141,17 @@ class Results:
 
         return write_report(self.out)
 
-    def _runs(self, strategy: str, seed: int | None) -> pd.DataFrame:
+    def _runs(self, strategy: str, seed: int | None, order: int | None = None) -> pd.DataFrame:
         if strategy not in self.strategies:
             raise InputError(f"{self.out}: no strategy {strategy!r}{nearest(strategy, self.strategies)}")
         done = self._stored.done(strategy)
         chosen = done if seed is None else done[done["seed"] == seed]
+        chosen = chosen if order is None else chosen[chosen["order"] == order]
         if chosen.empty:
-            which = f"seed {seed} of {strategy!r}" if seed is not None else repr(strategy)
-            there = f"; available: {_listed(done['seed'])}" if len(done) else ""
+            given = [f"{key} {value}" for key, value in (("order", order), ("seed", seed)) if value is not None]
+            which = f"{', '.join(given)} of {strategy!r}" if given else repr(strategy)
+            key = "seed" if seed is not None and not (done["seed"] == seed).any() else "order"
+            there = f"; available: {_listed(done[key].drop_duplicates())}" if len(done) else ""
             raise InputError(f"{self.out}: {which} has no finished run{there}")
         return chosen
 
@@ -123,7 +160,13 @@ class Results:
         return f"<Results of {', '.join(self.strategies)}: {states}, in {self.out}>"
 
     def _repr_html_(self) -> str:
-        table = tables.comparison(self._stored, summary.summarise(self._stored))
+        return "".join(
+            (f"<p>{escape(name)}</p>" if len(self._all) > 1 else "") + self._html(each)
+            for name, each in self._all.items()
+        )
+
+    def _html(self, stored: frame.Stored) -> str:
+        table = tables.comparison(stored, summary.summarise(stored))
         cells = [[" ± ".join(filter(None, (cell.text, cell.spread))) for cell in row] for row in table.rows]
         heads = [f"{head.group}: {head.text}" if head.group else head.text for head in table.heads]
         return pd.DataFrame(cells, columns=heads).to_html(index=False)
@@ -139,6 +182,6 @@ def load(out: str | os.PathLike[str]) -> Results:
     Says which folders of runs are left out, such as copies; they are among `Results.warnings` too.
     """
     results = Results(Path(out))
-    for line in results._stored.left_out:
+    for line in dict.fromkeys(line for each in results._all.values() for line in each.left_out):
         say(line)
     return results

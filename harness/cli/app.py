@@ -142,6 +142,7 @@ def tune(
     suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/tune-<suite>]")] = None,
     strategies: Annotated[str, typer.Option(help="Tune only these, separated by commas")] = "",
+    stream: Annotated[str, typer.Option(help="The stream to tune on, if the suite has several")] = "",
     trials: Annotated[int, typer.Option(min=1, help="Trials for each strategy")] = 20,
     experiences: Annotated[int, typer.Option(min=1, help="Use only this many experiences, from the first")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search and its runs; not one of the suite's")] = 100,
@@ -161,7 +162,8 @@ def tune(
         plugins=[str(path) for path in plugin or []],
     )
     target = out or Path("results") / f"tune-{resolved.config.name}"
-    print(f"suite: {tune_suite(resolved, trials, experiences, seed, target, workers, split(strategies))}")
+    made = tune_suite(resolved, trials, experiences, seed, target, workers, split(strategies), stream)
+    print(f"suite: {made}")
 
 
 @app.command()

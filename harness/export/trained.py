@@ -12,10 +12,10 @@ from lorisbench.common.reading import read_json
 from lorisbench.common.registry import STRATEGIES, load_plugin, with_folders_of
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.engine.strategy import kinds_of
+from lorisbench.metrics.records import images_by_stream
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.run_folders import read_config
 from lorisbench.suite.spec import RunSpec, check_schema, spec_from, title_of
-from lorisbench.suite.streams import images_by_stream
 
 if TYPE_CHECKING:
     from torch import nn

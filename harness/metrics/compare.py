@@ -1,4 +1,7 @@
-"""`lorisbench compare A B`: differences between two outputs, paired by strategy and seed, and a test of them."""
+"""`lorisbench compare A B`: differences between two outputs, paired run by run, and a test of them.
+
+A run is a stream, an order of its experiences, a strategy and a seed. Nothing is averaged over streams.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,20 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json
 from lorisbench.common.registry import select
 from lorisbench.metrics.intervals import mean_interval
-from lorisbench.metrics.results import read_results
+from lorisbench.metrics.records import images_by_stream
+from lorisbench.metrics.results import RUN, read_results
 from lorisbench.metrics.table import compared
 
 METRICS = tuple(metric.name for metric in compared())
-RUN = ("strategy", "seed", "status", "benchmark")
+COLUMNS = (*RUN, "status", "benchmark")
 OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
 
 
@@ -37,41 +41,75 @@ class Condition:
 
 
 def compare_outputs(before: Path, after: Path) -> pd.DataFrame:
-    """Mean of B - A over the seeds finished in both, for each strategy and metric.
+    """Mean of B - A over the seeds finished in both, for each strategy and metric of each stream.
 
-    Columns: strategy, metric, a, b (means over the shared seeds, in the units of results.csv), difference, low, high
-    (95 % Student-t interval of the paired differences; NaN for one seed), seeds. Raises InputError if an output is
-    missing or they share no finished run.
+    Columns: stream (only if there are several), strategy, metric, a, b (means over the shared seeds, in the units of
+    results.csv), difference, low, high (95 % Student-t interval of the paired differences; NaN for one seed), seeds.
+    Where a seed was run in several orders, its values are means over the orders finished in both. Raises InputError if
+    an output is missing, they share no finished run, or a stream of both has other images in one of them.
     """
-    a_runs, b_runs = _finished(before), _finished(after)
-    names = set(a_runs.benchmark) | set(b_runs.benchmark)
-    hashes = {str((read_json(out / "data.json") or {}).get("content_hash")) for out in (before, after)}
-    if len(names) > 1 or len(hashes) > 1:
-        raise InputError(f"{before} and {after} come from different images or benchmarks ({', '.join(sorted(names))})")
-    merged = _merged(before, after)
+    _check_images(before, after)
     rows = []
-    for strategy, group in merged.groupby("strategy", sort=False):
+    for (stream, strategy), group in _merged(before, after).groupby(["stream", "strategy"], sort=False):
         for metric in METRICS:
-            a, b = group[f"{metric}_a"].to_numpy(float), group[f"{metric}_b"].to_numpy(float)
-            both = ~(np.isnan(a) | np.isnan(b))
-            if not both.any():
+            both = group[["seed", f"{metric}_a", f"{metric}_b"]].astype(float).dropna()
+            if both.empty:
                 continue
-            interval = mean_interval(b[both] - a[both])
-            means = a[both].mean(), b[both].mean()
-            rows.append((strategy, metric, *means, interval.mean, interval.low, interval.high, interval.n))
-    return pd.DataFrame(rows, columns=["strategy", "metric", "a", "b", "difference", "low", "high", "seeds"])
+            seeds = both.groupby("seed", sort=False).mean()
+            a, b = seeds[f"{metric}_a"].to_numpy(), seeds[f"{metric}_b"].to_numpy()
+            interval = mean_interval(b - a)
+            means = a.mean(), b.mean()
+            rows.append((stream, strategy, metric, *means, interval.mean, interval.low, interval.high, interval.n))
+    columns = ["stream", "strategy", "metric", "a", "b", "difference", "low", "high", "seeds"]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame if _several(before, after) else frame.drop(columns="stream")
+
+
+def _check_images(before: Path, after: Path) -> None:
+    """Raise InputError if the outputs share no stream, or one that has other images or another benchmark in one."""
+    outputs = (before, after)
+    tables = [_finished(out) for out in outputs]
+    images = [
+        images_by_stream(read_json(out / "data.json") or {}, set(runs.stream))
+        for out, runs in zip(outputs, tables, strict=True)
+    ]
+    shared = [stream for stream in dict.fromkeys(tables[0].stream) if stream in set(tables[1].stream)]
+    for stream in shared or [None]:
+        parts = [runs if stream is None else runs[runs.stream == stream] for runs in tables]
+        names = {*parts[0].benchmark, *parts[1].benchmark}
+        hashes = {str(each.get(str(stream), {}).get("content_hash")) for each in images}
+        if len(names) > 1 or len(hashes) > 1:
+            where = f" in stream {stream!r}" if stream and len(shared) > 1 else ""
+            told = ", ".join(sorted(names))
+            raise InputError(f"{before} and {after} come from different images or benchmarks ({told}){where}")
+
+
+def _several(before: Path, after: Path) -> bool:
+    return len({*_table(before).stream, *_table(after).stream}) > 1
+
+
+def _which(stream: object, strategy: object, several: bool) -> str:
+    """A strategy's name for a line, with its stream's if there are several."""
+    return f"{stream}: {strategy}" if several else str(strategy)
 
 
 def missing(before: Path, after: Path) -> list[str]:
-    """Runs finished in A but not in B, where B tried them or lacks their strategy altogether."""
+    """Runs finished in A but not in B, where B tried them or lacks their strategy on their stream altogether."""
     a, b = _finished(before), _table(after)
-    done = set(zip(*(b[b.status == "done"][key] for key in ("strategy", "seed")), strict=True))
-    tried, strategies = set(zip(b.strategy, b.seed, strict=True)), set(b.strategy)
+    several = _several(before, after)
+    done, tried = _runs(b[b.status == "done"]), _runs(b)
+    strategies = set(zip(b.stream, b.strategy, strict=True))
     return [
-        f"{strategy} seed {seed}: finished in {before}, not in {after}"
-        for strategy, seed in zip(a.strategy, a.seed, strict=True)
-        if (strategy, seed) not in done and ((strategy, seed) in tried or strategy not in strategies)
+        f"{_which(stream, strategy, several)}{f' order {order:g}' if order else ''} seed {seed}: "
+        f"finished in {before}, not in {after}"
+        for stream, order, strategy, seed in a[list(RUN)].itertuples(index=False, name=None)
+        if (stream, order, strategy, seed) not in done
+        and ((stream, order, strategy, seed) in tried or (stream, strategy) not in strategies)
     ]
+
+
+def _runs(table: pd.DataFrame) -> set[tuple[Any, ...]]:
+    return set(table[list(RUN)].itertuples(index=False, name=None))
 
 
 def conditions(expression: str) -> list[Condition]:
@@ -102,7 +140,7 @@ def untested(before: Path, after: Path, wanted: Sequence[Condition]) -> tuple[li
     A metric must have been measured in a pair of runs for some strategy, and for each strategy that has it in one of
     the outputs: a gate that looks at no number would pass whatever happened.
     """
-    merged = _merged(before, after)
+    merged, several = _merged(before, after), _several(before, after)
     faults, notes = [], []
     for metric in dict.fromkeys(condition.metric for condition in wanted):
         a, b = merged[f"{metric}_a"].notna(), merged[f"{metric}_b"].notna()
@@ -111,7 +149,8 @@ def untested(before: Path, after: Path, wanted: Sequence[Condition]) -> tuple[li
             where = f"has no value in {nowhere}" if nowhere else "has no value in the same run of both"
             faults.append(f"{metric} {where}: there is nothing to test")
             continue
-        for strategy, group in merged.groupby("strategy", sort=False):
+        for (stream, label), group in merged.groupby(["stream", "strategy"], sort=False):
+            strategy = _which(stream, label, several)
             in_a, in_b = a[group.index], b[group.index]
             if (in_a & in_b).any():
                 continue
@@ -127,18 +166,21 @@ def violations(frame: pd.DataFrame, wanted: Sequence[Condition]) -> list[str]:
     found = []
     for condition in wanted:
         chosen = frame[frame.metric == condition.metric]
-        for strategy, difference in zip(chosen.strategy, chosen.difference.astype(float), strict=True):
+        several = "stream" in chosen
+        streams = chosen.stream if several else chosen.strategy
+        differences = chosen.difference.astype(float)
+        for stream, strategy, difference in zip(streams, chosen.strategy, differences, strict=True):
             if condition.holds(difference):
                 told = f"{condition.metric} B - A = {difference:+.4f} {condition.symbol} {condition.number:g}"
-                found.append(f"{strategy}: {told}")
+                found.append(f"{_which(stream, strategy, several)}: {told}")
     return found
 
 
 def _merged(before: Path, after: Path) -> pd.DataFrame:
     """The runs finished in both outputs, side by side. Raises InputError if there is none."""
-    merged = _finished(before).merge(_finished(after), on=["strategy", "seed"], suffixes=("_a", "_b"))
+    merged = _finished(before).merge(_finished(after), on=list(RUN), suffixes=("_a", "_b"))
     if merged.empty:
-        raise InputError(f"{before} and {after} have no finished run in common (same strategy label and seed)")
+        raise InputError(f"{before} and {after} have no finished run in common (same strategy, seed and order)")
     return merged
 
 
@@ -149,6 +191,6 @@ def _finished(out: Path) -> pd.DataFrame:
 
 def _table(out: Path) -> pd.DataFrame:
     frame, _ = read_results(out)
-    if not set(RUN) <= set(frame.columns) or not set(METRICS) & set(frame.columns):
+    if not set(COLUMNS) <= set(frame.columns) or not set(METRICS) & set(frame.columns):
         raise InputError(f"{out / 'results.csv'}: not a table written by lorisbench")
-    return frame.reindex(columns=[*METRICS, *RUN])  # a table of an older version has fewer metrics
+    return frame.reindex(columns=[*METRICS, *COLUMNS])  # a table of an older version has fewer metrics

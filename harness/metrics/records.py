@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -50,3 +51,12 @@ class LatencyRecord(Record):
 def read_latency(path: Path) -> dict[str, Any] | None:
     """A run's latency.json; None if there is none. Raises InputError, naming the file and the key, if it is damaged."""
     return read_json(path, LatencyRecord)
+
+
+def images_by_stream(data: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """What data.json says about the images of each stream. `names` of all streams: it does not name an only one."""
+    several = data.get("streams")
+    if isinstance(several, Mapping):
+        return {str(name): dict(content) for name, content in several.items() if isinstance(content, Mapping)}
+    known = list(names)
+    return {known[0]: dict(data)} if data and len(known) == 1 else {}

@@ -63,6 +63,6 @@ def with_streams(table: pd.DataFrame) -> pd.DataFrame:
     They held one stream, named by its benchmark, in its own order.
     """
     if "stream" not in table:
-        table = table.assign(stream=table.get("benchmark", ""))
-        table["stream"] = table["stream"].str.removesuffix(" (synthetic)")
+        named = [str(name).removesuffix(" (synthetic)") for name in table.get("benchmark", ()) if name]
+        table = table.assign(stream=named[0] if named else "")
     return table if "order" in table else table.assign(order="0")

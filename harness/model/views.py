@@ -115,7 +115,7 @@ def path_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.dev
     Where only the first experience has views, it is also named by that one, unless it is the stream's own first.
     """
     plain = features.path_of(manifest, backbone, size, device)
-    named = {"images": plain.stem, "augment": settings.model_dump(), "augmentation": AUGMENTATION}
+    named: dict[str, Any] = {"images": plain.stem, "augment": settings.model_dump(), "augmentation": AUGMENTATION}
     first = manifest.order[0] if manifest.order else 0
     if first and settings.experiences == "first":
         named["experience"] = first

@@ -29,6 +29,7 @@ def collect(stored: Stored) -> Facts:
         ("Head", _head(_section(suite, "head"))),
         ("Training", _rest(training) or "not stored"),
         ("Hyper-parameters", str(suite.get("tuning") or "untuned, as far as the suite says")),
+        *([("Orders of the experiences", ", ".join(map(str, stored.orders)))] if stored.orders != [0] else []),
         ("Seeds", ", ".join(map(str, _seeds(stored))) or "not stored"),
         ("Versions", _rest(_section(environment, "versions")) or "not stored"),
         ("Machine", _machine(environment)),

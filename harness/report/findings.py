@@ -6,7 +6,7 @@ import numpy as np
 
 from lorisbench.metrics.intervals import Interval, Verdict, paired_difference, verdict
 from lorisbench.report.frame import Stored
-from lorisbench.report.summary import MINUS, Summary, by_seed, count_states, number, replay
+from lorisbench.report.summary import MINUS, Summary, by_seed, count_states, number, paired, replay
 from lorisbench.report.tables import DAGGER
 
 
@@ -40,6 +40,10 @@ def headlines(stored: Stored, summary: Summary) -> list[str]:
         ]
     sentences.append(_best(summary, known))
     sentences.append(_caution(known))
+    if len(stored.orders) > 1:
+        sentences.append(
+            f"Values are means over {len(stored.orders)} orders of the experiences; how these differ is shown apart."
+        )
     return sentences
 
 
@@ -105,7 +109,7 @@ def duels(stored: Stored, summary: Summary) -> list[Duel]:
             other = by_seed(stored, baseline, "accuracy_last")
             if baseline in ours or not own or not other:
                 continue
-            raw = paired_difference(own, other)
+            raw = paired_difference(*paired(own, other))
             difference = Interval(100 * raw.mean, 100 * raw.half_width, raw.n)
             outcome = verdict(difference)
             kept = DAGGER if replay(summary, baseline) else ""

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json, read_table
+from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics import table
-from lorisbench.metrics.records import read_latency
+from lorisbench.metrics.records import images_by_stream, read_latency
 from lorisbench.metrics.results import read_results
+from lorisbench.suite.orders import permutation
 from lorisbench.suite.run_folders import run_folders
-from lorisbench.suite.streams import images_by_stream
+from lorisbench.suite.streams import benchmarks_of, own_settings
 
 Matrix = NDArray[np.float64]
+Numbers = NDArray[np.float64]
 
 TEXT = {
     "run_id",
@@ -35,9 +38,11 @@ NUMBERS = tuple(metric.name for metric in table.in_results())
 
 @dataclass(frozen=True)
 class Stored:
-    """What a suite wrote to its folder, read back.
+    """What a suite wrote to its folder about one stream, read back.
 
-    `runs`: one row per run, columns as in results.csv. `names`: the experiences in order. `matrices`: run_id
+    `runs`: one row per run, columns as in results.csv. `names`: the experiences in the order in which they come; only
+    positions if there are several orders. `own_names`: in the stream's own order. `suite`: the settings, of those that
+    a stream may have of its own this one's. `stream`: its name, empty if it is the only one. `matrices`: run_id
     → accuracy matrix (T, T) in fractions, NaN where not measured. `environments`, `latencies`, `decisions`,
     `answers`: run_id → env.json, latency.json, decisions.csv and answers.csv, for the runs that have one.
     `warnings`: sentences about inconsistencies. `left_out`: those about rows and folders that are not counted.
@@ -56,6 +61,17 @@ class Stored:
     answers: dict[str, pd.DataFrame]
     warnings: list[str]
     left_out: list[str] = field(default_factory=list)
+    stream: str = ""
+    own_names: list[str] = field(default_factory=list)
+
+    @property
+    def orders(self) -> list[int]:
+        """Numbers of the orders in which the experiences came, ascending."""
+        return sorted({int(order) for order in self.runs["order"].dropna()}) if "order" in self.runs else [0]
+
+    def names_in(self, order: int) -> list[str]:
+        """The experiences in one of the orders."""
+        return [self.own_names[own] for own in permutation(order, len(self.own_names))] if order else self.own_names
 
     @property
     def labels(self) -> list[str]:
@@ -83,37 +99,56 @@ class Stored:
         return [str(remark) for remark in remarks] if isinstance(remarks, list) else []
 
     def done(self, label: str) -> pd.DataFrame:
-        """The finished runs of one strategy, by seed; only these count in tables and plots."""
+        """The finished runs of one strategy, by order and seed; only these count in tables and plots."""
         mine = (self.runs["strategy"] == label) & (self.runs["status"] == "done")
-        return self.runs[mine].sort_values("seed")
+        return self.runs[mine].sort_values(["order", "seed"] if len(self.orders) > 1 else "seed")
+
+    def per_seed(self, label: str, column: str) -> Numbers:
+        """A column of a strategy's finished runs, a value for each seed: the mean over the orders."""
+        done = self.done(label)
+        values = done[column] if len(self.orders) < 2 else done.groupby("seed")[column].mean()
+        return values.to_numpy(dtype=float)
 
     def stack(self, label: str) -> Matrix:
-        """Accuracy matrices of a strategy's finished runs, shape (runs, T, T); (0, T, T) if there are none."""
-        found = [self.matrices[run] for run in self.done(label)["run_id"] if run in self.matrices]
+        """Accuracy matrices of a strategy's finished runs, shape (seeds, T, T); (0, T, T) if there are none.
+
+        With several orders the mean over these, by the position in the order.
+        """
+        done = self.done(label)
+        found = [self.matrices[run] for run in done["run_id"] if run in self.matrices]
+        if len(self.orders) > 1:
+            stored = done[done["run_id"].isin(self.matrices)]
+            by_seed = [[self.matrices[run] for run in each["run_id"]] for _, each in stored.groupby("seed")]
+            found = [np.mean(matrices, axis=0) for matrices in by_seed]
         size = len(self.names)
         return np.stack(found) if found else np.empty((0, size, size))
 
 
 def read(out: Path, stream: str | None = None) -> Stored:
-    """Read what OUT holds of one stream, by default the first. Raises InputError if it has no results of it, or if a
-    file is not what it should be.
+    """Read what OUT holds of a stream, by default its only one.
+
+    Raises InputError if it has no results of that stream, or if a file is not what it should be.
 
     Only results.csv must exist: a partial report is better than none.
     """
     results = out / "results.csv"
-    suite = _optional(out / "suite.yaml", read_yaml) or {}
+    suite = read_suite(out)
     runs, not_counted = _results(out, suite)
     faults = list(not_counted)
     if runs.empty:
         raise InputError(f"{results} holds no runs; run `lorisbench run SUITE --out {out}` first")
-    streams = list(dict.fromkeys(runs["stream"]))
-    stream = streams[0] if stream is None and streams else stream
-    runs = runs[runs["stream"] == stream].reset_index(drop=True)
+    known = list(dict.fromkeys(runs["stream"]))
+    if stream is None and len(known) > 1:
+        raise InputError(f"{results} holds the streams {', '.join(known)}: name one of them")
+    name = stream if stream is not None else known[0]
+    if name not in known:
+        raise InputError(f"{results} holds no stream {name!r}{nearest(name, known)}")
+    runs = runs[runs["stream"] == name].reset_index(drop=True)
     benchmarks = sorted({name for name in runs.get("benchmark", pd.Series(dtype=str)) if name})
     if len(benchmarks) > 1:
-        raise InputError(f"{results}: stream {stream!r} mixes the benchmarks {', '.join(benchmarks)}")
+        raise InputError(f"{results} mixes the benchmarks {', '.join(benchmarks)} in one stream")
 
-    experiences, cells = (_of_stream(_csv(out / name), stream) for name in ("experiences.csv", "matrix.csv"))
+    experiences, cells = (_of_stream(_csv(out / file), name) for file in ("experiences.csv", "matrix.csv"))
     names = _names(experiences, cells, out)
     matrices = _matrices(cells, len(names), out / "matrix.csv")
     folders = {run: out / "runs" / run for run in runs["run_id"] if _is_plain(run)}
@@ -130,8 +165,8 @@ def read(out: Path, stream: str | None = None) -> Stored:
 
     stored = Stored(
         out=out,
-        suite=suite,
-        data=images_by_stream(read_json(out / "data.json") or {}, streams).get(str(stream), {}),
+        suite=_suite_of(suite, name),
+        data=images_by_stream(read_json(out / "data.json") or {}, [name]).get(name, {}),
         runs=_complete(runs, matrices),
         experiences=experiences,
         names=names,
@@ -142,7 +177,13 @@ def read(out: Path, stream: str | None = None) -> Stored:
         answers={run: table for run, table in of_runs("answers.csv", _csv).items() if not table.empty},
         warnings=[],
         left_out=not_counted,
+        stream=name if len(known) > 1 else "",
+        own_names=names,
     )
+    orders = stored.orders
+    if orders != [0]:
+        positions = [f"position {place}" for place in range(len(names))]
+        stored = replace(stored, names=stored.names_in(orders[0]) if len(orders) == 1 else positions)
     stored.warnings.extend(
         fault.replace(f"{out}{os.sep}", "") for fault in faults
     )  # where it lay is of no use to others
@@ -152,7 +193,7 @@ def read(out: Path, stream: str | None = None) -> Stored:
 
 def left_out(out: Path) -> list[str]:
     """A sentence for each line of results.csv, and each folder of a run, that is not counted."""
-    return _results(out, _optional(out / "suite.yaml", read_yaml) or {})[1]
+    return _results(out, read_suite(out))[1]
 
 
 def _results(out: Path, suite: dict[str, Any]) -> tuple[pd.DataFrame, list[str]]:
@@ -184,7 +225,25 @@ def _csv(path: Path) -> pd.DataFrame:
     return table
 
 
-def _of_stream(table: pd.DataFrame, stream: str | None) -> pd.DataFrame:
+def streams(out: Path) -> list[str]:
+    """The names of the streams that OUT has runs of, in the order of results.csv. Raises InputError if it has none."""
+    return list(dict.fromkeys(_results(out, read_suite(out))[0]["stream"]))
+
+
+def read_suite(out: Path) -> dict[str, Any]:
+    """The settings of all streams; none without a suite.yaml. Raises InputError if that is damaged."""
+    return _optional(out / "suite.yaml", read_yaml) or {}
+
+
+def _suite_of(suite: dict[str, Any], stream: str) -> dict[str, Any]:
+    """The settings of a suite as they are for one stream."""
+    if not suite.get("benchmarks") and not suite.get("streams"):
+        return suite
+    shared = {key: value for key, value in suite.items() if key not in ("benchmarks", "streams")}
+    return {**shared, "benchmark": benchmarks_of(suite).get(stream, {}), **own_settings(suite, stream)}
+
+
+def _of_stream(table: pd.DataFrame, stream: str) -> pd.DataFrame:
     """The rows of one stream; all of a table that an older version wrote about its only one."""
     return table[table["stream"] == stream].reset_index(drop=True) if "stream" in table else table
 

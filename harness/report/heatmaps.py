@@ -11,7 +11,7 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
 from lorisbench.report.frame import Matrix, Stored
-from lorisbench.report.plots import ticks
+from lorisbench.report.plots import over_orders, ticks
 from lorisbench.report.style import GREY, Drawing, Sheet, short
 
 ANNOTATED = 20
@@ -69,7 +69,7 @@ def _single(stored: Stored, label: str, matrix: Matrix, norm: Normalize, name: s
     return Drawing(
         figure,
         name,
-        f"{label}: accuracy (%), mean over {seeds} seed{'s' * (seeds != 1)}. {HOW_TO_READ}.",
+        f"{label}: accuracy (%), mean over {seeds} seed{'s' * (seeds != 1)}{over_orders(stored)}. {HOW_TO_READ}.",
         f"Accuracy matrix of {label}; its last row in per cent: " + _listed(matrix[-1]),
     )
 
@@ -100,7 +100,7 @@ def _all(stored: Stored, means: dict[str, Matrix], norm: Normalize) -> Drawing:
     return Drawing(
         figure,
         "matrices",
-        f"Accuracy matrices, means over seeds, on one colour scale. {HOW_TO_READ}. "
+        f"Accuracy matrices, means over seeds{over_orders(stored)}, on one colour scale. {HOW_TO_READ}. "
         "Dark columns far below the step are forgotten experiences.",
         "Accuracy matrices of " + ", ".join(means),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from lorisbench.common.files import write_text
 from lorisbench.common.targets import output_folder
 from lorisbench.metrics.table import of_matrices
-from lorisbench.report import facts, findings, frame, render, summary, tables
+from lorisbench.report import facts, findings, frame, overview, render, summary, tables
 from lorisbench.report.frame import Stored
 from lorisbench.report.style import Drawing, Plot
 
@@ -24,17 +24,44 @@ class Plots:
 
 
 def write(out: Path) -> Path:
-    """Write OUT/report and return its index.html. Raises InputError as `frame.read` does."""
-    output_folder(out / "report", "report")
-    stored = frame.read(out)
+    """Write OUT/report and return its index.html. Raises InputError as `frame.read` does.
+
+    Several streams have a report each, below OUT/report/streams, to which the page leads.
+    """
+    report = out / "report"
+    output_folder(report, "report")
+    names = frame.streams(out)
+    if len(names) < 2:
+        return _write(frame.read(out), report)
+    stored = {name: frame.read(out, name) for name in names}
+    for name, folder in overview.folders(stored).items():
+        _write(stored[name], report / folder)
+    together = {name: (each, summary.summarise(each)) for name, each in stored.items()}
+    ranking = overview.ranks(together)
+    render.write_tables([ranking], report / "tables")
+    _keep_only({"ranks"}, report / "tables", "md", "tex", "csv")
+    _keep_only(set(), report / "plots", "png", "svg")
+    page = report / "index.html"
+    write_text(page, overview.html(out, together, ranking))
+    return page
+
+
+def _write(stored: Stored, report: Path) -> Path:
+    """Write the report on one stream into a folder and return its index.html."""
     means = summary.summarise(stored)
     built = tables.build(stored, means)
-    report = out / "report"
     render.write_tables(built, report / "tables")
     plots = draw(stored, means, report / "plots")
     page = report / "index.html"
     write_text(page, html(stored, means, built, plots))
     return page
+
+
+def _keep_only(names: set[str], folder: Path, *endings: str) -> None:
+    """Remove files of an earlier report, of these kinds, that are no longer made."""
+    for path in [path for ending in endings for path in folder.glob(f"*.{ending}")]:
+        if path.stem not in names and path.is_file():
+            path.unlink()
 
 
 def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
@@ -45,9 +72,7 @@ def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
     with style.plain_style():
         drawn = drawings.draw(stored, means)
         kept = {drawing.name: style.save(drawing, folder) for drawing in drawn.all()}
-    for path in [*folder.glob("*.png"), *folder.glob("*.svg")]:
-        if path.stem not in kept and path.is_file():
-            path.unlink()
+    _keep_only(set(kept), folder, "png", "svg")
 
     def written(of: list[Drawing]) -> list[Plot]:
         return [kept[drawing.name] for drawing in of]
@@ -60,7 +85,9 @@ def html(stored: Stored, means: summary.Summary, built: list[tables.Table], plot
     """The page's text. Every name is escaped by the template engine; nothing is loaded from elsewhere."""
     failed = stored.runs["status"].isin(["failed", "diverged"])
     return render.template("page.html").render(
-        title=str(stored.suite.get("name") or stored.out.resolve().name),
+        title=": ".join(filter(None, (str(stored.suite.get("name") or stored.out.resolve().name), stored.stream))),
+        stream=stored.stream,
+        up="../../" if stored.stream else "",
         description=str(stored.suite.get("description") or ""),
         synthetic=facts.is_synthetic(stored),
         data_name=str(stored.data.get("name") or "unnamed"),

@@ -24,6 +24,11 @@ def seen_so_far(matrices: Matrix) -> Matrix:
     return np.stack([matrices[:, i, : i + 1].mean(axis=1) for i in range(matrices.shape[1])], axis=1) * 100
 
 
+def over_orders(stored: Stored) -> str:
+    """What a caption says of several orders: experiences of other orders come at the same position."""
+    return f" and {len(stored.orders)} orders, by the position in the order" if len(stored.orders) > 1 else ""
+
+
 def curves(stored: Stored, style: dict[str, Look]) -> Drawing | None:
     """Accuracy over the experiences seen so far, after each one; None if there is no line to draw."""
     lines = {label: seen_so_far(stack) for label in stored.labels if len(stack := stored.stack(label))}
@@ -63,7 +68,7 @@ def curves(stored: Stored, style: dict[str, Look]) -> Drawing | None:
     return Drawing(
         figure, "curves",
         "Mean accuracy over all experiences trained so far, after each one: a flat line forgets nothing. "
-        f"Lines are means over seeds, bands 95 % Student-t intervals.{band}",
+        f"Lines are means over seeds{over_orders(stored)}, bands 95 % Student-t intervals.{band}",
         "Line plot; at the end: " + "; ".join(f"{label} {number(end, 1)} %" for label, end in ends.items()),
     )  # fmt: skip
 
@@ -101,7 +106,7 @@ def forgetting(stored: Stored, summary: Summary, style: dict[str, Look]) -> Draw
     axes = figure.add_axes((0.12, 0.1, 0.78, 0.86))
     for place, label in enumerate(shown):
         look, interval = style[label], summary[label]["forgetting_max"]
-        seeds = stored.done(label)["forgetting_max"].to_numpy(dtype=float) * 100
+        seeds = stored.per_seed(label, "forgetting_max") * 100
         axes.barh(place, interval.mean, height=0.62, color=look.colour, alpha=0.55, linewidth=0)
         if np.isfinite(interval.half_width):
             axes.errorbar(interval.mean, place, xerr=interval.half_width, color="#202124", capsize=3.5, linewidth=1.2)

@@ -1,7 +1,8 @@
 """What is reported about a strategy: its metrics, as means over seeds with intervals, and why any is missing."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,14 +20,14 @@ _METRIC = re.compile(r";\s*(?=[a-z0-9_]+:\s)")
 
 
 def summarise(stored: Stored) -> Summary:
-    """Mean and 95 % interval over the finished runs: label → column → Interval, in the unit shown."""
-    summary: Summary = {}
-    for label in stored.labels:
-        done = stored.done(label)
-        summary[label] = {
-            column.name: mean_interval(done[column.name].to_numpy(dtype=float) * column.scale) for column in COLUMNS
-        }
-    return summary
+    """Mean and 95 % interval over the seeds that have finished: label → column → Interval, in the unit shown.
+
+    With several orders, those of each seed's mean over the orders.
+    """
+    return {
+        label: {column.name: mean_interval(stored.per_seed(label, column.name) * column.scale) for column in COLUMNS}
+        for label in stored.labels
+    }
 
 
 def replay(summary: Summary, label: str) -> int:
@@ -35,10 +36,62 @@ def replay(summary: Summary, label: str) -> int:
     return 0 if np.isnan(kept) else int(np.ceil(kept))
 
 
-def by_seed(stored: Stored, label: str, column: str) -> dict[int, float]:
-    """A column of the finished runs by seed (as stored); the mean if a seed was run more than once."""
-    done = stored.done(label).dropna(subset=["seed", column])
-    return {int(seed): float(mean) for seed, mean in done.groupby("seed")[column].mean().items()}  # type: ignore[call-overload]
+def by_seed(stored: Stored, label: str, column: str) -> dict[tuple[int, int], float]:
+    """A column of the finished runs by order and seed (as stored)."""
+    done = stored.done(label).dropna(subset=["order", "seed", column])
+    keys = zip(done["order"].astype(int), done["seed"].astype(int), strict=True)
+    return dict(zip(keys, done[column].astype(float), strict=True))
+
+
+def paired(
+    first: Mapping[tuple[int, int], float], second: Mapping[tuple[int, int], float]
+) -> tuple[dict[int, float], dict[int, float]]:
+    """Values (of `by_seed`) of two strategies by seed: means over the orders in which both finished under the seed."""
+    shared: dict[int, list[tuple[int, int]]] = {}
+    for key in sorted(first.keys() & second.keys()):
+        shared.setdefault(key[1], []).append(key)
+
+    def means(values: Mapping[tuple[int, int], float]) -> dict[int, float]:
+        return {seed: float(np.mean([values[key] for key in keys])) for seed, keys in shared.items()}
+
+    return means(first), means(second)
+
+
+@dataclass(frozen=True)
+class OverOrders:
+    """Accuracy on the last row, in per cent, by the order of the experiences.
+
+    intervals : of each order, over its seeds. over_orders : standard deviation of their means, NaN for fewer than two.
+    worst : the lowest of them, in order `worst_order`. over_seeds : standard deviation over seeds within an order,
+    pooled; NaN if no order has two.
+    """
+
+    intervals: dict[int, Interval]
+    mean: float
+    over_orders: float
+    worst: float
+    worst_order: int | None
+    over_seeds: float
+
+
+def over_orders(stored: Stored, label: str) -> OverOrders:
+    """How much a strategy's accuracy on the last row depends on the order, and how much on the seed."""
+    done = stored.done(label)
+    values = {
+        order: 100 * done[done["order"] == order]["accuracy_last"].dropna().to_numpy(dtype=float)
+        for order in stored.orders
+    }
+    means = {order: float(each.mean()) for order, each in values.items() if len(each)}
+    variances = [float(each.var(ddof=1)) for each in values.values() if len(each) > 1]
+    worst = min(means, key=lambda order: means[order]) if means else None
+    return OverOrders(
+        {order: mean_interval(each) for order, each in values.items()},
+        float(np.mean(list(means.values()))) if means else np.nan,
+        float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else np.nan,
+        np.nan if worst is None else means[worst],
+        worst,
+        float(np.sqrt(np.mean(variances))) if variances else np.nan,
+    )
 
 
 def parse_undefined(text: str) -> dict[str, str]:

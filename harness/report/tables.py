@@ -12,7 +12,17 @@ from lorisbench.metrics.intervals import Interval, mean_interval
 from lorisbench.metrics.matrix import forgetting_max_by_experience
 from lorisbench.metrics.table import Direction, named
 from lorisbench.report.frame import Matrix, Stored
-from lorisbench.report.summary import COLUMNS, DASH, Summary, count_states, number, replay, why_empty
+from lorisbench.report.summary import (
+    COLUMNS,
+    DASH,
+    Summary,
+    count_states,
+    number,
+    over_orders,
+    replay,
+    why_empty,
+)  # fmt: skip
+from lorisbench.suite.orders import permutation
 
 DAGGER = "†"
 RUN_METRICS = {"accuracy_last": 2, "train_seconds": 1}
@@ -80,6 +90,7 @@ def build(stored: Stored, summary: Summary) -> list[Table]:
     """All tables, in the page's order."""
     return [
         comparison(stored, summary),
+        *([orders(stored)] if len(stored.orders) > 1 else []),
         accuracy_last_per_experience(stored, summary),
         forgetting_per_experience(stored, summary),
         runs(stored),
@@ -144,12 +155,17 @@ def _per_experience(
     better: Literal["higher", "lower"],
     definition: str,
 ) -> Table:
-    size = max(size, 0)
-    stacks = {label: stored.stack(label) for label in stored.labels}
-    values = {
-        label: 100 * np.array([values_of(matrix) for matrix in stack]).reshape(len(stack), size)
-        for label, stack in stacks.items()
-    }
+    size, names = max(size, 0), stored.names
+    if len(stored.orders) > 1:  # each experience by its own number, wherever it comes
+        names = stored.own_names
+        values = {label: 100 * _by_experience(stored, label, values_of) for label in stored.labels}
+        size = len(names)
+    else:
+        stacks = {label: stored.stack(label) for label in stored.labels}
+        values = {
+            label: 100 * np.array([values_of(matrix) for matrix in stack]).reshape(len(stack), size)
+            for label, stack in stacks.items()
+        }
 
     def why(label: str) -> str:
         if len(values[label]):
@@ -164,19 +180,76 @@ def _per_experience(
             interval=lambda label, j=j: mean_interval(values[label][:, j]),  # type: ignore[misc]
             why=why,
         )
-        for j, experience in enumerate(stored.names[:size])
+        for j, experience in enumerate(names[:size])
     ]
     return _table(name, caption, stored, summary, columns, [definition])
+
+
+def _by_experience(stored: Stored, label: str, values_of: Callable[[Matrix], Matrix]) -> Matrix:
+    """What `values_of` says of each position in the order, by experience: (seeds, T), means over the orders.
+
+    NaN for an experience that has no value in any order.
+    """
+    size = len(stored.own_names)
+    found: dict[int, list[Matrix]] = {}
+    done = stored.done(label)
+    for run, order, seed in zip(*(done[key] for key in ("run_id", "order", "seed")), strict=True):
+        if run in stored.matrices:
+            row = np.full(size, np.nan)
+            values = values_of(stored.matrices[run])
+            row[permutation(int(order), size)[: len(values)]] = values
+            found.setdefault(int(seed), []).append(row)
+    rows = []
+    for seed in sorted(found):
+        stack = np.stack(found[seed])
+        count = np.isfinite(stack).sum(axis=0)
+        rows.append(np.where(count > 0, np.nansum(stack, axis=0) / np.maximum(count, 1), np.nan))
+    return np.array(rows).reshape(len(rows), size)
+
+
+def orders(stored: Stored) -> Table:
+    """Strategy × order: accuracy on the last row, and how much it depends on the order, apart from the seed."""
+    numbers = stored.orders
+    heads = [Head("Strategy", number=False), Head("Mean"), Head("Std", "over orders"), Head("Worst", "over orders")]
+    heads += [Head("Std", "over seeds"), *(Head(f"order {order}", "mean over seeds") for order in numbers)]
+    keys = ["strategy", "orders", "mean", "std_over_orders", "worst", "worst_order", "std_over_seeds"]
+    rows, values = [], []
+    for label in stored.labels:
+        by = over_orders(stored, label)
+        known = {order: interval for order, interval in by.intervals.items() if interval.n}
+        cells = [Cell(_plain(number, 1, 2)) for number in (by.mean, by.over_orders, by.worst, by.over_seeds)]
+        if by.worst_order is not None:
+            cells[2] = Cell(f"{cells[2].text} (order {by.worst_order})")
+        shown = [by.intervals[order] for order in numbers]
+        cells += [
+            Cell(_plain(each.mean, 1, 2), "" if np.isnan(each.half_width) else number(each.half_width, 2))
+            for each in shown
+        ]
+        rows.append([Cell(label), *cells])
+        row = [label, len(known), by.mean, by.over_orders, by.worst, by.worst_order, by.over_seeds]
+        values.append([*row, *(figure for each in shown for figure in (each.mean, each.half_width, each.n))])
+    columns = [f"order_{order}_{figure}" for order in numbers for figure in ("mean", "ci95", "n")]
+    notes = [
+        "Accuracy on the last row (%). Mean: over the orders' means over seeds; ± is the 95 % Student-t interval over "
+        "the seeds of one order.",
+        "Over orders: the standard deviation of the orders' means (what the order of the experiences changes), and the "
+        "lowest of them with its order. Over seeds: the standard deviation over seeds within an order, pooled (root of "
+        "the mean variance).",
+        "Order 0 is the stream's own; the others are drawn by number, the same for all strategies and seeds.",
+    ]
+    caption = "How much the order of the experiences matters"
+    return Table("orders", caption, heads, rows, pd.DataFrame(values, columns=[*keys, *columns]), [*map(Note, notes)])
 
 
 def runs(stored: Stored) -> Table:
     """Every run with its state and reason; those that did not finish come first."""
     order = {state: rank for rank, state in enumerate(STATES)}
     label_order = {label: rank for rank, label in enumerate(stored.labels)}
+    several = len(stored.orders) > 1
     listed = stored.runs.assign(
         _state=[order.get(state, 0) for state in stored.runs["status"]],
         _label=[label_order[label] for label in stored.runs["strategy"]],
-    ).sort_values(["_state", "_label", "seed"], kind="stable")
+    ).sort_values(["_state", *(["order"] if several else []), "_label", "seed"], kind="stable")
     shown = [(named(name), places) for name, places in RUN_METRICS.items()]
     rows = []
     for run in listed.to_dict("records"):
@@ -184,7 +257,7 @@ def runs(stored: Stored) -> Table:
         rows.append(
             [
                 Cell(str(run["strategy"])),
-                Cell(DASH if pd.isna(run["seed"]) else str(int(run["seed"]))),
+                Cell(f"{int(run['order'])}, {int(run['seed'])}" if several else str(int(run["seed"]))),
                 Cell(str(run["status"])),
                 *(Cell(_plain(run[metric.name], metric.scale, places)) for metric, places in shown),
                 Cell(reason if len(reason) <= 400 else reason[:399] + "…"),
@@ -193,16 +266,16 @@ def runs(stored: Stored) -> Table:
         )
     heads = [
         Head("Strategy", number=False),
-        Head("Seed"),
+        Head("Order, seed" if several else "Seed"),
         Head("Status", number=False),
         *(Head(metric.heading) for metric, _ in shown),
         Head("Reason", number=False),
         Head("Run", number=False),
     ]
     names = [metric.name for metric, _ in shown]
-    values = listed[["run_id", "strategy", "seed", "status", "reason", *names, "undefined"]].assign(
-        **{metric.name: listed[metric.name] * metric.scale for metric, _ in shown}
-    )
+    values = listed[
+        ["run_id", *(["order"] if several else []), "strategy", "seed", "status", "reason", *names, "undefined"]
+    ].assign(**{metric.name: listed[metric.name] * metric.scale for metric, _ in shown})
     notes = [Note(f"{len(listed)} run{'s' * (len(listed) != 1)}: {count_states(listed['status'])}.")]
     return Table("runs", "All runs", heads, rows, values, notes, states=list(listed["status"]))
 
@@ -225,6 +298,7 @@ def _table(
     remarks = {label: stored.remarks(label) for label in labels}
     intervals = {label: [column.interval(label) for column in columns] for label in labels}
     footnotes: dict[str, str] = {}
+    units = "runs" if len(stored.orders) < 2 else "seeds"
 
     def mark(reason: str) -> str:
         return footnotes.setdefault(reason, _letters(len(footnotes)))
@@ -236,7 +310,7 @@ def _table(
         plain = {label: round(found[label].mean, decimals) for label in labels if not remarks[label]}
         best = _best(plain, column.better, kept)
         for label in labels:
-            interval, done = found[label], len(stored.done(label))
+            interval, done = found[label], stored.done(label)["seed"].nunique()
             if np.isnan(interval.mean):
                 cells[label].append(Cell(DASH, mark=mark(column.why(label))))
                 continue
@@ -246,7 +320,7 @@ def _table(
                     number(interval.mean, decimals),
                     "" if silent else number(interval.half_width, decimals),
                     label in best,
-                    mark(f"{interval.n} of {done} finished runs have a value") if interval.n < done else "",
+                    mark(f"{interval.n} of {done} finished {units} have a value") if interval.n < done else "",
                 )
             )
 
@@ -255,6 +329,9 @@ def _table(
         runs_of = stored.runs["strategy"] == label
         done, total = len(stored.done(label)), int(runs_of.sum())
         count = str(done) if done == total else f"{done} of {total}"
+        if len(stored.orders) > 1:
+            seeds = stored.done(label)["seed"].nunique()
+            count = str(seeds) if done == total else f"{seeds} ({done} of {total} runs)"
         marks = [DAGGER] * bool(kept[label]) + [mark(remark) for remark in remarks[label]]
         rows.append([Cell(label, mark=" ".join(marks)), Cell(count), *cells[label]])
 
@@ -311,7 +388,7 @@ def _values(stored: Stored, columns: Sequence[_Column], intervals: dict[str, lis
         names += [f"{column.key}_mean", f"{column.key}_ci95", f"{column.key}_n"]
     rows: list[list[object]] = []
     for label in stored.labels:
-        row: list[object] = [label, len(stored.done(label))]
+        row: list[object] = [label, stored.done(label)["seed"].nunique()]
         for interval in intervals[label]:
             row += [interval.mean, interval.half_width, interval.n]
         rows.append(row)

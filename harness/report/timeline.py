@@ -103,24 +103,26 @@ def _shares(answers: pd.DataFrame | None, heads: int, columns: int) -> tuple[Mat
 
 
 def draw(stored: Stored) -> list[Drawing]:
-    """A timeline for each strategy that stored decisions, of its finished run with the lowest seed."""
+    """A timeline for each strategy that stored decisions, of its finished run with the lowest order and seed."""
     found = []
     for label in stored.labels:
         runs = stored.done(label)
-        for run, seed in zip(runs["run_id"], runs["seed"], strict=True):
+        for run, order, seed in zip(*(runs[key] for key in ("run_id", "order", "seed")), strict=True):
             if run in stored.decisions:
                 timeline = structure(stored.decisions[run], stored.answers.get(run), len(stored.names))
                 if timeline is not None:
-                    found.append((label, int(seed), len(runs), timeline))
+                    found.append((label, int(order), int(seed), len(runs), timeline))
                 break
     names = file_names(label for label, *_ in found)
     return [
-        _figure(timeline, label, seed, runs, stored, f"timeline_{names[label]}")
-        for label, seed, runs, timeline in found
+        _figure(timeline, label, seed, runs, stored, f"timeline_{names[label]}", order)
+        for label, order, seed, runs, timeline in found
     ]
 
 
-def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored, name: str) -> Drawing:
+def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored, name: str, order: int = 0) -> Drawing:
+    which = f"order {order}, seed {seed}" if len(stored.orders) > 1 else f"seed {seed}"
+    experiences = stored.names_in(order)
     heads, columns = timeline.gaps.shape
     cell, font = (0.62, 9.0) if columns <= 14 else (0.44, 8.0) if columns <= 26 else (0.33, 7.0)
     cell = min(max(cell, 4 / columns), 1.2)  # a few columns must be no narrower than the words above them
@@ -131,10 +133,10 @@ def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored
     left, bottom, between = 1.2, 1.3, 0.55
     height = bottom + upper + (lower + between if two else 0) + 0.9
     figure = Sheet(figsize=(left + max(width, 4.7) + 1.2, height))
-    names = [*stored.names, *(f"experience {step}" for step in range(len(stored.names), columns))]
+    names = [*experiences, *(f"experience {step}" for step in range(len(experiences), columns))]
     top = axes_at(figure, left, height - 0.9 - upper, width, upper)
     _lanes(top, timeline, font)
-    top.set_title(f"{short(label, 50)}, seed {seed}", fontsize=11, loc="left", pad=26)
+    top.set_title(f"{short(label, 50)}, {which}", fontsize=11, loc="left", pad=26)
     _key(top, _copied(timeline))
     if np.isfinite(timeline.gaps).any():
         tall = min(max(upper - lane, 1.2), 2.6)  # down from the first lane; there is room below
@@ -150,8 +152,8 @@ def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored
         top.set_xticks([])
     at, shown = ticks(names, 60)
     lowest.set_xticks(at, shown, rotation=45, ha="right", rotation_mode="anchor", fontsize=9 if columns <= 14 else 8)
-    caption = _caption(timeline, seed, runs, stored.settings.get(label, {}))
-    return Drawing(figure, name, caption, _told(timeline, label, seed, names))
+    caption = _caption(timeline, which, runs, stored.settings.get(label, {}))
+    return Drawing(figure, name, caption, _told(timeline, label, which, names))
 
 
 def _frame(axes: Axes, heads: int, columns: int, above: int) -> None:
@@ -243,8 +245,8 @@ def share_colours() -> Colormap:
     return LinearSegmentedColormap.from_list("shares", ["#e3eef7", "#0072B2", "#003f66"])
 
 
-def _caption(timeline: Timeline, seed: int, runs: int, settings: dict[str, Any]) -> str:
-    which = f"seed {seed}" + (", the lowest of the finished ones" if runs > 1 else "")
+def _caption(timeline: Timeline, which: str, runs: int, settings: dict[str, Any]) -> str:
+    which += ", the lowest of the finished ones" if runs > 1 else ""
     below = settings.get("expand_below")
     text = (
         f"The heads of the dynamic network over the experiences, in one run ({which}). A cell's figure is the accuracy "
@@ -266,7 +268,7 @@ def _copied(timeline: Timeline) -> bool:
     return any(lane.source is not None for lane in timeline.lanes)
 
 
-def _told(timeline: Timeline, label: str, seed: int, names: list[str]) -> str:
+def _told(timeline: Timeline, label: str, which: str, names: list[str]) -> str:
     """The timeline in words."""
     parts = []
     for lane in timeline.lanes:
@@ -279,4 +281,4 @@ def _told(timeline: Timeline, label: str, seed: int, names: list[str]) -> str:
             mostly = [names[step] for step in np.flatnonzero(timeline.shares[lane.head] > 0.5)]
             made += ", answers " + (", ".join(mostly) or "no experience for the most part")
         parts.append(made)
-    return f"Timeline of {label}, seed {seed}: " + "; ".join(parts)
+    return f"Timeline of {label}, {which}: " + "; ".join(parts)

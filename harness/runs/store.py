@@ -15,7 +15,7 @@ from lorisbench.common.files import contents, write_json, write_text
 from lorisbench.common.reading import as_mapping, read_json, read_table
 from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import read_yaml, write_yaml
-from lorisbench.metrics.records import read_latency
+from lorisbench.metrics.records import images_by_stream, read_latency
 from lorisbench.runs.claims import alone
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.suite.config import SuiteConfig
@@ -25,7 +25,7 @@ from lorisbench.suite.resolve import Suite, resolve
 from lorisbench.suite.run_folders import read_config, run_folders
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
 from lorisbench.suite.spec import RunSpec, without_places
-from lorisbench.suite.streams import benchmarks_of, images_by_stream
+from lorisbench.suite.streams import benchmarks_of
 
 if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest

@@ -14,11 +14,12 @@ from lorisbench.common.files import write_text
 from lorisbench.common.pace import Pace
 from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.yaml_files import read_yaml
+from lorisbench.metrics.records import images_by_stream
 from lorisbench.metrics.results import with_streams
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.rows import CELL, MATRIX_COLUMNS, RUN_COLUMNS, row_of, row_of_damaged
 from lorisbench.suite.run_folders import read_config, run_folders
-from lorisbench.suite.streams import benchmarks_of, images_by_stream
+from lorisbench.suite.streams import benchmarks_of
 
 TEXT_COLUMNS = ("run_id", "benchmark", "stream", "strategy", "status", "reason", "undefined")
 Row = dict[str, Any]

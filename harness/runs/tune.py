@@ -32,7 +32,7 @@ from lorisbench.runs.store import CLAIMS, Output
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.entries import make_strategy
 from lorisbench.suite.parsing import parse
-from lorisbench.suite.resolve import Suite, resolve
+from lorisbench.suite.resolve import ResolvedConfig, Suite, resolve
 
 if TYPE_CHECKING:
     import optuna
@@ -63,28 +63,32 @@ def tune(
     out: Path,
     workers: int = 1,
     strategies: Sequence[str] = (),
+    stream: str = "",
 ) -> Path:
     """Tune those strategies of a suite that declare what to tune; returns the path of the suite with the best values.
 
-    With `strategies`, labels of the suite, only these are tuned; the others stay in it unchanged. Writes
-    OUT/tuned.yaml and OUT/trials.csv. A later call may add trials to the same studies.
+    With `strategies`, labels of the suite, only these are tuned; the others stay in it unchanged. `stream` is the one
+    on which they are tuned, in its own order of the experiences; the suite that is written keeps all of its streams.
+    Writes OUT/tuned.yaml and OUT/trials.csv. A later call may add trials to the same studies.
 
-    Raises InputError if no strategy can be tuned, one declares an invalid search space, OUT holds trials of something
-    else, Optuna is not installed, or none of a strategy's trials has finished.
+    Raises InputError if the suite has several streams and none is named, no strategy can be tuned, one declares an
+    invalid search space, OUT holds trials of something else, Optuna is not installed, or none of a strategy's trials
+    has finished.
     """
     out = out.absolute()
     _check_installed()
     output_folder(out)
-    spaces = {label: entry.strategy.tuned for label, entry in suite.config.strategies.items()}
+    config = _on(suite, stream)
+    spaces = {label: entry.strategy.tuned for label, entry in config.strategies.items()}
     wanted = select("strategy", strategies, list(spaces)) if strategies else list(spaces)
     labels = tuple(label for label in wanted if spaces[label])
     if not labels:
         raise InputError(f"{', '.join(wanted)}: no strategy among these declares what to tune (`tuned` in its class)")
     for label in labels:
-        _check_space(label, suite.config.strategies[label].strategy)
-        if idle := _idle(label, suite.config.strategies[label].strategy, experiences):
+        _check_space(label, config.strategies[label].strategy)
+        if idle := _idle(label, config.strategies[label].strategy, experiences):
             say(f"--experiences {experiences}: {idle}")
-    plan = Plan(suite.resolved, labels, trials, experiences, seed, out)
+    plan = Plan(_alone(suite.resolved, config.stream), labels, trials, experiences, seed, out)
     with Output(out).alone("tuning"):
         _check_folder(plan)
         with contextlib.closing(
@@ -96,10 +100,30 @@ def tune(
         tuned = dict(suite.resolved)
         best = {label: _best(label, found[label], spaces[label]) for label in labels}
         tuned["strategies"] = {label: {**entry, **best.get(label, {})} for label, entry in tuned["strategies"].items()}
-        told = [_idle(label, suite.config.strategies[label].strategy, experiences) for label in labels]
-        tuned["tuning"] = " ".join([_text(plan, frame, best, spaces), *(f"{each}." for each in told if each)])
+        told = [_idle(label, config.strategies[label].strategy, experiences) for label in labels]
+        where = [f"On the stream {config.stream}."] if len(suite.streams) > 1 else []
+        tuned["tuning"] = " ".join([_text(plan, frame, best, spaces), *where, *(f"{each}." for each in told if each)])
         write_yaml(out / "tuned.yaml", tuned, width=110)
     return out / "tuned.yaml"
+
+
+def _on(suite: Suite, stream: str) -> ResolvedConfig:
+    """The settings of the stream that is tuned on. Raises InputError if it is unknown, or one of several not named."""
+    if stream:
+        return suite.streams[select("stream", [stream], list(suite.streams))[0]]
+    if len(suite.streams) > 1:
+        raise InputError(
+            f"the suite has the streams {', '.join(suite.streams)}: name the one to tune on by --stream NAME"
+        )
+    return suite.config
+
+
+def _alone(resolved: Mapping[str, Any], stream: str) -> dict[str, Any]:
+    """A resolved suite with one of its streams only."""
+    kept = {
+        key: {stream: resolved[key][stream]} for key in ("benchmarks", "streams") if stream in resolved.get(key, {})
+    }
+    return {**{key: value for key, value in resolved.items() if key not in ("benchmarks", "streams")}, **kept}
 
 
 def _check_installed() -> None:

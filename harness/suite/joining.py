@@ -78,6 +78,6 @@ def _differing(values: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str
     for key, value in values.items():
         other = shared.get(key)
         if value != other:
-            both = isinstance(value, Mapping) and isinstance(other, Mapping)
-            found[key] = _differing(value, other) if both else value
+            nested = isinstance(value, Mapping) and isinstance(other, Mapping)
+            found[key] = _differing(value, other) if nested else value  # type: ignore[arg-type]
     return found

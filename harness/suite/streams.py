@@ -63,12 +63,3 @@ def own_settings(suite: Mapping[str, Any], name: str) -> dict[str, Any]:
         if isinstance(shared, Mapping):
             settings[key] = merged(shared, changes if isinstance(changes, Mapping) else {})
     return settings
-
-
-def images_by_stream(data: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What data.json says about the images of each stream. `names` of all streams: it does not name an only one."""
-    several = data.get("streams")
-    if isinstance(several, Mapping):
-        return {str(name): dict(content) for name, content in several.items() if isinstance(content, Mapping)}
-    known = list(names)
-    return {known[0]: dict(data)} if data and len(known) == 1 else {}

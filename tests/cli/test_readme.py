@@ -120,7 +120,8 @@ def test_the_reader_it_shows_reads(files, cli, tmp_path: Path) -> None:
     assert answer.code == 0, answer.err
     lines = (out / "experiences.csv").read_text().splitlines()
     assert lines == [
-        "experience,name,factor,level,train,validation,test", "0,monday,,0,14,2,4", "1,tuesday,,0,14,2,4",
+        "stream,experience,name,factor,level,train,validation,test",
+        "sessions,0,monday,,0,14,2,4", "sessions,1,tuesday,,0,14,2,4",
     ]  # fmt: skip
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -1,0 +1,335 @@
+"""Several streams and orders in one suite: what is trained once, written, joined, reported and refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from answers import refused
+
+import lorisbench
+from lorisbench.metrics.compare import compare_outputs, missing
+from lorisbench.model import features, views
+from lorisbench.model.models import backbone_of
+from lorisbench.report import write_report
+from lorisbench.report.frame import read
+from lorisbench.runs import executors, one_run
+from lorisbench.runs.launch import headline, launch
+from lorisbench.runs.store import Output
+from lorisbench.suite.orders import LARGEST, permutation
+from lorisbench.suite.resolve import load_suite
+from lorisbench.suite.training import AugmentConfig
+
+STREAMS = ("clutter", "pixel")
+
+
+def suite_of(folder: Path, release: Path, **changes: Any) -> str:
+    """A suite of two streams, two orders and two strategies that trains in a second."""
+    benchmark = {"name": "openloris", "protocol": "factor", "root": str(release), "fraction": 0.5}
+    settings = {
+        "name": "two",
+        "benchmarks": {factor: {**benchmark, "factor": factor} for factor in STREAMS},
+        "streams": {"pixel": {"training": {"epochs": 1}, "head": {"hidden": [4]}}},
+        "backbone": {"name": "pixels", "image_size": 16},
+        "training": {"epochs": 2, "batch_size": 8},
+        "strategies": {"naive": None, "ewc": {"training": {"lr": 0.01}}},
+        "orders": 2,
+        "seeds": [0],
+        "latency": {"enabled": False},
+        "device": "cpu",
+        **changes,
+    }
+    file = folder / "two.yaml"
+    file.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value != "none"}, sort_keys=False))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def out(release: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of all eight runs; it is only to be read."""
+    folder = tmp_path_factory.mktemp("streams")
+    launch(load_suite(suite_of(folder, release)), folder / "out")
+    return folder / "out"
+
+
+def test_every_run_says_its_stream_and_order(out: Path) -> None:
+    table = pd.read_csv(out / "results.csv")
+    assert list(table.columns[:6]) == ["run_id", "benchmark", "stream", "order", "strategy", "seed"]
+    wanted = [(s, o, label) for s in STREAMS for o in (0, 1) for label in ("naive", "ewc")]
+    assert list(table[["stream", "order", "strategy"]].itertuples(index=False, name=None)) == wanted
+    assert set(table.status) == {"done"} and table.run_id.is_unique
+    cells = pd.read_csv(out / "matrix.csv")
+    assert list(cells.columns[:4]) == ["run_id", "stream", "order", "after_experience"]
+    assert (cells.groupby(["stream", "order"]).size() == 2 * 81).all()
+    counts = pd.read_csv(out / "experiences.csv")
+    assert counts.columns[0] == "stream" and list(counts.stream) == ["clutter"] * 9 + ["pixel"] * 9
+    assert list(json.loads((out / "data.json").read_text())["streams"]) == list(STREAMS)
+    for row in table.itertuples():
+        config = yaml.safe_load((out / "runs" / row.run_id / "config.yaml").read_text())
+        assert (config["stream"], config["order"]) == (row.stream, row.order)
+        assert config["permutation"] == permutation(row.order, 9)
+        assert config["training"]["epochs"] == (1 if row.stream == "pixel" else 2)
+        assert config["training"]["lr"] == (0.01 if row.strategy == "ewc" else 0.003)
+        names = [entry["name"] for entry in Output(out).run(row.run_id).entries()]
+        own = list(counts[counts.stream == row.stream].name)
+        assert names == [own[number] for number in permutation(row.order, 9)]
+
+
+def test_an_order_is_the_benchmark_in_that_order(out: Path, release: Path, tmp_path: Path) -> None:
+    """Bit for bit: the same images, draws and matrix as with `benchmark.order`."""
+    table = pd.read_csv(out / "results.csv")
+    (run_id,) = table[(table.stream == "clutter") & (table.order == 1) & (table.strategy == "naive")].run_id
+    setting = [f"benchmarks.clutter.order={permutation(1, 9)}"]
+    suite = load_suite(
+        suite_of(tmp_path, release), streams=["clutter"], strategies=["naive"], orders=[0], assignments=setting
+    )
+    (other,) = launch(suite, tmp_path / "out").run_id
+    first, second = (Output(folder).run(run).matrix() for folder, run in ((out, run_id), (tmp_path / "out", other)))
+    assert first is not None and second is not None and np.array_equal(first[0], second[0])
+
+
+def test_an_order_changes_no_file_of_the_cache(release: Path, tmp_path: Path) -> None:
+    config = load_suite(suite_of(tmp_path, release)).config
+    manifest, backbone = config.benchmark.usable(), backbone_of(config.backbone)
+    moved = manifest.in_order([2, 0, 1, *range(3, 9)])
+    assert moved.experience_names[0] == manifest.experience_names[2]
+    assert np.array_equal(moved.rows("train", 0), manifest.rows("train", 2))
+    assert np.array_equal(moved.rows("test", 1), manifest.rows("test", 0))
+    assert list(moved.table.path) == list(manifest.table.path)
+    device = one_run.device_of("cpu")
+    assert features.path_of(moved, backbone, 16, device) == features.path_of(manifest, backbone, 16, device)
+    kept = manifest.in_order([0, 2, 1, *range(3, 9)])
+
+    def file(of: Any, experiences: str) -> Path:
+        return views.path_of(of, backbone, 16, device, AugmentConfig.model_validate({"experiences": experiences}))
+
+    assert file(moved, "all") == file(manifest, "all") and file(kept, "first") == file(manifest, "first")
+    assert file(moved, "first") != file(manifest, "first"), "other images have views"
+
+
+def test_permutations_stay_what_they_are() -> None:
+    assert [permutation(order, 3) for order in range(6)] == [
+        [0, 1, 2], [0, 2, 1], [2, 0, 1], [1, 2, 0], [2, 1, 0], [1, 0, 2],
+    ]  # fmt: skip
+    assert permutation(1, 12) == [3, 0, 1, 5, 11, 6, 9, 10, 8, 7, 2, 4]
+    assert permutation(2, 12) == [7, 9, 6, 3, 5, 2, 8, 11, 4, 1, 10, 0]
+    many = {tuple(permutation(order, 7)) for order in range(LARGEST + 1)}
+    assert len(many) == LARGEST + 1 and all(sorted(each) == list(range(7)) for each in many)
+
+
+def test_ids_of_one_stream_in_its_own_order_are_those_of_before() -> None:
+    ids = [run.run_id for run in load_suite("quickstart", orders=[0, 1], seeds=[0], strategies=["naive"]).runs]
+    assert ids[0] == "openloris-sim-sequence.naive.s0.f706756d51"
+    assert ids[1].startswith("openloris-sim-sequence.naive.s0.o1.") and ids[1][-10:] != ids[0][-10:]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"benchmark": {"name": "openloris-sim"}}, ["either `benchmark`", "`benchmarks`"]),
+        ({"benchmarks": {}}, ["'benchmark' is missing"]),
+        ({"benchmarks": {"a/b": {"name": "openloris-sim"}}}, ["'a/b' cannot name a stream"]),
+        ({"benchmarks": {"clutter": {"name": "openlori"}}}, ["'openlori'", "openloris"]),
+        ({"benchmarks": {"clutter": {"protocol": "factor"}}}, ["benchmarks.clutter", "by name"]),
+        (
+            {"benchmarks": {"clutter": {"name": "openloris-sim", "fracton": 1}}},
+            ["benchmarks.clutter.fracton", "fraction"],
+        ),
+        ({"streams": {"cluter": {}}}, ["'cluter'", "did you mean 'clutter'"]),
+        ({"streams": {"pixel": {"traning": {}}}}, ["streams.pixel.traning", "did you mean 'training'"]),
+        ({"streams": {"pixel": {"training": {"epohs": 1}}}}, ["streams.pixel.training.epohs", "did you mean 'epochs'"]),
+        ({"streams": {"pixel": {"training": {"epochs": 0}}}}, ["streams.pixel.training.epochs"]),
+        ({"streams": {"pixel": {"backbone": {"train": "nevr"}}}}, ["streams.pixel.backbone.train"]),
+        ({"streams": {"pixel": {"training": "hik"}}}, ["unknown preset 'hik'"]),
+        ({"streams": {"pixel": 3}}, ["streams.pixel"]),
+        ({"orders": 0}, ["orders", "from 1"]),
+        ({"orders": [0, 0]}, ["orders must be different"]),
+        ({"orders": [-1]}, ["orders must be different"]),
+        ({"orders": LARGEST + 2}, ["orders", str(LARGEST + 1)]),
+        ({"orders": True}, ["orders"]),
+        ({"orders": []}, ["orders"]),
+    ],
+)
+def test_a_wrong_suite_is_one_line(release: Path, tmp_path: Path, changes: dict[str, Any], words: list[str]) -> None:
+    refused(lambda: load_suite(suite_of(tmp_path, release, **changes)), *words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--streams", "pixl"], ["unknown stream 'pixl'", "'pixel'"]),
+        (["--orders", "0,x"], ["--orders '0,x'", "integers"]),
+        (["--orders", "-1"], ["orders must be different integers"]),
+        (["--set", "streams.pixl.training.epochs=2"], ["no stream is called 'pixl'", "'pixel'"]),
+        (["--set", "benchmarks.pixl.fraction=1"], ["no stream is called 'pixl'", "'pixel'"]),
+        (["--set", "benchmark.fraction=1"], ["either `benchmark`"]),
+    ],
+)
+def test_wrong_options_are_one_line(
+    release: Path, tmp_path: Path, cli: Callable[..., Any], words: list[str], told: list[str]
+) -> None:
+    refused(cli("run", suite_of(tmp_path, release), "--out", tmp_path / "out", "--dry-run", *words), *told)
+
+
+def test_more_orders_than_there_are_is_one_line_before_anything_is_written(
+    release: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    refused(lambda: permutation(6, 3), "a stream of 3 experiences has 6 orders (0 to 5)")
+    refused(lambda: permutation(1, 1), "a stream of 1 experience has only its own (0)")
+    rows = [f"{split}/clutter/segment{e}/{name}/000.jpg,{name},{e},{split}" for e in (1, 2, 3)
+            for split in ("train", "validation", "test") for name in ("box_01", "cup_01")]  # fmt: skip
+    (tmp_path / "three.csv").write_text("\n".join(["path,class_name,experience,split", *rows]))
+    suite = suite_of(
+        tmp_path, release, benchmarks={"three": {"manifest": "three.csv", "root": str(release)}}, streams={}, orders=7
+    )
+    for words in ([], ["--dry-run"]):
+        refused(
+            cli("run", suite, "--out", tmp_path / "out", *words), "orders: 6", "3 experiences has 6 orders", after=True
+        )
+        assert not (tmp_path / "out" / "suite.yaml").exists()
+    assert cli("run", suite, "--out", tmp_path / "out", "--dry-run", "--orders", "5").code == 0
+
+
+def test_set_changes_one_stream(release: Path, tmp_path: Path) -> None:
+    changes = ["benchmarks.clutter.fraction=0.25", "streams.clutter.training.epochs=5", "orders=3",
+               "streams.pixel.training=hik2019", "streams.pixel.backbone.image_size=24"]  # fmt: skip
+    suite = load_suite(suite_of(tmp_path, release), assignments=changes)
+    clutter, pixel = suite.streams.values()
+    assert (clutter.benchmark.fraction, pixel.benchmark.fraction) == (0.25, 0.5)
+    assert (clutter.training.epochs, pixel.training.epochs, pixel.training.later.epochs) == (5, 150, 120)
+    assert pixel.strategies["ewc"].training.lr == 0.01, "a strategy's own training comes first"
+    assert (clutter.backbone.image_size, pixel.backbone.image_size) == (16, 24) and clutter.orders == [0, 1, 2]
+    again = tmp_path / "again.yaml"
+    again.write_text(yaml.safe_dump(suite.resolved, sort_keys=False))
+    other = load_suite(str(again))
+    assert other.resolved == suite.resolved and [r.run_id for r in other.runs] == [r.run_id for r in suite.runs]
+
+
+def test_streams_and_orders_join_a_folder_in_any_sequence(
+    release: Path, tmp_path: Path, cli: Callable[..., Any]
+) -> None:
+    file, out = suite_of(tmp_path, release), tmp_path / "out"
+    for words in (["--streams", "clutter", "--strategies", "naive", "--orders", "0"],
+                  ["--streams", "pixel", "--strategies", "ewc", "--orders", "1"]):  # fmt: skip
+        assert cli("run", file, "--out", out, *words).code == 0
+    answer = cli("run", file, "--out", out)
+    assert answer.code == 0 and "8 runs, 2 already finished" in answer.err + answer.out
+    assert yaml.safe_load((out / "suite.yaml").read_text()) == load_suite(file).resolved
+    assert list(pd.read_csv(out / "experiences.csv").stream) == ["clutter"] * 9 + ["pixel"] * 9
+    for change, words in (
+        ("benchmarks.clutter.fraction=0.25", ["stream 'clutter'", "benchmark.fraction", "0.5", "0.25"]),
+        ("streams.pixel.training.epochs=3", ["stream 'pixel'", "training.epochs: 1", "3"]),
+        ("streams.clutter.head.hidden=[2]", ["stream 'clutter'", "head.hidden"]),
+        ("ewc.training.lr=0.02", ["strategy 'ewc'", "training.lr"]),
+        ("training.epochs=9", ["training"]),
+    ):
+        refused(cli("run", file, "--out", out, "--set", change), *words)
+
+
+def test_a_suite_of_one_stream_takes_in_another(release: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    one = {"name": "openloris", "protocol": "factor", "factor": "clutter", "root": str(release), "fraction": 0.5}
+    single: dict[str, Any] = {"benchmarks": "none", "streams": "none", "benchmark": one, "orders": [0]}
+    single["strategies"] = {"naive": None}
+    out = tmp_path / "out"
+    assert cli("run", suite_of(tmp_path, release, **single), "--out", out).code == 0
+    assert "streams" not in json.loads((out / "data.json").read_text())
+    several = {**single, "benchmark": "none", "streams": {"pixel": {"training": {"epochs": 1}}},
+               "benchmarks": {"openloris-clutter": one, "pixel": {**one, "factor": "pixel"}}}  # fmt: skip
+    answer = cli("run", suite_of(tmp_path, release, **several), "--out", out)
+    assert answer.code == 0 and "2 runs, 1 already finished" in answer.err + answer.out
+    assert list(json.loads((out / "data.json").read_text())["streams"]) == ["openloris-clutter", "pixel"]
+    assert set(pd.read_csv(out / "results.csv").status) == {"done"}
+    other = {**single, "benchmark": {**one, "factor": "pixel"}}
+    (tmp_path / "b").mkdir()
+    assert cli("run", suite_of(tmp_path / "b", release, **single), "--out", tmp_path / "b" / "out").code == 0
+    refused(
+        cli("run", suite_of(tmp_path / "b", release, **other), "--out", tmp_path / "b" / "out"), "benchmark", "factor"
+    )
+
+
+def test_a_worker_prepares_one_stream_after_the_other(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = load_suite(suite_of(tmp_path, release))
+    prepared, trained = [], []
+    monkeypatch.setattr(one_run, "prepare", lambda config, manifest: prepared.append(config.stream) or config.stream)
+    monkeypatch.setattr(one_run, "train", lambda bench, spec, directory: trained.append((bench, spec.stream)))
+    executors._prepared.cache_clear()
+    for spec in suite.runs:
+        executors.train_by_id(json.dumps(suite.resolved), spec.run_id, str(tmp_path), ())
+    executors._prepared.cache_clear()
+    assert prepared == list(STREAMS) and all(bench == stream for bench, stream in trained) and len(trained) == 8
+
+
+def test_the_report_keeps_streams_and_orders_apart(out: Path) -> None:
+    page = write_report(out).read_text()
+    table = pd.read_csv(out / "results.csv")
+    means = table.groupby(["stream", "order", "strategy"]).accuracy_last.mean() * 100
+    ranks = pd.read_csv(out / "report" / "tables" / "ranks.csv").set_index("strategy")
+    for stream in STREAMS:
+        assert f">{stream}</h2>" in page and f"streams/{stream}/index.html" in page
+        folder = out / "report" / "streams" / stream
+        orders = pd.read_csv(folder / "tables" / "orders.csv").set_index("strategy")
+        compared = pd.read_csv(folder / "tables" / "comparison.csv").set_index("strategy")
+        for label in ("naive", "ewc"):
+            both = means[stream].xs(label, level="strategy")
+            assert orders["mean"][label] == pytest.approx(both.mean())
+            assert orders.std_over_orders[label] == pytest.approx(both.std())
+            assert orders.worst[label] == pytest.approx(both.min()) and orders.worst_order[label] == both.idxmin()
+            assert compared.accuracy_last_mean[label] == pytest.approx(both.mean())
+            assert compared.accuracy_last_n[label] == 1, "orders are no seeds"
+            assert ranks[f"{stream}_accuracy_last"][label] == pytest.approx(both.mean())
+        own = (folder / "index.html").read_text()
+        assert "by the position in the order" in own and "order of the experiences matters" in own
+    assert ranks.mean_rank.sum() == 3
+    first, last = (permutation(1, 9)[0], permutation(1, 9)[-1])
+    forgotten = pd.read_csv(out / "report" / "streams" / "pixel" / "tables" / "forgetting_per_experience.csv")
+    names = list(pd.read_csv(out / "experiences.csv").query("stream == 'pixel'").name)
+    assert [f"{name}_mean" in forgotten for name in (names[first], names[last], names[-1])] == [True] * 3
+
+
+def test_a_strategy_without_a_stream_is_not_ranked(out: Path, tmp_path: Path) -> None:
+    import shutil
+
+    part = Path(shutil.copytree(out, tmp_path / "out"))
+    table = pd.read_csv(part / "results.csv")
+    table[(table.stream == "clutter") | (table.strategy == "naive")].to_csv(part / "results.csv", index=False)
+    page = write_report(part).read_text()
+    ranks = pd.read_csv(part / "report" / "tables" / "ranks.csv").set_index("strategy")
+    assert "ewc is not ranked: it has no finished run on pixel" in page
+    assert np.isnan(ranks.mean_rank["ewc"]) and ranks.mean_rank["naive"] == 1
+
+
+def test_nothing_is_averaged_over_streams(out: Path, cli: Callable[..., Any], capsys: Any) -> None:
+    table = pd.read_csv(out / "results.csv")
+    told = headline(table)
+    assert len(told.splitlines()) == 9 and all(stream in told for stream in STREAMS)
+    results = lorisbench.load(out)
+    assert results.streams == list(STREAMS) and list(results.summary.stream) == ["clutter"] * 2 + ["pixel"] * 2
+    refused(lambda: results.matrix("naive"), "streams clutter, pixel", ".on(stream)")
+    refused(lambda: results.on("pixl"), "'pixl'", "'pixel'")
+    one = results.on("pixel")
+    assert len(one.table) == 4 and len(results.table) == 8
+    by_order = [one.matrix("naive", order=order) for order in (0, 1)]
+    assert np.array_equal(one.matrix("naive"), np.mean(by_order, axis=0)) and not np.array_equal(*by_order)
+    refused(lambda: one.predictions("naive"), "the orders 0, 1")
+    refused(lambda: read(out), "the streams clutter, pixel", "name one")
+    same = compare_outputs(out, out)
+    assert set(same.stream) == set(STREAMS) and set(same.seeds) == {1} and (same.difference == 0).all()
+    assert missing(out, out) == []
+
+
+def test_tuning_wants_one_stream(release: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
+    suite = suite_of(tmp_path, release)
+    refused(cli("tune", suite, "--out", tmp_path / "t"), "streams clutter, pixel", "--stream NAME")
+    refused(cli("tune", suite, "--out", tmp_path / "t", "--stream", "pixl"), "'pixl'", "'pixel'")
+    words = ["--stream", "pixel", "--strategies", "ewc", "--trials", 1, "--experiences", 2]
+    assert cli("tune", suite, "--out", tmp_path / "t", *words).code == 0
+    tuned = load_suite(str(tmp_path / "t" / "tuned.yaml"))
+    assert list(tuned.streams) == list(STREAMS) and "On the stream pixel." in tuned.config.tuning
