@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,7 @@ class Schedule:
         self._watch = Watch()
         self._told_to_wait = False
 
-    def ended(self) -> Iterator[str]:
+    def ended(self) -> Generator[str, None, None]:
         """The id of each run when it ends, whoever trained it, until all have ended.
 
         Whatever ends the iteration, the runs that this process trains stop after their present step, and all claims
