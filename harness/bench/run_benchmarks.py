@@ -101,11 +101,11 @@ def memory() -> list[str]:
     """Peak resident memory of a process that imports what a run needs, and of the quickstart suite."""
     import tempfile
 
-    suite = [sys.executable, "-m", "lorisbench", "run", "quickstart", "--out"]
+    command = [sys.executable, "-m", "lorisbench", "run", "quickstart", "--out"]
     with tempfile.TemporaryDirectory() as folder:
         return [
             f"importing the engine: {_peak([sys.executable, '-c', 'import lorisbench.runs.one_run']):.2f} GB",
-            f"the quickstart suite: {_peak([*suite, folder + '/out']):.2f} GB",
+            f"the quickstart suite: {_peak([*command, folder + '/out']):.2f} GB",
         ]
 
 
@@ -149,6 +149,13 @@ def slda() -> Iterator[str]:
     yield from measure()
 
 
+def suite() -> Iterator[str]:
+    """What a suite costs beyond the training of its runs."""
+    from lorisbench.bench.suite import measure
+
+    yield from measure()
+
+
 BENCHMARKS: dict[str, Callable[[], Iterable[str]]] = {
     "startup": startup,
     "engine": engine,
@@ -156,4 +163,5 @@ BENCHMARKS: dict[str, Callable[[], Iterable[str]]] = {
     "data": data,
     "dnn": dnn,
     "slda": slda,
+    "suite": suite,
 }

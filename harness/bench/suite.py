@@ -1,0 +1,160 @@
+"""What a suite costs beyond the training of its runs: starting them, several workers, checkpoints, planning."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorisbench.bench.timing import alternated
+from lorisbench.suite.config import SuiteConfig
+from lorisbench.suite.parsing import parse
+from lorisbench.suite.resolve import Suite, resolve
+
+CLASSES, EXPERIENCES = 8, 6
+IMAGES = {"train": 60, "test": 20}  # of each experience
+PENDING = 1000
+ROUNDS = 3
+
+
+def measure() -> Iterator[str]:
+    """One line for each figure, as soon as it is measured; everything is written to a temporary folder."""
+    with tempfile.TemporaryDirectory() as name, _own_cache(Path(name) / "cache"):
+        folder = Path(name)
+        images = _images(folder)
+        yield _overhead(folder, images)
+        yield _workers(folder, images)
+        yield _checkpoints(folder, images)
+        yield _planning(images)
+
+
+def _overhead(folder: Path, images: Path) -> str:
+    """From the time that a suite takes with few runs and with many: what it does once cancels out."""
+    few, many = 2, 12
+    suites = {count: _suite(images, seeds=count, epochs=4) for count in (few, many)}
+    outs: dict[int, Path] = {}
+
+    def run(count: int) -> None:
+        outs[count] = _trained(folder, suites[count], workers=1)
+
+    seconds = alternated({str(count): lambda count=count: run(count) for count in suites}, ROUNDS)
+    each = (seconds[str(many)] - seconds[str(few)]) / (many - few)
+    trained = statistics.fmean(
+        sum(json.loads(line)["train_seconds"] for line in file.read_text().splitlines())
+        for file in outs[many].glob("runs/*/journal.jsonl")
+    )
+    return f"a run takes {each - trained:.2f} s beyond its training of {trained:.2f} s ({EXPERIENCES} experiences)"
+
+
+def _workers(folder: Path, images: Path) -> str:
+    suite = _suite(images, seeds=8, epochs=60)
+    seconds = alternated(
+        {str(count): lambda count=count: _trained(folder, suite, workers=count) for count in (1, 2)}, ROUNDS
+    )
+    ratio = seconds["1"] / seconds["2"]
+    taken = f"{seconds['1']:.1f} s, {seconds['2']:.1f} s"
+    return f"8 runs: 2 workers are {ratio:.2f} x as fast as 1 ({taken}), {os.cpu_count()} cores"
+
+
+def _checkpoints(folder: Path, images: Path) -> str:
+    """The share of writing in the time of runs that keep a teacher and a memory."""
+    from lorisbench.runs.one_run import prepare, train
+    from lorisbench.runs.resume import Checkpoints
+    from lorisbench.runs.store import Output
+
+    suite = _suite(images, seeds=3, epochs=20, strategies=("lwf", "replay"))
+    config = next(iter(suite.streams.values()))
+    bench = prepare(config, config.benchmark.usable("test"))
+    write, spent = Checkpoints.write, [0.0]
+
+    def timed(self: Any, *about: Any) -> None:
+        start = time.perf_counter()
+        write(self, *about)
+        spent[0] += time.perf_counter() - start
+
+    Checkpoints.write = timed  # type: ignore[method-assign]
+    try:
+        start = time.perf_counter()
+        for spec in suite.runs:
+            train(bench, spec, Output(folder / "checkpoints").run(spec.run_id))
+        total = time.perf_counter() - start
+    finally:
+        Checkpoints.write = write  # type: ignore[method-assign]
+    share = 100 * spent[0] / total
+    return f"writing checkpoints takes {share:.1f} % of lwf and replay ({total / len(suite.runs):.1f} s a run)"
+
+
+def _planning(images: Path) -> str:
+    from lorisbench.runs.inspection import rehearse
+    from lorisbench.runs.store import Output
+
+    with tempfile.TemporaryDirectory() as name:
+        output = Output(Path(name) / "out")
+
+        def plan() -> None:
+            suite = _suite(images, seeds=PENDING // 4, epochs=4, strategies=("naive", "ewc", "lwf", "replay"))
+            output.check(suite)
+            rehearse(suite, output)
+
+        seconds = alternated({"plan": plan}, ROUNDS)["plan"]
+    return f"{PENDING} pending runs are planned in {seconds:.2f} s"
+
+
+def _suite(images: Path, seeds: int, epochs: int, strategies: tuple[str, ...] = ("naive",)) -> Suite:
+    settings = {
+        "name": "bench",
+        "benchmark": {"manifest": str(images)},
+        "backbone": {"name": "resnet18", "weights": "none", "image_size": 32},
+        "training": {"epochs": epochs, "batch_size": 32},
+        "strategies": list(strategies),
+        "seeds": list(range(seeds)),
+        "latency": {"enabled": False},
+        "device": "cpu",
+    }
+    return resolve(parse(SuiteConfig, settings), base=images.parent)
+
+
+def _trained(folder: Path, suite: Suite, workers: int) -> Path:
+    from lorisbench.runs.launch import launch
+
+    out = Path(tempfile.mkdtemp(dir=folder))
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+        launch(suite, out, workers)
+    return out
+
+
+def _images(folder: Path) -> Path:
+    """A list of small images of random numbers; returns its CSV file."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    lines = ["path,class_name,experience,split"]
+    for experience in range(EXPERIENCES):
+        for split, count in IMAGES.items():
+            for number in range(count):
+                name = f"{experience}-{split}-{number}.png"
+                Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(folder / name)
+                lines.append(f"{name},c{number % CLASSES},{experience},{split}")
+    file = folder / "images.csv"
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+@contextlib.contextmanager
+def _own_cache(folder: Path) -> Iterator[None]:
+    before = os.environ.get("LORISBENCH_CACHE")
+    os.environ["LORISBENCH_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("LORISBENCH_CACHE")
+        if before is not None:
+            os.environ["LORISBENCH_CACHE"] = before
