@@ -170,7 +170,7 @@ def test_tables_are_written_by_name(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a_1.csv"]
     assert (tmp_path / "a_1.csv").read_text() == "k,m\n1,\n2,\n"
     with pytest.raises(ValueError, match=r"a table may not be called '\.\./x'"):
-        _write_tables([Plugin({"../x": [{"k": 1}]})], directory)
+        directory.write_tables([Plugin({"../x": [{"k": 1}]})])
     directory.start({}, {})
     assert not (tmp_path / "a_1.csv").exists(), "what an unfinished attempt left"
 
