@@ -103,7 +103,7 @@ def test_what_breaks_a_rule_fails_its_check_alone(name: str, mode: str, failing:
     ("name", "how"),
     [
         ("sound-keeps", "it is resumed by default"),
-        ("sound-iterates", "it is resumed not at all: Iterating.batches is a generator, which cannot be written"),
+        ("sound-iterates", "it is not resumed: Iterating.batches is a generator, which cannot be written"),
     ],
 )
 def test_how_a_strategy_is_resumed_is_told(name: str, how: str) -> None:
