@@ -225,7 +225,7 @@ def resumes(evidence: Evidence) -> Verdict:
     fault = "; ".join(f"{mode}: {each.fault}" for mode, each in found.items() if each.fault)
     if fault:
         return _verdict(fault, "Keep a run's state in its plugins and model, not in Python modules or classes")
-    return Verdict("pass", f"it is resumed {'; '.join(dict.fromkeys(each.how for each in found.values()))}")
+    return Verdict("pass", "; ".join(dict.fromkeys(each.how for each in found.values())))
 
 
 def arguments(evidence: Evidence) -> Verdict:

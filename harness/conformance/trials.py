@@ -54,7 +54,7 @@ def resume(toy: Toy) -> Resumption:
 def _resume(toy: Toy) -> Resumption:
     running, resumable = _built(toy)
     own = [type(each).__name__ for each in resumable.asked]
-    how = f"by state_dict of {', '.join(own)}" if own else "by default"
+    how = f"it is resumed by state_dict of {', '.join(own)}" if own else "it is resumed by default"
     running.learn(0)
     running.settle(0)
     evaluate(running)
@@ -62,12 +62,12 @@ def _resume(toy: Toy) -> Resumption:
         try:
             state = resumable.capture().copied()
         except Uncapturable as error:
-            return Resumption("", f"not at all: {error}")
+            return Resumption("", f"it is not resumed: {error}")
         twin, fresh = _built(toy)
         try:
             fresh.restore(State(json.loads(json.dumps(state.tree)), state.blobs))
         except Misfit as error:
-            return Resumption("", f"not at all: {error}")
+            return Resumption("", f"it is not resumed: {error}")
         twin.settle(0)
         sides = []
         for side in (running, twin):

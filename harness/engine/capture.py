@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from lorisbench.engine.attributes import state_of_object
 from lorisbench.engine.inline import inline
@@ -140,7 +140,7 @@ class Capture:
         """Cut out what is used of each tensor's storage; to be called once, after the last value."""
         for storage, number, low, high in self._storages.values():
             self.places[number] = low, storage.nbytes()
-            used = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage, low, (high - low,))
+            used = torch.empty(0, dtype=torch.uint8, device=storage.device).set_(storage, low, (high - low,), (1,))
             self.blobs[number] = used.cpu()
 
     def _record(self, value: Any, kind: type) -> Any:
@@ -185,7 +185,7 @@ class Capture:
         return ["class", name]
 
     def _tensor(self, value: torch.Tensor, born: int | None) -> Any:
-        if isinstance(value, UninitializedTensorMixin):
+        if isinstance(value, (UninitializedParameter, UninitializedBuffer)):
             return self._kept(value, born)
         if type(value) not in TENSORS.values():
             raise self._fail(f"a {type(value).__name__}, a tensor of a class of its own")
@@ -241,7 +241,7 @@ class Capture:
         return ["array", born, number, descr, list(value.shape), fortran, bool(value.flags.writeable)]
 
     def _container(self, value: Any, kind: type, born: int | None) -> Any:
-        base = next(base for base in CONTAINERS if isinstance(value, base))
+        base: Any = next(base for base in CONTAINERS if isinstance(value, base))
         own: Any = None
         if kind is not base:
             if born is None:

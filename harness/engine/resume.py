@@ -170,7 +170,8 @@ def _says_itself(owner: Any) -> bool:
 
 def _fixed(strategy: Any) -> dict[str, torch.Tensor]:
     """Copies of large tensors of the model that nothing trains, such as a random projection: they are built again."""
-    named = getattr(strategy.model, "named_buffers", dict)()
+    model = strategy.model
+    named = model.named_buffers() if isinstance(model, nn.Module) else ()
     return {f"model.{name}": value.detach().clone() for name, value in named if value.nbytes >= LARGE}
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from lorisbench.engine.attributes import has_own, left_out_of, plain_defaults
 from lorisbench.engine.capture import BIT_GENERATORS, CONTAINERS
@@ -106,8 +106,8 @@ class Revival:
         if old is None:
             made = new if kind == "Tensor" else nn.Parameter(new, requires_grad)
         else:
-            if isinstance(old, UninitializedTensorMixin):
-                old.materialize(new.shape, new.device, new.dtype)  # type: ignore[attr-defined]
+            if isinstance(old, (UninitializedParameter, UninitializedBuffer)):
+                old.materialize(new.shape, new.device, new.dtype)
             made = old
             made.data = new
         if made.is_leaf and made.requires_grad != requires_grad:
@@ -246,7 +246,7 @@ class Revival:
     def _object(self, number: int, old: Any, name: str, attributes: dict[str, Any]) -> Any:
         if old is not None and name_of(type(old)) != name and not name.startswith("torch.nn.modules."):
             raise Misfit(f"a {name_of(type(old))} where a {name} was expected")
-        kind = type(old) if old is not None and name_of(type(old)) == name else self._class(name)
+        kind: Any = type(old) if old is not None and name_of(type(old)) == name else self._class(name)
         if old is None:
             made = object.__new__(kind)
         else:

@@ -85,7 +85,8 @@ class RunDirectory:
         known = self._environment() if trained else {}
         resumed = [*known.get("resumed", []), trained] if trained else []
         write_json(self.path / "env.json", _with_resumption(known, environment, resumed) if trained else environment)
-        self.set_status("running", pid=os.getpid(), **({"resumed": resumed} if resumed else {}))
+        more: dict[str, Any] = {"resumed": resumed} if resumed else {}
+        self.set_status("running", pid=os.getpid(), **more)
         return resumed
 
     def _environment(self) -> dict[str, Any]:

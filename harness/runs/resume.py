@@ -208,7 +208,7 @@ def _bytes_of(value: Any) -> np.ndarray:
     return np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
 
 
-def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
+def _checksum(arrays: Mapping[str, Any]) -> int:
     """A number that any flipped bit changes: as long as a CRC of everything takes, a checkpoint of 16 MB is written.
 
     So the CRC is that of the sums and of the parities of blocks, which are as fast as memory is.
@@ -235,7 +235,7 @@ def _sum_of_journal(directory: RunDirectory, trained: int) -> int:
 
 
 def _sum_of_rows(rows: Sequence[np.ndarray]) -> int:
-    return zlib.crc32(np.ascontiguousarray(np.stack(rows), dtype="<i4")) if rows else 0
+    return zlib.crc32(np.stack(rows).astype("<i4").tobytes()) if rows else 0
 
 
 def _told(other: Mapping[str, str], of: Mapping[str, str]) -> str:

@@ -495,3 +495,29 @@ class SoundAfterTraining(Distils, name="sound-after-training"):
 class Diverges(Distils, name="broken-diverges"):
     def extra(self, context: Context) -> Any:
         return Scaled(lambda: float("inf"))
+
+
+class Forgetful(LwFPlugin):
+    """Says itself what its state is, and leaves out the teacher."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"alpha": self.alpha}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.alpha = state["alpha"]
+
+
+class Forgets(Strategy, name="broken-forgets"):
+    def plugins(self, context: Context) -> list[Any]:
+        return [Forgetful(1.0, 2.0)]
+
+
+class Iterating(LwFPlugin):
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        super().after_training_exp(strategy, **kwargs)
+        self.batches = (batch for batch in strategy.dataloader)
+
+
+class Iterates(Strategy, name="sound-iterates"):
+    def plugins(self, context: Context) -> list[Any]:
+        return [Iterating(1.0, 2.0)]

@@ -80,6 +80,7 @@ def test_a_built_in_strategy_conforms(name: str) -> None:
         pytest.param("broken-module-state", "features", ["repeats"], marks=pytest.mark.heavy),
         ("broken-unseeded", "features", ["repeats"]),
         ("broken-module-state-of-a-run", "features", ["resumes"]),
+        ("broken-forgets", "features", ["resumes"]),
         pytest.param("broken-shared-list", "features", ["repeats", "arguments"], marks=pytest.mark.heavy),
         ("broken-settings", "features", ["arguments"]),
         ("broken-grows", "features", ["growth"]),
@@ -96,6 +97,20 @@ def test_what_breaks_a_rule_fails_its_check_alone(name: str, mode: str, failing:
     verdicts = judge(collect(entry, make_strategy(entry), [mode]))
     assert [check for check, verdict in verdicts.items() if verdict.status == "fail"] == failing, verdicts
     assert all(verdict.hint for verdict in verdicts.values() if verdict.status != "pass")
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("sound-keeps", "it is resumed by default"),
+        ("sound-iterates", "it is not resumed: Iterating.batches is a generator, which cannot be written"),
+    ],
+)
+def test_how_a_strategy_is_resumed_is_told(name: str, how: str) -> None:
+    load_plugin(BROKEN)
+    entry = {"strategy": name}
+    verdict = judge(collect(entry, make_strategy(entry), ["features"]))["resumes"]
+    assert verdict.status == "pass" and verdict.hint.startswith(how), verdict
 
 
 def test_growth_is_one_of_three_words() -> None:

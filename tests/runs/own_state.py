@@ -171,18 +171,6 @@ class SaysItself(Strategy, name="own-says-itself"):
         return [Itself()]
 
 
-class Forgetful(Itself):
-    """Leaves out of its state what bears on its steps."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
-
-
-class Forgets(Strategy, name="own-forgets"):
-    def plugins(self, context: Any) -> list[Any]:
-        return [Forgetful()]
-
-
 class Holder(SupervisedPlugin):
     """Holds something, from the second experience on, that is no data."""
 
