@@ -65,7 +65,8 @@ def run(
     suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/<suite>]")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
-    strategies: Annotated[str, typer.Option(help="Run only these, separated by commas")] = "",
+    strategies: Annotated[str, typer.Option(help="Run only these, separated by commas; any strategy's name")] = "",
+    add: Annotated[str, typer.Option(help="Run these too, with their defaults, separated by commas")] = "",
     streams: Annotated[str, typer.Option(help="Run only on these streams, separated by commas")] = "",
     orders: Annotated[
         str, typer.Option(help="Run in these orders of the experiences, separated by commas; 0 is the stream's own")
@@ -98,6 +99,7 @@ def run(
         suite,
         data_root=existing(data_root),
         strategies=split(strategies),
+        add=split(add),
         streams=split(streams),
         orders=integers(orders, "--orders"),
         seeds=integers(seeds, "--seeds"),

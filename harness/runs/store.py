@@ -98,7 +98,8 @@ class Output:
                     f"{_difference(known_value, value)}); give another folder"
                 )
         known = {label: before["strategies"].get(label, entry) for label, entry in written["strategies"].items()}
-        merged = joined({**before, **{key: written.get(key) for key in ("seeds", "about")}, "strategies": known}, suite)
+        now = {key: written.get(key) for key in ("seeds", "about", "plugins")}
+        merged = joined({**before, **now, "strategies": known}, suite)
         for name in benchmarks_of(before):
             known_value, value = stream_settings(before, name), stream_settings(merged, name)
             if known_value != value:
