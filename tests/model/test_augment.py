@@ -284,7 +284,7 @@ def test_views_are_extracted_once_for_each_augmentation(suite_file: Callable, mo
     bench = prepare(suite.config, manifest)
     monkeypatch.setattr(views, "extract", None)  # from here on the cache must do
     prepare(suite.config, manifest)
-    files = [views.path_of(manifest, bench.backbone, 32, bench.device, a) for a in views.wanted(suite.config)]
+    files = [views.entry_of(manifest, bench.backbone, 32, bench.device, a).path for a in views.wanted(suite.config)]
     assert len(set(files)) == 2 and all(file.is_file() for file in files)
     first = make_stream(manifest, Store(bench.x, bench.y)).train_stream[0]
     assert np.load(files[0]).shape == (len(first.dataset), 2, bench.backbone.feature_dim)
