@@ -40,6 +40,7 @@ class Stored:
     `runs`: one row per run, columns as in results.csv. `names`: the experiences in order. `matrices`: run_id
     → accuracy matrix (T, T) in fractions, NaN where not measured. `environments`, `latencies`, `decisions`,
     `answers`: run_id → env.json, latency.json, decisions.csv and answers.csv, for the runs that have one.
+    `machines`: latency.csv, as text; empty if there is none.
     `warnings`: sentences about inconsistencies. `left_out`: those about rows and folders that are not counted.
     """
 
@@ -56,6 +57,7 @@ class Stored:
     answers: dict[str, pd.DataFrame]
     warnings: list[str]
     left_out: list[str] = field(default_factory=list)
+    machines: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def labels(self) -> list[str]:
@@ -94,6 +96,21 @@ class Stored:
         return np.stack(found) if found else np.empty((0, size, size))
 
 
+MEASURED = (
+    "machine",
+    "device",
+    "threads",
+    "stream",
+    "strategy",
+    "architecture",
+    "p50_ms",
+    "p95_ms",
+    "bare_ms",
+    "images",
+)
+"""The columns of latency.csv that are shown."""
+
+
 def read(out: Path, stream: str | None = None) -> Stored:
     """Read what OUT holds of one stream, by default the first. Raises InputError if it has no results of it, or if a
     file is not what it should be.
@@ -128,6 +145,12 @@ def read(out: Path, stream: str | None = None) -> Stored:
                 faults.append(f"Left out: {error}.")
         return {run: content for run, content in found.items() if content is not None}
 
+    machines = pd.DataFrame()
+    try:
+        if (out / "latency.csv").exists():
+            machines = _of_stream(read_table(out / "latency.csv", MEASURED), stream)
+    except InputError as error:
+        faults.append(f"Left out: {error}.")
     stored = Stored(
         out=out,
         suite=suite,
@@ -142,6 +165,7 @@ def read(out: Path, stream: str | None = None) -> Stored:
         answers={run: table for run, table in of_runs("answers.csv", _csv).items() if not table.empty},
         warnings=[],
         left_out=not_counted,
+        machines=machines,
     )
     stored.warnings.extend(
         fault.replace(f"{out}{os.sep}", "") for fault in faults
