@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from lorisbench.common.console import say
+
+PATIENCE = 3.0  # seconds: one that shares the suite may notice a moment later that all of its runs have ended
 
 
 @contextlib.contextmanager
@@ -23,15 +26,15 @@ def training() -> Iterator[None]:
 @contextlib.contextmanager
 def measuring() -> Iterator[bool]:
     """A block in which this process measures a latency; gives whether no other one of this user trains a suite here."""
-    with _locked(shared=False) as got:
+    with _locked(shared=False, patience=PATIENCE) as got:
         if not got:
             say("another process trains or measures on this machine at present: latencies may be too long")
         yield got
 
 
 @contextlib.contextmanager
-def _locked(shared: bool) -> Iterator[bool]:
-    """Hold a lock of this machine, which ends with the process that holds it; gives whether it could be had at once.
+def _locked(shared: bool, patience: float = 0.0) -> Iterator[bool]:
+    """Hold a lock of this machine, which ends with the process that holds it; gives whether it could be had in time.
 
     Where there are no such locks, it counts as had: nothing is known.
     """
@@ -43,13 +46,18 @@ def _locked(shared: bool) -> Iterator[bool]:
         yield True
         return
     try:
-        try:
-            fcntl.flock(number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-            got = True
-        except BlockingIOError:
-            got = False
-        except OSError:
-            got = True
+        kind, until = fcntl.LOCK_SH if shared else fcntl.LOCK_EX, time.monotonic() + patience
+        got = False
+        while not got:
+            try:
+                fcntl.flock(number, kind | fcntl.LOCK_NB)
+                got = True
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    break
+                time.sleep(0.1)
+            except OSError:
+                got = True
         yield got
     finally:
         os.close(number)

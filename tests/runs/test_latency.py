@@ -159,6 +159,7 @@ def test_who_measures_beside_training_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(quiet, "_file", lambda: tmp_path / "lock")
+    monkeypatch.setattr(quiet, "PATIENCE", 0.0)
     with quiet.measuring() as alone:
         assert alone
         with quiet.training():
