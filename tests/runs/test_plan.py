@@ -62,6 +62,10 @@ def test_times_of_other_images_and_settings_do_not_count(
             str(suite_file()), assignments=[change, "backbone.name=pixels"][: 2 if "imagenet" in change else 1]
         )
         assert plan(changed, Output(tmp_path / "other")).rest.known == 0, change
+    config = load_suite(str(suite_file())).runs[0].config
+    images = json.loads((tmp_path / "out" / "data.json").read_text())["content_hash"]
+    for told, known in (((images, 9), 1), (("other images", 9), 0), ((images, None), 0), (("", 9), 0)):
+        assert estimate([Left("s", "naive", config, *told)], []).known == known, told
     same = plan(load_suite(str(suite_file()), seeds=[7, 8]), Output(tmp_path / "other")).rest
     assert (same.known, same.before, same.here) == (2, 1, 0)
     seconds = json.loads((own_cache / "timings" / "measured.json").read_text()).values()
