@@ -18,7 +18,7 @@ from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import contents, write_text
 from lorisbench.common.reading import read_text
-from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, nearest, select
+from lorisbench.common.registry import BENCHMARKS, load_plugin, nearest, select
 from lorisbench.data.benchmark import Benchmark
 from lorisbench.data.manifest import Manifest
 from lorisbench.engine.strategy import Strategy
@@ -26,6 +26,7 @@ from lorisbench.runs.launch import launch
 from lorisbench.runs.schedule import Policy
 from lorisbench.runs.store import MANIFEST
 from lorisbench.suite import shipped
+from lorisbench.suite.choice import check_added, entry_named, load_plugins
 from lorisbench.suite.config import SuiteConfig, read_suite
 from lorisbench.suite.entries import by_label, settings_of, written_out
 from lorisbench.suite.parsing import parse
@@ -41,6 +42,7 @@ def run(
     what: Source,
     strategies: Sequence[Entry] | Mapping[str, Entry | None] | None = None,
     *,
+    add: Sequence[Entry] | Mapping[str, Entry | None] = (),
     seeds: Iterable[int] | None = None,
     orders: int | Iterable[int] | None = None,
     streams: Sequence[str] = (),
@@ -67,6 +69,7 @@ def run(
     strategies : names, settings as in a suite (`{"strategy": "ewc", "ewc_lambda": 10}`), `Strategy` classes or
         instances; or a mapping from labels to these. A name that is a label in the suite stands for that entry.
         If not given: all of a suite's. With a benchmark they must be given.
+    add : strategies besides these, in the same forms; none that the suite has already.
     seeds : one run per strategy for each; by default the suite's, or 0, 1 and 2.
     orders : numbers of orders of the experiences, or how many; by default the suite's, or 0, the stream's own.
     streams : names of the suite's streams that are used; by default all. (Several streams are the setting
@@ -91,13 +94,22 @@ def run(
     for file in plugins:
         load_plugin(Path(file))
     raw = _suite_of(what, folder)
+    base = folder_of(os.fspath(what)) if isinstance(what, str | os.PathLike) else Path.cwd()
+    load_plugins(raw, base)
     for key in settings:
         if key not in SuiteConfig.model_fields:
             raise InputError(f"unknown key {key!r}{nearest(key, SuiteConfig.model_fields)}")
     raw = merged(raw, settings)
+    own = by_label(raw.get("strategies") or {})
     if strategies is not None:
-        raw["strategies"] = _entries(strategies, raw.get("strategies") or {})
-    elif not raw.get("strategies"):
+        raw["strategies"] = _entries(strategies, own)
+        if "about" not in settings:  # as on the command line, the suite's own holds for what is left of it
+            raw["about"] = [label for label in _about(raw) if label in raw["strategies"]]
+    if add:
+        extra = _entries(add, {})
+        check_added(list(extra), own, "add=")
+        raw["strategies"] = {**by_label(raw.get("strategies") or {}), **extra}
+    if not raw.get("strategies"):
         raise InputError("no strategies are given: name some of those that `lorisbench ls strategies` lists")
     if seeds is not None:
         raw["seeds"] = [int(seed) for seed in seeds]
@@ -108,13 +120,17 @@ def run(
     root = None if data_root is None else Path(data_root)
     if root is not None and not root.is_dir():
         raise InputError(f"data_root {root}: no such folder")
-    base = folder_of(os.fspath(what)) if isinstance(what, str | os.PathLike) else Path.cwd()
     suite = resolve(parse(SuiteConfig, raw), data_root=root, streams=streams, base=base)
     with warnings.catch_warnings():
         hide_warnings()
         count = int(os.environ.get("LORISBENCH_WORKERS", 1)) if workers is None else workers
         launch(suite, folder, count, policy=Policy(time_limit, retries, retry_failed, tuple(rerun)))
     return load(folder)
+
+
+def _about(raw: Mapping[str, Any]) -> list[Any]:
+    about = raw.get("about") or []
+    return list(about) if isinstance(about, list) else [about]
 
 
 def _temporary() -> Path:
@@ -162,31 +178,26 @@ def _listed(manifest: Manifest, file: Path) -> dict[str, Any]:
     return {"name": "manifest", "file": str(file.resolve()), "val_as_replay": manifest.val_as_replay}
 
 
-def _entries(wanted: Sequence[Entry] | Mapping[str, Entry | None], own: Any) -> dict[str, Any]:
+def _entries(wanted: Sequence[Entry] | Mapping[str, Entry | None], own: Mapping[str, Any]) -> dict[str, Any]:
     """A suite's `strategies` from what a caller passes; `own` are those already in the suite."""
-    own = by_label(own)
     if isinstance(wanted, str | Strategy | type):
         wanted = [wanted]
     if isinstance(wanted, Mapping):
-        return {str(label): _entry(label if entry is None else entry) for label, entry in wanted.items()}
+        return {str(label): _entry(label if entry is None else entry, own) for label, entry in wanted.items()}
     found: dict[str, Any] = {}
     for each in wanted:
-        if isinstance(each, str) and each in own:
-            label, entry = each, own[each]
-        else:
-            entry = _entry(each)
-            label = _label(entry, found)
+        entry = _entry(each, own)
+        label = each if isinstance(each, str) else _label(entry, found)
         if label in found or (entry is not None and entry in found.values()):
             raise InputError(f"strategies: {label.removesuffix('-2')!r} is given twice, with the same settings")
         found[label] = entry
     return found
 
 
-def _entry(given: Entry) -> dict[str, Any]:
-    """An entry of `strategies`, with all values written out for an instance."""
+def _entry(given: Entry, own: Mapping[str, Any]) -> Any:
+    """An entry of `strategies`, with all values written out for an instance; `own` as for `_entries`."""
     if isinstance(given, str):
-        select("strategy", [given], STRATEGIES.names())
-        return {"strategy": given}
+        return entry_named(given, own)
     if isinstance(given, Mapping):
         return dict(written_out(given))
     kind = given if isinstance(given, type) else type(given)

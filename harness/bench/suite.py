@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import statistics
@@ -45,7 +46,7 @@ def _overhead(folder: Path, images: Path) -> str:
     def run(count: int) -> None:
         outs[count] = _trained(folder, suites[count], workers=1)
 
-    seconds = alternated({str(count): lambda count=count: run(count) for count in suites}, ROUNDS)
+    seconds = alternated({str(count): functools.partial(run, count) for count in suites}, ROUNDS)
     each = (seconds[str(many)] - seconds[str(few)]) / (many - few)
     trained = statistics.fmean(
         sum(json.loads(line)["train_seconds"] for line in file.read_text().splitlines())
@@ -56,9 +57,7 @@ def _overhead(folder: Path, images: Path) -> str:
 
 def _workers(folder: Path, images: Path) -> str:
     suite = _suite(images, seeds=8, epochs=60)
-    seconds = alternated(
-        {str(count): lambda count=count: _trained(folder, suite, workers=count) for count in (1, 2)}, ROUNDS
-    )
+    seconds = alternated({str(count): functools.partial(_trained, folder, suite, count) for count in (1, 2)}, ROUNDS)
     ratio = seconds["1"] / seconds["2"]
     taken = f"{seconds['1']:.1f} s, {seconds['2']:.1f} s"
     return f"8 runs: 2 workers are {ratio:.2f} x as fast as 1 ({taken}), {os.cpu_count()} cores"
@@ -80,7 +79,7 @@ def _checkpoints(folder: Path, images: Path) -> str:
         write(self, *about)
         spent[0] += time.perf_counter() - start
 
-    Checkpoints.write = timed  # type: ignore[method-assign]
+    Checkpoints.write = timed  # type: ignore[method-assign, assignment]
     try:
         start = time.perf_counter()
         for spec in suite.runs:
@@ -93,18 +92,17 @@ def _checkpoints(folder: Path, images: Path) -> str:
 
 
 def _planning(images: Path) -> str:
-    from lorisbench.runs.inspection import rehearse
+    from lorisbench.runs.plan import plan
     from lorisbench.runs.store import Output
 
     with tempfile.TemporaryDirectory() as name:
         output = Output(Path(name) / "out")
 
-        def plan() -> None:
+        def planned() -> None:
             suite = _suite(images, seeds=PENDING // 4, epochs=4, strategies=("naive", "ewc", "lwf", "replay"))
-            output.check(suite)
-            rehearse(suite, output)
+            plan(suite, output).lines(workers=2)
 
-        seconds = alternated({"plan": plan}, ROUNDS)["plan"]
+        seconds = alternated({"plan": planned}, ROUNDS)["plan"]
     return f"{PENDING} pending runs are planned in {seconds:.2f} s"
 
 

@@ -65,7 +65,8 @@ def run(
     suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/<suite>]")] = None,
     data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
-    strategies: Annotated[str, typer.Option(help="Run only these, separated by commas")] = "",
+    strategies: Annotated[str, typer.Option(help="Run only these, separated by commas; any strategy's name")] = "",
+    add: Annotated[str, typer.Option(help="Run these too, with their defaults, separated by commas")] = "",
     streams: Annotated[str, typer.Option(help="Run only on these streams, separated by commas")] = "",
     orders: Annotated[
         str, typer.Option(help="Run in these orders of the experiences, separated by commas; 0 is the stream's own")
@@ -103,6 +104,7 @@ def run(
         suite,
         data_root=existing(data_root),
         strategies=split(strategies),
+        add=split(add),
         streams=split(streams),
         orders=integers(orders, "--orders"),
         seeds=integers(seeds, "--seeds"),
@@ -110,25 +112,24 @@ def run(
         plugins=[str(path) for path in plugin or []],
     )
     target = out or Path("results") / resolved.config.name
-    if dry_run:
-        from lorisbench.runs.inspection import rehearse
-        from lorisbench.runs.store import Output
-
-        Output(target).check(resolved)
-        notes = rehearse(resolved, Output(target))
-        for spec in resolved.runs:
-            status = Output(target).run(spec.run_id).status()["status"]
-            print(f"{spec.run_id}\t{status}")
-        for note in notes:
-            print(note, file=sys.stderr)
-        return
-    from lorisbench.report import write_report
-    from lorisbench.runs.launch import headline, launch
     from lorisbench.runs.loggers import check_loggers
     from lorisbench.runs.schedule import Policy
 
     policy = Policy(limit, retries, retry_failed, tuple(split(rerun)), logs)
     check_loggers(logs)
+    if dry_run:
+        from lorisbench.runs.plan import plan
+        from lorisbench.runs.store import Output
+
+        planned = plan(resolved, Output(target), policy)
+        for run_id, state in planned.states.items():
+            print(f"{run_id}\t{state}")
+        for line in [*planned.notes, *planned.lines(workers)]:
+            print(line, file=sys.stderr)
+        return
+    from lorisbench.report import write_report
+    from lorisbench.runs.launch import headline, launch
+
     with signals_told():
         frame = launch(resolved, target, workers, executor, policy)
     page = write_report(target)
@@ -178,6 +179,30 @@ def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]
             print(line, file=sys.stderr)
         tables.complete()
     print(f"report: {write_report(out)}")
+
+
+@app.command()
+def latency(
+    out: Annotated[Path, typer.Argument(help="Output folder of a suite")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU  [default: the suite's]")] = None,
+    calls: Annotated[int | None, typer.Option(min=1, help="Timed calls of each model  [default: the suite's]")] = None,
+    strategies: Annotated[str, typer.Option(help="Measure only these, separated by commas")] = "",
+    plugin: PluginOption = None,
+) -> None:
+    """Measure the latency of finished runs on this machine and add it to OUT/latency.csv; results.csv stays.
+
+    Exit code 1 if a model could not be measured; its row says why.
+    """
+    from lorisbench.runs.elsewhere import measure_again
+
+    rows = measure_again(out, device, threads, calls, split(strategies), plugin or [])
+    print(rows[["stream", "strategy", "architecture", "p50_ms", "p95_ms", "bare_ms", "images"]].to_string(index=False))
+    faulty = rows[rows.error != ""]
+    for row in faulty.itertuples():
+        print(f"{row.run_id}: {row.error}", file=sys.stderr)
+    if len(faulty):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -59,7 +59,7 @@ def reproduce(
     )
     target = out or Path("results") / f"reproduce-{paper}"
     if dry_run:
-        runs, notes = rehearsed(planned, target)
+        runs, notes = rehearsed(planned, target, workers)
         print("\n".join(runs))
         for note in notes:
             print(note, file=sys.stderr)

@@ -6,9 +6,10 @@ import contextlib
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lorisbench.common.files import atomic, check_space, existing_folder, is_leftover
 from lorisbench.common.rehearsal import only_noted
@@ -37,12 +38,35 @@ def load_array(path: Path) -> np.ndarray | None:
         return None
 
 
+class Cached(NamedTuple):
+    """An array in the cache: its file, its form, what making it is called, and what the time for a row depends on."""
+
+    path: Path
+    dtype: str
+    shape: tuple[int, ...]
+    label: str
+    rate: str = ""
+
+    @property
+    def bytes(self) -> int:
+        return _bytes_of(self.dtype, self.shape)
+
+    def there(self) -> bool:
+        return load_array(self.path) is not None
+
+    def made(self, blocks: Callable[[], Iterator[np.ndarray]]) -> np.ndarray:
+        """See `cached_array`. How long a row takes is remembered (`timings`)."""
+        return cached_array(*self[:4], blocks, self.rate)
+
+
 def cached_array(
-    path: Path, dtype: str, shape: tuple[int, ...], label: str, blocks: Callable[[], Iterator[np.ndarray]]
-) -> np.ndarray:
+    path: Path, dtype: str, shape: tuple[int, ...], label: str, blocks: Callable[[], Iterator[np.ndarray]],
+    rate: str = "",
+) -> np.ndarray:  # fmt: skip
     """The array cached at `path`; if missing, it is made from `blocks` (rows in order) with a progress bar.
 
-    The file appears only when it is complete; a second process that needs it waits for the first.
+    The file appears only when it is complete; a second process that needs it waits for the first. `rate` says what the
+    time for a row depends on, where it is to be remembered.
 
     Raises
     ------
@@ -59,7 +83,12 @@ def cached_array(
         with _alone(path, label):
             stored = load_array(path)
             if stored is None:
+                start = time.monotonic()
                 _make_array(path, dtype, shape, label, blocks)
+                if rate and shape[0]:
+                    from lorisbench.common.timings import remember
+
+                    remember(["a row of an array", rate], seconds=(time.monotonic() - start) / shape[0])
                 stored = load_array(path)
     assert stored is not None  # just written
     return stored
@@ -118,7 +147,7 @@ def _alone(path: Path, label: str) -> Iterator[None]:
         lock.release()
 
 
-KINDS = ("renders", "images", "features", "hashes", "pixels", "datasets", "verified")
+KINDS = ("renders", "images", "features", "hashes", "pixels", "datasets", "verified", "timings")
 
 
 def cache_contents() -> list[tuple[str, int, int]]:

@@ -18,8 +18,8 @@ def environment(threads: int, device: str, accelerator: str) -> dict[str, Any]:
     return {
         "versions": {"python": platform.python_version(), **versions(PACKAGES)},
         "machine": {
-            "cpu": _cpu_name(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cpu": cpu_name(),
+            "cores": cores(),
             "memory_gb": round(_memory_bytes() / 1e9, 1),
             "gpu": _gpu_name(accelerator),
             "system": f"{platform.system()} {platform.machine()}",
@@ -44,7 +44,14 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _cpu_name() -> str:
+def cores() -> int | None:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@functools.cache
+def cpu_name() -> str:
+    """What the processor calls itself, or its kind."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             for line in lines:

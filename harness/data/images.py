@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorisbench.common.cache import cache_root, cached_array
+from lorisbench.common.cache import Cached, cache_root
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
 from lorisbench.data.formats import HEIF_EXTRA, check_pixels, has_heif, pillow
@@ -189,14 +189,23 @@ def of_each(
                 raise
 
 
+def entry_of(manifest: Manifest, size: int) -> Cached:
+    """The decoded images in the cache.
+
+    The file's name is a hash of the manifest's content and the preprocessing, so that a changed image or size gives
+    another file.
+    """
+    key = digest_of({"content": manifest.content_hash, "size": size, "preprocessing": PREPROCESSING})
+    path = cache_root() / "images" / f"{key}.npy"
+    shape = (len(manifest.table), size, size, 3)
+    return Cached(path, "|u1", shape, "decoding images", f"images of {manifest.name}, size {size}")
+
+
 def cached(manifest: Manifest, size: int) -> np.ndarray:
     """All images of a manifest, uint8 of shape (images, size, size, 3), memory-mapped from the cache folder.
 
-    The file's name is a hash of the manifest's content and the preprocessing, so that a changed image or size gives
-    another file. Raises InputError naming the first image that cannot be decoded.
+    Raises InputError naming the first image that cannot be decoded.
     """
-    key = digest_of({"content": manifest.content_hash, "size": size, "preprocessing": PREPROCESSING})
+    entry = entry_of(manifest, size)
     sources = manifest.sources()
-    path = cache_root() / "images" / f"{key}.npy"
-    shape = (len(sources), size, size, 3)
-    return cached_array(path, "|u1", shape, "decoding images", lambda: batches(sources, size))
+    return entry.made(lambda: batches(sources, size))

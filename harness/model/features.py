@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from lorisbench.common.cache import cache_root, cached_array
+from lorisbench.common.cache import Cached, cache_root
 from lorisbench.common.files import digest_of
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
@@ -35,19 +34,22 @@ def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.devi
         backbone.network.train(was_training)
 
 
-def path_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> Path:
-    """The file of the features: named by the images' content, the preprocessing, the weights and the dtype."""
+def entry_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> Cached:
+    """The features in the cache: named by the images' content, the preprocessing, the weights and the dtype."""
+    weights = backbone.digest()
     key = digest_of(
         {
             "content": manifest.content_hash,
             "preprocessing": images.PREPROCESSING,
             "size": size,
-            "weights": backbone.digest(),
+            "weights": weights,
             "dtype": "float32",
             "device": device.type,  # the same images on another kind of device differ in the last bits
         }
     )
-    return cache_root() / "features" / f"{key}.npy"
+    path, shape = cache_root() / "features" / f"{key}.npy", (len(manifest.table), backbone.feature_dim)
+    rate = f"features of {weights}, size {size}, {device.type}"
+    return Cached(path, "<f4", shape, "extracting features", rate)
 
 
 def cached(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> np.ndarray:
@@ -56,7 +58,5 @@ def cached(manifest: Manifest, backbone: Backbone, size: int, device: torch.devi
     Extracted with a progress bar if the cache has none; the file appears only when it is complete.
     """
     sources = manifest.sources()
-    return cached_array(
-        path_of(manifest, backbone, size, device), "<f4", (len(sources), backbone.feature_dim), "extracting features",
-        lambda: extract(backbone, images.batches(sources, size, BATCH), device),
-    )  # fmt: skip
+    entry = entry_of(manifest, backbone, size, device)
+    return entry.made(lambda: extract(backbone, images.batches(sources, size, BATCH), device))

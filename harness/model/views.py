@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from lorisbench.common.cache import cached_array
+from lorisbench.common.cache import Cached
 from lorisbench.common.files import digest_of
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest, Pixels
@@ -109,17 +108,21 @@ def extract(
         yield np.stack(group, axis=1)
 
 
-def path_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device, settings: AugmentConfig) -> Path:
-    """The file of the features of views: beside that of the images, named by the views' settings as well.
+def entry_of(
+    manifest: Manifest, backbone: Backbone, size: int, device: torch.device, settings: AugmentConfig
+) -> Cached:
+    """The features of views in the cache: beside that of the images, named by the views' settings as well.
 
     Where only the first experience has views, it is also named by that one, unless it is the stream's own first.
     """
-    plain = features.path_of(manifest, backbone, size, device)
-    named: dict[str, Any] = {"images": plain.stem, "augment": settings.model_dump(), "augmentation": AUGMENTATION}
+    plain = features.entry_of(manifest, backbone, size, device)
+    named: dict[str, Any] = {"images": plain.path.stem, "augment": settings.model_dump(), "augmentation": AUGMENTATION}
     first = manifest.order[0] if manifest.order else 0
     if first and settings.experiences == "first":
         named["experience"] = first
-    return plain.with_name(f"{digest_of(named)}.npy")
+    shape = (len(rows_of(manifest, settings)), settings.views, backbone.feature_dim)
+    path, label = plain.path.with_name(f"{digest_of(named)}.npy"), "extracting features of augmented views"
+    return Cached(path, "<f4", shape, label, f"{settings.views} views, {plain.rate}")
 
 
 def cached(
@@ -144,10 +147,8 @@ def cached(
             yield torch.from_numpy(block).permute(0, 3, 1, 2), views.rows[start : start + len(block)]
             start += len(block)
 
-    stored = cached_array(
-        path_of(manifest, backbone, size, device, settings), "<f4", (len(rows), settings.views, backbone.feature_dim),
-        "extracting features of augmented views", lambda: extract(backbone, blocks(), views, device),
-    )  # fmt: skip
+    entry = entry_of(manifest, backbone, size, device, settings)
+    stored = entry.made(lambda: extract(backbone, blocks(), views, device))
     return FeatureViews(torch.from_numpy(stored), len(manifest.table), rows)
 
 

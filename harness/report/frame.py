@@ -45,6 +45,7 @@ class Stored:
     a stream may have of its own this one's. `stream`: its name, empty if it is the only one. `matrices`: run_id
     → accuracy matrix (T, T) in fractions, NaN where not measured. `environments`, `latencies`, `decisions`,
     `answers`: run_id → env.json, latency.json, decisions.csv and answers.csv, for the runs that have one.
+    `machines`: latency.csv, as text; empty if there is none.
     `warnings`: sentences about inconsistencies. `left_out`: those about rows and folders that are not counted.
     """
 
@@ -72,6 +73,8 @@ class Stored:
     def names_in(self, order: int) -> list[str]:
         """The experiences in one of the orders."""
         return [self.own_names[own] for own in permutation(order, len(self.own_names))] if order else self.own_names
+
+    machines: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     @property
     def labels(self) -> list[str]:
@@ -124,6 +127,21 @@ class Stored:
         return np.stack(found) if found else np.empty((0, size, size))
 
 
+MEASURED = (
+    "machine",
+    "device",
+    "threads",
+    "stream",
+    "strategy",
+    "architecture",
+    "p50_ms",
+    "p95_ms",
+    "bare_ms",
+    "images",
+)
+"""The columns of latency.csv that are shown."""
+
+
 def read(out: Path, stream: str | None = None) -> Stored:
     """Read what OUT holds of a stream, by default its only one.
 
@@ -163,6 +181,12 @@ def read(out: Path, stream: str | None = None) -> Stored:
                 faults.append(f"Left out: {error}.")
         return {run: content for run, content in found.items() if content is not None}
 
+    machines = pd.DataFrame()
+    try:
+        if (out / "latency.csv").exists():
+            machines = _of_stream(read_table(out / "latency.csv", MEASURED), name)
+    except InputError as error:
+        faults.append(f"Left out: {error}.")
     stored = Stored(
         out=out,
         suite=_suite_of(suite, name),
@@ -179,6 +203,7 @@ def read(out: Path, stream: str | None = None) -> Stored:
         left_out=not_counted,
         stream=name if len(known) > 1 else "",
         own_names=names,
+        machines=machines,
     )
     orders = stored.orders
     if orders != [0]:

@@ -48,25 +48,26 @@ def plan(
     return Reproduction(published, suites)
 
 
-def rehearsed(reproduction: Reproduction, out: Path) -> tuple[list[str], list[str]]:
-    """What `--dry-run` prints: a line per run, with its folder and status; and what would be rendered or downloaded.
+def rehearsed(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[list[str], list[str]]:
+    """What `--dry-run` prints: a line per run, with its folder and status; and what would be made, by part.
 
     Raises InputError for a folder in use, and for whatever else keeps a part from being run.
     """
     from lorisbench.common.rehearsal import rehearsal
-    from lorisbench.runs.inspection import rehearse
+    from lorisbench.runs.plan import plan as plan_part
     from lorisbench.runs.store import Output
 
     output_folder(out)
     lines: list[str] = []
     notes: list[str] = []
+    told: list[str] = []
     with rehearsal():  # around all parts, which may be about one set of images
         for name, suite in reproduction.suites.items():
-            output = Output(out / name)
-            output.check(suite)
-            notes += [note for note in rehearse(suite, output) if note not in notes]
-            lines += [f"{name}/{spec.run_id}\t{output.run(spec.run_id).status()['status']}" for spec in suite.runs]
-    return lines, notes
+            planned = plan_part(suite, Output(out / name))
+            notes += [note for note in planned.notes if note not in notes]
+            told += [f"{name}: {line}" for line in planned.lines(workers)]
+            lines += [f"{name}/{run_id}\t{state}" for run_id, state in planned.states.items()]
+    return lines, [*notes, *told]
 
 
 def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[str]]:

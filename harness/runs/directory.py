@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import atomic, write_json, write_text, written
 from lorisbench.common.reading import as_mapping, parse_json, read_arrays, read_json, read_text
-from lorisbench.common.yaml_files import write_yaml
+from lorisbench.common.yaml_files import settings_to_yaml
 from lorisbench.metrics.records import JournalEntry
 from lorisbench.runs.claims import Lost, is_held
 
@@ -64,6 +64,11 @@ class RunDirectory:
         self._check_claim()
         write_json(self.path / "status.json", {"status": status, "reason": reason, **more})
 
+    def write_config(self, config: Mapping[str, Any], sync: bool = True) -> None:
+        """Write config.yaml; without `sync` it may be lost with the machine, and whoever needs it makes it again."""
+        with atomic(self.path / "config.yaml", sync) as stream:
+            stream.write(settings_to_yaml(config).encode("utf-8"))
+
     def start(self, config: Mapping[str, Any], environment: Mapping[str, Any], trained: int = 0) -> list[int]:
         """Prepare the folder: what an unfinished attempt left behind is removed, but for its `trained` experiences.
 
@@ -81,7 +86,7 @@ class RunDirectory:
         if rows is not None:
             write_text(self.path / "journal.jsonl", "".join(f"{line}\n" for line in lines))
             self.write_predictions(rows[0][:trained], *rows[1:])
-        write_yaml(self.path / "config.yaml", config)
+        self.write_config(config)
         known = self._environment() if trained else {}
         resumed = [*known.get("resumed", []), trained] if trained else []
         write_json(self.path / "env.json", _with_resumption(known, environment, resumed) if trained else environment)

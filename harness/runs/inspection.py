@@ -5,7 +5,7 @@ Both call `inspect`, so that what one refuses the other refuses in the same word
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,14 @@ class Inspected:
     """What was found: the images, what data.json says about them, and the backbone.
 
     In a rehearsal, `manifest` is None if the data would be downloaded, and `data` if they cannot be compared with those
-    of the folder. `backbone` is None if all runs are finished and measured.
+    of the folder; `weights` says whether the backbone's are there. `backbone` is None if all runs are finished and
+    measured.
     """
 
     manifest: Manifest | None
     data: dict[str, Any] | None
     backbone: Backbone | None
+    weights: bool = True
 
 
 def inspect(config: ResolvedConfig, output: Output, needs_backbone: bool) -> Inspected:
@@ -40,7 +42,7 @@ def inspect(config: ResolvedConfig, output: Output, needs_backbone: bool) -> Ins
 
     Raises InputError, naming the key, file or folder, for whatever keeps its runs from being made.
     """
-    backbone = None
+    backbone, weights = None, True
     if needs_backbone:
         # Before the data, which may take minutes to render: a missing device or backbone is reported at once
         from lorisbench.model.models import backbone_of
@@ -49,7 +51,9 @@ def inspect(config: ResolvedConfig, output: Output, needs_backbone: bool) -> Ins
         device_of(config.device)
         backbone = or_noted(
             lambda: backbone_of(config.backbone), f"the ImageNet weights of backbone {config.backbone.name!r}"
-        ) or backbone_of(config.backbone.model_copy(update={"weights": "none"}))
+        )
+        weights = backbone is not None
+        backbone = backbone or backbone_of(config.backbone.model_copy(update={"weights": "none"}))
     split = config.evaluation.split
     manifest = or_noted(lambda: config.benchmark.usable(split), f"the data of benchmark {config.benchmark.name!r}")
     data = None
@@ -60,22 +64,27 @@ def inspect(config: ResolvedConfig, output: Output, needs_backbone: bool) -> Ins
         from lorisbench.runs.checks import check_stream
 
         check_stream(config, manifest)
-    return Inspected(manifest, data, backbone)
+    return Inspected(manifest, data, backbone, weights)
 
 
-def rehearse(suite: Suite, output: Output) -> list[str]:
+def rehearse(
+    suite: Suite, output: Output, needed: Container[str], look: Callable[[Inspected, ResolvedConfig], None]
+) -> list[str]:
     """Inspect a suite without rendering or downloading anything; returns sentences about what would be.
 
     Each strategy is also built for the stream, as its runs would. Raises InputError as `run` does.
+
+    needed : the streams of which a run is to be trained or measured. look : is given what was found of each stream,
+    which lasts no longer than the rehearsal.
     """
     lacking = False
-    needed = {spec.stream for spec in [*output.unfinished(suite), *output.unmeasured(suite)]}
     with rehearsal() as notes:
         for name, config in suite.streams.items():
             found = inspect(config, output, needs_backbone=name in needed)
             if found.manifest is not None and found.backbone is not None:
                 specs = [spec for spec in suite.runs if spec.stream == name]
                 _build_strategies(config, specs, found.manifest, found.backbone)
+            look(found, config)
             lacking |= found.manifest is None
     return [*notes, *(["what depends on these data is not checked"] if lacking else [])]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,11 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from lorisbench.common.files import write_json
+from lorisbench.common.files import digest_of, write_json
 from lorisbench.common.registry import apart
 from lorisbench.common.restored import restored
 from lorisbench.data import images
+from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import with_task
 from lorisbench.engine.divergence import not_finite, share_text
 from lorisbench.engine.strategy import kinds_of
@@ -24,6 +25,8 @@ from lorisbench.model.features import BATCH, extract, to_tensor
 from lorisbench.model.models import Classifier, make_head
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.one_run import Workbench, build, store_of
+from lorisbench.suite.config import LatencyConfig
+from lorisbench.suite.entries import settings_of
 from lorisbench.suite.spec import RunSpec
 
 
@@ -51,10 +54,14 @@ def alternate(
 
 def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Module:
     """The trained model of a finished run with its backbone, in eval mode. Raises OSError if it has no checkpoint."""
-    frozen = bench.config.backbone.train == "never"
     with apart(kinds_of(spec.strategy)):
         model = build(bench, spec, store_of(bench)).model
-    return load_checkpoint(model, directory.path, bench.backbone, frozen).to(bench.accelerator)
+    return load_checkpoint(model, directory.path, bench.backbone, frozen(spec)).to(bench.accelerator)
+
+
+def frozen(spec: RunSpec) -> bool:
+    """Whether the checkpoint of a run leaves its backbone out."""
+    return spec.backbone.train == "never"
 
 
 def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
@@ -88,62 +95,122 @@ def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
     }
 
 
-@restored()
-def measure(bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: Mapping[str, Any]) -> None:
-    """Write a finished run's latency.json: timed forward passes from uint8 images to class scores.
+DISTINCT = 16  # different batches that are timed in turn
+FAULTS = (OSError, ValueError, RuntimeError, AttributeError, SafetensorError)
+"""What restoring a model, or calling it, raises if the model cannot be measured."""
 
-    The images are spread evenly over the evaluated split and decoded beforehand; a head per task is timed on task 0, as
-    its layers are alike. `forward` is the result of `forward_cost`. If the model cannot be restored, or its outputs are
-    not finite, the file holds `{"error": reason}`.
+
+def architecture_of(model: nn.Module, spec: RunSpec) -> str:
+    """16 hex digits that are the same for models that take the same time, whatever was learnt.
+
+    They stand for the model's class, the names, shapes and types of its tensors, and the settings of strategy, backbone
+    and head. The number of classes is among the shapes.
     """
-    settings = bench.config.latency
+    kind = type(model)
+    tensors = [(name, list(tensor.shape), str(tensor.dtype)) for name, tensor in model.state_dict().items()]
+    settings = settings_of(spec.strategy), spec.backbone.model_dump(mode="json"), spec.head.model_dump(mode="json")
+    return digest_of([kind.__module__, kind.__qualname__, tensors, *settings])[:16]
+
+
+def timed(
+    model: nn.Module, bare: nn.Module, images: Sequence[torch.Tensor], per_task: bool,
+    settings: LatencyConfig, device: torch.device,
+) -> dict[str, Any]:  # fmt: skip
+    """Timed forward passes of a model that is on `device`, from uint8 images to class scores.
+
+    bare : what it is compared with (`bare_of`). images : batches, uint8 (batch, 3, size, size), on the device.
+    per_task : whether images carry a task label; task 0 is timed, as the layers of the heads are alike.
+
+    Returns
+    -------
+    Keys of latency.json: calls, batch, threads, device, image_size, ms, bare_ms. Raises one of `FAULTS` if the model
+    cannot be called, or if its outputs are not finite.
+    """
+    inputs, bare = _labelled(images, per_task), bare.to(device).eval()
+    torch.set_num_threads(settings.threads)
+    answers: list[torch.Tensor] = []
+    with torch.inference_mode():
+        ms, bare_ms = alternate(
+            lambda call: answers.append(model(inputs[call % len(inputs)])),
+            lambda call: bare(images[call % len(images)]),
+            settings.calls,
+            settings.warmup,
+            device,
+        )
+    _check_finite(answers)
+    return {
+        "calls": settings.calls,
+        "batch": settings.batch,
+        "threads": settings.threads,
+        "device": str(device),
+        "image_size": images[0].shape[-1],
+        "ms": [round(value, 4) for value in ms],
+        "bare_ms": [round(value, 4) for value in bare_ms],
+    }
+
+
+def bare_of(model: nn.Module, width: int, classes: int) -> nn.Module:
+    """The backbone of a model, of so many features, with one linear head."""
+    backbone: Any = model.get_submodule("backbone")
+    return Classifier(backbone, make_head(width, classes))
+
+
+def check_answers(model: nn.Module, images: torch.Tensor, per_task: bool) -> None:
+    """Raise one of `FAULTS` if a model does not answer a batch, as for `timed`, or not with finite numbers."""
+    with torch.inference_mode():
+        _check_finite([model(_labelled([images], per_task)[0])])
+
+
+@restored()
+def measure(
+    bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: Mapping[str, Any],
+    known: dict[str, dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """Write and return a finished run's latency.json: that of its architecture in `known`, or the times measured now.
+
+    The images are spread evenly over the evaluated split and decoded beforehand. `forward` is the result of
+    `forward_cost`. If the model cannot be restored, or its outputs are not finite, the file holds `{"error": reason}`.
+    """
+    settings, per_task = bench.config.latency, bench.config.head.per_task
     try:
         model = restore(bench, spec, directory)
-        bare = Classifier(
-            model.get_submodule("backbone"), make_head(bench.backbone.feature_dim, len(bench.manifest.classes))
-        )
-        bare = bare.to(bench.accelerator).eval()
-        images = _inputs(bench, settings.batch)
-        inputs = [with_task(x, torch.zeros(len(x))) for x in images] if bench.config.head.per_task else images
-        torch.set_num_threads(settings.threads)
-        answers: list[torch.Tensor] = []
-        with torch.inference_mode():
-            ms, bare_ms = alternate(
-                lambda call: answers.append(model(inputs[call % len(inputs)])),
-                lambda call: bare(images[call % len(images)]),
-                settings.calls,
-                settings.warmup,
-                bench.accelerator,
-            )
-        if (bad := torch.cat([not_finite(answer) for answer in answers])).any():
-            raise ValueError(f"{share_text(bad)}: how long they take means nothing")
-    except (OSError, ValueError, RuntimeError, AttributeError, SafetensorError) as error:
-        write_json(directory.path / "latency.json", {"error": f"{type(error).__name__}: {error}"})
-        return
-    write_json(
-        directory.path / "latency.json",
-        {
-            "calls": settings.calls,
-            "batch": settings.batch,
-            "threads": settings.threads,
-            "device": str(bench.accelerator),
-            "image_size": bench.config.backbone.image_size,
-            "ms": [round(value, 4) for value in ms],
-            "bare_ms": [round(value, 4) for value in bare_ms],
-            **forward,
-        },
-    )
+        architecture = architecture_of(model, spec)
+        if architecture in known:
+            check_answers(model, _inputs(bench, settings.batch, 1)[0], per_task)
+        else:
+            images = _inputs(bench, settings.batch)
+            bare = bare_of(model, bench.backbone.feature_dim, len(bench.manifest.classes))
+            times = timed(model, bare, images, per_task, settings, bench.accelerator)
+            known[architecture] = {**times, **forward, "architecture": architecture, "measured_on": spec.run_id}
+        content = known[architecture]
+    except FAULTS as error:
+        content = {"error": f"{type(error).__name__}: {error}"}
+    write_json(directory.path / "latency.json", content)
+    return content
 
 
-def _inputs(bench: Workbench, batch: int, distinct: int = 16) -> list[torch.Tensor]:
+def _labelled(images: Sequence[torch.Tensor], per_task: bool) -> Sequence[torch.Tensor]:
+    return [with_task(x, torch.zeros(len(x))) for x in images] if per_task else images
+
+
+def _check_finite(answers: Sequence[torch.Tensor]) -> None:
+    if (bad := torch.cat([not_finite(answer) for answer in answers])).any():
+        raise ValueError(f"{share_text(bad)}: how long they take means nothing")
+
+
+def _inputs(bench: Workbench, batch: int, distinct: int = DISTINCT) -> list[torch.Tensor]:
     """`distinct` batches of decoded images, uint8 (batch, 3, size, size), channels last, on the device."""
     return list(to_tensor(_decoded(bench, distinct * batch), bench.accelerator).split(batch))
 
 
 def _decoded(bench: Workbench, count: int) -> np.ndarray:
-    """uint8 (count, size, size, 3), spread evenly over the evaluated split; images of a small split repeat."""
-    rows = np.flatnonzero(bench.manifest.table.split == bench.config.evaluation.split)
+    config = bench.config
+    return decoded(bench.manifest, config.evaluation.split, config.backbone.image_size, count)
+
+
+def decoded(manifest: Manifest, split: str, size: int, count: int) -> np.ndarray:
+    """uint8 (count, size, size, 3), spread evenly over a split; images of a small split repeat."""
+    rows = np.flatnonzero(manifest.table.split == split)
     chosen = np.resize(rows[np.linspace(0, len(rows) - 1, count).astype(int)], count)
-    sources = bench.manifest.sources()
-    size = bench.config.backbone.image_size
+    sources = manifest.sources()
     return np.stack([images.decode(sources[row], size) for row in chosen])

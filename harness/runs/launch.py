@@ -21,6 +21,7 @@ from lorisbench.runs.display import Display
 from lorisbench.runs.executors import crew_of
 from lorisbench.runs.inspection import check_builds, inspect
 from lorisbench.runs.loggers import log_table
+from lorisbench.runs.quiet import measuring, training
 from lorisbench.runs.schedule import POLICY, Policy, Schedule
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
@@ -148,7 +149,7 @@ def _train(
     if not todo:
         return
     crew = crew_of(executor, suite.resolved, bench_of, output.root, min(workers, len(todo)), policy.logs)
-    with Display({spec.run_id: _told(suite, spec) for spec in todo}) as display:
+    with training(), Display({spec.run_id: _told(suite, spec) for spec in todo}) as display:
         schedule = Schedule(output, todo, before, crew, policy, display.heard)
         with contextlib.closing(schedule.ended()) as ended:
             for run_id in ended:
@@ -160,23 +161,33 @@ def _train(
 
 
 def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output, tables: Tables) -> None:
-    """Measure the latency of the runs, after all training; one of the processes that share the folder does it."""
+    """Measure the latency of the runs, after all training; one of the processes that share the folder does it.
+
+    Runs whose models have one architecture share one measurement.
+    """
     from lorisbench.runs.latency import forward_cost, measure
+    from lorisbench.runs.latency_table import OWN, add_rows, row_of
 
     if not output.unmeasured(suite):
         return
     try:
-        with output.alone("measuring latency"):
+        with output.alone("measuring latency"), measuring():
             left = output.unmeasured(suite)
             say(f"measuring the latency of {len(left)} runs")
             for stream, specs in _by_stream(left).items():
                 bench = bench_of(stream)
                 forward = forward_cost(bench)
+                known: dict[str, dict[str, Any]] = {}
+                rows = []
                 for spec in specs:
                     try:
-                        measure(bench, spec, output.run(spec.run_id), forward)
+                        found = measure(bench, spec, output.run(spec.run_id), forward, known)
                     finally:
                         tables.read(spec.run_id)
+                    if found.get("measured_on", spec.run_id) == spec.run_id:
+                        threads = bench.config.latency.threads
+                        rows.append(row_of(spec.config, found, str(bench.accelerator), threads, OWN))
+                add_rows(output.root, rows)
     except Taken:
         say("another process is measuring the latency")
 

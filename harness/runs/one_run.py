@@ -34,6 +34,7 @@ from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.models import Backbone, backbone_of
 from lorisbench.runs.checks import check_batch_sizes, check_features, not_finite_rows
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.estimate import remember_run
 from lorisbench.runs.observers import Audience, Observer, Watch
 from lorisbench.runs.resume import Checkpoints, identity
 from lorisbench.suite.orders import permutation
@@ -168,6 +169,7 @@ def train(
         write_checkpoint(running.strategy.model, directory.path, frozen=bench.config.backbone.train == "never")
         running.end("done")
         running.checkpoints.remove()
+        remember_run(spec.config, bench.manifest.content_hash, directory)
     except Diverged as error:
         running.end("diverged", f"{spec.label}: {error}")
         running.checkpoints.remove()

@@ -6,16 +6,18 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.reading import read_table
+from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.yaml_files import read_yaml
+from lorisbench.metrics.records import images_by_stream
 from lorisbench.runs.claims import EXPIRY, Watch, holder_of
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.estimate import Estimate, Finished, Left, duration, estimate
 from lorisbench.suite.run_folders import run_folders
 from lorisbench.suite.spec import title_of
+from lorisbench.suite.streams import benchmarks_of
 
 ORDER = ("running", "interrupted", "pending", "failed", "diverged", "done")
 
@@ -26,8 +28,8 @@ def overview(out: Path) -> dict[str, Any]:
     Returns
     -------
     suite : its name. states : number of runs by state; besides those of status.json, `interrupted` are those whose
-    process is gone. seconds_left : an estimate from the training times of the finished runs, None without any.
-    faults : sentences about folders that hold no run. runs : a mapping each, with
+    process is gone. seconds_left : an estimate (`runs.estimate`), None if nothing is known; estimate : from what, in
+    words. faults : sentences about folders that hold no run. runs : a mapping each, with
 
     run_id, stream, order, strategy, seed, state, reason; experience : how many it has been trained on, of `experiences`
     in all; seconds : of training;
@@ -42,13 +44,24 @@ def overview(out: Path) -> dict[str, Any]:
     experiences = _experiences(out)
     runs = [_run(RunDirectory(out / "runs" / run_id), config, experiences) for run_id, config in found.kept.items()]
     runs.sort(key=lambda run: ORDER.index(run["state"]))
+    states = Counter(run["state"] for run in runs)
+    rest = _estimate(runs, found.kept, _images(out, suite))
     return {
         "suite": suite.get("name", ""),
-        "states": dict(Counter(run["state"] for run in runs)),
-        "seconds_left": _seconds_left(runs),
+        "states": dict(states),
+        "seconds_left": _seconds_left(rest, states["running"]),
+        "estimate": rest.source if rest.known else "",
         "faults": found.faults,
         "runs": runs,
     }
+
+
+def _images(out: Path, suite: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is known of each stream's images; nothing if data.json is damaged."""
+    try:
+        return images_by_stream(read_json(out / "data.json") or {}, benchmarks_of(suite))
+    except InputError:
+        return {}
 
 
 def _experiences(out: Path) -> dict[str, int]:
@@ -93,20 +106,26 @@ def _run(directory: RunDirectory, config: Mapping[str, Any], experiences: Mappin
     }
 
 
-def _seconds_left(runs: Sequence[Mapping[str, Any]]) -> float | None:
-    """The training time of what is left, as long as that of finished runs of the same strategy, or of all."""
-    done = [run for run in runs if run["state"] == "done"]
-    left = [run for run in runs if run["state"] in ("running", "interrupted", "pending")]
-    if not left:
-        return 0.0
-    if not done:
+def _estimate(
+    runs: Sequence[Mapping[str, Any]], configs: Mapping[str, Mapping[str, Any]], images: Mapping[str, Mapping[str, Any]]
+) -> Estimate:
+    """What the runs that are left take, as far as it is known."""
+    finished = [Finished(run["stream"], run["strategy"], run["seconds"]) for run in runs if run["state"] == "done"]
+    left = [
+        Left(
+            run["stream"], run["strategy"], configs[run["run_id"]],
+            str(images.get(run["stream"], {}).get("content_hash", "")), run["experiences"], run["seconds"],
+        )
+        for run in runs
+        if run["state"] in ("running", "interrupted", "pending")
+    ]  # fmt: skip
+    return estimate(left, finished)
+
+
+def _seconds_left(told: Estimate, running: int) -> float | None:
+    if told.left and not told.known:
         return None
-    total = 0.0
-    for run in left:
-        alike = [each["seconds"] for each in done if each["strategy"] == run["strategy"]]
-        expected = fmean(alike or [each["seconds"] for each in done])
-        total += max(0.0, expected - run["seconds"])
-    return round(total / max(1, sum(run["state"] == "running" for run in runs)), 1)
+    return round(told.seconds / max(1, running), 1)
 
 
 def as_text(told: Mapping[str, Any]) -> str:
@@ -126,12 +145,5 @@ def as_text(told: Mapping[str, Any]) -> str:
         lines.append(line)
     lines += [f"  {fault}" for fault in told["faults"]]
     if told["seconds_left"]:
-        lines.append(f"  about {duration(told['seconds_left'])} of training left, from the times of finished runs")
+        lines.append(f"  about {duration(told['seconds_left'])} of training left, {told['estimate']}")
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for people: `40 s`, `12 min`, `3.5 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -98,7 +98,8 @@ class Output:
                     f"{_difference(known_value, value)}); give another folder"
                 )
         known = {label: before["strategies"].get(label, entry) for label, entry in written["strategies"].items()}
-        merged = joined({**before, **{key: written.get(key) for key in ("seeds", "about")}, "strategies": known}, suite)
+        now = {key: written.get(key) for key in ("seeds", "about", "plugins")}
+        merged = joined({**before, **now, "strategies": known}, suite)
         for name in benchmarks_of(before):
             known_value, value = stream_settings(before, name), stream_settings(merged, name)
             if known_value != value:
@@ -187,7 +188,7 @@ class Output:
         for spec in suite.runs:
             directory = self.run(spec.run_id)
             if not _is_readable(directory):  # its folder's name says which settings are in it
-                write_yaml(directory.path / "config.yaml", spec.config_for(manifests[spec.stream].experiences))
+                directory.write_config(spec.config_for(manifests[spec.stream].experiences), sync=False)
 
     def unfinished(self, suite: Suite, retry_failed: bool = False, rerun: Container[str] = ()) -> list[RunSpec]:
         """The suite's runs that are still to be trained, or to be trained again because their files are damaged.

@@ -6,6 +6,7 @@ More streams, orders, strategies and seeds may join. What a known stream or stra
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lorisbench.suite.config import SuiteConfig
@@ -35,6 +36,9 @@ def joined(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
     values["strategies"] = {**known, **entries}
     about = {*(written.get("about") or []), *resolved["about"]}
     values["about"] = [label for label in values["strategies"] if label in about]
+    given = {Path(plugin).name for plugin in resolved["plugins"]}  # one that has moved is still the same
+    values["plugins"] = [each for each in written.get("plugins") or [] if Path(each).name not in given]
+    values["plugins"] += resolved["plugins"]
     values["orders"] = sorted({*written.get("orders", [0]), *resolved["orders"]})
     values["seeds"] = sorted({*written["seeds"], *resolved["seeds"]})
     present = [key for key in SuiteConfig.model_fields if key in values and (key != "streams" or values[key])]

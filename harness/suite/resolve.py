@@ -13,6 +13,7 @@ from pydantic import InstanceOf
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
 from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, select
+from lorisbench.suite.choice import check_chosen, include
 from lorisbench.suite.config import StreamConfig, SuiteConfig, SuiteSettings, read_suite
 from lorisbench.suite.entries import Entry, make_component, read_entry, settings_of
 from lorisbench.suite.overrides import override
@@ -61,6 +62,7 @@ def load_suite(
     *,
     data_root: Path | None = None,
     strategies: Sequence[str] = (),
+    add: Sequence[str] = (),
     streams: Sequence[str] = (),
     orders: Sequence[int] = (),
     seeds: Sequence[int] = (),
@@ -69,17 +71,28 @@ def load_suite(
 ) -> Suite:
     """Read a suite by name or path, apply what the command line changes, and validate all of it.
 
+    strategies : only these; a name that the suite lacks is added with its defaults. add : these too (see
+    `suite.choice`).
+
     Raises InputError, in one line naming the key, for anything misspelt, unknown or out of range.
     """
     raw = read_suite(name_or_path)
-    override(raw, assignments)
+    base = folder_of(name_or_path)
+    # What is added has to be known before its settings are changed, and plugins before what is added
+    early = [each for each in assignments if re.match(r"(strategies=|plugins[=.])", each)]
+    override(raw, early)
+    if plugins:
+        raw["plugins"] = [*(raw.get("plugins") or []), *given_here(plugins)]
+    added = include(raw, strategies, add, base)
+    override(raw, [each for each in assignments if each not in early])
     changed = [each for each in assignments if each.partition("=")[0].partition(".")[0] not in UNTUNED]
     if raw.get("tuning") and changed:  # it says which values were chosen: some may no longer hold
         raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(changed)}."
-    if plugins:
-        raw["plugins"] = [*(raw.get("plugins") or []), *given_here(plugins)]
-    base = folder_of(name_or_path)
+    if raw.get("tuning") and added:
+        raw["tuning"] = f"{raw['tuning']} Added with defaults: {', '.join(added)}."
     config = parse(SuiteConfig, raw)
+    check_chosen(strategies, config.strategies)
+    strategies = list(dict.fromkeys([*strategies, *add])) if strategies else ()
     return resolve(
         config, data_root=data_root, strategies=strategies, streams=streams, orders=orders, seeds=seeds, base=base
     )

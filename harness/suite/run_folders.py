@@ -81,7 +81,7 @@ def run_folders(out: Path, suite: Mapping[str, Any]) -> RunFolders:
 def read_config(folder: Path) -> dict[str, Any]:
     """The config.yaml of a run's folder. Raises InputError, naming the file, if it does not say which run this is."""
     file = folder / "config.yaml"
-    config = as_mapping(read_yaml(file), str(file), _Stored)
+    config = as_mapping(read_yaml(file, alike=True), str(file), _Stored)
     if not isinstance(config["benchmark"].get("name"), str):
         raise InputError(f"{file}: benchmark.name: the name of a benchmark was expected")
     return config

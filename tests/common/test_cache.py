@@ -367,7 +367,7 @@ def test_cache_ls_and_clear_of_one_part(tmp_path: Path, own_cache: Path, cli) ->
     assert parts["images"] == ["1", "entries", f"{(stored.nbytes + 128 + 2e6) / 1e6:.1f}", "MB"]
     assert parts["features"] == ["1", "entries", "3.0", "MB"] and parts["hashes"][0] == "1"
     assert cli("cache", "clear", "images").out == "2.1 MB freed\n"
-    assert sorted(os.listdir(own_cache)) == ["features", "hashes"]
+    assert sorted(os.listdir(own_cache)) == ["features", "hashes", "timings"]
     assert cli("cache", "clear", "images").out == "0.0 MB freed\n"
 
 

@@ -17,8 +17,9 @@ from lorisbench.engine.engine import TensorLoader
 from lorisbench.model import views
 from lorisbench.model.augment import augment, draws
 from lorisbench.model.models import make_backbone
-from lorisbench.runs.executors import here, train_by_id
-from lorisbench.runs.one_run import _freeze_backbone, _views, build, prepare
+from lorisbench.runs.crews import prepared
+from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.one_run import _freeze_backbone, _views, build, prepare, train
 from lorisbench.suite.resolve import load_suite
 from lorisbench.suite.training import AugmentConfig
 
@@ -239,15 +240,17 @@ def heads(out: Path) -> dict[str, np.ndarray]:
 
 
 def test_a_worker_gets_the_same_numbers_in_any_order(suite_file: Callable, tmp_path: Path) -> None:
-    """What a worker process does (`executors.train_by_id`) is done here: test_run starts real ones."""
+    """What a worker process does with a suite is done here: test_run starts real ones."""
     training = {**settings_of(experiences="all", seed=5), "epochs": 1}
     suite = load_suite(str(suite_file(training=training, strategies=["naive", "lwf"])))
     manifest = suite.config.benchmark.manifest()
-    for _ in here(prepare(suite.config, manifest), suite.runs, tmp_path / "one"):
-        pass
-    for spec in reversed(suite.runs):
+    bench = prepare(suite.config, manifest)
+    for spec in suite.runs:
+        train(bench, spec, RunDirectory(tmp_path / "one" / "runs" / spec.run_id))
+    bench_of, specs = prepared(json.dumps(suite.resolved))
+    for run_id, spec in reversed(specs.items()):
         torch.rand(7)
-        train_by_id(json.dumps(suite.resolved), spec.run_id, str(tmp_path / "two"), ())
+        train(bench_of(spec.stream), spec, RunDirectory(tmp_path / "two" / "runs" / run_id))
     one, two = heads(tmp_path / "one"), heads(tmp_path / "two")
     assert all(np.array_equal(one[label], two[label]) for label in ("naive", "lwf"))
 
@@ -284,7 +287,7 @@ def test_views_are_extracted_once_for_each_augmentation(suite_file: Callable, mo
     bench = prepare(suite.config, manifest)
     monkeypatch.setattr(views, "extract", None)  # from here on the cache must do
     prepare(suite.config, manifest)
-    files = [views.path_of(manifest, bench.backbone, 32, bench.device, a) for a in views.wanted(suite.config)]
+    files = [views.entry_of(manifest, bench.backbone, 32, bench.device, a).path for a in views.wanted(suite.config)]
     assert len(set(files)) == 2 and all(file.is_file() for file in files)
     first = make_stream(manifest, Store(bench.x, bench.y)).train_stream[0]
     assert np.load(files[0]).shape == (len(first.dataset), 2, bench.backbone.feature_dim)

@@ -14,8 +14,8 @@ from torch import nn
 
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.model.models import Backbone
-from lorisbench.runs.executors import here
-from lorisbench.runs.one_run import Workbench, build, prepare
+from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.one_run import Workbench, build, prepare, train
 from lorisbench.suite.resolve import Suite, load_suite
 
 
@@ -58,8 +58,9 @@ def test_what_follows_the_features_is_equal_bit_for_bit(suite_file, tmp_path: Pa
     uncached.backbone = LookUp(uncached.x, cached.x)
     found = []
     for suite, bench in benches:
-        (run_id,) = here(bench, suite.runs, tmp_path / suite.runs[0].run_id)
-        folder = tmp_path / run_id / "runs" / run_id
+        (spec,) = suite.runs
+        folder = tmp_path / spec.run_id
+        train(bench, spec, RunDirectory(folder))
         with np.load(folder / "predictions.npz", allow_pickle=False) as stored:
             found.append((np.array(stored["predicted"]), load_file(folder / "checkpoint" / "model.safetensors")))
     (predicted, weights), (also_predicted, also_weights) = found

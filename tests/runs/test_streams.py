@@ -19,7 +19,7 @@ from lorisbench.model import features, views
 from lorisbench.model.models import backbone_of
 from lorisbench.report import write_report
 from lorisbench.report.frame import read
-from lorisbench.runs import executors, one_run
+from lorisbench.runs import crews, one_run
 from lorisbench.runs.launch import headline, launch
 from lorisbench.runs.store import Output
 from lorisbench.suite.orders import LARGEST, permutation
@@ -259,11 +259,9 @@ def test_a_worker_prepares_one_stream_after_the_other(
     suite = load_suite(suite_of(tmp_path, release))
     prepared, trained = [], []
     monkeypatch.setattr(one_run, "prepare", lambda config, manifest: prepared.append(config.stream) or config.stream)
-    monkeypatch.setattr(one_run, "train", lambda bench, spec, directory: trained.append((bench, spec.stream)))
-    executors._prepared.cache_clear()
+    bench_of, specs = crews.prepared(json.dumps(suite.resolved))
     for spec in suite.runs:
-        executors.train_by_id(json.dumps(suite.resolved), spec.run_id, str(tmp_path), ())
-    executors._prepared.cache_clear()
+        trained.append((bench_of(specs[spec.run_id].stream), spec.stream))
     assert prepared == list(STREAMS) and all(bench == stream for bench, stream in trained) and len(trained) == 8
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 import yaml
 from small_models import TWO_CALLS
 
-from lorisbench.runs import executors, one_run, tables
+from lorisbench.runs import crews, one_run, tables
 from lorisbench.suite import resolve
 
 
@@ -61,23 +61,12 @@ def test_tables_are_not_written_more_than_a_part_of_the_time(tmp_path: Path, mon
     assert len(written) == 6
 
 
-@pytest.fixture
-def nothing_prepared() -> Iterator[None]:
-    executors._prepared.cache_clear()
-    yield
-    executors._prepared.cache_clear()
-
-
-@pytest.mark.usefixtures("nothing_prepared")
 def test_a_worker_resolves_its_suite_once(
     suite_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     suite = resolve.load_suite(str(suite_file(seeds=[0, 1, 2])))
-    resolved, trained, real = [], [], resolve.resolve
+    resolved, real = [], resolve.resolve
     monkeypatch.setattr(resolve, "resolve", lambda config: resolved.append(1) or real(config))
     monkeypatch.setattr(one_run, "prepare", lambda config, manifest: "bench")
-    monkeypatch.setattr(one_run, "train", lambda bench, spec, directory: trained.append((bench, spec.run_id)))
-    text = json.dumps(suite.resolved)
-    for spec in suite.runs:
-        executors.train_by_id(text, spec.run_id, str(tmp_path), ())
-    assert trained == [("bench", spec.run_id) for spec in suite.runs] and len(resolved) == 1
+    bench_of, specs = crews.prepared(json.dumps(suite.resolved))
+    assert [bench_of(specs[spec.run_id].stream) for spec in suite.runs] == ["bench"] * 3 and len(resolved) == 1

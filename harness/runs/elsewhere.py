@@ -1,0 +1,206 @@
+"""`lorisbench latency OUT`: the models of finished runs measured again, on any machine, from the output's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from lorisbench.common.console import say
+from lorisbench.common.errors import InputError, reason_of
+from lorisbench.common.reading import read_json
+from lorisbench.common.registry import STRATEGIES, apart, load_plugin, select
+from lorisbench.common.rehearsal import noted, or_noted, rehearsal
+from lorisbench.common.restored import restored
+from lorisbench.common.yaml_files import read_yaml
+from lorisbench.data.stream import Store
+from lorisbench.engine.assembly import assemble
+from lorisbench.engine.strategy import kinds_of
+from lorisbench.metrics.records import images_by_stream
+from lorisbench.model.checkpoint import load_checkpoint
+from lorisbench.model.features import to_tensor
+from lorisbench.model.models import Backbone, backbone_of
+from lorisbench.runs.latency import DISTINCT, architecture_of, bare_of, check_answers, decoded, frozen, timed
+from lorisbench.runs.latency_table import OWN, RANDOM, add_rows, row_of
+from lorisbench.runs.one_run import device_of
+from lorisbench.runs.quiet import measuring
+from lorisbench.runs.store import Output
+from lorisbench.suite.config import BackboneConfig, LatencyConfig
+from lorisbench.suite.parsing import parse
+from lorisbench.suite.resolve import make_benchmark
+from lorisbench.suite.run_folders import run_folders
+from lorisbench.suite.spec import RunSpec, spec_from, stream_of
+from lorisbench.suite.streams import benchmarks_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lorisbench.data.manifest import Manifest
+
+
+@dataclass
+class _Stream:
+    """What the runs of a stream share here: its images if they are here, its classes, and batches of uint8 images."""
+
+    manifest: Manifest | None
+    classes: int
+    images: list[torch.Tensor]
+    told: str
+
+
+def measure_again(
+    out: Path,
+    device: str = "auto",
+    threads: int | None = None,
+    calls: int | None = None,
+    strategies: Sequence[str] = (),
+    plugins: Sequence[Path] = (),
+) -> pd.DataFrame:
+    """Measure the finished runs of an output here, one of each architecture; write and return rows of OUT/latency.csv.
+
+    Needs the output's files alone. Where the images are not on this machine, or would have to be made, random ones of
+    the right size are timed; the row says so. A run whose model cannot be restored has a row with the reason in
+    `error`. Plugins named in suite.yaml are not loaded by themselves, as an output may come from elsewhere.
+
+    Raises InputError if the folder holds no suite or no finished run, or for an unknown strategy or device.
+    """
+    if not (out / "suite.yaml").is_file():
+        raise InputError(f"{out}: no suite.yaml; give the output folder of `lorisbench run`")
+    for plugin in plugins:
+        load_plugin(plugin)
+    suite = read_yaml(out / "suite.yaml")
+    output = Output(out.absolute())
+    configs = list(run_folders(out, suite).kept.values())
+    wanted = select("strategy", strategies, list(dict.fromkeys(c["label"] for c in configs))) if strategies else None
+    configs = [
+        config
+        for config in configs
+        if (wanted is None or config["label"] in wanted) and output.run(config["run_id"]).status()["status"] == "done"
+    ]
+    if not configs:
+        raise InputError(f"{out}: no finished run{' of these strategies' if strategies else ''} to measure")
+    changes = {key: value for key, value in (("threads", threads), ("calls", calls)) if value is not None}
+    settings = parse(LatencyConfig, {**(suite.get("latency") or {}), **changes}, "latency")
+    place = device_of(device)
+    streams: dict[str, _Stream] = {}
+    known: set[tuple[str, str]] = set()
+    rows = []
+    with output.alone("measuring latency"), measuring():
+        for config in configs:
+            name = stream_of(config)
+            if name not in streams:
+                streams[name] = _stream(out, suite, config, settings, place)
+            stream = streams[name]
+            found = _measure(output, config, stream, settings, place, known)
+            if found is not None:
+                told = {**config, "stream": name}
+                rows.append(row_of(told, found, str(place), settings.threads, found.get("images", stream.told)))
+        return add_rows(out, rows)
+
+
+@restored()
+def _measure(
+    output: Output, config: Mapping[str, Any], stream: _Stream, settings: LatencyConfig, device: torch.device,
+    known: set[tuple[str, str]],
+) -> dict[str, Any] | None:  # fmt: skip
+    """The latency of a run's model as latency.json has it, or `error`; None if its label's architecture is `known`."""
+    folder = output.run(config["run_id"]).path
+    try:
+        spec = _spec(output.root, config)
+        backbone, weights = _backbone(spec)
+        model = _restore(spec, folder, backbone, stream, len(config.get("permutation") or [0])).to(device)
+        architecture = architecture_of(model, spec)
+        per_task = spec.head.per_task
+        if (spec.label, architecture) in known:
+            check_answers(model, stream.images[0], per_task)
+            return None
+        say(f"measuring {spec.run_id}")
+        bare = bare_of(model, backbone.feature_dim, stream.classes)
+        times = timed(model, bare, stream.images, per_task, settings, device)
+    except InputError as error:
+        return {"error": str(error)}
+    except Exception as error:  # whatever a strategy's own code raises
+        return {"error": reason_of(error)}
+    known.add((spec.label, architecture))
+    return {**times, "architecture": architecture, "images": stream.told + weights}
+
+
+def _spec(out: Path, config: Mapping[str, Any]) -> RunSpec:
+    entry = config.get("strategy")
+    name = entry.get("strategy") if isinstance(entry, Mapping) else None
+    if isinstance(name, str) and name not in STRATEGIES.names():
+        raise InputError(f"strategy {name!r} is not built in; give the file that defines it by --plugin")
+    return spec_from(config, out / "runs" / config["run_id"] / "config.yaml")
+
+
+def _backbone(spec: RunSpec) -> tuple[Backbone, str]:
+    """A run's backbone, and what is to be said of its weights: a frozen one's may be missing here."""
+    settings: BackboneConfig = spec.backbone
+    empty = settings.model_copy(update={"weights": "none"})
+    if not frozen(spec):  # the checkpoint holds them
+        return backbone_of(empty), ""
+    try:
+        made = backbone_of(settings)
+        made.freeze()
+        return made, ""
+    except Exception:  # no network, or a host that refuses: what timm and torchvision raise
+        made = backbone_of(empty)
+        made.freeze()
+        return made, ", random weights of the backbone"
+
+
+def _restore(spec: RunSpec, folder: Path, backbone: Backbone, stream: _Stream, experiences: int) -> nn.Module:
+    """The trained model on the CPU, in eval mode, with its backbone."""
+    manifest, size = stream.manifest, spec.backbone.image_size
+    if manifest is None and spec.head.per_task:
+        raise InputError("head.per_task: which classes a task has is read from the images, which are not here")
+    one = torch.zeros(1, backbone.feature_dim) if spec.backbone.on_features else torch.zeros(1, 3, size, size)
+    labels, task = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+    if manifest is not None:
+        labels = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
+        task = torch.tensor(manifest.task_labels())
+    store = Store(one.expand(len(labels), *one.shape[1:]), labels, task, labelled=spec.head.per_task)
+    with apart(kinds_of(spec.strategy)):
+        model = assemble(spec, backbone, store, stream.classes, experiences, torch.device("cpu")).model
+    return load_checkpoint(model, folder, backbone, frozen(spec))
+
+
+def _stream(
+    out: Path, suite: Mapping[str, Any], config: Mapping[str, Any], settings: LatencyConfig, device: torch.device
+) -> _Stream:
+    name, size = stream_of(config), config["backbone"]["image_size"]
+    benchmarks = benchmarks_of(suite)
+    classes = images_by_stream(read_json(out / "data.json") or {}, benchmarks).get(name, {}).get("classes")
+    if not isinstance(classes, list) or not classes:
+        raise InputError(f"{out / 'data.json'}: missing or damaged; the classes of stream {name!r} are read from it")
+    split = config["evaluation"]["split"]
+    manifest = _manifest(benchmarks.get(name, {}), split, classes)
+    count = DISTINCT * settings.batch
+    if manifest is not None:
+        try:
+            return _Stream(
+                manifest, len(classes), _batches(decoded(manifest, split, size, count), settings, device), OWN
+            )
+        except (InputError, OSError):
+            manifest = None
+    drawn = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    return _Stream(manifest, len(classes), _batches(drawn, settings, device), RANDOM)
+
+
+def _batches(images: np.ndarray, settings: LatencyConfig, device: torch.device) -> list[torch.Tensor]:
+    return list(to_tensor(images, device).split(settings.batch))
+
+
+def _manifest(settings: Mapping[str, Any], split: str, classes: Sequence[str]) -> Manifest | None:
+    """The images of a stream if they are here; None if they are not, or would be rendered or downloaded."""
+    try:
+        with rehearsal():
+            found = or_noted(lambda: make_benchmark(settings).usable(split), "images")
+            return None if found is None or noted() or list(found.classes) != list(classes) else found
+    except Exception:  # an InputError, or whatever the code of a reader raises that finds nothing here
+        return None

@@ -1,0 +1,170 @@
+"""Latency: measured once for each architecture, told where from, and measured again from an output's files alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from answers import refused
+from small_models import TWO_CALLS
+
+from lorisbench.report import frame, tables
+from lorisbench.runs import latency, latency_table, quiet
+from lorisbench.runs.launch import launch
+from lorisbench.suite.resolve import load_suite
+
+PLUGIN = '''
+from lorisbench import Strategy
+
+
+class Away(Strategy, name="away-latency"):
+    """Nothing."""
+
+    def plugins(self, context):
+        return []
+'''
+
+
+@pytest.fixture(scope="module")
+def calls() -> list[int]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def measured(made_once: Callable[..., Path], release: Path, calls: list[int]) -> Path:
+    """An output of two strategies with two seeds each; `calls` counts the timed calls of a model."""
+    from small_models import SMALL
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "away.py").write_text(PLUGIN)
+        suite = {
+            "name": "tiny", "strategies": ["naive", "ncm", "away-latency"],
+            "benchmark": {"name": "openloris", "protocol": "factor", "factor": "clutter", "root": str(release)},
+            "backbone": SMALL, "training": {"epochs": 1, "batch_size": 32},
+            "seeds": [0, 1], "latency": TWO_CALLS, "device": "cpu", "plugins": [str(folder / "away.py")],
+        }  # fmt: skip
+        (folder / "tiny.yaml").write_text(json.dumps(suite))
+        alternate = latency.alternate
+
+        def counted(first: Any, *more: Any) -> Any:
+            calls.append(more[1])
+            return alternate(first, *more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(latency, "alternate", counted)
+            launch(load_suite(str(folder / "tiny.yaml")), folder / "out", 0)
+
+    return made_once("measured latency", make)
+
+
+def latencies(out: Path) -> dict[str, dict[str, Any]]:
+    return {folder.name: json.loads((folder / "latency.json").read_text()) for folder in (out / "runs").iterdir()}
+
+
+def test_runs_of_one_architecture_share_a_measurement(measured: Path, calls: list[int]) -> None:
+    assert len(calls) == 3, "one for each strategy, not for each seed"
+    found = latencies(measured / "out")
+    for run_id, told in found.items():
+        label = run_id.split(".")[1]
+        source = told["measured_on"]
+        assert source.split(".")[1] == label and found[source] == told
+    assert len({told["measured_on"] for told in found.values()}) == 3
+    results = pd.read_csv(measured / "out" / "results.csv")
+    assert results.latency_p50_ms.notna().all() and results.groupby("strategy").latency_p50_ms.nunique().eq(1).all()
+    rows = pd.read_csv(measured / "out" / "latency.csv")
+    assert sorted(rows.strategy) == ["away-latency", "naive", "ncm"] and set(rows.images) == {"own"}
+    assert set(rows.run_id) == {told["measured_on"] for told in found.values()}
+
+
+@pytest.mark.parametrize("change", ["head.hidden=[4]", "backbone.image_size=48", "naive.training.epochs=2"])
+def test_what_shapes_the_model_makes_another_architecture(change: str, suite_file: Callable[..., Path]) -> None:
+    from torch import nn
+
+    def of(*changes: str) -> str:
+        suite = load_suite(str(suite_file()), assignments=changes)
+        return latency.architecture_of(nn.Linear(2, 3), suite.runs[0])
+
+    assert (of() == of(change)) == (change == "naive.training.epochs=2")
+    spec = load_suite(str(suite_file())).runs[0]
+    kinds = [
+        nn.Linear(2, 3),
+        nn.Linear(2, 4),
+        nn.Linear(2, 3, bias=False),
+        nn.Bilinear(2, 2, 3),
+        nn.Linear(2, 3).double(),
+    ]
+    assert len({latency.architecture_of(kind, spec) for kind in kinds}) == 5
+
+
+def test_latency_is_measured_again_from_the_files_alone(
+    measured: Path, release: Path, cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(measured / "out", tmp_path / "out"))
+    before = (out / "results.csv").read_bytes(), latencies(out)
+    answer = cli("latency", out, "--strategies", "naive,ncm", "--calls", "1", "--threads", "2")
+    assert answer.code == 0, answer.err
+    assert ((out / "results.csv").read_bytes(), latencies(out)) == before, "results stay"
+    rows = pd.read_csv(out / "latency.csv")
+    again = rows[rows.threads == 2]
+    assert len(rows) == 5 and set(again.calls) == {1} and set(again.images) == {"own"} and again.p50_ms.gt(0).all()
+    suite = (out / "suite.yaml").read_text()
+    assert f"root: {release}\n" in suite
+    (out / "suite.yaml").write_text(suite.replace(f"root: {release}\n", "root: /nowhere\n"))
+    assert cli("latency", out, "--strategies", "naive", "--calls", "1", "--threads", "2").code == 0
+    rows = pd.read_csv(out / "latency.csv")
+    assert len(rows) == 5 and rows[(rows.threads == 2) & (rows.strategy == "naive")].images.tolist() == ["random"]
+    (table,) = tables.latency_by_machine(frame.read(out))
+    assert len(table.rows) == 5 and table.rows[0][0].text == "naive"
+    assert tables.latency_by_machine(frame.read(measured / "out")) == [], "one machine needs no table"
+
+
+def test_a_model_that_cannot_be_restored_has_a_row_that_says_why(
+    measured: Path, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lorisbench.common.registry import STRATEGIES
+
+    out = Path(shutil.copytree(measured / "out", tmp_path / "out"))
+    for folder in (out / "runs").glob("*.naive.s0.*"):
+        (folder / "checkpoint" / "model.safetensors").write_bytes(b"damaged")
+    known = {name: entry for name, entry in STRATEGIES.entries().items() if name != "away-latency"}
+    monkeypatch.setattr(STRATEGIES, "_entries", known)
+    answer = cli("latency", out, "--calls", "1")
+    assert answer.code == 1 and "--plugin" in answer.err and "Traceback" not in answer.err
+    rows = pd.read_csv(out / "latency.csv", keep_default_na=False)
+    assert (rows[rows.strategy == "naive"].error != "").tolist() == [True, False], "the other seed is measured"
+    assert rows[(rows.strategy == "away-latency") & (rows.error != "")].error.str.contains("not built in").all()
+    refused(cli("latency", out, "--strategies", "naiv"), "'naive'")
+    refused(cli("latency", tmp_path), "suite.yaml")
+    refused(cli("latency", out, "--device", "cuda:99"), "cuda:99")
+
+
+def test_a_damaged_table_is_kept_aside(tmp_path: Path) -> None:
+    (tmp_path / "latency.csv").write_bytes(b"\xff\xfe")
+    row = {"machine": "a", "strategy": "s", "architecture": "x", "error": ""}
+    latency_table.add_rows(tmp_path, [row, {**row, "architecture": "", "error": "gone"}])
+    assert (tmp_path / "latency.csv.damaged").is_file()
+    latency_table.add_rows(tmp_path, [row])
+    assert pd.read_csv(tmp_path / "latency.csv").architecture.tolist() == ["x"], "the fault is mended"
+    latency_table.add_rows(tmp_path, [{**row, "machine": "b"}, {**row, "architecture": "y"}])
+    assert len(pd.read_csv(tmp_path / "latency.csv")) == 3
+
+
+def test_who_measures_beside_training_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quiet, "_file", lambda: tmp_path / "lock")
+    monkeypatch.setattr(quiet, "PATIENCE", 0.0)
+    with quiet.measuring() as alone:
+        assert alone
+        with quiet.training():
+            assert "measures a latency" in capsys.readouterr().err
+    with quiet.training(), quiet.training(), quiet.measuring() as alone:
+        assert not alone and "may be too long" in capsys.readouterr().err
+    with quiet.measuring() as alone:
+        assert alone and capsys.readouterr().err == ""
