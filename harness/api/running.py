@@ -123,8 +123,7 @@ def run(
     suite = resolve(parse(SuiteConfig, raw), data_root=root, streams=streams, base=base)
     with warnings.catch_warnings():
         hide_warnings()
-        count = int(os.environ.get("LORISBENCH_WORKERS", 1)) if workers is None else workers
-        launch(suite, folder, count, policy=Policy(time_limit, retries, retry_failed, tuple(rerun)))
+        launch(suite, folder, workers, policy=Policy(time_limit, retries, retry_failed, tuple(rerun)))
     return load(folder)
 
 

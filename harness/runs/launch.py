@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ HEADLINE = ("accuracy_last", "accuracy_seen", "forgetting_max", "latency_p50_ms"
 def launch(
     suite: Suite,
     out: Path,
-    workers: int = 1,
+    workers: int | None = None,
     executor: str = "local",
     policy: Policy = POLICY,
 ) -> pd.DataFrame:
@@ -54,13 +55,15 @@ def launch(
 
     Parameters
     ----------
-    workers : processes that train; 0 trains in this process.
+    workers : processes that train; 0 trains in this process. None: what LORISBENCH_WORKERS says, or 1.
 
     Raises
     ------
     InputError : the folder or the data cannot be used (raised before anything is trained).
     KeyboardInterrupt : after the finished runs have been collected.
     """
+    if workers is None:
+        workers = int(os.environ.get("LORISBENCH_WORKERS", 1))
     out = out.absolute()
     output = Output(out)
     output.check(suite)

@@ -55,10 +55,10 @@ def small(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
 @pytest.fixture
 def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suites are planned although the folders and files that a page names are not there."""
-    from lorisbench.runs import inspection
+    from lorisbench.runs import plan
     from lorisbench.suite import resolve
 
-    monkeypatch.setattr(inspection, "rehearse", lambda suite, output: [])
+    monkeypatch.setattr(plan, "rehearse", lambda *given: [])
     monkeypatch.setattr(resolve, "placed", lambda component, settings, base, where: dict(settings))
 
 
@@ -154,7 +154,7 @@ def parse(words: list[str]) -> list[str]:
 
 def test_parsing_refuses_what_a_command_does_not_take() -> None:
     assert parse(shlex.split("data split folder --disjoint -o file.csv")) == ["data", "split"]
-    for line in ("runn quickstart", "run quickstart --strategy=ewc", "data split folder", "run a --workers=0"):
+    for line in ("runn quickstart", "run quickstart --strategy=ewc", "data split folder", "run a --workers=-1"):
         with pytest.raises(USAGE_ERROR):
             parse(shlex.split(line))
 
@@ -220,7 +220,8 @@ def test_settings_within_sentences_are_valid(cli, tmp_path: Path) -> None:
 
 def planned(cli, keys: dict[str, Any], file: Path, out: Path) -> None:
     """A suite with these keys, completed where they are not a whole one, is accepted and has runs."""
-    suite = {"name": "shown", "benchmark": {"name": "openloris-sim"}, "strategies": ["naive"], **keys}
+    own = {} if "benchmarks" in keys else {"benchmark": {"name": "openloris-sim"}}
+    suite = {"name": "shown", **own, "strategies": ["naive"], **keys}
     file.write_text(yaml.safe_dump(suite), encoding="utf-8")
     answer = cli("run", file, "--dry-run", "--out", out)
     assert answer.code == 0 and answer.out, (keys, answer.err)

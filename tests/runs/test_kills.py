@@ -69,5 +69,5 @@ def test_whatever_is_killed_the_files_are_the_same(suite_file, cli, tmp_path: Pa
     assert [command.ended(300) for command in last] == [0, 0], [command.said() for command in last]
     same_results(tmp_path / "alone", out)
     resumed = [json.loads(file.read_text()).get("resumed", []) for file in out.glob("runs/*/status.json")]
-    assert sum(map(len, resumed)) > kills / 8, "kills that hit a run after its first experience"
+    assert sum(map(len, resumed)) >= kills // 8, "kills that hit a run after its first experience"
     assert not list((out / "runs").rglob("claim-*")) and not list((out / "runs").rglob("resume.safetensors"))
