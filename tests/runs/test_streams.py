@@ -103,11 +103,11 @@ def test_an_order_changes_no_file_of_the_cache(release: Path, tmp_path: Path) ->
     assert np.array_equal(moved.rows("test", 1), manifest.rows("test", 0))
     assert list(moved.table.path) == list(manifest.table.path)
     device = one_run.device_of("cpu")
-    assert features.path_of(moved, backbone, 16, device) == features.path_of(manifest, backbone, 16, device)
+    assert features.entry_of(moved, backbone, 16, device) == features.entry_of(manifest, backbone, 16, device)
     kept = manifest.in_order([0, 2, 1, *range(3, 9)])
 
     def file(of: Any, experiences: str) -> Path:
-        return views.path_of(of, backbone, 16, device, AugmentConfig.model_validate({"experiences": experiences}))
+        return views.entry_of(of, backbone, 16, device, AugmentConfig.model_validate({"experiences": experiences})).path
 
     assert file(moved, "all") == file(manifest, "all") and file(kept, "first") == file(manifest, "first")
     assert file(moved, "first") != file(manifest, "first"), "other images have views"
