@@ -79,12 +79,13 @@ def load_suite(
     raw = read_suite(name_or_path)
     base = folder_of(name_or_path)
     # What is added has to be known before its settings are changed, and plugins before what is added
-    early = [each for each in assignments if re.match(r"(strategies=|plugins[=.])", each)]
-    override(raw, early)
+    whole = [place for place, each in enumerate(assignments, 1) if re.match(r"(strategies=|plugins[=.])", each)]
+    early = max(whole, default=0)
+    override(raw, assignments[:early])
     if plugins:
         raw["plugins"] = [*(raw.get("plugins") or []), *given_here(plugins)]
     added = include(raw, strategies, add, base)
-    override(raw, [each for each in assignments if each not in early])
+    override(raw, assignments[early:])
     changed = [each for each in assignments if each.partition("=")[0].partition(".")[0] not in UNTUNED]
     if raw.get("tuning") and changed:  # it says which values were chosen: some may no longer hold
         raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(changed)}."
