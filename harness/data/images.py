@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -195,8 +196,13 @@ def cached(manifest: Manifest, size: int) -> np.ndarray:
     The file's name is a hash of the manifest's content and the preprocessing, so that a changed image or size gives
     another file. Raises InputError naming the first image that cannot be decoded.
     """
+    shape = (len(manifest.table), size, size, 3)
+    return cached_array(
+        path_of(manifest, size), "|u1", shape, "decoding images", lambda: batches(manifest.sources(), size)
+    )
+
+
+def path_of(manifest: Manifest, size: int) -> Path:
+    """The file of all images, named by their content, the size and the preprocessing."""
     key = digest_of({"content": manifest.content_hash, "size": size, "preprocessing": PREPROCESSING})
-    sources = manifest.sources()
-    path = cache_root() / "images" / f"{key}.npy"
-    shape = (len(sources), size, size, 3)
-    return cached_array(path, "|u1", shape, "decoding images", lambda: batches(sources, size))
+    return cache_root() / "images" / f"{key}.npy"

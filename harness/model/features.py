@@ -55,8 +55,8 @@ def cached(manifest: Manifest, backbone: Backbone, size: int, device: torch.devi
 
     Extracted with a progress bar if the cache has none; the file appears only when it is complete.
     """
-    sources = manifest.sources()
+    shape = (len(manifest.table), backbone.feature_dim)
     return cached_array(
-        path_of(manifest, backbone, size, device), "<f4", (len(sources), backbone.feature_dim), "extracting features",
-        lambda: extract(backbone, images.batches(sources, size, BATCH), device),
+        path_of(manifest, backbone, size, device), "<f4", shape, "extracting features",
+        lambda: extract(backbone, images.batches(manifest.sources(), size, BATCH), device),
     )  # fmt: skip

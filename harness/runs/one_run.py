@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ class Workbench:
     device : where runs train. `device: auto` trains heads on cached features on the CPU even where there is a GPU:
         their steps are too small to be worth kernel launches (quickstart's LwF: 4.6 s on an H100, 1.9 s on its host).
     accelerator : where backbones run: features are extracted and latency is measured there.
+    anew : makes all of this again, after a run has changed some of it; `prepare` with config and manifest if None.
     """
 
     config: ResolvedConfig
@@ -64,6 +66,7 @@ class Workbench:
     x: torch.Tensor
     y: torch.Tensor
     task: torch.Tensor
+    anew: Callable[[], Workbench] | None = None
 
     @property
     def on_features(self) -> bool:
@@ -81,13 +84,22 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
+def prepare(
+    config: ResolvedConfig,
+    manifest: Manifest,
+    backbone: Backbone | None = None,
+    extracted_on: torch.device | None = None,
+) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or computed now).
 
-    `manifest` is one that `usable` gave for the split that fills the accuracy matrix. Raises InputError if batches of
-    one sample cannot train the backbone, or if features are not finite.
+    `manifest` is one that `usable` gave for the split that fills the accuracy matrix. `extracted_on`: the device that
+    features which another machine has sent were extracted on; there need not be such a device here.
+
+    Raises InputError if batches of one sample cannot train the backbone, or if features are not finite.
     """
     accelerator = device_of(config.device)
+    if extracted_on is not None and config.backbone.on_features and config.device == "auto":
+        accelerator = extracted_on
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
     settings = config.backbone
@@ -111,6 +123,17 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
     task = torch.tensor(manifest.task_labels())
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
+
+
+def cache_files(bench: Workbench) -> list[Path]:
+    """The files of the cache that `prepare` reads, and runs after it."""
+    size = bench.config.backbone.image_size
+    if not bench.on_features:
+        return [images.path_of(bench.manifest, size)]
+    ordered = [bench.manifest.in_order(permutation(o, bench.manifest.experiences)) for o in bench.config.orders]
+    at = bench.backbone, size, bench.accelerator
+    found = [views.path_of(of, *at, augment) for augment in views.wanted(bench.config) for of in ordered]
+    return [features.path_of(bench.manifest, *at), *dict.fromkeys(found)]
 
 
 def _views(bench: Workbench, augment: AugmentConfig | None) -> Views | None:
@@ -183,7 +206,7 @@ def train(
             running.checkpoints.remove()
     finally:
         if _marks(bench) != marks:
-            vars(bench).update(vars(prepare(bench.config, bench.manifest)))
+            vars(bench).update(vars(bench.anew() if bench.anew else prepare(bench.config, bench.manifest)))
 
 
 def _marks(bench: Workbench) -> list[int]:
