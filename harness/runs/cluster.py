@@ -20,7 +20,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.runs.claims import Claim, Lost
 from lorisbench.runs.crews import Died, Ended, Event, Refused, Vanished
 from lorisbench.runs.luggage import code_of, material_of
-from lorisbench.runs.node import Order, train_there
+from lorisbench.runs.node import Order, leave_there, train_there
 from lorisbench.runs.parcels import Parcel, put_down, taken
 
 if TYPE_CHECKING:
@@ -238,4 +238,18 @@ class Cluster:
         for stream in self._tasks:
             self._ray.cancel(stream, force=True)
         self._tasks.clear()
+        self._leave()
         self._told = [event for event in told if not isinstance(event, Died)]  # stopped, not failed
+
+    def _leave(self) -> None:
+        """Let each machine remove what the runs have left there."""
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        leave = self._ray.remote(leave_there)
+        machines = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
+        left = [
+            leave.options(num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(machine, False))
+            .remote(self._code.hex())
+            for machine in machines
+        ]  # fmt: skip
+        self._ray.wait(left, num_returns=len(left), timeout=GRACE)
