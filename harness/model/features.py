@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from lorisbench.data.manifest import Manifest
 from lorisbench.model.models import Backbone
 
 BATCH = 64
+Extract = Callable[[Backbone, Iterator[np.ndarray], torch.device], Iterator[np.ndarray]]
 
 
 def to_tensor(block: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -50,13 +51,16 @@ def path_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.dev
     return cache_root() / "features" / f"{key}.npy"
 
 
-def cached(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> np.ndarray:
+def cached(
+    manifest: Manifest, backbone: Backbone, size: int, device: torch.device, by: Extract | None = None
+) -> np.ndarray:
     """Features of every image of a manifest, float32 (images, feature_dim), memory-mapped.
 
-    Extracted with a progress bar if the cache has none; the file appears only when it is complete.
+    If the cache has none, they are extracted with a progress bar, by `extract` or by what does the same; the file
+    appears only when it is complete.
     """
     shape = (len(manifest.table), backbone.feature_dim)
     return cached_array(
         path_of(manifest, backbone, size, device), "<f4", shape, "extracting features",
-        lambda: extract(backbone, images.batches(manifest.sources(), size, BATCH), device),
+        lambda: (by or extract)(backbone, images.batches(manifest.sources(), size, BATCH), device),
     )  # fmt: skip

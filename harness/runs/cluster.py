@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +21,14 @@ from lorisbench.common.errors import InputError
 from lorisbench.runs.claims import Claim, Lost
 from lorisbench.runs.crews import Died, Ended, Event, Refused, Vanished
 from lorisbench.runs.luggage import code_of, material_of
-from lorisbench.runs.node import Order, leave_there, train_there
+from lorisbench.runs.node import Order, Placed, leave_there, train_there
 from lorisbench.runs.parcels import Parcel, put_down, taken
 
 if TYPE_CHECKING:
     from lorisbench.runs.one_run import Workbench
     from lorisbench.suite.spec import RunSpec
 
+PATIENCE = 10.0  # seconds in which a cluster has to answer
 GRACE = 10.0  # seconds in which a task that is cancelled has to end before its process is killed
 AGAIN = 5.0  # seconds after which it is asked again what the cluster has
 
@@ -59,6 +61,7 @@ def connected(share: Share, workers: int | None) -> Iterator[bool]:
     address = share.address or os.environ.get("RAY_ADDRESS", "")
     if address.startswith("ray://"):
         raise InputError(f"--address {address}: start it on a machine of the cluster, with auto or HOST:PORT")
+    _check_answers(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     here = address in ("", "local")
     with _handlers_kept():
@@ -79,6 +82,19 @@ def connected(share: Share, workers: int | None) -> Iterator[bool]:
     finally:
         with _handlers_kept():
             ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raise InputError unless something answers at HOST:PORT: Ray itself would try for minutes, and end the process."""
+    if address in ("", "local", "auto"):
+        return
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise InputError(f"--address {address}: auto or HOST:PORT was expected")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
 
 
 @contextlib.contextmanager
@@ -108,6 +124,7 @@ def _check_fits(share: Share) -> None:
 class _Task:
     spec: RunSpec
     number: int
+    machines: frozenset[str]  # where it may be: those of the cluster when it began, until it tells
     killed: float = 0.0
 
 
@@ -142,6 +159,7 @@ class Cluster:
         self._tasks: dict[Any, _Task] = {}
         self._told: list[Event] = []
         self._counted = 0, 0.0
+        self._looked = time.monotonic()
         self._put = None if same_cache else ray.put
 
     @property
@@ -163,7 +181,7 @@ class Cluster:
             spec.run_id, spec.stream, [self._code], [self._materials[spec.stream]], taken(self._out, spec.run_id),
             str(self._out), threads=max(1, int(self._share.cpus)),
         )  # fmt: skip
-        self._tasks[self._train.remote(order)] = _Task(spec, claim.number)
+        self._tasks[self._train.remote(order)] = _Task(spec, claim.number, frozenset(self._machines()))
 
     def events(self, seconds: float) -> list[Event]:
         if self._tasks and not self._told:
@@ -176,8 +194,30 @@ class Cluster:
         for stream, task in self._tasks.items():
             if task.killed and time.monotonic() - task.killed > GRACE:
                 self._ray.cancel(stream, force=True)
+        self._told += self._gone()
         told, self._told = self._told, []
         return told
+
+    def _machines(self) -> list[str]:
+        """Ray's ids of the machines of the cluster."""
+        return [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _gone(self) -> list[Event]:
+        """The runs whose machine is gone. Where its network is, Ray itself waits for the task for a long time."""
+        if not self._tasks or time.monotonic() - self._looked < AGAIN:
+            return []
+        self._looked = time.monotonic()
+        alive = set(self._machines())
+        gone = {stream: task for stream, task in self._tasks.items() if not task.machines <= alive}
+        for stream in gone:
+            self._ray.cancel(stream, force=True)
+            del self._tasks[stream]
+        return [
+            Died(task.spec.run_id, "its task was cancelled", "SIGKILL")
+            if task.killed
+            else Vanished(task.spec.run_id, "its machine is gone")
+            for task in gone.values()
+        ]
 
     def _ready(self) -> list[Any]:
         streams = list(self._tasks)
@@ -191,6 +231,9 @@ class Cluster:
         run_id = task.spec.run_id
         try:
             told = self._ray.get(next(stream))
+            if isinstance(told, Placed):
+                task.machines = frozenset([told.machine])
+                return []
             if isinstance(told, Parcel):
                 put_down(told, self._out, task.number)
                 return []
@@ -246,10 +289,9 @@ class Cluster:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         leave = self._ray.remote(leave_there)
-        machines = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
         left = [
             leave.options(num_cpus=0, max_retries=0, scheduling_strategy=NodeAffinitySchedulingStrategy(machine, False))
             .remote(self._code.hex())
-            for machine in machines
+            for machine in self._machines()
         ]  # fmt: skip
         self._ray.wait(left, num_returns=len(left), timeout=GRACE)

@@ -13,10 +13,26 @@ from lorisbench.common.registry import nearest
 from lorisbench.runs.crews import Crew, Here
 
 if TYPE_CHECKING:
+    from lorisbench.model.features import Extract
     from lorisbench.runs.one_run import Workbench
+    from lorisbench.suite.config import BackboneConfig
 
 EXECUTORS = ("local", "ray")
-MakeCrew = Callable[[Mapping[str, Any], Callable[[str], "Workbench"], Path, int, Sequence[str]], Crew]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Who is ready to train.
+
+    Attributes
+    ----------
+    crew : makes the crew of a suite (written out), from what the runs of a stream share in this process, the output,
+        how many runs are to be trained, and the logs (see `crews.train_claimed`).
+    extractor : of a backbone with these settings, what extracts features in place of `features.extract`, if not None.
+    """
+
+    crew: Callable[[Mapping[str, Any], Callable[[str], Workbench], Path, int, Sequence[str]], Crew]
+    extractor: Callable[[BackboneConfig], Extract] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,11 +62,11 @@ class Executor:
                 raise InputError(f"{option} is for --executor ray")
         if self.cpus is not None and not 0 < self.cpus < float("inf"):
             raise InputError(f"--cpus-per-run {self.cpus:g}: a number above 0 was expected")
+        if self.gpus is not None and not 0 <= self.gpus < float("inf"):
+            raise InputError(f"--gpus-per-run {self.gpus:g}: a number from 0 was expected")
         for option, number in (("--cpus-per-run", self.cpus), ("--gpus-per-run", self.gpus)):
             if number is not None and number > 1 and number != int(number):
                 raise InputError(f"{option} {number:g}: above 1, a whole number was expected")
-        if self.gpus is not None and not 0 <= self.gpus < float("inf"):
-            raise InputError(f"--gpus-per-run {self.gpus:g}: a number from 0 was expected")
         if self.name == "ray":
             try:
                 import ray  # noqa: F401
@@ -58,22 +74,27 @@ class Executor:
                 raise InputError("--executor ray needs the package ray: pip install 'lorisbench[ray]'") from error
 
     @contextlib.contextmanager
-    def ready(self) -> Iterator[MakeCrew]:
-        """Be ready to train meanwhile; gives what makes the crew (see `crew_of`)."""
+    def ready(self) -> Iterator[Ready]:
+        """Be ready to train meanwhile. Raises InputError if a cluster cannot be used."""
         if self.name == "ray":
             from lorisbench.runs.cluster import Cluster, Share, connected
+            from lorisbench.runs.shards import sharded
 
             share = Share(self.address or "", 1.0 if self.cpus is None else self.cpus, self.gpus or 0.0)
             with connected(share, self.workers) as same_cache:
-                yield lambda resolved, bench_of, out, runs, logs: Cluster(
-                    resolved, bench_of, out, self.workers or None, share, logs, same_cache
+                yield Ready(
+                    lambda resolved, bench_of, out, runs, logs: Cluster(
+                        resolved, bench_of, out, self.workers or None, share, logs, same_cache
+                    ),
+                    sharded,
                 )
         elif self.workers == 0:
-            yield lambda resolved, bench_of, out, runs, logs: Here(bench_of, out, logs)
+            yield Ready(lambda resolved, bench_of, out, runs, logs: Here(bench_of, out, logs))
         else:
             from lorisbench.runs.workers import Local, given_here, warm_up
 
             warm_up()
-            yield lambda resolved, bench_of, out, runs, logs: Local(
-                given_here(resolved, out, logs), min(self.workers or 1, runs)
+            count = self.workers or 1
+            yield Ready(
+                lambda resolved, bench_of, out, runs, logs: Local(given_here(resolved, out, logs), min(count, runs))
             )

@@ -18,7 +18,7 @@ from lorisbench.metrics import table
 from lorisbench.runs.claims import Taken
 from lorisbench.runs.crews import Crew, one_at_a_time
 from lorisbench.runs.display import Display
-from lorisbench.runs.executors import Executor, MakeCrew
+from lorisbench.runs.executors import Executor, Ready
 from lorisbench.runs.inspection import check_builds, inspect
 from lorisbench.runs.loggers import log_table
 from lorisbench.runs.schedule import POLICY, Policy, Schedule
@@ -65,13 +65,13 @@ def launch(
     select("strategy", policy.rerun, list(suite.resolved["strategies"]))
     before = {spec.run_id: output.run(spec.run_id).status() for spec in suite.runs}
     todo = output.unfinished(suite, policy.retry_failed, policy.rerun)
-    with (executor or Executor(workers=workers)).ready() if todo else contextlib.nullcontext() as crew_of:
-        return _launch(suite, output, todo, before, crew_of, policy)
+    with (executor or Executor(workers=workers)).ready() if todo else contextlib.nullcontext() as ready:
+        return _launch(suite, output, todo, before, ready, policy)
 
 
 def _launch(
     suite: Suite, output: Output, todo: list[RunSpec], before: Mapping[str, Mapping[str, Any]],
-    crew_of: MakeCrew | None, policy: Policy,
+    ready: Ready | None, policy: Policy,
 ) -> pd.DataFrame:  # fmt: skip
     needed = {spec.stream for spec in [*todo, *output.unmeasured(suite)]}
     found = {name: inspect(config, output, name in needed) for name, config in suite.streams.items()}
@@ -82,7 +82,9 @@ def _launch(
     def make(stream: str) -> Workbench:
         from lorisbench.runs.one_run import prepare
 
-        return prepare(suite.streams[stream], manifests[stream], backbones.pop(stream, None))
+        config = suite.streams[stream]
+        extract = ready.extractor(config.backbone) if ready is not None and ready.extractor is not None else None
+        return prepare(config, manifests[stream], backbones.pop(stream, None), extract=extract)
 
     bench_of = one_at_a_time(make)
     for stream in [name for name in suite.streams if name in needed]:
@@ -98,8 +100,8 @@ def _launch(
     tables.write()
     _tell_beforehand(suite, output, todo)
     try:
-        if crew_of is not None:
-            crew = crew_of(suite.resolved, bench_of, output.root, len(todo), policy.logs)
+        if ready is not None:
+            crew = ready.crew(suite.resolved, bench_of, output.root, len(todo), policy.logs)
             _train(suite, output, tables, todo, before, crew, policy)
         _measure(suite, bench_of, output, tables)
     finally:

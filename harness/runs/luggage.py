@@ -28,7 +28,9 @@ from lorisbench.common.registry import carried
 from lorisbench.runs.workers import Given, by_value
 
 if TYPE_CHECKING:
+    from lorisbench.model.models import Backbone
     from lorisbench.runs.one_run import Workbench
+    from lorisbench.suite.config import BackboneConfig
     from lorisbench.suite.resolve import ResolvedConfig
 
 SAME = ("lorisbench", "torch")  # packages whose versions must be those of the machine that has the output
@@ -92,19 +94,41 @@ def code_of(resolved: Mapping[str, Any], out: Path, logs: Sequence[str]) -> Code
 
 def material_of(bench: Workbench, put: Callable[[np.ndarray], Any] | None) -> Material:
     """put : keeps bytes, uint8 (n,), where other machines get them from; None if these have this one's cache."""
-    from safetensors.torch import save
-
     from lorisbench.runs.one_run import cache_files
 
     manifest = bench.manifest
     told = {field.name: getattr(manifest, field.name) for field in fields(manifest)}
-    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in bench.backbone.state_dict().items()}
     return Material(
         pickle.dumps((told, manifest.content_hash)),
-        (save(weights), bench.backbone.digest()),
+        weights_of(bench.backbone),
         bench.accelerator.type,
         tuple(_in_parts(file, put) for file in cache_files(bench)) if put else (),
     )
+
+
+def weights_of(backbone: Backbone) -> tuple[bytes, str]:
+    """The weights of a backbone (safetensors), and its digest."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in backbone.state_dict().items()}
+    return save(tensors), backbone.digest()
+
+
+def with_weights(settings: BackboneConfig, weights: bytes, digest: str) -> Backbone:
+    """The backbone of these settings with what `weights_of` gave. Raises InputError if it is another network here."""
+    from safetensors.torch import load
+
+    from lorisbench.model.models import backbone_of
+
+    backbone = backbone_of(settings.model_copy(update={"weights": "none"}))
+    try:
+        backbone.load_state_dict(load(weights))
+    except RuntimeError:
+        pass
+    else:
+        if backbone.digest() == digest:
+            return backbone
+    raise InputError(f"backbone {settings.name!r} is another network there than where the output is")
 
 
 def _in_parts(file: Path, put: Callable[[np.ndarray], Any]) -> tuple[str, int, tuple[Any, ...]]:
@@ -164,10 +188,8 @@ class Unpacked:
 
     def __call__(self, config: ResolvedConfig) -> Workbench:
         import torch
-        from safetensors.torch import load_file
 
         from lorisbench.data.manifest import Manifest
-        from lorisbench.model.models import backbone_of
         from lorisbench.runs.one_run import prepare
 
         folder = self.scratch / _folder_of(config.stream)
@@ -175,10 +197,7 @@ class Unpacked:
         told, content_hash = pickle.loads(pickled)
         manifest = Manifest(**told)
         vars(manifest)["content_hash"] = content_hash  # of images that are not here
-        backbone = backbone_of(config.backbone.model_copy(update={"weights": "none"}))
-        backbone.load_state_dict(load_file(folder / "backbone.safetensors"))
-        if backbone.digest() != digest:
-            raise InputError(f"backbone {config.backbone.name!r} is another network there than where the output is")
+        backbone = with_weights(config.backbone, (folder / "backbone.safetensors").read_bytes(), digest)
         bench = prepare(config, manifest, backbone, torch.device(extracted_on))
         bench.anew = lambda: self(config)
         return bench

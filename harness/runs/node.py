@@ -60,11 +60,21 @@ class _Post:
 _posts: list[_Post] = []  # at most one
 
 
-def train_there(order: Order) -> Iterator[Event | Parcel]:
-    """Train a run on this machine; yields what its crew tells, and what has changed in its folder.
+@dataclass(frozen=True)
+class Placed:
+    """On which machine of the cluster a run is trained, by Ray's id of it."""
+
+    machine: str
+
+
+def train_there(order: Order) -> Iterator[Placed | Event | Parcel]:
+    """Train a run on this machine; yields where that is, what its crew tells, and what has changed in its folder.
 
     That is when the run begins, at each experience, and before the last of what is told: how it ended.
     """
+    import ray
+
+    yield Placed(ray.get_runtime_context().get_node_id())
     run_id = order.run_id
     try:
         post = _post_of(order)
@@ -120,7 +130,11 @@ def _post_of(order: Order) -> _Post:
         _sweep()
         code: Code = ray.get(order.code[0])
         scratch = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{order.code[0].hex()}-"))
-        given = unpack_code(code, scratch, order.threads)
+        try:
+            given = unpack_code(code, scratch, order.threads)
+        except BaseException:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
         given.out.mkdir(parents=True)
         _posts.append(_Post(key, scratch, given.out, Local(given, size=1)))
     (post,) = _posts

@@ -89,11 +89,13 @@ def prepare(
     manifest: Manifest,
     backbone: Backbone | None = None,
     extracted_on: torch.device | None = None,
+    extract: features.Extract | None = None,
 ) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or computed now).
 
-    `manifest` is one that `usable` gave for the split that fills the accuracy matrix. `extracted_on`: the device that
-    features which another machine has sent were extracted on; there need not be such a device here.
+    manifest : one that `usable` gave for the split that fills the accuracy matrix.
+    extracted_on : the device that features which another machine has sent were extracted on; it need not be here.
+    extract : what extracts features that are not in the cache, by default `features.extract`.
 
     Raises InputError if batches of one sample cannot train the backbone, or if features are not finite.
     """
@@ -113,9 +115,9 @@ def prepare(
         # Here, where all cores are used and no other process waits for them; orders differ in who comes first
         ordered = [manifest.in_order(permutation(order, manifest.experiences)) for order in config.orders]
         for augment, stream in itertools.product(views.wanted(config), ordered):
-            extracted = views.cached(stream, backbone, size, accelerator, augment).extracted
+            extracted = views.cached(stream, backbone, size, accelerator, augment, extract).extracted
             check_features(extracted.flatten(1), views.rows_of(stream, augment), "augmented ", config, stream)
-        x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator))
+        x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator, extract))
         check_features(x, np.arange(len(x)), "", config, manifest)
         x = x.to(device)
     else:
