@@ -242,9 +242,7 @@ class Cluster:
             told = Ended(run_id, lost=True)
         except StopIteration:
             told = Vanished(run_id, "its task ended without a word")
-        except (self._ray.exceptions.RayError, KeyboardInterrupt) as error:
-            if not isinstance(error, self._ray.exceptions.RayError):
-                raise
+        except self._ray.exceptions.RayError as error:
             told = self._of_error(run_id, task, error)
         if isinstance(told, Ended | Died | Vanished | Refused):
             del self._tasks[stream]
@@ -281,7 +279,8 @@ class Cluster:
         for stream in self._tasks:
             self._ray.cancel(stream, force=True)
         self._tasks.clear()
-        self._leave()
+        with contextlib.suppress(self._ray.exceptions.RayError):  # nothing may hide why the suite ends
+            self._leave()
         self._told = [event for event in told if not isinstance(event, Died)]  # stopped, not failed
 
     def _leave(self) -> None:

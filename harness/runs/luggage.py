@@ -250,7 +250,7 @@ def _own_modules() -> dict[str, bytes]:
         inside = any(part in ("site-packages", "dist-packages") for part in path.parts)
         if inside or path.suffix != ".py" or not path.is_file() or any(place in path.parents for place in installed):
             continue
-        if path.parent in whole or any(parent in whole for parent in path.parents):
+        if any(parent in whole for parent in path.parents):
             continue
         target = name.replace(".", "/")
         if path.name != "__init__.py":
