@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from lorisbench.runs.parcels import Outpost, Parcel
 from lorisbench.runs.workers import Local
 
 LOOK = 1.0  # seconds between two looks for a new checkpoint
+PATIENCE = 10.0  # seconds for which it is waited for a worker that is killed
 PREFIX = "lorisbench-node-"
 
 
@@ -82,11 +84,12 @@ def train_there(order: Order) -> Iterator[Placed | Event | Parcel]:
         yield Refused(run_id, f"{error}{_where()}")
         return
     outpost = Outpost(post.out, run_id, order.files)
-    over = False
+    over = True
     try:
         held = claim(post.out / "runs" / run_id, Watch())
         assert held is not None  # nobody else knows of this folder
         post.crew.begin(run_id, held)
+        over = False
         done = -1
         while True:
             moved = False
@@ -105,7 +108,8 @@ def train_there(order: Order) -> Iterator[Placed | Event | Parcel]:
     finally:
         if not over:  # cancelled
             post.crew.kill(run_id)
-            while not any(isinstance(event, Died) for event in post.crew.events(LOOK)):
+            until = time.monotonic() + PATIENCE
+            while not any(isinstance(e, Ended | Died) for e in post.crew.events(LOOK)) and time.monotonic() < until:
                 pass
         outpost.clear()
 
