@@ -494,15 +494,12 @@ def test_a_machine_is_lost_and_the_suite_is_not(
     with open(place / "log", "w") as log:
         words = [program, "run", suite, "--out", out, "--executor", "ray", "--address", "auto"]
         command = machines.start("head", *words, stdout=log, stderr=log)
-        journals = lambda: [*out.glob("runs/*unhurried*/journal.jsonl")]  # noqa: E731
-        until(
-            lambda: (
-                command.poll() is not None
-                or (len(journals()) == 2
-                and all(len(j.read_text().splitlines()) > 1 for j in journals()))
-            ),
-            300,
-        )
+
+        def under_way() -> bool:
+            lines = [file.read_text().splitlines() for file in out.glob("runs/*unhurried*/journal.jsonl")]
+            return command.poll() is not None or [len(each) > 1 for each in lines] == [True, True]
+
+        until(under_way, 300)
         assert command.poll() is None, (place / "log").read_text()
         assert (machines.place("node") / "cache" / "features").is_dir(), "it trains there, too"
         machines.kill("node")
