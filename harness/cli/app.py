@@ -76,8 +76,14 @@ def run(
         list[str] | None, typer.Option("--set", help="key=value, e.g. training.epochs=5 or ewc.ewc_lambda=10")
     ] = None,
     plugin: PluginOption = None,
-    workers: WorkersOption = 1,
+    workers: WorkersOption = None,
     executor: Annotated[str, typer.Option(help="local, or ray (needs the extra [ray])")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster, auto or HOST:PORT  [default: RAY_ADDRESS, or Ray on this machine]"),
+    ] = None,
+    cpus_per_run: Annotated[float | None, typer.Option(help="CPUs of the Ray cluster for a run  [default: 1]")] = None,
+    gpus_per_run: Annotated[float | None, typer.Option(help="GPUs for a run, such as 0.25  [default: 0]")] = None,
     time_limit: Annotated[str, typer.Option(help="Longest time for a run, such as 90s, 30m or 2h; then it fails")] = "",
     retries: Annotated[
         int, typer.Option(min=0, help="Further attempts at a run that was killed or ran out of memory")
@@ -94,10 +100,11 @@ def run(
     ] = False,
 ) -> None:
     """Run a suite and write its report. Finished runs are kept; exit code 1 if a run failed."""
-    from lorisbench.runs.executors import check_executor
+    from lorisbench.runs.executors import Executor
     from lorisbench.suite.resolve import load_suite
 
-    check_executor(executor)
+    trained_by = Executor(executor, workers, address, cpus_per_run, gpus_per_run)
+    trained_by.check()
     logs = tuple(name for name, wanted in {"tensorboard": tensorboard, "wandb": wandb}.items() if wanted)
     limit = seconds(time_limit, "--time-limit")
     resolved = load_suite(
@@ -131,7 +138,7 @@ def run(
     from lorisbench.runs.launch import headline, launch
 
     with signals_told():
-        frame = launch(resolved, target, workers, executor, policy)
+        frame = launch(resolved, target, executor=trained_by, policy=policy)
     page = write_report(target)
     print(headline(frame))
     print(f"report: {page}")

@@ -18,8 +18,12 @@ PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="Pytho
 
 
 WorkersOption = Annotated[
-    int,
-    typer.Option(min=0, envvar="LORISBENCH_WORKERS", help="Processes that train runs; 0 trains in this one"),
+    int | None,
+    typer.Option(
+        min=0,
+        envvar="LORISBENCH_WORKERS",
+        help="Processes that train runs; 0 trains in this one  [default: 1; on Ray, as many as its CPUs allow]",
+    ),
 ]
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _stopped_by: list[str] = []

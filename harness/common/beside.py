@@ -49,7 +49,7 @@ def importable(*folders: Path | str) -> Iterator[None]:
 def _one(folder: str) -> Iterator[None]:
     own = _OWN.setdefault(folder, {})
     sys.path_importer_cache.pop(folder, None)  # files may have been written since it was last looked at
-    names = {name for name in _names_in(Path(folder)) if not _is_taken(name)}
+    names = {name for name in modules_in(Path(folder)) if not _is_taken(name)}
     before = {name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] in names}
     for name, module in before.items():
         if not _is_in(module, folder):
@@ -84,10 +84,10 @@ def is_beside(module: str) -> bool:
 
 def shadowed(folder: Path, module: str) -> bool:
     """Whether a file of a folder has this name but cannot be imported, as Python or an installed package has it too."""
-    return module in _names_in(folder) and _is_taken(module)
+    return module in modules_in(folder) and _is_taken(module)
 
 
-def _names_in(folder: Path) -> set[str]:
+def modules_in(folder: Path) -> set[str]:
     """The top-level names of the modules and packages in a folder."""
     try:
         entries = list(folder.iterdir())

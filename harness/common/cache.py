@@ -94,6 +94,23 @@ def cached_array(
     return stored
 
 
+def received(name: str, size: int, parts: Callable[[], Iterator[bytes]]) -> None:
+    """Put a file of another machine's cache into this one's, under the same name, unless it is there.
+
+    name : its path below the cache folder. size : its bytes, which `parts` gives in order. Raises InputError if the
+    disk has too little space for it.
+    """
+    path = cache_root() / name
+    if _size(str(path)) == size:
+        return
+    with _alone(path, f"receiving {path.name}"):
+        if _size(str(path)) != size:
+            check_space(path.parent, size, f"receiving {path.name}")
+            with atomic(path) as stream:
+                for part in parts():
+                    stream.write(part)
+
+
 def _bytes_of(dtype: str, shape: tuple[int, ...]) -> int:
     """Bytes of an array."""
     import numpy as np

@@ -74,4 +74,5 @@ def _gpu_name(device: str) -> str | None:
         return None
     import torch
 
-    return torch.cuda.get_device_name(device)
+    # features may have been extracted on a GPU of another machine
+    return torch.cuda.get_device_name(device) if torch.cuda.is_available() else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from lorisbench.data.manifest import Manifest
 from lorisbench.model.models import Backbone
 
 BATCH = 64
+Extract = Callable[[Backbone, Iterator[np.ndarray], torch.device], Iterator[np.ndarray]]
 
 
 def to_tensor(block: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -52,11 +53,14 @@ def entry_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.de
     return Cached(path, "<f4", shape, "extracting features", rate)
 
 
-def cached(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> np.ndarray:
+def cached(
+    manifest: Manifest, backbone: Backbone, size: int, device: torch.device, by: Extract | None = None
+) -> np.ndarray:
     """Features of every image of a manifest, float32 (images, feature_dim), memory-mapped.
 
-    Extracted with a progress bar if the cache has none; the file appears only when it is complete.
+    If the cache has none, they are extracted with a progress bar, by `extract` or by what does the same; the file
+    appears only when it is complete.
     """
     sources = manifest.sources()
     entry = entry_of(manifest, backbone, size, device)
-    return entry.made(lambda: extract(backbone, images.batches(sources, size, BATCH), device))
+    return entry.made(lambda: (by or extract)(backbone, images.batches(sources, size, BATCH), device))

@@ -95,7 +95,11 @@ def image_views(manifest: Manifest, settings: AugmentConfig) -> ImageViews:
 
 
 def extract(
-    backbone: Backbone, blocks: Iterator[tuple[torch.Tensor, torch.Tensor]], views: ImageViews, device: torch.device
+    backbone: Backbone,
+    blocks: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    views: ImageViews,
+    device: torch.device,
+    by: features.Extract | None = None,
 ) -> Iterator[np.ndarray]:
     """Features, float32 (batch, views, feature_dim), of all views of blocks (uint8 (batch, 3, size, size), rows)."""
     made = (
@@ -103,7 +107,7 @@ def extract(
         for block, rows in blocks
         for view in views.all_of(block, rows)
     )
-    extracted = features.extract(backbone, made, device)
+    extracted = iter((by or features.extract)(backbone, made, device))
     while group := list(islice(extracted, views.count)):
         yield np.stack(group, axis=1)
 
@@ -126,9 +130,16 @@ def entry_of(
 
 
 def cached(
-    manifest: Manifest, backbone: Backbone, size: int, device: torch.device, settings: AugmentConfig
+    manifest: Manifest,
+    backbone: Backbone,
+    size: int,
+    device: torch.device,
+    settings: AugmentConfig,
+    by: features.Extract | None = None,
 ) -> FeatureViews:
     """The features of all views of a manifest's training images, memory-mapped; extracted if the cache has none.
+
+    `by`: what extracts them, by default `features.extract`.
 
     They take 4 bytes x training images x views x feature_dim (quickstart, 4 views of all: 59 MB).
     """
@@ -148,7 +159,7 @@ def cached(
             start += len(block)
 
     entry = entry_of(manifest, backbone, size, device, settings)
-    stored = entry.made(lambda: extract(backbone, blocks(), views, device))
+    stored = entry.made(lambda: extract(backbone, blocks(), views, device, by))
     return FeatureViews(torch.from_numpy(stored), len(manifest.table), rows)
 
 

@@ -15,6 +15,7 @@ from lorisbench.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from lorisbench.runs.one_run import Workbench
+    from lorisbench.suite.resolve import ResolvedConfig
     from lorisbench.suite.spec import RunSpec
 
 
@@ -33,6 +34,14 @@ class Died:
     run_id: str
     reason: str
     signal: str = ""
+
+
+@dataclass(frozen=True)
+class Vanished:
+    """The machine that trained a run is gone, or Ray's own process on it: nothing that the run has done."""
+
+    run_id: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -65,14 +74,15 @@ class Said:
     line: str
 
 
-Event = Ended | Died | Refused | Progress | Said
+Event = Ended | Died | Vanished | Refused | Progress | Said
 
 
 class Crew(Protocol):
     """Trains runs that the caller has claimed, several at a time."""
 
-    size: int
-    """How many runs it trains at a time."""
+    @property
+    def size(self) -> int:
+        """How many runs it trains at a time, at present."""
 
     def start(self, spec: RunSpec, claim: Claim) -> None:
         """Begin a run. Call it only if fewer than `size` runs are being trained."""
@@ -147,23 +157,26 @@ def train_claimed(
     return Ended(spec.run_id)
 
 
-def prepared(resolved: str) -> tuple[Callable[[str], Workbench], dict[str, RunSpec]]:
+def from_data(config: ResolvedConfig) -> Workbench:
+    """What the runs of a stream share, from its data."""
+    from lorisbench.runs.one_run import prepare
+
+    return prepare(config, config.benchmark.usable(config.evaluation.split))
+
+
+def prepared(
+    resolved: str, make: Callable[[ResolvedConfig], Workbench] = from_data
+) -> tuple[Callable[[str], Workbench], dict[str, RunSpec]]:
     """What the runs of a suite's stream share in this process, by the stream's name, and the suite's runs by id.
 
-    resolved : the suite, as JSON.
+    resolved : the suite, as JSON. make : what makes it, from the stream's settings.
     """
-    from lorisbench.runs.one_run import prepare
     from lorisbench.suite.config import SuiteConfig
     from lorisbench.suite.parsing import parse
     from lorisbench.suite.resolve import resolve
 
     suite = resolve(parse(SuiteConfig, json.loads(resolved)))
-
-    def make(stream: str) -> Workbench:
-        config = suite.streams[stream]
-        return prepare(config, config.benchmark.usable(config.evaluation.split))
-
-    return one_at_a_time(make), {spec.run_id: spec for spec in suite.runs}
+    return one_at_a_time(lambda stream: make(suite.streams[stream])), {spec.run_id: spec for spec in suite.runs}
 
 
 def one_at_a_time(make: Callable[[str], Workbench]) -> Callable[[str], Workbench]:

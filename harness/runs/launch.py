@@ -17,16 +17,15 @@ from lorisbench.common.registry import select
 from lorisbench.common.restored import restored
 from lorisbench.metrics import table
 from lorisbench.runs.claims import Taken
-from lorisbench.runs.crews import one_at_a_time
+from lorisbench.runs.crews import Crew, one_at_a_time
 from lorisbench.runs.display import Display
-from lorisbench.runs.executors import crew_of
+from lorisbench.runs.executors import Executor, Ready
 from lorisbench.runs.inspection import check_builds, inspect
 from lorisbench.runs.loggers import log_table
 from lorisbench.runs.quiet import measuring, training
 from lorisbench.runs.schedule import POLICY, Policy, Schedule
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
-from lorisbench.runs.workers import warm_up
 from lorisbench.suite.entries import SHORT_FOR
 from lorisbench.suite.resolve import Suite
 from lorisbench.suite.spec import RunSpec
@@ -43,7 +42,7 @@ def launch(
     suite: Suite,
     out: Path,
     workers: int | None = None,
-    executor: str = "local",
+    executor: Executor | None = None,
     policy: Policy = POLICY,
 ) -> pd.DataFrame:
     """Run a suite to its end and return the table of results.csv.
@@ -55,7 +54,8 @@ def launch(
 
     Parameters
     ----------
-    workers : processes that train; 0 trains in this process. None: what LORISBENCH_WORKERS says, or 1.
+    workers : processes that train on this machine; 0 trains in this process. None: what LORISBENCH_WORKERS says, or 1.
+    executor : who trains instead.
 
     Raises
     ------
@@ -70,8 +70,14 @@ def launch(
     select("strategy", policy.rerun, list(suite.resolved["strategies"]))
     before = {spec.run_id: output.run(spec.run_id).status() for spec in suite.runs}
     todo = output.unfinished(suite, policy.retry_failed, policy.rerun)
-    if todo and workers and executor == "local":
-        warm_up()
+    with (executor or Executor(workers=workers)).ready() if todo else contextlib.nullcontext() as ready:
+        return _launch(suite, output, todo, before, ready, policy)
+
+
+def _launch(
+    suite: Suite, output: Output, todo: list[RunSpec], before: Mapping[str, Mapping[str, Any]],
+    ready: Ready | None, policy: Policy,
+) -> pd.DataFrame:  # fmt: skip
     needed = {spec.stream for spec in [*todo, *output.unmeasured(suite)]}
     found = {name: inspect(config, output, name in needed) for name, config in suite.streams.items()}
     manifests = {name: each.manifest for name, each in found.items() if each.manifest is not None}
@@ -81,7 +87,9 @@ def launch(
     def make(stream: str) -> Workbench:
         from lorisbench.runs.one_run import prepare
 
-        return prepare(suite.streams[stream], manifests[stream], backbones.pop(stream, None))
+        config = suite.streams[stream]
+        extract = ready.extractor(config.backbone) if ready is not None and ready.extractor is not None else None
+        return prepare(config, manifests[stream], backbones.pop(stream, None), extract=extract)
 
     bench_of = one_at_a_time(make)
     for stream in [name for name in suite.streams if name in needed]:
@@ -91,17 +99,19 @@ def launch(
         check_builds(of_plugins, functools.partial(_build, bench_of(stream)))
     with output.alone("starting a suite", patience=STARTING):
         output.prepare(suite, output.check(suite), manifests)
-    tables = Tables(out)
+    tables = Tables(output.root)
     for line in tables.faults:
         say(line)
     tables.write()
     _tell_beforehand(suite, output, todo)
     try:
-        _train(suite, bench_of, output, tables, todo, before, workers, executor, policy)
+        if ready is not None:
+            crew = ready.crew(suite.resolved, bench_of, output.root, len(todo), policy.logs)
+            _train(suite, output, tables, todo, before, crew, policy)
         _measure(suite, bench_of, output, tables)
     finally:
         frame = tables.complete()
-    log_table(policy.logs, out, suite.config.name, frame)
+    log_table(policy.logs, output.root, suite.config.name, frame)
     ids = [spec.run_id for spec in suite.runs]
     return frame[frame.run_id.isin(ids)]
 
@@ -146,12 +156,9 @@ def _tell_beforehand(suite: Suite, output: Output, todo: list[RunSpec]) -> None:
 
 
 def _train(
-    suite: Suite, bench_of: Callable[[str], Workbench], output: Output, tables: Tables, todo: list[RunSpec],
-    before: Mapping[str, Mapping[str, Any]], workers: int, executor: str, policy: Policy,
+    suite: Suite, output: Output, tables: Tables, todo: list[RunSpec], before: Mapping[str, Mapping[str, Any]],
+    crew: Crew, policy: Policy,
 ) -> None:  # fmt: skip
-    if not todo:
-        return
-    crew = crew_of(executor, suite.resolved, bench_of, output.root, min(workers, len(todo)), policy.logs)
     with training(), Display({spec.run_id: _told(suite, spec) for spec in todo}) as display:
         schedule = Schedule(output, todo, before, crew, policy, display.heard)
         with contextlib.closing(schedule.ended()) as ended:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,7 @@ class Workbench:
     device : where runs train. `device: auto` trains heads on cached features on the CPU even where there is a GPU:
         their steps are too small to be worth kernel launches (quickstart's LwF: 4.6 s on an H100, 1.9 s on its host).
     accelerator : where backbones run: features are extracted and latency is measured there.
+    anew : makes all of this again, after a run has changed some of it; `prepare` with config and manifest if None.
     """
 
     config: ResolvedConfig
@@ -65,6 +67,7 @@ class Workbench:
     x: torch.Tensor
     y: torch.Tensor
     task: torch.Tensor
+    anew: Callable[[], Workbench] | None = None
 
     @property
     def on_features(self) -> bool:
@@ -82,13 +85,24 @@ def device_of(name: str) -> torch.device:
     return torch.device(name)
 
 
-def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | None = None) -> Workbench:
+def prepare(
+    config: ResolvedConfig,
+    manifest: Manifest,
+    backbone: Backbone | None = None,
+    extracted_on: torch.device | None = None,
+    extract: features.Extract | None = None,
+) -> Workbench:
     """Load the backbone, unless given, and the inputs (features or images, from the cache or computed now).
 
-    `manifest` is one that `usable` gave for the split that fills the accuracy matrix. Raises InputError if batches of
-    one sample cannot train the backbone, or if features are not finite.
+    manifest : one that `usable` gave for the split that fills the accuracy matrix.
+    extracted_on : the device that features which another machine has sent were extracted on; it need not be here.
+    extract : what extracts features that are not in the cache, by default `features.extract`.
+
+    Raises InputError if batches of one sample cannot train the backbone, or if features are not finite.
     """
     accelerator = device_of(config.device)
+    if extracted_on is not None and config.backbone.on_features and config.device == "auto":
+        accelerator = extracted_on
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
     settings = config.backbone
@@ -102,9 +116,9 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
         # Here, where all cores are used and no other process waits for them; orders differ in who comes first
         ordered = [manifest.in_order(permutation(order, manifest.experiences)) for order in config.orders]
         for augment, stream in itertools.product(views.wanted(config), ordered):
-            extracted = views.cached(stream, backbone, size, accelerator, augment).extracted
+            extracted = views.cached(stream, backbone, size, accelerator, augment, extract).extracted
             check_features(extracted.flatten(1), views.rows_of(stream, augment), "augmented ", config, stream)
-        x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator))
+        x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator, extract))
         check_features(x, np.arange(len(x)), "", config, manifest)
         x = x.to(device)
     else:
@@ -112,6 +126,17 @@ def prepare(config: ResolvedConfig, manifest: Manifest, backbone: Backbone | Non
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
     task = torch.tensor(manifest.task_labels())
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
+
+
+def cache_files(bench: Workbench) -> list[Path]:
+    """The files of the cache that `prepare` reads, and runs after it."""
+    size = bench.config.backbone.image_size
+    if not bench.on_features:
+        return [images.entry_of(bench.manifest, size).path]
+    ordered = [bench.manifest.in_order(permutation(o, bench.manifest.experiences)) for o in bench.config.orders]
+    at = bench.backbone, size, bench.accelerator
+    found = [views.entry_of(of, *at, augment).path for augment in views.wanted(bench.config) for of in ordered]
+    return [features.entry_of(bench.manifest, *at).path, *dict.fromkeys(found)]
 
 
 def _views(bench: Workbench, augment: AugmentConfig | None) -> Views | None:
@@ -185,7 +210,7 @@ def train(
             running.checkpoints.remove()
     finally:
         if _marks(bench) != marks:
-            vars(bench).update(vars(prepare(bench.config, bench.manifest)))
+            vars(bench).update(vars(bench.anew() if bench.anew else prepare(bench.config, bench.manifest)))
 
 
 def _marks(bench: Workbench) -> list[int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lorisbench.common.console import say
 from lorisbench.common.errors import InputError
 from lorisbench.runs.claims import Beats, Claim, Watch, claim
-from lorisbench.runs.crews import Crew, Died, Ended, Event, Progress, Refused, Said
+from lorisbench.runs.crews import Crew, Died, Ended, Event, Progress, Refused, Said, Vanished
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.log import tail_of
 from lorisbench.runs.resume import Checkpoints
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ENDED = ("done", "diverged", "failed")
 LOOK = 1.0  # seconds between two looks at runs that other processes hold
+MOVES = 5  # times that a run is begun again because its machine is gone, before the run is held to be why
+LOST = "lost"  # in place of the name of a signal
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "CUDA out of memory", "can't allocate memory")
 
 
@@ -82,6 +84,7 @@ class Schedule:
         self._waiting = list(todo)
         self._before = before
         self._attempts = {spec.run_id: 0 for spec in todo}
+        self._moves = dict.fromkeys(self._attempts, 0)
         self._running: dict[str, _Attempt] = {}
         self._watch = Watch()
         self._told_to_wait = False
@@ -156,9 +159,16 @@ class Schedule:
                 yield event.run_id
         self._enforce_time_limit()
 
-    def _comes_again(self, attempt: _Attempt, event: Ended | Died) -> bool:
+    def _comes_again(self, attempt: _Attempt, event: Ended | Died | Vanished) -> bool:
         """Write down how a run ended if its process could not; returns whether it is to be trained again."""
         spec = attempt.spec
+        if isinstance(event, Vanished):
+            self._moves[spec.run_id] += 1
+            if self._moves[spec.run_id] <= MOVES and not attempt.timed_out:
+                self._directory(attempt).set_status("pending", f"to go on elsewhere: {event.reason}")
+                say(f"{spec.label} seed {spec.seed}: {event.reason}; it goes on elsewhere")
+                return True
+            event = Died(spec.run_id, f"{event.reason}, {self._moves[spec.run_id]} times in all", LOST)
         if isinstance(event, Ended):
             if event.lost:
                 return True
@@ -203,7 +213,7 @@ class Schedule:
     def _close(self) -> None:
         self._crew.close()
         for event in self._crew.events(0.0):
-            if isinstance(event, (Ended, Died)) and event.run_id in self._running:
+            if isinstance(event, (Ended, Died, Vanished)) and event.run_id in self._running:
                 attempt = self._running.pop(event.run_id)
                 self._settle(attempt)
         for attempt in self._running.values():

@@ -8,12 +8,13 @@ import json
 import multiprocessing
 import os
 import pickle
+import shutil
 import signal
 import sys
 import threading
 import time
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -24,10 +25,12 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.processes import interrupts_wait
 from lorisbench.common.registry import carried
 from lorisbench.runs.claims import Claim
-from lorisbench.runs.crews import Died, Ended, Event, Refused, Said, prepared, train_claimed
+from lorisbench.runs.crews import Died, Ended, Event, Refused, Said, from_data, prepared, train_claimed
 from lorisbench.runs.log import logged
 
 if TYPE_CHECKING:
+    from lorisbench.runs.one_run import Workbench
+    from lorisbench.suite.resolve import ResolvedConfig
     from lorisbench.suite.spec import RunSpec
 
 GRACE = 20.0  # seconds in which a run has to stop after its present step before its process is killed
@@ -50,19 +53,22 @@ class Local:
     script or a notebook.
     """
 
-    def __init__(self, resolved: Mapping[str, Any], out: Path, size: int, logs: Sequence[str]) -> None:
+    def __init__(self, given: Given, size: int) -> None:
         self.size = size
-        self._out = out
         self._workers: list[_Worker] = []
         self._left: list[Event] = []
-        self._given = _given(resolved, out, logs)
+        self._given = given
 
     def start(self, spec: RunSpec, claim: Claim) -> None:
+        self.begin(spec.run_id, claim)
+
+    def begin(self, run_id: str, claim: Claim) -> None:
+        """Begin the run of this id."""
         worker = next((w for w in self._workers if not w.run_id), None) or self._hire()
         claim.works_for(worker.process.pid)
-        worker.run_id = spec.run_id
+        worker.run_id = run_id
         with contextlib.suppress(OSError):  # it died since its last run, which `events` tells
-            worker.connection.send((spec.run_id, claim.number))
+            worker.connection.send((run_id, claim.number))
 
     def _hire(self) -> _Worker:
         here, there = multiprocessing.Pipe()
@@ -168,13 +174,15 @@ def main_hidden() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class _Given:
+class Given:
     """What every worker is given at its start: what to do, and what this process is like.
 
     Attributes
     ----------
     resolved : the suite, JSON. out : its output folder. logs : see `crews.train_claimed`.
     kinds : the classes that a script or notebook defines, pickled by value.
+    make : makes what the runs of a stream share, from the stream's settings.
+    scratch : a folder that is removed once the process that has started the workers is gone.
     """
 
     resolved: str
@@ -185,17 +193,26 @@ class _Given:
     environment: dict[str, str]
     folder: str
     threads: int
+    make: Callable[[ResolvedConfig], Workbench] = from_data
+    scratch: str = ""
 
 
-def _given(resolved: Mapping[str, Any], out: Path, logs: Sequence[str]) -> _Given:
-    import torch
+def by_value(kinds: Sequence[type]) -> bytes:
+    """Classes that a script or a notebook defines, for a process that has neither."""
     from joblib.externals.loky.backend.reduction import dumps
 
-    return _Given(
+    return bytes(dumps(list(kinds)))
+
+
+def given_here(resolved: Mapping[str, Any], out: Path, logs: Sequence[str]) -> Given:
+    """What workers of this machine are given: they are to be like this process."""
+    import torch
+
+    return Given(
         resolved=json.dumps(resolved),
         out=out,
         logs=tuple(logs),
-        kinds=bytes(dumps(carried(resolved))),
+        kinds=by_value(carried(resolved)),
         import_path=list(sys.path),
         environment=dict(os.environ),
         folder=os.getcwd(),
@@ -208,13 +225,13 @@ def _given(resolved: Mapping[str, Any], out: Path, logs: Sequence[str]) -> _Give
 _stopped = threading.Event()
 
 
-def serve(connection: Connection, given: _Given) -> None:
+def serve(connection: Connection, given: Given) -> None:
     """Train the runs whose ids come through a pipe, until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
     for name in STOPS:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: _stopped.set())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(given.scratch,), daemon=True).start()
     lock = threading.Lock()
 
     def tell(event: Event) -> None:
@@ -227,10 +244,10 @@ def serve(connection: Connection, given: _Given) -> None:
         try:
             run_id, number = connection.recv()
         except (EOFError, OSError):
-            return
+            return _removed(given.scratch)
         try:
             with logged(given.out / "runs" / run_id):
-                bench_of, specs = _prepared(given.resolved)
+                bench_of, specs = _prepared(given.resolved, given.make)
                 spec = specs[run_id]
                 ended: Event = train_claimed(
                     bench_of(spec.stream), spec, given.out, number, given.logs, _stopped.is_set, tell
@@ -242,7 +259,7 @@ def serve(connection: Connection, given: _Given) -> None:
             return
 
 
-def _become(given: _Given) -> None:
+def _become(given: Given) -> None:
     """Make this process like the one that it works for."""
     import torch
 
@@ -259,9 +276,15 @@ def _become(given: _Given) -> None:
 _prepared = functools.lru_cache(maxsize=1)(prepared)
 
 
-def _end_with_parent() -> None:
+def _removed(scratch: str) -> None:
+    if scratch:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _end_with_parent(scratch: str) -> None:
     """End this process once its parent has died, even from a signal that gave the parent no chance to end it."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        _removed(scratch)
         os._exit(1)

@@ -294,20 +294,3 @@ def test_the_seed_draws_the_first_weights(suite_file) -> None:
     first, second, again = (build(bench, spec, Store(bench.x, bench.y)).model for spec in (*suite.runs, suite.runs[0]))
     assert torch.equal(first.head.weight, again.head.weight)
     assert not torch.equal(first.head.weight, second.head.weight)
-
-
-@pytest.mark.heavy
-def test_ray_trains_the_same_numbers(suite_file, cli, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="the extra [ray] is not installed")
-    suite = suite_file(strategies=["naive", "dnn"], latency={"enabled": False})
-    assert cli("run", suite, "--out", tmp_path / "here").code == 0
-    answer = cli("run", suite, "--out", tmp_path / "ray", "--executor", "ray", "--workers", "2")
-    assert answer.code == 0, answer.err
-    for label in ("naive", "dnn"):
-        assert np.array_equal(predictions(tmp_path / "here", label), predictions(tmp_path / "ray", label))
-
-
-def test_ray_that_is_not_installed_gives_one_line(suite_file, cli, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
-    answer = cli("run", suite_file(), "--out", tmp_path / "out", "--executor", "ray")
-    assert answer.code == 2 and "lorisbench[ray]" in answer.err.splitlines()[-1]
