@@ -131,7 +131,7 @@ def run(
         planned = plan(resolved, Output(target), policy)
         for run_id, state in planned.states.items():
             print(f"{run_id}\t{state}")
-        for line in [*planned.notes, *planned.lines(workers)]:
+        for line in [*planned.notes, *planned.lines(workers or 1)]:
             print(line, file=sys.stderr)
         return
     from lorisbench.report import write_report

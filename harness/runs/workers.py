@@ -16,6 +16,7 @@ import time
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import util
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from lorisbench.suite.spec import RunSpec
 
 GRACE = 20.0  # seconds in which a run has to stop after its present step before its process is killed
+LONGEST_FOLDER = 85
 STOPS = ("SIGTERM", "SIGUSR1")  # what schedulers send before they take a machine away
 
 
@@ -72,12 +74,7 @@ class Local:
 
     def _hire(self) -> _Worker:
         here, there = multiprocessing.Pipe()
-        # A forked process shares no lock or thread with this one; where there is no fork, each imports anew
-        kind = "forkserver" if sys.platform == "linux" else "spawn"
-        context: Any = multiprocessing.get_context(kind)
-        if kind == "forkserver":
-            context.set_forkserver_preload(["lorisbench.runs.warm"])
-        process = context.Process(target=serve, args=(there, self._given), name="lorisbench-worker")
+        process = _context().Process(target=serve, args=(there, self._given), name="lorisbench-worker")
         with main_hidden(), interrupts_wait():
             process.start()
         there.close()
@@ -147,12 +144,21 @@ class Local:
 
 def warm_up() -> None:
     """Start the server that workers are forked from, so that it imports torch while this process does other work."""
-    if sys.platform == "linux":
+    if _context().get_start_method() == "forkserver":
         from multiprocessing import forkserver
 
-        multiprocessing.get_context("forkserver").set_forkserver_preload(["lorisbench.runs.warm"])
         with main_hidden(), interrupts_wait():
             forkserver.ensure_running()
+
+
+def _context() -> Any:
+    """How workers are started: forked from the server, or, where that cannot be, as processes that import anew."""
+    # A socket's name has room for 107 bytes, and this one lies in the temporary folder, which clusters nest deeply
+    fits = len(os.fsencode(util.get_temp_dir())) <= LONGEST_FOLDER
+    context: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" and fits else "spawn")
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["lorisbench.runs.warm"])
+    return context
 
 
 def _signal_name(number: int) -> str:

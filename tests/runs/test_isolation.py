@@ -136,3 +136,10 @@ def test_a_worker_is_used_again(suite_file, cli, tmp_path: Path) -> None:
     assert cli("run", suite, "--out", tmp_path / "out", "--workers", 1).code == 0
     logs = {log.read_text() for log in (tmp_path / "out" / "runs").glob("*/log.txt")}
     assert len(logs) == 1 and str(os.getpid()) not in logs.pop().split()
+
+
+def test_a_temporary_folder_with_a_long_name_does_no_harm(suite_file, cli, tmp_path: Path, monkeypatch) -> None:
+    from multiprocessing import util
+
+    monkeypatch.setattr(util, "get_temp_dir", lambda: str(tmp_path / ("x" * 100)))
+    assert cli("run", suite_file(), "--out", tmp_path / "out", "--workers", 1).code == 0

@@ -28,6 +28,7 @@ from lorisbench.runs.one_run import prepare
 from lorisbench.runs.parcels import Outpost, Parcel, put_down, taken
 from lorisbench.runs.schedule import MOVES, Policy, Schedule
 from lorisbench.runs.store import Output
+from lorisbench.runs.workers import warm_up
 from lorisbench.suite.resolve import Suite, load_suite
 
 PLUGIN = '''
@@ -167,6 +168,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     ray.util = types.SimpleNamespace(get_node_ip_address=lambda: "10.0.0.7")
     monkeypatch.setitem(sys.modules, "ray", ray)
     (tmp_path / "tmp").mkdir()
+    warm_up()  # whose socket lies in the temporary folder of all tests
     monkeypatch.setattr(node.tempfile, "gettempdir", lambda: str(tmp_path / "tmp"))
     monkeypatch.setenv("LORISBENCH_CACHE", str(tmp_path / "cache"))
     yield tmp_path
@@ -216,7 +218,7 @@ def test_a_run_goes_on_on_a_machine_that_has_nothing(
     told = trained(first, out, stop_after=2)
     assert isinstance(told[0], Progress) and not any(isinstance(event, Ended) for event in told)
     node.leave_there("ab")  # the machine is gone
-    assert not list((machine / "tmp").glob("lorisbench-*"))
+    assert not list((machine / "tmp").glob(f"{node.PREFIX}*"))
     shutil.rmtree(machine / "cache")
 
     told = trained(order(spec.run_id), out)
@@ -249,7 +251,7 @@ def test_a_machine_with_another_version_is_refused(machine: Path, package: str) 
     placed, told = train_there(Order("a", "s", [Kept(code)], [], {}, "out", 1))
     assert placed == Placed("7") and isinstance(told, Refused)
     assert package in told.reason and "0.0.1" in told.reason and "10.0.0.7" in told.reason
-    assert not list((machine / "tmp").glob("lorisbench-*"))
+    assert not list((machine / "tmp").glob(f"{node.PREFIX}*"))
 
 
 # Features
