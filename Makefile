@@ -3,6 +3,8 @@
 # All work on a machine that has only Python 3.11 or 3.12.
 BIN := .venv/bin
 MARKED := not heavy
+# Packages are compiled when they are first imported (.ci/venv), which has to be kept: else each process does it again.
+export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: run test test-all install format clean
 
