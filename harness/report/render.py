@@ -157,9 +157,10 @@ HERE = Path(__file__).parent
 
 
 def template(name: str, folder: Path = HERE) -> Template:
-    """A page's template from a folder. The values it is given are escaped; a missing value is an error."""
+    """A page's template from a folder; what pages share is here. The values it is given are escaped; a missing value is
+    an error."""
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, HERE]),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
