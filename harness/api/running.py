@@ -23,7 +23,7 @@ from lorisbench.data.benchmark import Benchmark
 from lorisbench.data.manifest import Manifest
 from lorisbench.engine.strategy import Strategy
 from lorisbench.runs.launch import launch
-from lorisbench.runs.schedule import Policy
+from lorisbench.runs.policy import Policy
 from lorisbench.runs.store import MANIFEST
 from lorisbench.suite import shipped
 from lorisbench.suite.choice import check_added, entry_named, load_plugins

@@ -119,11 +119,13 @@ def run(
         plugins=[str(path) for path in plugin or []],
     )
     target = out or Path("results") / resolved.config.name
-    from lorisbench.runs.loggers import check_loggers
-    from lorisbench.runs.schedule import Policy
+    from lorisbench.runs.policy import Policy
 
     policy = Policy(limit, retries, retry_failed, tuple(split(rerun)), logs)
-    check_loggers(logs)
+    if logs:
+        from lorisbench.runs.loggers import check_loggers
+
+        check_loggers(logs)
     if dry_run:
         from lorisbench.runs.plan import plan
         from lorisbench.runs.store import Output

@@ -22,6 +22,7 @@ from lorisbench.runs.claims import Lost, is_held
 
 STATES = ("pending", "running", "done", "failed", "diverged")
 FINISHED = ("done", "diverged")  # runs are deterministic: one that diverged would diverge again
+ENDED = (*FINISHED, "failed")  # left as they are unless one asks for more
 
 
 class _Environment(BaseModel):

@@ -22,8 +22,9 @@ from lorisbench.runs.display import Display
 from lorisbench.runs.executors import Executor, Ready
 from lorisbench.runs.inspection import check_builds, inspect
 from lorisbench.runs.loggers import log_table
+from lorisbench.runs.policy import POLICY, Policy
 from lorisbench.runs.quiet import measuring, training
-from lorisbench.runs.schedule import POLICY, Policy, Schedule
+from lorisbench.runs.schedule import Schedule
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
 from lorisbench.suite.entries import SHORT_FOR

@@ -11,7 +11,7 @@ from lorisbench.common.timings import memory
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.estimate import Estimate, Finished, Left, duration, estimate, size_of
 from lorisbench.runs.inspection import Inspected, rehearse
-from lorisbench.runs.schedule import POLICY, Policy
+from lorisbench.runs.policy import POLICY, Policy
 from lorisbench.runs.store import Output
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.resolve import ResolvedConfig, Suite

@@ -12,43 +12,19 @@ from lorisbench.common.console import say
 from lorisbench.common.errors import InputError
 from lorisbench.runs.claims import Beats, Claim, Watch, claim
 from lorisbench.runs.crews import Crew, Died, Ended, Event, Progress, Refused, Said, Vanished
-from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.directory import ENDED, RunDirectory
 from lorisbench.runs.log import tail_of
+from lorisbench.runs.policy import Policy
 from lorisbench.runs.resume import Checkpoints
 from lorisbench.runs.store import Output
 
 if TYPE_CHECKING:
     from lorisbench.suite.spec import RunSpec
 
-ENDED = ("done", "diverged", "failed")
 LOOK = 1.0  # seconds between two looks at runs that other processes hold
 MOVES = 5  # times that a run is begun again because its machine is gone, before the run is held to be why
 LOST = "lost"  # in place of the name of a signal
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "CUDA out of memory", "can't allocate memory")
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How runs are treated: what becomes of those that take too long or end badly, and who is told of them.
-
-    Attributes
-    ----------
-    time_limit : seconds that one attempt at a run may take; None for no limit.
-    retries : further attempts at a run whose process was killed, or that ran out of memory. They are made at the end,
-        when this process trains nothing else.
-    retry_failed : whether runs that failed before are trained again.
-    rerun : labels whose runs are trained from the beginning, even if they are finished.
-    logs : which tools the progress of runs is logged for, names of `loggers.LOGGERS`.
-    """
-
-    time_limit: float | None = None
-    retries: int = 1
-    retry_failed: bool = False
-    rerun: tuple[str, ...] = ()
-    logs: tuple[str, ...] = ()
-
-
-POLICY = Policy()
 
 
 @dataclass
