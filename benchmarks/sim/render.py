@@ -25,7 +25,7 @@ from lorisbench.benchmarks.sim.scene import BATCHES, FACTORS, MIXED, factor_numb
 from lorisbench.benchmarks.sim.shading import shade
 from lorisbench.common.console import track
 from lorisbench.common.files import contents, is_leftover
-from lorisbench.common.processes import map_unordered
+from lorisbench.common.processes import lives, map_unordered
 from lorisbench.data.marker import MARKER
 
 SIDECAR = "levels.csv"
@@ -264,15 +264,5 @@ def _remove_stale_partials(out: Path) -> None:
     """Remove what is left of renders of the same set whose processes are dead."""
     for folder in out.parent.glob("*.partial-*"):
         match = re.fullmatch(re.escape(out.name) + r"\.partial-(\d+)", folder.name)
-        if match and not _alive(int(match[1])):
+        if match and not lives(int(match[1])):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

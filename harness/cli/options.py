@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.processes import stop_signals
 
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with strategies or benchmarks")]
 
@@ -75,8 +76,7 @@ def signals_told() -> Iterator[None]:
             raise KeyboardInterrupt
 
     _stopped_by.clear()
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-    before = {number: signal.signal(number, end) for number in numbers}
+    before = {number: signal.signal(number, end) for number in stop_signals()}
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from lorisbench.common.errors import InputError
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
+STOPS = ("SIGTERM", "SIGUSR1")  # what schedulers send before they take a machine away
 AHEAD = 4  # tasks waiting for each process: enough to keep it busy, few enough to stop soon
 
 
@@ -86,6 +87,22 @@ def interrupts_wait() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stop_signals() -> list[signal.Signals]:
+    """Those of `STOPS` that this system has."""
+    return [getattr(signal, name) for name in STOPS if hasattr(signal, name)]
+
+
+def lives(pid: int) -> bool:
+    """Whether there is a process of this id on this machine."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # someone else's, or no id of this system
+        return True
+    return True
 
 
 # In a worker process

@@ -20,7 +20,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -221,9 +221,9 @@ def alone(folder: Path, what: str, patience: float = 0.0) -> Iterator[None]:
             held.release(finished=True)
 
 
-def without_claims(names: Iterable[str]) -> list[str]:
-    """Names of a folder's files, without those of claims."""
-    return [name for name in names if not _NAME.fullmatch(name)]
+def is_claim(name: str) -> bool:
+    """Whether a file of this name is a claim."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _file(folder: Path, number: int) -> Path:

@@ -17,8 +17,6 @@ from lorisbench.common.reading import read_json
 from lorisbench.common.registry import STRATEGIES, apart, load_plugin, select
 from lorisbench.common.rehearsal import noted, or_noted, rehearsal
 from lorisbench.common.restored import restored
-from lorisbench.common.yaml_files import read_yaml
-from lorisbench.data.stream import Store
 from lorisbench.engine.assembly import assemble
 from lorisbench.engine.strategy import kinds_of
 from lorisbench.metrics.records import images_by_stream
@@ -27,13 +25,13 @@ from lorisbench.model.features import to_tensor
 from lorisbench.model.models import Backbone, backbone_of
 from lorisbench.runs.latency import DISTINCT, architecture_of, bare_of, check_answers, decoded, frozen, timed
 from lorisbench.runs.latency_table import OWN, RANDOM, add_rows, row_of
-from lorisbench.runs.one_run import device_of
+from lorisbench.runs.one_run import device_of, store_without_content
 from lorisbench.runs.quiet import measuring
 from lorisbench.runs.store import Output
 from lorisbench.suite.config import BackboneConfig, LatencyConfig
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import make_benchmark
-from lorisbench.suite.run_folders import run_folders
+from lorisbench.suite.run_folders import run_folders, suite_of
 from lorisbench.suite.spec import RunSpec, spec_from, stream_of
 from lorisbench.suite.streams import benchmarks_of
 
@@ -69,11 +67,9 @@ def measure_again(
 
     Raises InputError if the folder holds no suite or no finished run, or for an unknown strategy or device.
     """
-    if not (out / "suite.yaml").is_file():
-        raise InputError(f"{out}: no suite.yaml; give the output folder of `lorisbench run`")
+    suite = suite_of(out)
     for plugin in plugins:
         load_plugin(plugin)
-    suite = read_yaml(out / "suite.yaml")
     output = Output(out.absolute())
     configs = list(run_folders(out, suite).kept.values())
     wanted = select("strategy", strategies, list(dict.fromkeys(c["label"] for c in configs))) if strategies else None
@@ -156,15 +152,9 @@ def _backbone(spec: RunSpec) -> tuple[Backbone, str]:
 
 def _restore(spec: RunSpec, folder: Path, backbone: Backbone, stream: _Stream, experiences: int) -> nn.Module:
     """The trained model on the CPU, in eval mode, with its backbone."""
-    manifest, size = stream.manifest, spec.backbone.image_size
-    if manifest is None and spec.head.per_task:
+    if stream.manifest is None and spec.head.per_task:
         raise InputError("head.per_task: which classes a task has is read from the images, which are not here")
-    one = torch.zeros(1, backbone.feature_dim) if spec.backbone.on_features else torch.zeros(1, 3, size, size)
-    labels, task = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
-    if manifest is not None:
-        labels = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
-        task = torch.tensor(manifest.task_labels())
-    store = Store(one.expand(len(labels), *one.shape[1:]), labels, task, labelled=spec.head.per_task)
+    store = store_without_content(spec.backbone, backbone.feature_dim, stream.manifest, spec.head.per_task)
     with apart(kinds_of(spec.strategy)):
         model = assemble(spec, backbone, store, stream.classes, experiences, torch.device("cpu")).model
     return load_checkpoint(model, folder, backbone, frozen(spec))

@@ -108,21 +108,16 @@ def _build_strategies(config: ResolvedConfig, specs: Iterable[RunSpec], manifest
     """Build what a run of each strategy would train, on inputs without content (see `check_builds`)."""
     import torch
 
-    from lorisbench.data.stream import Store
     from lorisbench.engine.assembly import assemble
     from lorisbench.runs.checks import check_batch_sizes
+    from lorisbench.runs.one_run import store_without_content
 
-    size = config.backbone.image_size
-    one = torch.zeros(1, backbone.feature_dim) if config.backbone.on_features else torch.zeros(1, 3, size, size)
-    images = len(manifest.table)
-    labels = torch.tensor(manifest.table.label.to_numpy(dtype="int64"))
     if config.backbone.train == "never":
         backbone.freeze()
     check_batch_sizes(config, backbone)
-    task = torch.tensor(manifest.task_labels())
 
     def build(spec: RunSpec) -> Any:
-        store = Store(one.expand(images, *one.shape[1:]), labels, task, labelled=config.head.per_task)
+        store = store_without_content(config.backbone, backbone.feature_dim, manifest, config.head.per_task)
         return assemble(spec, backbone, store, len(manifest.classes), manifest.experiences, torch.device("cpu"))
 
     check_builds(specs, build)

@@ -87,16 +87,19 @@ def check_loggers(names: Iterable[str]) -> None:
 
 def log_table(names: Iterable[str], out: Path, suite: str, frame: pd.DataFrame) -> None:
     """Log the table of a suite, results.csv, with the means of its runs."""
+    measured = [
+        metric.name for metric in table.in_results() if metric.name in frame and frame[metric.name].notna().any()
+    ]
+    told = frame[["stream", "order", "strategy", "seed", "status", *measured]]
     for name in names:
-        (_table_to_tensorboard if name == "tensorboard" else _table_to_wandb)(out, suite, frame)
+        (_table_to_tensorboard if name == "tensorboard" else _table_to_wandb)(out, suite, told)
 
 
 def _table_to_tensorboard(out: Path, suite: str, frame: pd.DataFrame) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
-    columns = ["stream", "order", "strategy", "seed", "status", *_measured(frame)]
-    lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
-    lines += [" | ".join(_text(value) for value in row) for row in frame[columns].itertuples(index=False)]
+    lines = [" | ".join(frame.columns), " | ".join("---" for _ in frame.columns)]
+    lines += [" | ".join(_text(value) for value in row) for row in frame.itertuples(index=False)]
     with SummaryWriter(str(out / "tensorboard" / "suite")) as writer:
         writer.add_text(suite, "\n".join(lines))
 
@@ -104,14 +107,9 @@ def _table_to_tensorboard(out: Path, suite: str, frame: pd.DataFrame) -> None:
 def _table_to_wandb(out: Path, suite: str, frame: pd.DataFrame) -> None:
     import wandb
 
-    columns = ["stream", "order", "strategy", "seed", "status", *_measured(frame)]
     run = _wandb_run(out, f"{suite}-table", {"suite": suite})
-    run.log({"results": wandb.Table(dataframe=frame[columns].reset_index(drop=True))})
+    run.log({"results": wandb.Table(dataframe=frame.reset_index(drop=True))})
     run.finish()
-
-
-def _measured(frame: pd.DataFrame) -> list[str]:
-    return [metric.name for metric in table.in_results() if metric.name in frame and frame[metric.name].notna().any()]
 
 
 def _text(value: Any) -> str:

@@ -6,7 +6,6 @@ with its signal and the tail of its log, and a worker serves one run after anoth
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.processes import lives
 from lorisbench.runs.claims import Watch, claim
 from lorisbench.runs.crews import Died, Ended, Event, Progress, Refused, Said
 from lorisbench.runs.luggage import Code, Material, unpack_code, unpack_material
@@ -166,16 +166,8 @@ def _sweep() -> None:
     """Remove the folders of processes of this machine that were killed before they could do so."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         found = re.match(rf"{PREFIX}(\d+)-", folder.name)
-        if found and not _lives(int(found[1])):
+        if found and not lives(int(found[1])):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _lives(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        with contextlib.suppress(PermissionError):
-            os.kill(pid, 0)
-        return True
-    return False
 
 
 def _where() -> str:

@@ -38,6 +38,7 @@ from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.estimate import remember_run
 from lorisbench.runs.observers import Audience, Observer, Watch
 from lorisbench.runs.resume import Checkpoints, identity
+from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.resolve import ResolvedConfig
 from lorisbench.suite.spec import RunSpec
@@ -221,6 +222,19 @@ def _marks(bench: Workbench) -> list[int]:
 def store_of(bench: Workbench) -> Store:
     """The samples as strategies see them, for one run."""
     return Store(bench.x, bench.y, bench.task, labelled=bench.config.head.per_task)
+
+
+def store_without_content(settings: BackboneConfig, width: int, manifest: Manifest | None, labelled: bool) -> Store:
+    """Samples as `store_of` gives them, all zeros that take no memory, for building a model; none without a manifest.
+
+    width : features of the backbone.
+    """
+    one = torch.zeros(1, width) if settings.on_features else torch.zeros(1, 3, settings.image_size, settings.image_size)
+    y, task = torch.zeros(2, 0, dtype=torch.int64)
+    if manifest is not None:
+        y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
+        task = torch.tensor(manifest.task_labels())
+    return Store(one.expand(len(y), *one.shape[1:]), y, task, labelled=labelled)
 
 
 class _Running:

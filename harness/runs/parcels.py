@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import atomic
-from lorisbench.runs.claims import Lost, is_held, without_claims
+from lorisbench.runs.claims import Lost, is_claim, is_held
 from lorisbench.runs.resume import PLACE
 
 STATUS, CHECKPOINT = "status.json", PLACE.as_posix()
@@ -112,8 +112,9 @@ def _names(out: Path, folders: list[str]) -> list[str]:
     found: list[str] = []
     for folder in folders:
         for path in (out / folder).rglob("*"):
-            if not path.name.startswith(".") and not path.is_symlink() and path.is_file():
-                found += without_claims([path.name]) and [path.relative_to(out).as_posix()]
+            passed = path.name.startswith(".") or is_claim(path.name) or path.is_symlink()
+            if not passed and path.is_file():
+                found.append(path.relative_to(out).as_posix())
     return found
 
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json, read_table
-from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics.records import images_by_stream
 from lorisbench.runs.claims import EXPIRY, Watch, holder_of
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.estimate import Estimate, Finished, Left, duration, estimate
-from lorisbench.suite.run_folders import run_folders
-from lorisbench.suite.spec import title_of
+from lorisbench.suite.run_folders import run_folders, suite_of
+from lorisbench.suite.spec import stream_of
 from lorisbench.suite.streams import benchmarks_of
 
 ORDER = ("running", "interrupted", "pending", "failed", "diverged", "done")
@@ -37,9 +36,7 @@ def overview(out: Path) -> dict[str, Any]:
 
     Raises InputError if the folder holds no suite.
     """
-    if not (out / "suite.yaml").is_file():
-        raise InputError(f"{out}: no suite.yaml; give the output folder of `lorisbench run`")
-    suite = read_yaml(out / "suite.yaml")
+    suite = suite_of(out)
     found = run_folders(out, suite)
     experiences = _experiences(out)
     runs = [_run(RunDirectory(out / "runs" / run_id), config, experiences) for run_id, config in found.kept.items()]
@@ -74,7 +71,7 @@ def _experiences(out: Path) -> dict[str, int]:
 
 
 def _run(directory: RunDirectory, config: Mapping[str, Any], experiences: Mapping[str, int]) -> dict[str, Any]:
-    stream = config.get("stream") or title_of(config["benchmark"])
+    stream = stream_of(config)
     status = directory.status()
     state, reason = status["status"], status["reason"]
     owner, silence = None, None

@@ -7,11 +7,11 @@ the process that it serves.
 import signal
 
 from lorisbench.common.console import hide_warnings
+from lorisbench.common.processes import stop_signals
 
 hide_warnings()
-for _name in ("SIGTERM", "SIGUSR1"):
-    if hasattr(signal, _name):
-        signal.signal(getattr(signal, _name), signal.SIG_IGN)
+for _number in stop_signals():
+    signal.signal(_number, signal.SIG_IGN)
 
 import lorisbench.runs.latency  # noqa: E402
 import lorisbench.runs.one_run  # noqa: E402, F401

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorisbench.common import console
 from lorisbench.common.errors import InputError
-from lorisbench.common.processes import interrupts_wait
+from lorisbench.common.processes import interrupts_wait, stop_signals
 from lorisbench.common.registry import carried
 from lorisbench.runs.claims import Claim
 from lorisbench.runs.crews import Died, Ended, Event, Refused, Said, from_data, prepared, train_claimed
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 GRACE = 20.0  # seconds in which a run has to stop after its present step before its process is killed
 LONGEST_FOLDER = 85
-STOPS = ("SIGTERM", "SIGUSR1")  # what schedulers send before they take a machine away
 
 
 @dataclass
@@ -234,9 +233,8 @@ _stopped = threading.Event()
 def serve(connection: Connection, given: Given) -> None:
     """Train the runs whose ids come through a pipe, until its other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
-    for name in STOPS:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: _stopped.set())
+    for number in stop_signals():
+        signal.signal(number, lambda *_: _stopped.set())
     threading.Thread(target=_end_with_parent, args=(given.scratch,), daemon=True).start()
     lock = threading.Lock()
 

@@ -159,18 +159,11 @@ class SuiteConfig(SuiteSettings):
             return value
         return {str(label): written_out(entry, str(label)) for label, entry in value.items()}
 
-    @field_validator("strategies")
+    @field_validator("strategies", "benchmarks")
     @classmethod
-    def _check_labels(cls, value: dict[str, Any]) -> dict[str, Any]:
-        for label in value:
-            check_name(label, "strategy")
-        return value
-
-    @field_validator("benchmarks")
-    @classmethod
-    def _check_streams(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _check_names(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
         for name in value:
-            check_name(name, "stream")
+            check_name(name, "strategy" if info.field_name == "strategies" else "stream")
         return value
 
     @field_validator("streams", mode="before")

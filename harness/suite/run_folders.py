@@ -51,6 +51,14 @@ class RunFolders(NamedTuple):
         return [*self.renamed.values(), *self.foreign.values(), *self.damaged.values()]
 
 
+def suite_of(out: Path) -> dict[str, Any]:
+    """The content of OUT/suite.yaml. Raises InputError if there is none, or if it is damaged."""
+    file = out / "suite.yaml"
+    if not file.is_file():
+        raise InputError(f"{out}: no suite.yaml; give the output folder of `lorisbench run`")
+    return read_yaml(file)
+
+
 def run_folders(out: Path, suite: Mapping[str, Any]) -> RunFolders:
     """What lies below OUT/runs; `suite` is the content of OUT/suite.yaml.
 
