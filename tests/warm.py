@@ -28,7 +28,9 @@ class Command:
             self.process.start()
 
     def send(self, number: int) -> None:
-        os.kill(self.process.pid, number)
+        """Send a signal, unless it has ended."""
+        if self.process.is_alive():
+            os.kill(self.process.pid, number)
 
     def ended(self, seconds: float = 120) -> int:
         """Its exit code; a negative one is the signal that killed it."""

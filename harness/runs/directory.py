@@ -164,7 +164,7 @@ class RunDirectory:
 
         None if there are no predictions; raises InputError, naming the file, if they are damaged.
         """
-        if not (self.path / "predictions.npz").exists():
+        if not self.has_predictions():
             return None
         predicted, label, experience = self.predictions()
         n = np.bincount(experience)
@@ -186,14 +186,30 @@ class RunDirectory:
             raise InputError(f"{file}: {len(predicted)} rows for experiences {first} to {last}")
         return predicted, label, experience
 
+    def outcome(self) -> tuple[list[dict[str, Any]], tuple[np.ndarray, np.ndarray] | None]:
+        """The journal's `entries` and the `matrix`, which say how a run went.
+
+        Raises InputError, naming the file, if one is damaged, or if those of a finished run do not fit together.
+        Predictions that are gone are no damage: the tables may still hold what came of them.
+        """
+        entries, stored = self.entries(), self.matrix()
+        finished = self.status()["status"] in FINISHED  # one that is being trained writes them in turn
+        if finished and stored is not None and len(entries) != len(stored[0]):
+            file = self.path / "journal.jsonl"
+            raise InputError(f"{file}: {len(entries)} experiences, where predictions.npz has {len(stored[0])}")
+        return entries, stored
+
     def damage(self) -> str:
         """What is wrong with the files that say how a run went; empty if nothing."""
         try:
-            self.entries()
-            self.matrix()
+            self.outcome()
         except InputError as error:
             return str(error)
         return ""
+
+    def has_predictions(self) -> bool:
+        """Whether there is a file of predictions."""
+        return (self.path / "predictions.npz").exists()
 
 
 def _with_resumption(known: Mapping[str, Any], now: Mapping[str, Any], resumed: list[int]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str
     }
     undefined: dict[str, str] = {}
     cells: list[tuple[Any, ...]] = []
-    stored = directory.matrix() if row["status"] != "pending" else None
+    entries, stored = (directory.entries(), None) if row["status"] == "pending" else directory.outcome()
     if stored is not None:
         matrix, n = stored
         row["experiences"] = len(n)
@@ -49,7 +49,7 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str
         latency = read_latency(directory.path / "latency.json") or {}
     except InputError as error:
         latency = {"error": str(error)}
-    costs, unknown = table.compute_costs(RunRecord(directory.entries(), latency, config.get("backbone", {})))
+    costs, unknown = table.compute_costs(RunRecord(entries, latency, config.get("backbone", {})))
     row |= costs
     undefined |= unknown
     row["undefined"] = "; ".join(f"{name}: {reason}" for name, reason in undefined.items())

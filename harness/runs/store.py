@@ -18,6 +18,7 @@ from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.metrics.records import images_by_stream, read_latency
 from lorisbench.runs.claims import alone
 from lorisbench.runs.directory import FINISHED, RunDirectory
+from lorisbench.runs.tables import collected
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.joining import entry_settings, joined, stream_settings
 from lorisbench.suite.parsing import parse
@@ -193,21 +194,28 @@ class Output:
     def unfinished(self, suite: Suite, retry_failed: bool = False, rerun: Container[str] = ()) -> list[RunSpec]:
         """The suite's runs that are still to be trained, or to be trained again because their files are damaged.
 
-        Runs that failed are left as they are unless `retry_failed`; those of the labels `rerun` are trained in any
-        case. It reads every finished run's files, so that whoever needs the answer twice keeps it.
+        A run whose predictions are gone is finished for as long as results.csv and matrix.csv hold its results. Runs
+        that failed are left as they are unless `retry_failed`; those of the labels `rerun` are trained in any case. It
+        reads every finished run's files, so that whoever needs the answer twice keeps it.
         """
-        return [s for s in suite.runs if s.label in rerun or not self._is_ended(s, keeps_failed=not retry_failed)]
+        left = []
+        in_tables: set[str] | None = None
+        for spec in suite.runs:
+            directory = self.run(spec.run_id)
+            status = directory.status()["status"]
+            ended = (status in FINISHED and not directory.damage()) or (status == "failed" and not retry_failed)
+            if ended and status == "done" and not directory.has_predictions():
+                in_tables = collected(self.root) if in_tables is None else in_tables
+                ended = spec.run_id in in_tables
+            if not ended or spec.label in rerun:
+                left.append(spec)
+        return left
 
     def unmeasured(self, suite: Suite) -> list[RunSpec]:
         """Finished runs whose latency is still to be measured, after all training, when nothing else runs."""
         specs = suite.runs if suite.config.latency.enabled else []
         done = [spec for spec in specs if self.run(spec.run_id).status()["status"] == "done"]
         return [spec for spec in done if not _is_measured(self.run(spec.run_id).path)]
-
-    def _is_ended(self, spec: RunSpec, keeps_failed: bool) -> bool:
-        directory = self.run(spec.run_id)
-        status = directory.status()["status"]
-        return (status in FINISHED and not directory.damage()) or (status == "failed" and keeps_failed)
 
 
 def _is_measured(folder: Path) -> bool:

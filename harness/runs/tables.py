@@ -135,12 +135,17 @@ def _state(folder: Path) -> tuple[int, ...]:
     return tuple(stamps)
 
 
+def collected(root: Path) -> set[str]:
+    """The ids of the finished runs whose results both tables hold."""
+    return set(_earlier(root))
+
+
 def _places(names: Iterable[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(names)}
 
 
 def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:
-    """The rows and cells that the existing tables hold for finished runs, by run id."""
+    """The rows and cells that the existing tables hold for finished runs, by run id, if they hold all of them."""
     try:
         rows = with_streams(read_table(root / "results.csv"))
         cells = read_table(root / "matrix.csv", CELL)[list(CELL)]
@@ -153,15 +158,17 @@ def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:
     try:
         for run_id, *numbers in cells.itertuples(index=False, name=None):
             groups.setdefault(run_id, []).append((run_id, *map(_number, numbers)))
-        return {
-            row["run_id"]: (
-                {str(key): text if key in TEXT_COLUMNS else _number(text) for key, text in row.items()},
-                groups.get(row["run_id"], []),
-            )
+        rows_of = {
+            row["run_id"]: {str(key): text if key in TEXT_COLUMNS else _number(text) for key, text in row.items()}
             for row in done
         }
     except ValueError:  # a number that is none
         return {}
+    return {
+        run_id: (row, groups[run_id])
+        for run_id, row in rows_of.items()
+        if len(groups.get(run_id, ())) == (row.get("experiences") or 0) ** 2 > 0
+    }
 
 
 def _number(text: str) -> int | float | None:

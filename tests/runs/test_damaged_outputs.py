@@ -155,6 +155,8 @@ def test_no_random_damage_gives_a_traceback(attempt: Callable[..., None], name: 
         ("predictions.npz", "a folder"),
         ("journal.jsonl", "a list"),
         ("journal.jsonl", "numbers as text"),
+        ("journal.jsonl", "cut at its end"),
+        ("journal.jsonl", "gone"),
         ("config.yaml", "cut in half"),
         ("config.yaml", "gone"),
     ],
@@ -187,6 +189,23 @@ def test_a_run_whose_files_are_damaged_is_trained_again(
     assert answer.code == 0 and "3 runs, 1 already finished" in answer.err, answer.err
     assert (first / "predictions.npz").read_bytes() == before and (third / "config.yaml").stat().st_size
     assert cli("report", out).err == ""
+
+
+@pytest.mark.parametrize("how", [None, "gone", "cut in half"])
+def test_without_predictions_a_run_is_finished_if_the_tables_hold_its_results(
+    finished: Callable[[Path], Path], suite_file: Callable[..., Path], cli: Callable[..., Any], tmp_path: Path,
+    how: str | None,
+) -> None:  # fmt: skip
+    out, suite = finished(tmp_path / "out"), suite_file(seeds=[0, 1, 2])
+    before = (out / "matrix.csv").read_text()
+    gone = max((out / "runs").iterdir()) / "predictions.npz"
+    gone.unlink()
+    if how is not None:
+        damage(out / "matrix.csv", how)
+    answer = cli("run", suite, "--out", out)
+    trained_again = how is not None
+    assert answer.code == 0 and f"3 runs, {2 if trained_again else 3} already finished" in answer.err, answer.err
+    assert (out / "matrix.csv").read_text() == before and gone.exists() == trained_again
 
 
 @pytest.mark.parametrize("name", ["suite.yaml", "data.json"])

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from same import same_results
-from warm import until
+from warm import Command, until
 
 from lorisbench.runs import node, shards
 from lorisbench.runs.claims import Lost, Watch, claim
@@ -478,9 +478,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
 
 @pytest.mark.heavy
 @pytest.mark.timeout(900)
-def test_a_machine_is_lost_and_the_suite_is_not(
-    machines: Machines, plugin: Path, suite_file, cli, make_release
-) -> None:
+def test_a_machine_is_lost_and_the_suite_is_not(machines: Machines, plugin: Path, suite_file, make_release) -> None:
     place = machines.place("head")
     shutil.copytree(plugin.parent, place / "plugin")
     make_release(place / "release", per_split=shards.LEAST)  # 81 images each
@@ -511,5 +509,6 @@ def test_a_machine_is_lost_and_the_suite_is_not(
     assert "extracting features on 2 machines" in said and "goes on elsewhere" in said
     resumed = [Output(out).run(folder.name).status().get("resumed") for folder in (out / "runs").iterdir()]
     assert sum(bool(each) for each in resumed) == 1, "the run on the machine that is lost, and no other"
-    assert cli("run", suite, "--out", place / "alone", "--workers", 1).code == 0
+    alone = Command(place / "alone.log", "run", suite, "--out", place / "alone")
+    assert alone.ended(300) == 0, alone.said()
     same_results(place / "alone", out)
