@@ -164,11 +164,13 @@ def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:
         }
     except ValueError:  # a number that is none
         return {}
-    return {
-        run_id: (row, groups[run_id])
-        for run_id, row in rows_of.items()
-        if len(groups.get(run_id, ())) == (row.get("experiences") or 0) ** 2 > 0
-    }
+    return {run_id: (row, groups[run_id]) for run_id, row in rows_of.items() if _is_whole(row, groups.get(run_id, []))}
+
+
+def _is_whole(row: Row, cells: Cells) -> bool:
+    """Whether there is a cell for each pair of a run's experiences, as far as its row says how many these are."""
+    experiences = row.get("experiences")
+    return bool(cells) if experiences is None else 0 < len(cells) == experiences**2
 
 
 def _number(text: str) -> int | float | None:
