@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,8 @@ class Command:
         self.log = log
         context: Any = multiprocessing.get_context("forkserver")
         warm_up()
-        self.process = context.Process(
-            target=_command, args=([str(word) for word in words], str(log), dict(os.environ)), daemon=False
-        )
+        given = [str(word) for word in words], str(log), dict(os.environ), forkserver._forkserver._forkserver_address
+        self.process = context.Process(target=_command, args=given, daemon=False)
         with main_hidden():
             self.process.start()
 
@@ -62,7 +62,10 @@ def until(condition: Any, seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def _command(words: list[str], log: str, environment: dict[str, str]) -> None:
+def _command(words: list[str], log: str, environment: dict[str, str], server: str) -> None:
+    # Its workers, too, are forked from the server that it comes from: one of its own would import torch again
+    forkserver._forkserver._forkserver_address = server  # type: ignore[attr-defined]
+    forkserver.ensure_running = forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)

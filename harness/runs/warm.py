@@ -13,5 +13,7 @@ hide_warnings()
 for _number in stop_signals():
     signal.signal(_number, signal.SIG_IGN)
 
+import timm  # noqa: E402, F401 (for most backbones)
+
 import lorisbench.runs.latency  # noqa: E402
 import lorisbench.runs.one_run  # noqa: E402, F401

@@ -138,6 +138,7 @@ def test_a_worker_is_used_again(suite_file, cli, tmp_path: Path) -> None:
     assert len(logs) == 1 and str(os.getpid()) not in logs.pop().split()
 
 
+@pytest.mark.heavy  # its worker imports everything anew
 def test_a_temporary_folder_with_a_long_name_does_no_harm(suite_file, cli, tmp_path: Path, monkeypatch) -> None:
     from multiprocessing import util
 
