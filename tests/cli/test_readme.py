@@ -80,8 +80,13 @@ def test_every_python_block_is_a_script_or_a_file_that_a_test_uses() -> None:
     assert {block.file for block in PYTHON} == {"hold.py", "my_lwf.py", "sessions.py", None}
 
 
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize(("page", "file", "name"), [("", "hold.py", "hold"), ("strategies", "my_lwf.py", "my-lwf")])
-def test_a_strategy_it_shows_conforms(files, cli, page: str, file: str, name: str) -> None:
+def test_a_strategy_it_shows_conforms(
+    files, cli, request: pytest.FixtureRequest, page: str, file: str, name: str, whole: bool
+) -> None:
+    if not whole:
+        request.getfixturevalue("checked_on_features")
     plugin = files(ROOT / page / "README.md") / file
     assert len(plugin.read_text("utf-8").splitlines()) <= 60
     answer = cli("check", name, "--plugin", plugin)
