@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from lorisbench.common.console import say
+from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
 from lorisbench.common.registry import select
 from lorisbench.common.restored import restored
@@ -64,7 +65,7 @@ def launch(
     KeyboardInterrupt : after the finished runs have been collected.
     """
     if workers is None:
-        workers = int(os.environ.get("LORISBENCH_WORKERS", 1))
+        workers = _usual_workers()
     out = out.absolute()
     output = Output(out)
     output.check(suite)
@@ -134,6 +135,14 @@ def headline(frame: pd.DataFrame) -> str:
     return named.round(2).reset_index().to_string(index=False, na_rep="-")
 
 
+def _usual_workers() -> int:
+    """What LORISBENCH_WORKERS says, or 1. Raises InputError if it is no number of processes."""
+    text = os.environ.get("LORISBENCH_WORKERS") or "1"
+    if not text.isascii() or not text.isdigit():
+        raise InputError(f"LORISBENCH_WORKERS={text}: a number of processes was expected, 0 or more")
+    return int(text)
+
+
 def _build(bench: Workbench, spec: RunSpec) -> object:
     from lorisbench.runs.one_run import build, store_of
 
@@ -151,7 +160,8 @@ def _tell_beforehand(suite: Suite, output: Output, todo: list[RunSpec]) -> None:
     done = len(suite.runs) - len(todo)
     waiting = {spec.run_id for spec in todo}
     failed = [s for s in suite.runs if s.run_id not in waiting and output.run(s.run_id).status()["status"] == "failed"]
-    say(f"{len(suite.runs)} runs, {done} already finished" if done else f"{len(suite.runs)} runs")
+    runs = f"{len(suite.runs)} run{'' if len(suite.runs) == 1 else 's'}"
+    say(f"{runs}, {done} already finished" if done else runs)
     if failed:
         say(f"{len(failed)} of them failed before; --retry-failed trains them again")
 
@@ -184,7 +194,7 @@ def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output,
     try:
         with output.alone("measuring latency"), measuring():
             left = output.unmeasured(suite)
-            say(f"measuring the latency of {len(left)} runs")
+            say(f"measuring the latency of {len(left)} run{'' if len(left) == 1 else 's'}")
             for stream, specs in _by_stream(left).items():
                 bench = bench_of(stream)
                 forward = forward_cost(bench)

@@ -26,26 +26,38 @@ class TensorBoard(Observer):
 
     def __init__(self, out: Path) -> None:
         self._folder = out / "tensorboard"
+        self._writer: Any = None
 
     def begun(self, spec: RunSpec, names: Sequence[str], trained: int) -> None:
+        self._names, self._run_id = names, spec.run_id
+        if not trained:
+            self._begin_at(0)
+
+    def _begin_at(self, step: int | None) -> None:
+        """Write from here on; what an earlier attempt wrote at this step and later does not count."""
         from torch.utils.tensorboard import SummaryWriter
 
-        self._names = names
-        self._writer: Any = SummaryWriter(str(self._folder / spec.run_id), purge_step=0 if not trained else None)
+        self._writer = SummaryWriter(str(self._folder / self._run_id), purge_step=step)
 
     def epoch(self, experience: int, epoch: int, epochs: int, step: int, losses: Sequence[float]) -> None:
-        for number, loss in enumerate(losses, step - len(losses) + 1):
+        first = step - len(losses) + 1
+        if self._writer is None:
+            self._begin_at(first)
+        for number, loss in enumerate(losses, first):
             self._writer.add_scalar("loss", loss, number)
 
     def experience(self, index: int, accuracy: Sequence[float], seconds: float) -> None:
+        if self._writer is None:  # of a method that does not train in epochs
+            self._begin_at(None)
         for name, value in _accuracies(self._names, accuracy):
             self._writer.add_scalar(f"accuracy/{name}", value, index)
         self._writer.add_scalar("train_seconds", seconds, index)
         self._writer.flush()
 
     def ended(self, status: str) -> None:
-        if hasattr(self, "_writer"):
+        if self._writer is not None:
             self._writer.close()
+            self._writer = None
 
 
 class WandB(Observer):

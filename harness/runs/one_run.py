@@ -267,6 +267,7 @@ class _Running:
 
     def end(self, status: str, reason: str = "", **more: Any) -> None:
         """Write the run's status, and tell it."""
+        self.checkpoints.settle()
         self.audience.tell("ended", status)
         self.directory.set_status(status, reason, **more, **({"resumed": self.resumed} if self.resumed else {}))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,34 +92,59 @@ class Checkpoints:
         self.path = directory.path / PLACE
         self.reason = ""
         self.trained = 0
+        self._writing: threading.Thread | None = None
 
     def write(self, resumable: Resumable, of: Mapping[str, str], predicted: Sequence[np.ndarray]) -> None:
-        """Replace the checkpoint. A state that cannot be written down, or a full disk, is no reason to end a run.
+        """Replace the checkpoint by the present state, beside what the run does next (see `settle`).
+
+        A state that cannot be written down, or a full disk, is no reason to end a run.
 
         predicted : int32, a row for each experience trained so far.
         """
+        self.settle()
         if self.reason:
             return
         try:
             state = resumable.capture()
-            about = About(
-                of=dict(of), trained=len(predicted), journal=_sum_of_journal(self.directory, len(predicted)),
-                predictions=_sum_of_rows(predicted),
-            )  # fmt: skip
+        except Uncapturable as error:
+            self._give_up(error)
+            return
+        about = About(
+            of=dict(of), trained=len(predicted), journal=_sum_of_journal(self.directory, len(predicted)),
+            predictions=_sum_of_rows(predicted),
+        )  # fmt: skip
+        copied = State(state.tree, {number: blob.clone() for number, blob in state.blobs.items()})
+        self._writing = threading.Thread(target=self._replace, args=(about, copied), name="lorisbench-checkpoint")
+        self._writing.start()
+
+    def _replace(self, about: About, state: State) -> None:
+        try:
             with atomic(self.path, sync=False) as stream:
                 stream.writelines(packed(about, state))
             self.trained = about.trained
-        except (Uncapturable, InputError) as error:
-            self.reason = str(error)
-            self.remove()
-            _say_once(f"{self.label}: {self.reason}; if it is interrupted, it starts again from its beginning")
+        except InputError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self.reason = str(error)
+        self.path.unlink(missing_ok=True)
+        self.trained = 0
+        _say_once(f"{self.label}: {self.reason}; if it is interrupted, it starts again from its beginning")
+
+    def settle(self) -> None:
+        """Wait until the last checkpoint is written, or could not be."""
+        if self._writing is not None:
+            self._writing.join()
+            self._writing = None
 
     def remove(self) -> None:
+        self.settle()
         self.path.unlink(missing_ok=True)
         self.trained = 0
 
     def told(self) -> str:
         """What the same command will do after an interrupt, for the run's status."""
+        self.settle()
         if self.trained:
             return f"it goes on from experience {self.trained}"
         return f"it starts again from its beginning{f': {self.reason}' if self.reason else ''}"
@@ -169,7 +195,7 @@ class Checkpoints:
 def packed(about: About, state: State) -> list[Any]:
     """A checkpoint as the parts of a safetensors file: JSON and blobs, all as bytes, and a checksum of them.
 
-    The parts lie where the tensors do: nothing is copied.
+    The parts lie where the tensors do: nothing is copied once more.
     """
     arrays = {str(number): blob.numpy() for number, blob in state.blobs.items()}
     arrays[_ABOUT] = _bytes_of(about.model_dump())

@@ -106,7 +106,8 @@ class Schedule:
                 self._crew.start(spec, held)
         if self._waiting and not self._running and not self._told_to_wait:
             self._told_to_wait = True
-            say(f"{len(self._waiting)} runs are being trained by other processes; waiting for them")
+            number = len(self._waiting)
+            say(f"{number} {'run is' if number == 1 else 'runs are'} being trained by other processes; waiting")
 
     def _ended_elsewhere(self, spec: RunSpec) -> bool:
         now = self._status(spec)

@@ -139,5 +139,5 @@ def test_runs_of_other_machines_are_left_to_them(counted, cli, tmp_path: Path, m
     theirs = out / "runs" / one.name.replace(".s1.", ".s0.")
     elsewhere(theirs)
     answer = cli("run", suite, "--out", out)
-    assert answer.code == 0 and "1 runs are being trained by other processes" in answer.err
+    assert answer.code == 0 and "1 run is being trained by other processes" in answer.err
     assert (theirs / "predictions.npz").exists(), "taken over when its owner had been silent for long"

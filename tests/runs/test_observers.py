@@ -11,6 +11,7 @@ import pytest
 
 from lorisbench.runs import display, loggers, observers
 from lorisbench.runs.observers import Observer
+from lorisbench.runs.resume import Checkpoints
 
 
 def scalars_of(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -40,6 +41,25 @@ def test_tensorboard_gets_losses_rows_and_the_table(suite_file, cli, tmp_path: P
             assert "loss" not in told, "it takes no gradient steps"
     events = b"".join(path.read_bytes() for path in (out / "tensorboard" / "suite").iterdir())
     assert b"accuracy_last" in events and b"slda" in events
+
+
+def test_tensorboard_shows_each_step_of_a_resumed_run_once(suite_file, cli, tmp_path: Path, monkeypatch) -> None:
+    suite, out, write, calls = suite_file(), tmp_path / "out", Checkpoints.write, []
+
+    def interrupted(self: Checkpoints, *about: object) -> None:
+        calls.append(self)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        write(self, *about)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "write", interrupted)
+        assert "interrupted" in cli("run", suite, "--out", out, "--tensorboard").err
+    assert cli("run", suite, "--out", out, "--tensorboard").code == 0
+    (folder,) = (out / "tensorboard").glob("*.naive.*")
+    assert len(list(folder.iterdir())) == 2
+    steps = [step for step, _ in scalars_of(folder)["loss"]]
+    assert steps == list(range(1, 9 * 2 * 2 + 1))
 
 
 @pytest.mark.heavy  # starts a program of its own for each run

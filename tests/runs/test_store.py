@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from same import same_results
 
+import lorisbench
 from lorisbench.common import files
+from lorisbench.common.errors import InputError
 
 VANISHES = '''
 import shutil
@@ -93,3 +95,11 @@ def test_a_report_of_a_half_finished_suite_says_what_is_missing(suite_file, fini
     assert answer.code == 0, answer.err
     page = (out / "report" / "index.html").read_text()
     assert folder.name in page
+
+
+@pytest.mark.parametrize("text", ["many", "-1", "1.5"])
+def test_a_number_of_workers_that_is_none_is_one_line(suite_file, tmp_path: Path, monkeypatch, text: str) -> None:
+    monkeypatch.setenv("LORISBENCH_WORKERS", text)
+    with pytest.raises(InputError, match=f"LORISBENCH_WORKERS={text}: a number of processes was expected"):
+        lorisbench.run(str(suite_file()), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
