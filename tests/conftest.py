@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer.main
 import yaml
 from filelock import FileLock
 from PIL import Image
@@ -20,6 +21,8 @@ from PIL import Image
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Suites train in the test's own process, where a test can watch and change things, unless it asks for workers.
 os.environ.setdefault("LORISBENCH_WORKERS", "0")
+# Commands are made of their functions' signatures once, not for each of a thousand calls.
+typer.main.get_command = functools.cache(typer.main.get_command)
 # Nothing that a test writes has to outlast a power cut, and waiting for the disk takes a tenth of a tiny run.
 os.fsync = lambda descriptor: None
 

@@ -52,7 +52,7 @@ def test_cached_features_are_those_of_any_batch_within_rounding(suite_file: Call
     assert ((coarse - cached.x[:50]).norm(dim=1) > limit[:50]).all(), "the last bit of a pixel is more than rounding"
 
 
-@pytest.mark.parametrize("label", ["ewc", "lwf", "dnn"])
+@pytest.mark.parametrize("label", ["ewc", "lwf", pytest.param("dnn", marks=pytest.mark.heavy)])
 def test_what_follows_the_features_is_equal_bit_for_bit(suite_file, tmp_path: Path, label: str) -> None:
     (_, cached), (_, uncached) = benches = both(suite_file, strategies=[label], training={"epochs": 1, "batch_size": 4})
     uncached.backbone = LookUp(uncached.x, cached.x)
