@@ -20,13 +20,13 @@ from lorisbench.runs.claims import alone
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.runs.tables import collected
 from lorisbench.suite.config import SuiteConfig
-from lorisbench.suite.joining import entry_settings, joined, stream_settings
+from lorisbench.suite.joining import entry_settings, joined, own_together, stream_settings
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import Suite, resolve
 from lorisbench.suite.run_folders import read_config, run_folders
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
-from lorisbench.suite.spec import RunSpec, without_places
-from lorisbench.suite.streams import benchmarks_of
+from lorisbench.suite.spec import RunSpec, stream_of, without_places
+from lorisbench.suite.streams import benchmarks_of, of_labels, own_of
 
 if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
@@ -100,6 +100,7 @@ class Output:
                 )
         known = {label: before["strategies"].get(label, entry) for label, entry in written["strategies"].items()}
         now = {key: written.get(key) for key in ("seeds", "about", "plugins")}
+        now["streams"] = own_together(written, before)
         merged = joined({**before, **now, "strategies": known}, suite)
         for name in benchmarks_of(before):
             known_value, value = stream_settings(before, name), stream_settings(merged, name)
@@ -114,12 +115,27 @@ class Output:
                 continue
             for name in benchmarks_of(before):
                 known_value, value = entry_settings(before, name, label), entry_settings(merged, name, label)
-                if known_value != value:
+                if known_value != value and not self._is_new(written, suite.resolved, name, label):
+                    where = f" on stream {name!r}" if len(benchmarks_of(before)) > 1 else ""
                     raise InputError(
-                        f"--out {self.root}: holds results of strategy {label!r} with different settings "
+                        f"--out {self.root}: holds results of strategy {label!r}{where} with different settings "
                         f"({_difference(known_value, value)}); give another folder or label"
                     )
         return merged
+
+    def _is_new(self, written: Mapping[str, Any], now: Mapping[str, Any], stream: str, label: str) -> bool:
+        """Whether all that the folder has of a strategy is of other streams, so that this one may change its settings.
+
+        Where streams and strategies have joined one after the other, suite.yaml has pairs of them that nobody has run.
+        """
+        changed = [own_of(suite, stream).get("strategies", {}) for suite in (written, now)]
+        if label in changed[0] or label not in changed[1]:
+            return False
+        found = run_folders(self.root, written).kept.values()
+        if any((stream_of(config), config["label"]) == (stream, label) for config in found):
+            return False
+        rows = read_table(self.root / "results.csv") if (self.root / "results.csv").exists() else pd.DataFrame()
+        return rows.empty or not ((rows["stream"] == stream) & (rows["strategy"] == label)).any()
 
     def _check_folders(self, suite: Suite, written: Mapping[str, Any]) -> None:
         """Raise InputError if something else is where a run of the suite belongs: it would be overwritten."""
@@ -242,7 +258,8 @@ def _completed(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
     strategies = {label: known.get(label, settings) for label, settings in suite.resolved["strategies"].items()}
     try:
         # Its plugins are not loaded: those that the strategies need are already among those of `suite`
-        return resolve(parse(SuiteConfig, {**written, "strategies": strategies, "about": [], "plugins": []})).resolved
+        values = {"strategies": strategies, "streams": of_labels(written.get("streams"), strategies)}
+        return resolve(parse(SuiteConfig, {**written, **values, "about": [], "plugins": []})).resolved
     except InputError:
         return dict(written)
 

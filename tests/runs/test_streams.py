@@ -14,6 +14,7 @@ import yaml
 from answers import refused
 
 import lorisbench
+from lorisbench.common.errors import InputError
 from lorisbench.metrics.compare import compare_outputs, missing
 from lorisbench.model import features, views
 from lorisbench.model.models import backbone_of
@@ -148,6 +149,26 @@ def test_ids_of_one_stream_in_its_own_order_are_those_of_before() -> None:
         ({"streams": {"pixel": {"backbone": {"train": "nevr"}}}}, ["streams.pixel.backbone.train"]),
         ({"streams": {"pixel": {"training": "hik"}}}, ["unknown preset 'hik'"]),
         ({"streams": {"pixel": 3}}, ["streams.pixel"]),
+        ({"streams": {"pixel": {"strategies": {"ew": {}}}}}, ["streams.pixel.strategies.ew", "did you mean 'ewc'"]),
+        (
+            {"streams": {"pixel": {"strategies": {"ewc": {"ewc_lamda": 1}}}}},
+            ["streams.pixel.strategies.ewc.ewc_lamda", "did you mean 'ewc_lambda'"],
+        ),
+        ({"streams": {"pixel": {"strategies": {"ewc": {"ewc_lambda": -1}}}}}, ["streams.pixel.strategies.ewc"]),
+        ({"streams": {"pixel": {"strategies": {"ewc": 3}}}}, ["streams.pixel.strategies.ewc", "dictionary"]),
+        ({"streams": {"pixel": {"strategies": ["ewc"]}}}, ["streams.pixel.strategies", "dictionary"]),
+        (
+            {"streams": {"pixel": {"strategies": {"ewc": {"strategy": "lwf"}}}}},
+            ["streams.pixel.strategies.ewc.strategy", "'ewc' is 'ewc' on all streams", "a label of its own"],
+        ),
+        (
+            {"streams": {"pixel": {"strategies": {"ewc": {"training": {"epohs": 1}}}}}},
+            ["streams.pixel.strategies.ewc.training.epohs", "did you mean 'epochs'"],
+        ),
+        (
+            {"streams": {"pixel": {"strategies": {"ewc": {"training": "hik2018"}}}}},
+            ["streams.pixel.strategies.ewc.training", "did you mean 'hik2019'"],
+        ),
         ({"orders": 0}, ["orders", "from 1"]),
         ({"orders": [0, 0]}, ["orders must be different"]),
         ({"orders": [-1]}, ["orders must be different"]),
@@ -209,6 +230,93 @@ def test_set_changes_one_stream(release: Path, tmp_path: Path) -> None:
     again.write_text(yaml.safe_dump(suite.resolved, sort_keys=False))
     other = load_suite(str(again))
     assert other.resolved == suite.resolved and [r.run_id for r in other.runs] == [r.run_id for r in suite.runs]
+
+
+OWN = {
+    "pixel": {"strategies": {"ewc": {"ewc_lambda": 7, "training": {"later": {"epochs": 2}}}, "naive": None}},
+    "clutter": {"training": {"epochs": 3}},
+}
+MINE = {"naive": None, "ewc": {"mode": "online", "training": {"lr": 0.01, "later": {"lr": 0.1}}}}
+
+
+def written(folder: Path, suite: Any) -> Path:
+    """The suite.yaml of a suite, in a file."""
+    file = folder / "again.yaml"
+    file.write_text(yaml.safe_dump(suite.resolved, sort_keys=False))
+    return file
+
+
+def test_a_strategy_may_differ_on_one_stream(release: Path, tmp_path: Path) -> None:
+    suite = load_suite(suite_of(tmp_path, release, streams=OWN, strategies=MINE))
+    clutter, pixel = (config.strategies["ewc"] for config in suite.streams.values())
+    assert (clutter.strategy.ewc_lambda, pixel.strategy.ewc_lambda) == (type(pixel.strategy)().ewc_lambda, 7)
+    assert clutter.strategy.mode == pixel.strategy.mode == "online", "the rest of the entry holds"
+    assert (pixel.training.epochs, pixel.training.lr) == (6, 0.01)
+    assert (pixel.training.later.epochs, pixel.training.later.lr) == (2, 0.1)
+    assert (clutter.training.epochs, clutter.training.later.epochs) == (3, None)
+    assert suite.resolved["streams"]["pixel"] == {
+        "strategies": {"ewc": {"ewc_lambda": 7.0, "training": {"later": {"epochs": 2}}}}
+    }
+    again = load_suite(str(written(tmp_path, suite)))
+    assert again.resolved == suite.resolved and [r.run_id for r in again.runs] == [r.run_id for r in suite.runs]
+    only = load_suite(suite_of(tmp_path, release, streams=OWN, strategies=MINE), strategies=["naive"])
+    assert list(only.resolved["streams"]) == ["clutter"]
+
+
+def test_runs_of_a_stream_are_those_of_a_suite_that_has_its_settings(release: Path, tmp_path: Path) -> None:
+    """Also as to ids: on a stream of the same name, they are the same."""
+    suite = load_suite(suite_of(tmp_path, release, streams=OWN, strategies=MINE))
+    mine = {**MINE["ewc"], "ewc_lambda": 7, "training": {"lr": 0.01, "later": {"lr": 0.1, "epochs": 2}}}  # type: ignore[dict-item]
+    plain = load_suite(suite_of(tmp_path, release, streams={}, strategies={**MINE, "ewc": mine}), streams=["pixel"])
+    ids = [run.run_id for run in suite.runs if run.stream == "pixel"]
+    assert ids == [run.run_id for run in plain.runs]
+    others = load_suite(suite_of(tmp_path, release, streams={}, strategies=MINE)).runs
+    same = [run.run_id for run in others if run.stream == "pixel" and run.label == "naive"]
+    assert same and set(same) <= set(ids) and len(set(ids) & {run.run_id for run in others}) == len(same)
+
+
+def test_set_reaches_the_strategies_of_a_stream(release: Path, tmp_path: Path) -> None:
+    changes = ["streams.pixel.strategies.a.b.ewc_lambda=3", "streams.clutter.strategies.a.b.training.epochs=2"]
+    suite = load_suite(
+        suite_of(tmp_path, release, streams={}, strategies={"a": "naive", "a.b": {"strategy": "ewc"}}
+                 | {"a": {"strategy": "naive"}}), assignments=changes,
+    )  # fmt: skip
+    clutter, pixel = (config.strategies["a.b"] for config in suite.streams.values())
+    assert pixel.strategy.ewc_lambda == 3 != clutter.strategy.ewc_lambda
+    assert (clutter.training.epochs, pixel.training.epochs) == (2, 6)
+    with pytest.raises(InputError, match=r"streams\.pixel\.strategies\.ewd: .*did you mean 'ewc'"):
+        load_suite(suite_of(tmp_path, release), assignments=["streams.pixel.strategies.ewd.ewc_lambda=3"])
+
+
+def test_strategies_of_a_stream_join_a_folder(release: Path, tmp_path: Path) -> None:
+    """In any sequence, and with what they were."""
+    labels = {"naive": None, "ewc": None, "si": None}
+    own = {"pixel": {"strategies": {"ewc": {"ewc_lambda": 7}, "si": {"si_lambda": 2}}, "training": {"epochs": 1}}}
+    file, out = suite_of(tmp_path, release, streams=own, strategies=labels), Output(tmp_path / "out")
+    out.root.mkdir()
+
+    def join(**words: Any) -> None:
+        (out.root / "suite.yaml").write_text(yaml.safe_dump(out.check(load_suite(file, **words)), sort_keys=False))
+
+    for words in ({"strategies": ["ewc"]}, {"strategies": ["naive"]}, {"strategies": ["si"], "streams": ["clutter"]}):
+        join(**words)
+    kept = yaml.safe_load((out.root / "suite.yaml").read_text())
+    assert kept["streams"]["pixel"]["strategies"] == {"ewc": {"ewc_lambda": 7.0}}
+    row = "run_id,stream,strategy\nx,pixel,si\n"
+    (out.root / "results.csv").write_text(row)
+    refused(join, "strategy 'si' on stream 'pixel'", "si_lambda")
+    (out.root / "results.csv").write_text(row.replace("pixel,si", "clutter,ewc"))  # nobody has run si on pixel
+    join()
+    wanted = load_suite(file).resolved
+    found = yaml.safe_load((out.root / "suite.yaml").read_text())
+    assert {**found, "strategies": {label: found["strategies"][label] for label in labels}} == wanted
+    for change, told in (
+        ("streams.pixel.strategies.ewc.ewc_lambda=8", ["strategy 'ewc' on stream 'pixel'", "ewc_lambda: 7.0", "8.0"]),
+        ("streams.clutter.strategies.ewc.ewc_lambda=8", ["strategy 'ewc' on stream 'clutter'", "ewc_lambda"]),
+        ("streams.pixel.strategies={}", ["strategy 'ewc' on stream 'pixel'", "ewc_lambda: 7.0"]),
+    ):
+        refused(lambda change=change: join(assignments=[change], strategies=["naive", "ewc"]), *told)
+    join(assignments=["streams.pixel.strategies.ewc.ewc_lambda=8"], strategies=["naive"])
 
 
 def test_streams_and_orders_join_a_folder_in_any_sequence(
