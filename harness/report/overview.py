@@ -1,12 +1,13 @@
 """What several streams say together: the rank of each strategy on each of them, and the page that leads to them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lorisbench.report import render
+from lorisbench.report.facts import of_stream
 from lorisbench.report.findings import headlines
 from lorisbench.report.frame import Stored
 from lorisbench.report.heatmaps import file_names
@@ -16,8 +17,8 @@ from lorisbench.report.tables import Cell, Head, Note, Table, build
 FOLDER = "streams"
 
 
-def folders(streams: Mapping[str, Stored]) -> dict[str, str]:
-    """The folder of each stream's own report, below that of the output's report."""
+def folders(streams: Iterable[str]) -> dict[str, str]:
+    """The folder of the report on each of several streams, below that of the output's report."""
     return {stream: f"{FOLDER}/{name}" for stream, name in file_names(streams).items()}
 
 
@@ -74,7 +75,7 @@ def _cell(value: float, decimals: int, bold: bool = False) -> Cell:
 def html(out: Path, streams: Mapping[str, tuple[Stored, Summary]], ranking: Table) -> str:
     """The text of the page that leads to the streams' own."""
     first = next(stored for stored, _ in streams.values())
-    places = folders({stream: stored for stream, (stored, _) in streams.items()})
+    places = folders(streams)
     parts = [
         {
             "name": stream,
@@ -82,6 +83,7 @@ def html(out: Path, streams: Mapping[str, tuple[Stored, Summary]], ranking: Tabl
             "stored": stored,
             "synthetic": bool(stored.data.get("synthetic")),
             "headlines": headlines(stored, summary),
+            "own": of_stream(stored),
             "tables": [table for table in build(stored, summary) if table.name in ("comparison", "orders")],
         }
         for stream, (stored, summary) in streams.items()

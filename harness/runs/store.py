@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CLAIMS = ".claims"  # of what one process does at a time, besides the runs
 MANIFEST = "manifest.csv"  # the images of a run that was given them as a table, from Python
+REPRODUCTION = ("checks.json", "index.html", "tables")  # what `lorisbench reproduce` writes beside, maybe before
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
 
 
@@ -71,7 +72,8 @@ class Output:
         output_folder(self.root)
         path = self.root / "suite.yaml"
         if not path.exists():
-            foreign = [p.name for p in contents(self.root) if p.name not in (CLAIMS, MANIFEST)]
+            ours = {CLAIMS, MANIFEST, *(REPRODUCTION if (self.root / REPRODUCTION[0]).is_file() else ())}
+            foreign = [p.name for p in contents(self.root) if p.name not in ours]
             if foreign:
                 raise InputError(
                     f"--out {self.root}: holds files ({foreign[0]}, …) but no suite.yaml; give an empty folder"

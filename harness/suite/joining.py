@@ -13,7 +13,7 @@ from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.resolve import Suite
 from lorisbench.suite.spec import without_places
 from lorisbench.suite.streams import benchmarks_of, entry_on, own_settings
-from lorisbench.suite.training import merged
+from lorisbench.suite.training import differing, merged
 
 
 def joined(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
@@ -85,16 +85,6 @@ def _reduced(entry: Mapping[str, Any], shared: Any) -> dict[str, Any]:
     training = entry.get("training")
     if not isinstance(training, Mapping) or not isinstance(shared, Mapping):
         return dict(entry)
-    own = _differing(training, shared)
+    own = differing(training, shared)
     rest = {key: value for key, value in entry.items() if key != "training"}
     return {**rest, **({"training": own} if own else {})}
-
-
-def _differing(values: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    found = {}
-    for key, value in values.items():
-        other = shared.get(key)
-        if value != other:
-            nested = isinstance(value, Mapping) and isinstance(other, Mapping)
-            found[key] = _differing(value, other) if nested else value  # type: ignore[arg-type]
-    return found

@@ -86,9 +86,7 @@ def load_suite(
         raw["plugins"] = [*(raw.get("plugins") or []), *given_here(plugins)]
     added = include(raw, strategies, add, base)
     override(raw, assignments[early:])
-    changed = [each for each in assignments if each.partition("=")[0].partition(".")[0] not in UNTUNED]
-    if raw.get("tuning") and changed:  # it says which values were chosen: some may no longer hold
-        raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(changed)}."
+    tell_changes(raw, assignments)
     if raw.get("tuning") and added:
         raw["tuning"] = f"{raw['tuning']} Added with defaults: {', '.join(added)}."
     config = parse(SuiteConfig, raw)
@@ -97,6 +95,13 @@ def load_suite(
     return resolve(
         config, data_root=data_root, strategies=strategies, streams=streams, orders=orders, seeds=seeds, base=base
     )
+
+
+def tell_changes(raw: dict[str, Any], assignments: Sequence[str]) -> None:
+    """Say in a suite's `tuning`, which tells how values were chosen, which of them were changed since."""
+    changed = [each for each in assignments if each.partition("=")[0].partition(".")[0] not in UNTUNED]
+    if raw.get("tuning") and changed:
+        raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(changed)}."
 
 
 def resolve(

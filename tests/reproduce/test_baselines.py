@@ -200,7 +200,7 @@ def test_a_remark_is_shown_where_its_value_differs() -> None:
 
 
 def test_class_incremental_is_one_head_whose_outputs_open() -> None:
-    config = plan("baselines", parts=["class"], assignments=["benchmark.protocol=domain"]).suites["class"].config
+    config = plan("baselines", parts=["class"], assignments=["benchmark.protocol=domain"]).suite.config
     assert config.benchmark.protocol == "class" and config.head.grow and not config.head.per_task
     assert config.strategies["ewc"].strategy.ewc_lambda == 1200 and config.strategies["gem"].strategy.memory == 1100
 
@@ -244,12 +244,21 @@ def test_task_incremental_results_have_a_table_of_their_own() -> None:
 
 def test_what_a_user_sets_comes_after_a_parts_own_settings_and_before_its_protocol() -> None:
     assignments = ["strategies.si.si_lambda=5", "benchmark.protocol=class"]
-    config = plan("baselines", parts=["task"], assignments=assignments).suites["task"].config
+    config = plan("baselines", parts=["task"], assignments=assignments).suite.config
     si, mas = (config.strategies[label].strategy for label in ("si", "mas"))
     assert si.si_lambda == 5 and mas.mas_lambda == 0.5
     assert config.head.per_task and config.benchmark.protocol == "task"
-    fewer = plan("baselines", parts=["task"], assignments=["strategies={naive: }"]).suites["task"]
-    assert list(fewer.config.strategies) == ["naive"]
+    fewer = plan("baselines", assignments=["strategies={naive: }"]).suite
+    assert list(fewer.streams) == ["domain", "task", "class"] and list(fewer.config.strategies) == ["naive"]
+    words = [
+        "streams.class.strategies.si.si_lambda=7",
+        "benchmarks.task.validation=9",
+        "benchmarks.task.protocol=class",
+    ]
+    domain, task, others = plan("baselines", assignments=[*words, "mas.mas_lambda=2"]).suite.streams.values()
+    assert [each.strategies["si"].strategy.si_lambda for each in (domain, task, others)] == [3000, 300, 7]
+    assert {each.strategies["mas"].strategy.mas_lambda for each in (domain, task, others)} == {2}
+    assert (task.benchmark.validation, task.benchmark.protocol, others.benchmark.validation) == (9, "task", 100)
 
 
 def test_table_2_is_as_published() -> None:
@@ -280,8 +289,10 @@ def test_from_end_to_end_and_again(
     answer = cli(*words)
     assert answer.code == 0, answer.err
     assert answer.out.index("Checks that hold on any data: 2 of 2 passed") < answer.out.index("Split MNIST, domain")
+    everything = pd.read_csv(out / "results.csv")
+    assert list(dict.fromkeys(everything.stream)) == ["domain", "task", "class"]
     for part in ("domain", "task", "class"):
-        results = pd.read_csv(out / part / "results.csv").set_index("strategy")
+        results = everything[everything.stream == part].set_index("strategy")
         assert (results.status == "done").all() and len(results) == 9
         rows = pd.read_csv(out / "tables" / f"{part}.csv").set_index("method")
         assert set(rows.status) == {"other data"} and rows.measured.notna().all()
@@ -302,7 +313,7 @@ def test_from_end_to_end_and_again(
     assert "head.hidden: [8] (suite: [400, 400])" in page
     assert "task labels at test time: runs: 9 done" in page and "mas_lambda" not in page, "a part's own settings"
     again = cli(*words)
-    assert again.code == 0 and again.err.count("9 already finished") == 3 and again.out == answer.out
+    assert again.code == 0 and "27 runs, 27 already finished" in again.err and again.out == answer.out
     before = (out / "checks.json").stat().st_mtime_ns
     other = cli(*words, "--set", "training.lr=0.5")
     assert other.code == 2 and not other.out and (out / "checks.json").stat().st_mtime_ns == before
@@ -314,10 +325,22 @@ def test_a_check_that_fails_is_named_and_makes_exit_code_1(
     monkeypatch.setattr(checks, "ALL", (passes, fails))
     words = ("--data-root", tiny, "--out", tmp_path / "out", "--seeds", "0", "--parts", "domain", *QUICK)
     only = ("--set", "strategies={naive: }")
-    answer = cli("reproduce", "baselines", *words, *only)
+    answer = cli("reproduce", "baselines", *words, *only, report=True)
     assert answer.code == 1 and "check failed: one that fails" in answer.err, answer.err
     assert "FAILED" in (tmp_path / "out" / "tables" / "checks.md").read_text("utf-8")
-    assert (tmp_path / "out" / "domain" / "results.csv").is_file()
+    assert set(pd.read_csv(tmp_path / "out" / "results.csv").stream) == {"domain"}
+    out = tmp_path / "out"
+    later = cli("reproduce", "baselines", *words, *only, "--parts", "task", report=True)
+    assert later.code == 1 and "1 runs\n" in later.err, later.err
+    assert list(pd.read_csv(out / "results.csv").stream) == ["domain", "task"]
+    assert {"domain.csv", "task.csv"} <= {file.name for file in (out / "tables").iterdir()}
+    page, report = (file.read_text("utf-8") for file in (out / "index.html", out / "report" / "index.html"))
+    for part in ("domain", "task"):
+        link = f"report/streams/{part}/index.html"
+        assert f'href="{link}"' in page and (out / link).is_file()
+    assert 'href="report/index.html"' in page and "Mean rank over the streams" in report
+    assert "class-incremental, ten classes whose outputs open two by two: not run" in page
+    assert "Of this stream alone" in report and "per_task yes" in report
 
 
 def test_without_data_the_checks_are_told_and_the_rest_is_one_line(
