@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import struct
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from lorisbench.benchmarks.classic import split_mnist as split_module
 from lorisbench.benchmarks.classic.labelled import MNIST_COUNTS
@@ -32,6 +34,7 @@ from lorisbench.reproduce.verification import Check, checks, run_checks
 from lorisbench.strategies import agem, ewc, gem, lwf, mas, replay, slda
 from lorisbench.strategies.parts import paths, springs
 from lorisbench.suite.parsing import parse
+from lorisbench.suite.resolve import load_suite
 
 QUICK = (
     "--set", "backbone.image_size=16", "--set", "benchmark.validation=2", "--set", "head.hidden=[8]",
@@ -280,6 +283,20 @@ def passes() -> list[Check]:
     return [Check("one that passes", "nothing", 0.0, 1.0, 2.0)]
 
 
+def reference(out: Path, folder: Path) -> Path:
+    """What results/make_reference.py copies of an output, below a folder."""
+    file = Path(__file__).parents[2] / "results" / "make_reference.py"
+    spec = importlib.util.spec_from_file_location("make_reference", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.HERE = folder
+    copied: Path = module.copy(out)
+    shown = module.block(copied, module.PAGES[0])
+    assert "| method | domain, published | domain, measured | task, published |" in shown and "1 seeds" in shown
+    return copied
+
+
 def test_from_end_to_end_and_again(
     cli: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +329,14 @@ def test_from_end_to_end_and_again(
     assert "Other data (tiny), not MNIST" in page and "one that passes" in page and "OpenLORIS" not in page
     assert "head.hidden: [8] (suite: [400, 400])" in page
     assert "task labels at test time: runs: 9 done" in page and "mas_lambda" not in page, "a part's own settings"
+    copied = reference(out, tmp_path)
+    assert {path.name for path in copied.iterdir()} == {"domain", "task", "class", "tables"}
+    task = yaml.safe_load((copied / "task" / "suite.yaml").read_text())
+    assert (
+        task["strategies"]["si"]["si_lambda"] == 300
+        and load_suite(str(copied / "class" / "suite.yaml")).config.head.grow
+    )
+    assert set(pd.read_csv(copied / "class" / "results.csv").stream) == {"class"}
     again = cli(*words)
     assert again.code == 0 and "27 runs, 27 already finished" in again.err and again.out == answer.out
     before = (out / "checks.json").stat().st_mtime_ns
