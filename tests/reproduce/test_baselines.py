@@ -366,6 +366,12 @@ def test_a_check_that_fails_is_named_and_makes_exit_code_1(
     assert 'href="report/index.html"' in page and "Mean rank over the streams" in report
     assert "class-incremental, ten classes whose outputs open two by two: not run" in page
     assert "Of this stream alone" in report and "per_task yes" in report
+    assert report.count("every image is tested with its task label") == 1
+    before = (out / "tables" / "domain.csv").read_text("utf-8")
+    cli("reproduce", "baselines", *words, *only, "--set", "orders=2")
+    results = pd.read_csv(out / "results.csv")
+    assert results[results.stream == "domain"].accuracy_last.nunique() == 2, "or what follows would show nothing"
+    assert (out / "tables" / "domain.csv").read_text("utf-8") == before, "the paper's order alone counts"
 
 
 def test_without_data_the_checks_are_told_and_the_rest_is_one_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from answers import refused
+from same import same_results
 
 import lorisbench
 from lorisbench.common.errors import InputError
@@ -80,6 +82,27 @@ def test_every_run_says_its_stream_and_order(out: Path) -> None:
         names = [entry["name"] for entry in Output(out).run(row.run_id).entries()]
         own = list(counts[counts.stream == row.stream].name)
         assert names == [own[number] for number in permutation(row.order, 9)]
+
+
+@pytest.mark.heavy
+def test_two_workers_give_the_same_files(out: Path, release: Path, tmp_path: Path) -> None:
+    assert "LORISBENCH_WORKERS" in os.environ and os.environ["LORISBENCH_WORKERS"] == "0", "what the other has had"
+    launch(load_suite(suite_of(tmp_path, release)), tmp_path / "out", workers=2)
+    same_results(out, tmp_path / "out")
+
+
+def test_messages_name_stream_and_order_where_there_are_several(release: Path, tmp_path: Path) -> None:
+    def told(**changes: Any) -> list[str]:
+        return [run.told for run in load_suite(suite_of(tmp_path, release), **changes).runs]
+
+    assert told()[:3] == [
+        "clutter: naive order 0 seed 0",
+        "clutter: ewc order 0 seed 0",
+        "clutter: naive order 1 seed 0",
+    ]
+    assert told(streams=["pixel"], strategies=["ewc"]) == ["ewc order 0 seed 0", "ewc order 1 seed 0"]
+    assert told(orders=[1], strategies=["ewc"]) == ["clutter: ewc seed 0", "pixel: ewc seed 0"]
+    assert told(orders=[1], streams=["pixel"], strategies=["ewc"]) == ["ewc seed 0"]
 
 
 def test_an_order_is_the_benchmark_in_that_order(out: Path, release: Path, tmp_path: Path) -> None:
@@ -394,6 +417,10 @@ def test_the_report_keeps_streams_and_orders_apart(out: Path) -> None:
         own = (folder / "index.html").read_text()
         assert "by the position in the order" in own and "order of the experiences matters" in own
     assert ranks.mean_rank.sum() == 3
+    assert "Of this stream alone: head (hidden 16), training (epochs 4)." in page and page.count("stream alone") == 1
+    assert page.count("Last row: mean accuracy on all experiences") == 1, "what all tables have is told once"
+    own = (out / "report" / "streams" / "pixel" / "index.html").read_text()
+    assert "<dd>head (hidden 16), training (epochs 4)</dd>" in own
     first, last = (permutation(1, 9)[0], permutation(1, 9)[-1])
     forgotten = pd.read_csv(out / "report" / "streams" / "pixel" / "tables" / "forgetting_per_experience.csv")
     names = list(pd.read_csv(out / "experiences.csv").query("stream == 'pixel'").name)
@@ -433,10 +460,34 @@ def test_nothing_is_averaged_over_streams(out: Path, cli: Callable[..., Any], ca
 
 
 def test_tuning_wants_one_stream(release: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
-    suite = suite_of(tmp_path, release)
+    suite = suite_of(tmp_path, release, streams={"pixel": {"strategies": {"ewc": {"ewc_lambda": 7}}}})
     refused(cli("tune", suite, "--out", tmp_path / "t"), "streams clutter, pixel", "--stream NAME")
     refused(cli("tune", suite, "--out", tmp_path / "t", "--stream", "pixl"), "'pixl'", "'pixel'")
     words = ["--stream", "pixel", "--strategies", "ewc", "--trials", 1, "--experiences", 2]
     assert cli("tune", suite, "--out", tmp_path / "t", *words).code == 0
     tuned = load_suite(str(tmp_path / "t" / "tuned.yaml"))
     assert list(tuned.streams) == list(STREAMS) and "On the stream pixel." in tuned.config.tuning
+    trials = pd.read_csv(tmp_path / "t" / "trials.csv")
+    assert trials.ewc_lambda.tolist() == [7], "the first trial has the stream's own value"
+    words[words.index("--trials") + 1] = 3
+    assert cli("tune", suite, "--out", tmp_path / "t", *words).code == 0
+    trials = pd.read_csv(tmp_path / "t" / "trials.csv")
+    best = trials.ewc_lambda[trials.accuracy_last.idxmax()]
+    tuned = load_suite(str(tmp_path / "t" / "tuned.yaml"))
+    found = [config.strategies["ewc"].strategy.ewc_lambda for config in tuned.streams.values()]
+    untuned = load_suite(suite).config.strategies["ewc"].strategy.ewc_lambda
+    assert found == [untuned, best] and len(set(trials.ewc_lambda)) == 3
+
+
+def test_a_caller_may_leave_out_or_replace_a_strategy_that_differs_on_a_stream(release: Path, tmp_path: Path) -> None:
+    own = {"pixel": {"strategies": {"ewc": {"ewc_lambda": 7}, "naive": {"training": {"epochs": 1}}}}}
+    suite = suite_of(tmp_path, release, streams=own, orders=[0])
+    for strategies, wanted in (
+        (["naive"], {"naive": None}),
+        ({"ewc": {"strategy": "ewc", "ewc_lambda": 2}}, {"ewc": 2}),
+    ):
+        folder = tmp_path / next(iter(wanted))
+        lorisbench.run(suite, strategies, streams=["pixel"], out=folder)
+        (config,) = (yaml.safe_load(file.read_text()) for file in folder.glob("runs/*/config.yaml"))
+        assert {config["label"]: config["strategy"].get("ewc_lambda")} == wanted
+        assert config["training"]["epochs"] == (1 if config["label"] == "naive" else 6)
