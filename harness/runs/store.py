@@ -26,7 +26,7 @@ from lorisbench.suite.resolve import Suite, resolve
 from lorisbench.suite.run_folders import read_config, run_folders
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
 from lorisbench.suite.spec import RunSpec, stream_of, without_places
-from lorisbench.suite.streams import benchmarks_of, of_labels, own_of
+from lorisbench.suite.streams import benchmarks_of, changed_on, of_labels
 
 if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
@@ -35,6 +35,16 @@ CLAIMS = ".claims"  # of what one process does at a time, besides the runs
 MANIFEST = "manifest.csv"  # the images of a run that was given them as a table, from Python
 REPRODUCTION = ("checks.json", "index.html", "tables")  # what `lorisbench reproduce` writes beside, maybe before
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
+
+
+class _Own(BaseModel):
+    """What a stream has of its own in a suite.yaml."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    backbone: dict[str, Any] = {}
+    head: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    strategies: dict[str, dict[str, Any]] = {}
 
 
 class _Written(BaseModel):
@@ -46,7 +56,7 @@ class _Written(BaseModel):
     orders: list[int] = [0]
     benchmark: dict[str, Any] = {}
     benchmarks: dict[str, dict[str, Any]] = {}
-    streams: dict[str, dict[str, Any]] = {}
+    streams: dict[str, _Own] = {}
     about: list[str] = []
 
 
@@ -130,14 +140,15 @@ class Output:
 
         Where streams and strategies have joined one after the other, suite.yaml has pairs of them that nobody has run.
         """
-        changed = [own_of(suite, stream).get("strategies", {}) for suite in (written, now)]
-        if label in changed[0] or label not in changed[1]:
+        if label in changed_on(written, stream) or label not in changed_on(now, stream):
             return False
         found = run_folders(self.root, written).kept.values()
         if any((stream_of(config), config["label"]) == (stream, label) for config in found):
             return False
-        rows = read_table(self.root / "results.csv") if (self.root / "results.csv").exists() else pd.DataFrame()
-        return rows.empty or not ((rows["stream"] == stream) & (rows["strategy"] == label)).any()
+        if not (self.root / "results.csv").exists():
+            return True
+        rows = read_table(self.root / "results.csv", ("stream", "strategy"))
+        return not ((rows["stream"] == stream) & (rows["strategy"] == label)).any()
 
     def _check_folders(self, suite: Suite, written: Mapping[str, Any]) -> None:
         """Raise InputError if something else is where a run of the suite belongs: it would be overwritten."""

@@ -33,7 +33,7 @@ from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.entries import make_strategy
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import ResolvedConfig, Suite, resolve
-from lorisbench.suite.streams import entry_on, own_of
+from lorisbench.suite.streams import changed_on, entry_on, own_of
 
 if TYPE_CHECKING:
     import optuna
@@ -138,7 +138,7 @@ def _with_values(resolved: Mapping[str, Any], stream: str, best: Mapping[str, Ma
     A value that the stream has of its own is replaced there, any other in the entry that all streams share.
     """
     own = own_of(resolved, stream)
-    here = {label: dict(changes) for label, changes in own.get("strategies", {}).items()}
+    here = {label: dict(changes) for label, changes in changed_on(resolved, stream).items()}
     entries = {label: dict(entry) for label, entry in resolved["strategies"].items()}
     for label, values in best.items():
         for key, value in values.items():

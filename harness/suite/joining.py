@@ -12,7 +12,7 @@ from typing import Any
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.resolve import Suite
 from lorisbench.suite.spec import without_places
-from lorisbench.suite.streams import benchmarks_of, entry_on, own_settings
+from lorisbench.suite.streams import benchmarks_of, changed_on, entry_on, own_settings
 from lorisbench.suite.training import differing, merged
 
 
@@ -51,8 +51,9 @@ def own_together(written: Mapping[str, Any], resolved: Mapping[str, Any]) -> dic
     before, now = written.get("streams") or {}, resolved.get("streams") or {}
     found = {name: own for name, own in before.items() if name not in benchmarks_of(resolved)}
     for name in benchmarks_of(resolved):
-        own, known = dict(now.get(name, {})), before.get(name, {}).get("strategies", {})
-        others = {label: changes for label, changes in known.items() if label not in resolved["strategies"]}
+        own, known = dict(now.get(name, {})), changed_on(written, name)
+        left = [label for label in written["strategies"] if label not in resolved["strategies"]]
+        others = {label: known[label] for label in left if label in known}
         strategies = {**others, **own.pop("strategies", {})}
         found[name] = {**own, **({"strategies": strategies} if strategies else {})}
     return {name: own for name, own in found.items() if own}

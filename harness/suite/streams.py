@@ -80,14 +80,20 @@ def own_settings(suite: Mapping[str, Any], name: str) -> dict[str, Any]:
     return settings
 
 
+def changed_on(suite: Mapping[str, Any], stream: str) -> dict[str, Mapping[str, Any]]:
+    """By label, the settings of strategies that differ on one stream of a resolved suite."""
+    changed = own_of(suite, stream).get("strategies")
+    changed = changed if isinstance(changed, Mapping) else {}
+    return {label: changes for label, changes in changed.items() if isinstance(changes, Mapping)}
+
+
 def entry_on(suite: Mapping[str, Any], stream: str, label: str) -> dict[str, Any]:
     """A strategy's entry as it is on one stream of a resolved suite; empty if the suite has none of this label."""
-    strategies, changed = suite.get("strategies"), own_of(suite, stream).get("strategies")
+    strategies = suite.get("strategies")
     entry = strategies.get(label) if isinstance(strategies, Mapping) else None
-    changes = changed.get(label) if isinstance(changed, Mapping) else None
     if not isinstance(entry, Mapping):
         return {}
-    return overridden(entry, changes) if isinstance(changes, Mapping) else dict(entry)
+    return overridden(entry, changed_on(suite, stream).get(label, {}))
 
 
 def on_stream(suite: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -340,6 +340,10 @@ def test_strategies_of_a_stream_join_a_folder(release: Path, tmp_path: Path) -> 
     ):
         refused(lambda change=change: join(assignments=[change], strategies=["naive", "ewc"]), *told)
     join(assignments=["streams.pixel.strategies.ewc.ewc_lambda=8"], strategies=["naive"])
+    for strategies, key in ((3, "streams.pixel.strategies"), ({"ewc": 3}, "streams.pixel.strategies.ewc")):
+        damaged = {**wanted, "streams": {"pixel": {"strategies": strategies}}}
+        (out.root / "suite.yaml").write_text(yaml.safe_dump(damaged))
+        refused(join, str(out.root / "suite.yaml"), key, "dictionary")
 
 
 def test_streams_and_orders_join_a_folder_in_any_sequence(
