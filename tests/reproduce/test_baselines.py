@@ -387,6 +387,16 @@ def test_without_data_the_checks_are_told_and_the_rest_is_one_line(
     assert json.loads((tmp_path / "out" / "checks.json").read_text("utf-8"))[0]["passed"] is True
 
 
+def test_a_plan_needs_nothing_of_the_cache(cli: Callable[..., Any], nothing: Path, tiny: Path, tmp_path: Path) -> None:
+    words = ("--data-root", tiny, "--out", tmp_path / "out", "--seeds", "0", *QUICK, "--dry-run")
+    answer = cli("reproduce", "baselines", *words)
+    assert answer.code == 0, answer.err
+    parts = [line.partition(".")[0] for line in answer.out.splitlines()]
+    assert parts == [*9 * ["domain"], *9 * ["task"], *9 * ["class"]]
+    assert "27 runs: 27 to train" in answer.err and answer.err.count(": features of pixels: 0.3 MB") == 3
+    assert not (tmp_path / "out").exists() and not (nothing / "pixels").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [(["--parts", "tsak"], "unknown part 'tsak'; did you mean 'task'"), (["--set", "benchmark.pda=1"], "'pad'")],
