@@ -70,8 +70,11 @@ def _html(
     reports: Mapping[str, str],
 ) -> str:
     grounds = {part: ground_of(stored, published.parts[part]) for part, stored in found.items()}
-    changed = [line for part, stored in found.items() for line in changes(suites[part], stored.suite, SETTINGS)]
-    changed = list(dict.fromkeys(changed))
+    by_part = {part: changes(suites[part], stored.suite, SETTINGS) for part, stored in found.items()}
+    changed = []
+    for line in dict.fromkeys(line for lines in by_part.values() for line in lines):
+        which = [part for part, lines in by_part.items() if line in lines]
+        changed.append(line if len(which) == len(by_part) else f"{', '.join(which)}: {line}")
     if len(changed) > SHOWN:
         changed = [*changed[:SHOWN], f"and {len(changed) - SHOWN} more, see suite.yaml"]
     parts = []

@@ -102,7 +102,7 @@ def _written_out(key: str, value: Any) -> Any:
 
 def _description(published: Published) -> str:
     parts = "; ".join(f"{name}: {part.title}" for name, part in published.parts.items())
-    return f"The suite behind `lorisbench reproduce`: {published.title}. {parts}."
+    return f"For comparison with {published.title}. {parts}."
 
 
 def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[str]]:

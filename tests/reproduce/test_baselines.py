@@ -367,7 +367,17 @@ def test_a_check_that_fails_is_named_and_makes_exit_code_1(
     assert "class-incremental, ten classes whose outputs open two by two: not run" in page
     assert "Of this stream alone" in report and "per_task yes" in report
     assert report.count("every image is tested with its task label") == 1
+    assert "<span>training.epochs: 1 (suite: 4)</span>" in page
     before = (out / "tables" / "domain.csv").read_text("utf-8")
+    more = (
+        "--set",
+        "strategies={naive: , ewc: {ewc_lambda: 200}}",
+        "--set",
+        "streams.task.strategies.ewc.ewc_lambda=9",
+    )
+    cli("reproduce", "baselines", *words, *more, "--parts", "task")
+    page = (out / "index.html").read_text("utf-8")
+    assert "<span>task: strategies.ewc.ewc_lambda: 9.0 (suite: 200.0)</span>" in page
     cli("reproduce", "baselines", *words, *only, "--set", "orders=2")
     results = pd.read_csv(out / "results.csv")
     assert results[results.stream == "domain"].accuracy_last.nunique() == 2, "or what follows would show nothing"
