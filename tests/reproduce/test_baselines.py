@@ -25,6 +25,7 @@ from lorisbench.model.models import make_backbone, make_head
 from lorisbench.model.task_heads import TaskHead
 from lorisbench.report import render
 from lorisbench.report.frame import Stored
+from lorisbench.report.page import write as write_report
 from lorisbench.report.tables import Table
 from lorisbench.reproduce.page import text
 from lorisbench.reproduce.plan import plan
@@ -350,25 +351,16 @@ def test_a_check_that_fails_is_named_and_makes_exit_code_1(
     monkeypatch.setattr(checks, "ALL", (passes, fails))
     words = ("--data-root", tiny, "--out", tmp_path / "out", "--seeds", "0", "--parts", "domain", *QUICK)
     only = ("--set", "strategies={naive: }")
-    answer = cli("reproduce", "baselines", *words, *only, report=True)
+    answer = cli("reproduce", "baselines", *words, *only)
     assert answer.code == 1 and "check failed: one that fails" in answer.err, answer.err
     assert "FAILED" in (tmp_path / "out" / "tables" / "checks.md").read_text("utf-8")
     assert set(pd.read_csv(tmp_path / "out" / "results.csv").stream) == {"domain"}
     out = tmp_path / "out"
-    later = cli("reproduce", "baselines", *words, *only, "--parts", "task", report=True)
+    later = cli("reproduce", "baselines", *words, *only, "--parts", "task")
     assert later.code == 1 and "1 runs\n" in later.err, later.err
     assert list(pd.read_csv(out / "results.csv").stream) == ["domain", "task"]
     assert {"domain.csv", "task.csv"} <= {file.name for file in (out / "tables").iterdir()}
-    page, report = (file.read_text("utf-8") for file in (out / "index.html", out / "report" / "index.html"))
-    for part in ("domain", "task"):
-        link = f"report/streams/{part}/index.html"
-        assert f'href="{link}"' in page and (out / link).is_file()
-    assert 'href="report/index.html"' in page and "Mean rank over the streams" in report
-    assert "class-incremental, ten classes whose outputs open two by two: not run" in page
-    assert "Of this stream alone" in report and "per_task yes" in report
-    assert report.count("every image is tested with its task label") == 1
-    assert "<span>training.epochs: 1 (suite: 4)</span>" in page
-    before = (out / "tables" / "domain.csv").read_text("utf-8")
+    report = write_report(out).read_text("utf-8")
     more = (
         "--set",
         "strategies={naive: , ewc: {ewc_lambda: 200}}",
@@ -378,6 +370,15 @@ def test_a_check_that_fails_is_named_and_makes_exit_code_1(
     cli("reproduce", "baselines", *words, *more, "--parts", "task")
     page = (out / "index.html").read_text("utf-8")
     assert "<span>task: strategies.ewc.ewc_lambda: 9.0 (suite: 200.0)</span>" in page
+    assert "<span>training.epochs: 1 (suite: 4)</span>" in page
+    for part in ("domain", "task"):
+        link = f"report/streams/{part}/index.html"
+        assert f'href="{link}"' in page and (out / link).is_file()
+    assert 'href="report/index.html"' in page and "Mean rank over the streams" in report
+    assert "class-incremental, ten classes whose outputs open two by two: not run" in page
+    assert "Of this stream alone" in report and "per_task yes" in report
+    assert report.count("every image is tested with its task label") == 1
+    before = (out / "tables" / "domain.csv").read_text("utf-8")
     cli("reproduce", "baselines", *words, *only, "--set", "orders=2")
     results = pd.read_csv(out / "results.csv")
     assert results[results.stream == "domain"].accuracy_last.nunique() == 2, "or what follows would show nothing"
