@@ -5,7 +5,8 @@
 
 Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables and one run's env.json, and, of the
 suites in `PLOTS`, the PNG plots. Of an output of `lorisbench reproduce`, its tables as Markdown and CSV, its env.json
-if it has one, and of each part suite.yaml, results.csv, data.json and one env.json. Where one of `PAGES` has a line
+if it has one, and of each stream, in a folder of that name, what suite.yaml, results.csv and data.json say of it, and
+one env.json. Where one of `PAGES` has a line
 `<!-- reference NAME -->`, the comparison, published beside measured, or the table of plugins is written between that
 line and `<!-- end NAME -->`, with its machine.
 """
@@ -15,11 +16,15 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from lorisbench.common.files import write_json
 from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.metrics.table import named
+from lorisbench.report.frame import read, streams
+from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.spec import PLACES
 
 HERE = Path(__file__).resolve().parent
@@ -33,11 +38,11 @@ def copy(out: Path) -> Path:
     target = HERE / "reference" / out.name
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
-    if not (out / "suite.yaml").is_file():
+    if (out / "tables").is_dir():  # other outputs have theirs in the report
         return _copy_reproduction(out, target)
     for name in ("results.csv", "matrix.csv", "data.json", "experiences.csv"):
         shutil.copy(out / name, target)
-    _copy_suite(out, target)
+    _write_suite(read_yaml(out / "suite.yaml"), target)
     (target / "tables").mkdir()
     for table in sorted((out / "report" / "tables").iterdir()):
         if out.name in PLOTS or table.stem == "comparison":
@@ -54,20 +59,23 @@ def _copy_reproduction(out: Path, target: Path) -> Path:
     for table in sorted((out / "tables").iterdir()):
         if table.suffix in (".md", ".csv"):
             shutil.copy(table, target / "tables")
-    for part in sorted(file.parent for file in out.glob("*/results.csv")):
-        (target / part.name).mkdir()
-        for name in ("results.csv", "data.json"):
-            shutil.copy(part / name, target / part.name)
-        _copy_suite(part, target / part.name)
-        shutil.copy(sorted((part / "runs").glob("*/env.json"))[0], target / part.name / "env.json")
+    for stream in streams(out) if (out / "results.csv").is_file() else []:
+        part, stored = target / stream, read(out, stream)
+        part.mkdir()
+        runs = pd.read_csv(out / "results.csv", dtype=str, keep_default_na=False)
+        runs[runs.stream == stream].to_csv(part / "results.csv", index=False, lineterminator="\n")
+        write_json(part / "data.json", stored.data)
+        keys = [key for key in ("schema", *SuiteConfig.model_fields) if key != "streams" and key in stored.suite]
+        _write_suite({key: stored.suite[key] for key in keys}, part)
+        first = min(run for run in stored.runs.run_id if (out / "runs" / run / "env.json").is_file())
+        shutil.copy(out / "runs" / first / "env.json", part)
     if (out / "env.json").is_file():
         shutil.copy(out / "env.json", target)
     return target
 
 
-def _copy_suite(out: Path, target: Path) -> None:
+def _write_suite(resolved: dict[str, Any], target: Path) -> None:
     """suite.yaml without the place of the images, which is one of a single machine."""
-    resolved = read_yaml(out / "suite.yaml")
     places = {key: None for key in PLACES if key in resolved["benchmark"]}
     write_yaml(target / "suite.yaml", {**resolved, "benchmark": {**resolved["benchmark"], **places}})
 

@@ -32,6 +32,7 @@ from lorisbench.suite.entries import by_label, settings_of, written_out
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.paths import folder_of, given_here
 from lorisbench.suite.resolve import resolve, settings_of_benchmark
+from lorisbench.suite.streams import of_labels
 from lorisbench.suite.training import merged
 
 Entry = str | Mapping[str, Any] | Strategy | type[Strategy]
@@ -103,6 +104,9 @@ def run(
     own = by_label(raw.get("strategies") or {})
     if strategies is not None:
         raw["strategies"] = _entries(strategies, own)
+        if "streams" not in settings:  # what the suite says of an entry holds for that entry
+            kept = [label for label, entry in raw["strategies"].items() if label in own and entry == own[label]]
+            raw["streams"] = of_labels(raw.get("streams"), kept)
         if "about" not in settings:  # as on the command line, the suite's own holds for what is left of it
             raw["about"] = [label for label in _about(raw) if label in raw["strategies"]]
     if add:

@@ -21,6 +21,7 @@ from lorisbench.cli.options import (
     split,
     stopped_by,
     tell_faults,
+    tell_plan,
 )
 from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
@@ -127,14 +128,7 @@ def run(
 
         check_loggers(logs)
     if dry_run:
-        from lorisbench.runs.plan import plan
-        from lorisbench.runs.store import Output
-
-        planned = plan(resolved, Output(target), policy)
-        for run_id, state in planned.states.items():
-            print(f"{run_id}\t{state}")
-        for line in [*planned.notes, *planned.lines(workers or 1)]:
-            print(line, file=sys.stderr)
+        tell_plan(resolved, target, workers or 1, policy)
         return
     from lorisbench.report import write_report
     from lorisbench.runs.launch import headline, launch

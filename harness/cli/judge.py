@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lorisbench.cli.options import PluginOption, existing, integers, split, tell_faults
+from lorisbench.cli.options import PluginOption, existing, integers, signals_told, split, tell_faults, tell_plan
 from lorisbench.common.errors import InputError
 
 
@@ -47,7 +47,7 @@ def reproduce(
             raise InputError("reproduce plugins: it has no options but --out and --dry-run")
         _plugins(out or Path("results") / "reproduce-plugins", dry_run)
         return
-    from lorisbench.reproduce.plan import plan, rehearsed, verify
+    from lorisbench.reproduce.plan import plan, verify
     from lorisbench.reproduce.plan import reproduce as run_all
 
     planned = plan(
@@ -59,10 +59,7 @@ def reproduce(
     )
     target = out or Path("results") / f"reproduce-{paper}"
     if dry_run:
-        runs, notes = rehearsed(planned, target, workers)
-        print("\n".join(runs))
-        for note in notes:
-            print(note, file=sys.stderr)
+        tell_plan(planned.suite, target, workers)
         return
     from lorisbench.reproduce.page import text
 
@@ -71,7 +68,8 @@ def reproduce(
         print(text(checks))
         for name in failed:
             print(f"check failed: {name}", file=sys.stderr)
-    frame, tables = run_all(planned, target, workers)
+    with signals_told():
+        frame, tables = run_all(planned, target, workers)
     for table in tables:
         if table.name != "checks":
             print(text(table))

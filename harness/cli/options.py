@@ -8,12 +8,16 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.processes import stop_signals
+
+if TYPE_CHECKING:
+    from lorisbench.runs.policy import Policy
+    from lorisbench.suite.resolve import Suite
 
 PluginOption = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with strategies or benchmarks")]
 
@@ -37,6 +41,19 @@ def tell_faults(frame: Any) -> None:
         print(f"{row.run_id}: {row.status}: {row.reason}", file=sys.stderr)
     if len(faulty):
         raise typer.Exit(1)
+
+
+def tell_plan(suite: Suite, out: Path, workers: int, policy: Policy | None = None) -> None:
+    """What `--dry-run` prints: a line `run_id<TAB>status` for each run, and on standard error what would be done."""
+    from lorisbench.runs.plan import plan
+    from lorisbench.runs.policy import POLICY
+    from lorisbench.runs.store import Output
+
+    planned = plan(suite, Output(out), policy or POLICY)
+    for run_id, state in planned.states.items():
+        print(f"{run_id}\t{state}")
+    for line in [*planned.notes, *planned.lines(workers)]:
+        print(line, file=sys.stderr)
 
 
 def split(text: str) -> list[str]:

@@ -29,12 +29,19 @@ def collect(stored: Stored) -> Facts:
         ("Head", _head(_section(suite, "head"))),
         ("Training", _rest(training) or "not stored"),
         ("Hyper-parameters", str(suite.get("tuning") or "untuned, as far as the suite says")),
+        *([("Of this stream alone", own)] if (own := of_stream(stored)) else []),
         *([("Orders of the experiences", ", ".join(map(str, stored.orders)))] if stored.orders != [0] else []),
         ("Seeds", ", ".join(map(str, _seeds(stored))) or "not stored"),
         ("Versions", _rest(_section(environment, "versions")) or "not stored"),
         ("Machine", _machine(environment)),
         ("Date", _dates(stored)),
     ]
+
+
+def of_stream(stored: Stored) -> str:
+    """The settings that a stream has of its own, where others have the suite's; empty if it has none."""
+    streams = _section(stored.suite, "streams")
+    return _rest(next(iter(streams.values()))) if streams else ""
 
 
 def is_synthetic(stored: Stored) -> bool:

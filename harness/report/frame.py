@@ -20,7 +20,7 @@ from lorisbench.metrics.records import images_by_stream, read_latency
 from lorisbench.metrics.results import read_results
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.run_folders import run_folders
-from lorisbench.suite.streams import benchmarks_of, own_settings
+from lorisbench.suite.streams import on_stream
 
 Matrix = NDArray[np.float64]
 Numbers = NDArray[np.float64]
@@ -189,7 +189,7 @@ def read(out: Path, stream: str | None = None) -> Stored:
         faults.append(f"Left out: {error}.")
     stored = Stored(
         out=out,
-        suite=_suite_of(suite, name),
+        suite=on_stream(suite, name),
         data=images_by_stream(read_json(out / "data.json") or {}, [name]).get(name, {}),
         runs=_complete(runs, matrices),
         experiences=experiences,
@@ -258,14 +258,6 @@ def streams(out: Path) -> list[str]:
 def read_suite(out: Path) -> dict[str, Any]:
     """The settings of all streams; none without a suite.yaml. Raises InputError if that is damaged."""
     return _optional(out / "suite.yaml", read_yaml) or {}
-
-
-def _suite_of(suite: dict[str, Any], stream: str) -> dict[str, Any]:
-    """The settings of a suite as they are for one stream."""
-    if not suite.get("benchmarks") and not suite.get("streams"):
-        return suite
-    shared = {key: value for key, value in suite.items() if key not in ("benchmarks", "streams")}
-    return {**shared, "benchmark": benchmarks_of(suite).get(stream, {}), **own_settings(suite, stream)}
 
 
 def _of_stream(table: pd.DataFrame, stream: str) -> pd.DataFrame:

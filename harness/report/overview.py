@@ -1,23 +1,26 @@
 """What several streams say together: the rank of each strategy on each of them, and the page that leads to them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from lorisbench.report import render
+from lorisbench.report.facts import is_synthetic, of_stream, per_task
 from lorisbench.report.findings import headlines
 from lorisbench.report.frame import Stored
 from lorisbench.report.heatmaps import file_names
-from lorisbench.report.summary import DASH, Summary, number
-from lorisbench.report.tables import Cell, Head, Note, Table, build
+from lorisbench.report.summary import DASH, Summary, number, replay
+from lorisbench.report.tables import DAGGER, Cell, Head, Note, Table, build
 
 FOLDER = "streams"
+SHOWN = ("comparison", "orders")  # tables of each stream
 
 
-def folders(streams: Mapping[str, Stored]) -> dict[str, str]:
-    """The folder of each stream's own report, below that of the output's report."""
+def folders(streams: Iterable[str]) -> dict[str, str]:
+    """The folder of the report on each of several streams, below that of the output's report."""
     return {stream: f"{FOLDER}/{name}" for stream, name in file_names(streams).items()}
 
 
@@ -32,12 +35,13 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
         stream: {label: summary[label]["accuracy_last"].mean if label in summary else np.nan for label in labels}
         for stream, (_, summary) in streams.items()
     }
+    kept = {label: any(replay(each, label) for _, each in streams.values() if label in each) for label in labels}
     means = pd.DataFrame(found, index=labels)
     ranked = means.dropna().rank(ascending=False)
     together = ranked.mean(axis=1)
     rows = [
         [
-            Cell(label),
+            Cell(label, mark=DAGGER if kept[label] else ""),
             _cell(together.get(label, np.nan), 2, bold=label in together and together[label] == together.min()),
             *(_cell(ranked[stream].get(label, np.nan), 1) for stream in streams),
             *(_cell(found[stream][label], 2) for stream in streams),
@@ -62,7 +66,19 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
     for stream in streams:
         values[f"{stream}_rank"] = [ranked[stream].get(label, np.nan) for label in labels]
         values[f"{stream}_accuracy_last"] = list(means[stream])
-    return Table("ranks", "Mean rank over the streams", heads, rows, values, [*map(Note, notes)])
+    daggers = [Note("It keeps images of earlier experiences.", DAGGER)] if any(kept.values()) else []
+    return Table("ranks", "Mean rank over the streams", heads, rows, values, [*map(Note, notes), *daggers])
+
+
+def _data_name(stored: Stored) -> str:
+    return str(stored.data.get("name") or "unnamed")
+
+
+def _shared(notes: Sequence[Sequence[Note]]) -> list[Note]:
+    """The notes without a mark that stand below the tables of all streams, of several: one place is enough for them."""
+    if len(notes) < 2:
+        return []
+    return [note for note in notes[0] if not note.mark and all(note in others for others in notes[1:])]
 
 
 def _cell(value: float, decimals: int, bold: bool = False) -> Cell:
@@ -74,15 +90,25 @@ def _cell(value: float, decimals: int, bold: bool = False) -> Cell:
 def html(out: Path, streams: Mapping[str, tuple[Stored, Summary]], ranking: Table) -> str:
     """The text of the page that leads to the streams' own."""
     first = next(stored for stored, _ in streams.values())
-    places = folders({stream: stored for stream, (stored, _) in streams.items()})
+    places = folders(streams)
+    tables = {
+        stream: {table.name: table for table in build(stored, summary) if table.name in SHOWN}
+        for stream, (stored, summary) in streams.items()
+    }
+    shared = {name: _shared([own[name].notes for own in tables.values() if name in own]) for name in SHOWN}
     parts = [
         {
             "name": stream,
             "folder": places[stream],
-            "stored": stored,
-            "synthetic": bool(stored.data.get("synthetic")),
+            "synthetic": is_synthetic(stored),
+            "data_name": _data_name(stored),
+            "per_task": per_task(stored),
             "headlines": headlines(stored, summary),
-            "tables": [table for table in build(stored, summary) if table.name in ("comparison", "orders")],
+            "own": of_stream(stored),
+            "tables": [
+                replace(table, notes=[note for note in table.notes if note not in shared[table.name]])
+                for table in tables[stream].values()
+            ],
         }
         for stream, (stored, summary) in streams.items()
     ]
@@ -90,6 +116,12 @@ def html(out: Path, streams: Mapping[str, tuple[Stored, Summary]], ranking: Tabl
         title=str(first.suite.get("name") or out.resolve().name),
         description=str(first.suite.get("description") or ""),
         warnings=list(dict.fromkeys(line for stored, _ in streams.values() for line in stored.warnings)),
+        synthetic=_data_name(first) if all(is_synthetic(stored) for stored, _ in streams.values()) else "",
+        shared=[
+            (next(own[name].caption for own in tables.values() if name in own), [note.text for note in notes])
+            for name, notes in shared.items()
+            if notes
+        ],
         validation=(first.suite.get("evaluation") or {}).get("split") == "validation",
         ranking=ranking,
         parts=parts,

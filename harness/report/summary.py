@@ -83,7 +83,8 @@ def over_orders(stored: Stored, label: str) -> OverOrders:
     }
     means = {order: float(each.mean()) for order, each in values.items() if len(each)}
     variances = [float(each.var(ddof=1)) for each in values.values() if len(each) > 1]
-    worst = min(means, key=lambda order: means[order]) if means else None
+    # Means of the same values in another sequence differ in their last digit: of those the first order is named
+    worst = min(means, key=lambda order: round(means[order], 9)) if means else None
     return OverOrders(
         {order: mean_interval(each) for order, each in values.items()},
         float(np.mean(list(means.values()))) if means else np.nan,

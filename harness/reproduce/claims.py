@@ -201,8 +201,16 @@ def measure(matrix: Matrix, metric: str) -> float:
 
 
 def changes(suite: Mapping[str, Any], run: Mapping[str, Any], keys: Iterable[str]) -> list[str]:
-    """Settings under `keys` in which a run's suite.yaml differs from the shipped suite, as `a.b: 1 (suite: 130)`."""
+    """Settings under `keys` in which a stream's runs differ from the shipped suite, as `a.b: 1 (suite: 130)`.
+
+    A strategy's training is what is its own: what it has of the stream's is told once, as that.
+    """
     before, now = _leaves({k: suite.get(k) for k in keys}), _leaves({k: run.get(k) for k in keys})
+    labels = run.get("strategies")
+    for label in labels if isinstance(labels, Mapping) else ():
+        own = f"strategies.{label}.training."
+        shared = {own + key: value for key, value in _leaves(suite.get("training") or {}).items()}
+        before |= {key: value for key, value in shared.items() if key in now and key not in before}
     found = [key for key in now if key in before and now[key] != before[key]]
     return [f"{key}: {now[key]} (suite: {before[key]})" for key in found]
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lorisbench.common.files import write_text
 from lorisbench.report import render
-from lorisbench.report.frame import Stored, read
+from lorisbench.report.frame import Stored, read, streams
+from lorisbench.report.overview import folders
 from lorisbench.report.summary import count_states
 from lorisbench.report.tables import Cell, Table
 from lorisbench.reproduce.checks_table import checks_table
@@ -22,34 +24,63 @@ SHOWN = 8  # changed settings shown on the page; the rest are only counted
 
 
 def write(published: Published, suites: Mapping[str, Mapping[str, Any]], out: Path) -> list[Table]:
-    """Write OUT/tables/*.{md,tex,csv} and OUT/index.html from the folders of the parts that have results.
+    """Write OUT/tables/*.{md,tex,csv} and OUT/index.html from the streams in OUT that are parts of the paper.
 
-    `suites`: the resolved shipped suite of each part, used to name the settings that a run changed. OUT/checks.json,
+    `suites`: the resolved settings of each part as shipped, used to name those that a run changed. OUT/checks.json,
     if the paper has checks and they were run, adds one more table. Returns the tables. Raises InputError for a damaged
     folder, as `frame.read` does.
     """
-    found = {part: read(out / part) for part in published.parts if (out / part / "results.csv").is_file()}
+    found = measured(published, out)
     tables = build(published, found)
     if published.checks and (out / CHECKS).is_file():
         tables.append(checks_table(out / CHECKS))
     render.write_tables(tables, out / "tables")
-    write_text(out / "index.html", _html(published, suites, found, tables))
+    write_text(out / "index.html", _html(published, suites, found, tables, _reports(out)))
     return tables
 
 
+def measured(published: Published, out: Path) -> dict[str, Stored]:
+    """What OUT holds of each part, in the order of its experiences that the paper has: the stream's own."""
+    there = streams(out) if (out / "results.csv").is_file() else []
+    found = {}
+    for part in [name for name in published.parts if name in there]:
+        stored = read(out, part)
+        if stored.orders != [0]:
+            own = stored.runs[stored.runs["order"] == 0].reset_index(drop=True)
+            stored = replace(stored, runs=own, names=stored.own_names)
+        if len(stored.runs):
+            found[part] = stored
+    return found
+
+
+def _reports(out: Path) -> dict[str, str]:
+    """The report on each stream, and on all of them by the empty name, from OUT; those that are there."""
+    names = streams(out) if (out / "results.csv").is_file() else []
+    pages = {name: f"report/{folder}/index.html" for name, folder in folders(names).items()}
+    if len(names) == 1:
+        pages = {names[0]: "report/index.html"}
+    return {name: page for name, page in {"": "report/index.html", **pages}.items() if (out / page).is_file()}
+
+
 def _html(
-    published: Published, suites: Mapping[str, Mapping[str, Any]], found: Mapping[str, Stored], tables: list[Table]
+    published: Published,
+    suites: Mapping[str, Mapping[str, Any]],
+    found: Mapping[str, Stored],
+    tables: list[Table],
+    reports: Mapping[str, str],
 ) -> str:
     grounds = {part: ground_of(stored, published.parts[part]) for part, stored in found.items()}
-    changed = [line for part, stored in found.items() for line in changes(suites[part], stored.suite, SETTINGS)]
-    changed = list(dict.fromkeys(changed))
+    by_part = {part: changes(suites[part], stored.suite, SETTINGS) for part, stored in found.items()}
+    changed = []
+    for line in dict.fromkeys(line for lines in by_part.values() for line in lines):
+        which = [part for part, lines in by_part.items() if line in lines]
+        changed.append(line if len(which) == len(by_part) else f"{', '.join(which)}: {line}")
     if len(changed) > SHOWN:
-        changed = [*changed[:SHOWN], f"and {len(changed) - SHOWN} more, see each part's suite.yaml"]
+        changed = [*changed[:SHOWN], f"and {len(changed) - SHOWN} more, see suite.yaml"]
     parts = []
     for name, part in published.parts.items():
         state = f"runs: {count_states(found[name].runs['status'])}" if name in found else "not run"
-        link = f"{name}/report/index.html" if name in found else ""
-        parts.append({"title": part.title, "state": state, "link": link})
+        parts.append({"title": part.title, "state": state, "link": reports.get(name, "")})
     return render.template("reproduction.html", Path(__file__).parent).render(
         title=f"Reproducing: {published.title}",
         differences=published.differences,
@@ -57,6 +88,7 @@ def _html(
         changed=changed,
         absent=published.unimplemented(),
         parts=parts,
+        report=reports.get("", ""),
         tables=tables,
         groups=render.groups,
     )

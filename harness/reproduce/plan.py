@@ -1,9 +1,9 @@
-"""`lorisbench reproduce`: the suites behind a paper's tables, and those tables, published beside measured."""
+"""`lorisbench reproduce`: the suite behind a paper's tables, and those tables, published beside measured."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from lorisbench.common.registry import select
 from lorisbench.common.targets import output_folder
 from lorisbench.reproduce.published import Published, load
-from lorisbench.suite.resolve import Suite, load_suite
+from lorisbench.suite.config import SuiteConfig, read_suite
+from lorisbench.suite.entries import by_label, written_out
+from lorisbench.suite.overrides import override
+from lorisbench.suite.parsing import parse
+from lorisbench.suite.paths import folder_of
+from lorisbench.suite.resolve import Suite, resolve, tell_changes
+from lorisbench.suite.streams import OWN, on_stream
+from lorisbench.suite.training import differing, preset_as_mapping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A paper's published results and the suites, by part, that represent its experiments."""
+    """A paper's published results and the suite that represents its experiments: a stream for each part."""
 
     published: Published
-    suites: dict[str, Suite]
+    suite: Suite
 
 
 def plan(
@@ -35,39 +42,67 @@ def plan(
     seeds: Sequence[int] = (),
     assignments: Sequence[str] = (),
 ) -> Reproduction:
-    """The suites of a paper, checked but not run: the shipped suite once for each part, under that part's protocol.
+    """The suite of a paper, checked but not run: the shipped suite on a stream for each part, under that protocol.
 
     Raises InputError for an unknown paper or part, naming the nearest, and for whatever `load_suite` rejects.
     """
     published = load(paper)
-    suites = {}
-    for name in select("part", parts or list(published.parts), list(published.parts)):
-        own = [] if name == published.suite else [f"name={published.suite}-{name}"]
-        settings = published.parts[name].assignments([*assignments, *own])
-        suites[name] = load_suite(published.suite, data_root=data_root, seeds=seeds, assignments=settings)
-    return Reproduction(published, suites)
+    chosen = select("part", parts or list(published.parts), list(published.parts))
+    config = parse(SuiteConfig, together(published, assignments))
+    base = folder_of(published.suite)
+    return Reproduction(published, resolve(config, data_root=data_root, streams=chosen, seeds=seeds, base=base))
 
 
-def rehearsed(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[list[str], list[str]]:
-    """What `--dry-run` prints: a line per run, with its folder and status; and what would be made, by part.
+def together(published: Published, assignments: Sequence[str] = ()) -> dict[str, Any]:
+    """The shipped suite of a paper as it would be in a file, with a stream for each part, called by its name.
 
-    Raises InputError for a folder in use, and for whatever else keeps a part from being run.
+    assignments : what a user sets, as for `run`; `benchmark.KEY` holds for all parts. It takes precedence over what a
+    part sets, except for the part's protocol.
     """
-    from lorisbench.common.rehearsal import rehearsal
-    from lorisbench.runs.plan import plan as plan_part
-    from lorisbench.runs.store import Output
+    early = [each for each in assignments if each.partition(".")[0] not in ("benchmarks", "streams")]
+    suite = _changed(published.suite, early)
+    benchmarks, streams = {}, {}
+    for name, part in published.parts.items():
+        own = _changed(published.suite, [*part.assignments(), *early, *part.protocol_of("benchmark")])
+        benchmarks[name] = own["benchmark"]
+        streams[name] = _differences(own, suite)
+    kept = {key: value for key, value in suite.items() if key != "benchmark"}
+    whole = {**kept, "benchmarks": benchmarks, "streams": streams, "description": _description(published)}
+    override(whole, [each for each in assignments if each not in early])
+    for name, part in published.parts.items():
+        override(whole, part.protocol_of(f"benchmarks.{name}"))
+    tell_changes(whole, assignments)
+    return whole
 
-    output_folder(out)
-    lines: list[str] = []
-    notes: list[str] = []
-    told: list[str] = []
-    with rehearsal():  # around all parts, which may be about one set of images
-        for name, suite in reproduction.suites.items():
-            planned = plan_part(suite, Output(out / name))
-            notes += [note for note in planned.notes if note not in notes]
-            told += [f"{name}: {line}" for line in planned.lines(workers)]
-            lines += [f"{name}/{run_id}\t{state}" for run_id, state in planned.states.items()]
-    return lines, [*notes, *told]
+
+def _changed(suite: str, assignments: Sequence[str]) -> dict[str, Any]:
+    raw = read_suite(suite)
+    override(raw, assignments)
+    return raw
+
+
+def _differences(own: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stream has of its own, if its settings were those of the suite `own` and the others those of `shared`."""
+    found = {}
+    for key in (*OWN, "strategies"):
+        ours, theirs = _written_out(key, own.get(key)), _written_out(key, shared.get(key))
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping) and ours != theirs:
+            found[key] = differing(ours, theirs)
+    return found
+
+
+def _written_out(key: str, value: Any) -> Any:
+    if key != "strategies":
+        return preset_as_mapping(value) or {}
+    entries = by_label(value)
+    if not isinstance(entries, Mapping):
+        return entries
+    return {label: written_out(entry, str(label)) for label, entry in entries.items()}
+
+
+def _description(published: Published) -> str:
+    parts = "; ".join(f"{name}: {part.title}" for name, part in published.parts.items())
+    return f"For comparison with {published.title}. {parts}."
 
 
 def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[str]]:
@@ -86,13 +121,11 @@ def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[st
     from lorisbench.reproduce.verification.checks import ALL
     from lorisbench.runs.store import Output
 
-    output_folder(out)
-    for name, suite in reproduction.suites.items():
-        Output(out / name).check(suite)
+    Output(output_folder(out)).check(reproduction.suite)
     checks = run_checks(ALL)
     rows = [{key: _finite(value) for key, value in asdict(each).items()} | {"passed": each.passed} for each in checks]
     write_json(out / CHECKS, rows)
-    tables = write(reproduction.published, _shipped(reproduction.published), out)
+    tables = write(reproduction.published, shipped(reproduction.published), out)
     return next(table for table in tables if table.name == "checks"), [each.name for each in checks if not each.passed]
 
 
@@ -102,34 +135,21 @@ def _finite(value: Any) -> Any:
 
 
 def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[pd.DataFrame, list[Table]]:
-    """Run what is not finished, each part in its folder OUT/<part>, and write tables and page from all results so far.
+    """Run what is not finished in OUT, and write its report, and tables and page from all results so far.
 
     Returns the rows of results.csv of all parts run now, and the tables. Raises InputError, before anything is
     trained, for a folder that holds other results or for data that lack one of the parts.
     """
-    import pandas as pd
-
     from lorisbench.report import write_report
     from lorisbench.reproduce.page import write
     from lorisbench.runs.launch import launch
-    from lorisbench.runs.store import Output
 
-    output_folder(out)
-    for name, suite in reproduction.suites.items():
-        Output(out / name).check(suite)
-        if len(reproduction.suites) > 1:  # the data may lack one part: fail now, not after hours spent on the others
-            suite.config.benchmark.usable(suite.config.evaluation.split)
-    frames = []
-    for name, suite in reproduction.suites.items():
-        frames.append(launch(suite, out / name, workers))
-        write_report(out / name)
-    tables = write(reproduction.published, _shipped(reproduction.published), out)
-    return pd.concat(frames, ignore_index=True), tables
+    frame = launch(reproduction.suite, out, workers)
+    write_report(out)
+    return frame, write(reproduction.published, shipped(reproduction.published), out)
 
 
-def _shipped(published: Published) -> dict[str, dict[str, Any]]:
-    """The shipped suite of each part, resolved, without any changes from the command line."""
-    return {
-        name: load_suite(published.suite, assignments=part.assignments()).resolved
-        for name, part in published.parts.items()
-    }
+def shipped(published: Published) -> dict[str, dict[str, Any]]:
+    """The settings of each part without any changes from the command line."""
+    resolved = resolve(parse(SuiteConfig, together(published)), base=folder_of(published.suite)).resolved
+    return {name: on_stream(resolved, name) for name in published.parts}

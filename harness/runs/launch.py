@@ -170,7 +170,7 @@ def _train(
     suite: Suite, output: Output, tables: Tables, todo: list[RunSpec], before: Mapping[str, Mapping[str, Any]],
     crew: Crew, policy: Policy,
 ) -> None:  # fmt: skip
-    with training(), Display({spec.run_id: _told(suite, spec) for spec in todo}) as display:
+    with training(), Display({spec.run_id: spec.told for spec in todo}) as display:
         schedule = Schedule(output, todo, before, crew, policy, display.heard)
         with contextlib.closing(schedule.ended()) as ended:
             for run_id in ended:
@@ -213,19 +213,13 @@ def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output,
         say("another process is measuring the latency")
 
 
-def _told(suite: Suite, spec: RunSpec) -> str:
-    """Which run of the suite it is, for a line of progress."""
-    stream = f"{spec.stream}: " if len(suite.streams) > 1 else ""
-    order = f" order {spec.order}" if len(suite.config.orders) > 1 else ""
-    return f"{stream}{spec.label}{order} seed {spec.seed}"
-
-
 def _same_settings(suite: Suite) -> dict[str, str]:
-    """Labels whose strategy has the settings of an earlier label, and that label."""
+    """Labels whose strategy has the settings of an earlier label on every stream, and that label."""
     first: dict[str, str] = {}
     same = {}
-    for label, entry in suite.resolved["strategies"].items():
-        earlier = first.setdefault(digest_of(entry), label)
+    for label in suite.config.strategies:
+        settings = [config.strategies[label].settings for config in suite.streams.values()]
+        earlier = first.setdefault(digest_of(settings), label)
         if earlier != label:
             same[label] = earlier
     return same

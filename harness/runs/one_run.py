@@ -256,7 +256,7 @@ class _Running:
     ) -> None:
         self.audience = Audience(observers)
         self.bench, self.spec, self.directory, self.where, self.stop = bench, spec, directory, where, stop
-        self.checkpoints = Checkpoints(directory, f"{spec.label} seed {spec.seed}")
+        self.checkpoints = Checkpoints(directory, spec.told)
         self.resumed: list[int] = []
         split, experiences = bench.config.evaluation.split, bench.manifest.experiences
         rows = [bench.manifest.rows(split, experience) for experience in range(experiences)]

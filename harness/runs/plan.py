@@ -117,6 +117,8 @@ def plan(suite: Suite, output: Output, policy: Policy = POLICY) -> Plan:
         experiences[config.stream] = found.manifest.experiences
         if found.data is not None:
             images[config.stream] = str(found.data["content_hash"])
+        else:  # what is in files that are yet to be made cannot be hashed, and nothing in the cache is named by it
+            vars(found.manifest).setdefault("content_hash", "")
         if found.backbone is not None:
             arrays.extend(_arrays(found, config))
 

@@ -100,7 +100,7 @@ class Schedule:
                     yield spec.run_id
                     continue
                 if spec.label in self._policy.rerun and not again:
-                    Checkpoints(RunDirectory(held.folder, held.number), spec.label).remove()
+                    Checkpoints(RunDirectory(held.folder, held.number), spec.told).remove()
                 self._beats.add(held)
                 self._running[spec.run_id] = _Attempt(spec, held, again)
                 self._crew.start(spec, held)
@@ -143,7 +143,7 @@ class Schedule:
             self._moves[spec.run_id] += 1
             if self._moves[spec.run_id] <= MOVES and not attempt.timed_out:
                 self._directory(attempt).set_status("pending", f"to go on elsewhere: {event.reason}")
-                say(f"{spec.label} seed {spec.seed}: {event.reason}; it goes on elsewhere")
+                say(f"{spec.told}: {event.reason}; it goes on elsewhere")
                 return True
             event = Died(spec.run_id, f"{event.reason}, {self._moves[spec.run_id]} times in all", LOST)
         if isinstance(event, Ended):
@@ -160,7 +160,7 @@ class Schedule:
         if may_pass and self._attempts[spec.run_id] < self._policy.retries:
             self._attempts[spec.run_id] += 1
             self._directory(attempt).set_status("pending", f"to be tried again: {reason}")
-            say(f"{spec.label} seed {spec.seed}: {reason}; it is tried again, alone, when the others have ended")
+            say(f"{spec.told}: {reason}; it is tried again, alone, when the others have ended")
             return True
         if isinstance(event, Died):
             directory = self._directory(attempt)

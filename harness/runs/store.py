@@ -20,20 +20,31 @@ from lorisbench.runs.claims import alone
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.runs.tables import collected
 from lorisbench.suite.config import SuiteConfig
-from lorisbench.suite.joining import entry_settings, joined, stream_settings
+from lorisbench.suite.joining import entry_settings, joined, own_together, stream_settings
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import Suite, resolve
 from lorisbench.suite.run_folders import read_config, run_folders
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
-from lorisbench.suite.spec import RunSpec, without_places
-from lorisbench.suite.streams import benchmarks_of
+from lorisbench.suite.spec import RunSpec, stream_of, without_places
+from lorisbench.suite.streams import benchmarks_of, changed_on, of_labels
 
 if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
 
 CLAIMS = ".claims"  # of what one process does at a time, besides the runs
 MANIFEST = "manifest.csv"  # the images of a run that was given them as a table, from Python
+REPRODUCTION = ("checks.json", "index.html", "tables")  # what `lorisbench reproduce` writes beside, maybe before
 FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
+
+
+class _Own(BaseModel):
+    """What a stream has of its own in a suite.yaml."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    backbone: dict[str, Any] = {}
+    head: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+    strategies: dict[str, dict[str, Any]] = {}
 
 
 class _Written(BaseModel):
@@ -45,7 +56,7 @@ class _Written(BaseModel):
     orders: list[int] = [0]
     benchmark: dict[str, Any] = {}
     benchmarks: dict[str, dict[str, Any]] = {}
-    streams: dict[str, dict[str, Any]] = {}
+    streams: dict[str, _Own] = {}
     about: list[str] = []
 
 
@@ -71,7 +82,8 @@ class Output:
         output_folder(self.root)
         path = self.root / "suite.yaml"
         if not path.exists():
-            foreign = [p.name for p in contents(self.root) if p.name not in (CLAIMS, MANIFEST)]
+            ours = {CLAIMS, MANIFEST, *(REPRODUCTION if (self.root / REPRODUCTION[0]).is_file() else ())}
+            foreign = [p.name for p in contents(self.root) if p.name not in ours]
             if foreign:
                 raise InputError(
                     f"--out {self.root}: holds files ({foreign[0]}, …) but no suite.yaml; give an empty folder"
@@ -100,6 +112,7 @@ class Output:
                 )
         known = {label: before["strategies"].get(label, entry) for label, entry in written["strategies"].items()}
         now = {key: written.get(key) for key in ("seeds", "about", "plugins")}
+        now["streams"] = own_together(written, before)
         merged = joined({**before, **now, "strategies": known}, suite)
         for name in benchmarks_of(before):
             known_value, value = stream_settings(before, name), stream_settings(merged, name)
@@ -114,12 +127,28 @@ class Output:
                 continue
             for name in benchmarks_of(before):
                 known_value, value = entry_settings(before, name, label), entry_settings(merged, name, label)
-                if known_value != value:
+                if known_value != value and not self._is_new(written, suite.resolved, name, label):
+                    where = f" on stream {name!r}" if len(benchmarks_of(before)) > 1 else ""
                     raise InputError(
-                        f"--out {self.root}: holds results of strategy {label!r} with different settings "
+                        f"--out {self.root}: holds results of strategy {label!r}{where} with different settings "
                         f"({_difference(known_value, value)}); give another folder or label"
                     )
         return merged
+
+    def _is_new(self, written: Mapping[str, Any], now: Mapping[str, Any], stream: str, label: str) -> bool:
+        """Whether all that the folder has of a strategy is of other streams, so that this one may change its settings.
+
+        Where streams and strategies have joined one after the other, suite.yaml has pairs of them that nobody has run.
+        """
+        if label in changed_on(written, stream) or label not in changed_on(now, stream):
+            return False
+        found = run_folders(self.root, written).kept.values()
+        if any((stream_of(config), config["label"]) == (stream, label) for config in found):
+            return False
+        if not (self.root / "results.csv").exists():
+            return True
+        rows = read_table(self.root / "results.csv", ("stream", "strategy"))
+        return not ((rows["stream"] == stream) & (rows["strategy"] == label)).any()
 
     def _check_folders(self, suite: Suite, written: Mapping[str, Any]) -> None:
         """Raise InputError if something else is where a run of the suite belongs: it would be overwritten."""
@@ -242,7 +271,8 @@ def _completed(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
     strategies = {label: known.get(label, settings) for label, settings in suite.resolved["strategies"].items()}
     try:
         # Its plugins are not loaded: those that the strategies need are already among those of `suite`
-        return resolve(parse(SuiteConfig, {**written, "strategies": strategies, "about": [], "plugins": []})).resolved
+        values = {"strategies": strategies, "streams": of_labels(written.get("streams"), strategies)}
+        return resolve(parse(SuiteConfig, {**written, **values, "about": [], "plugins": []})).resolved
     except InputError:
         return dict(written)
 

@@ -33,6 +33,7 @@ from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.entries import make_strategy
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import ResolvedConfig, Suite, resolve
+from lorisbench.suite.streams import changed_on, entry_on, own_of
 
 if TYPE_CHECKING:
     import optuna
@@ -99,7 +100,7 @@ def tune(
         write_text(out / "trials.csv", frame.to_csv(index=False))
         tuned = dict(suite.resolved)
         best = {label: _best(label, found[label], spaces[label]) for label in labels}
-        tuned["strategies"] = {label: {**entry, **best.get(label, {})} for label, entry in tuned["strategies"].items()}
+        tuned |= _with_values(suite.resolved, config.stream, best)
         told = [_idle(label, config.strategies[label].strategy, experiences) for label in labels]
         where = [f"On the stream {config.stream}."] if len(suite.streams) > 1 else []
         tuned["tuning"] = " ".join([_text(plan, frame, best, spaces), *where, *(f"{each}." for each in told if each)])
@@ -119,11 +120,32 @@ def _on(suite: Suite, stream: str) -> ResolvedConfig:
 
 
 def _alone(resolved: Mapping[str, Any], stream: str) -> dict[str, Any]:
-    """A resolved suite with one of its streams only."""
+    """A resolved suite with one of its streams only, whose settings of strategies are the suite's."""
     kept = {
         key: {stream: resolved[key][stream]} for key in ("benchmarks", "streams") if stream in resolved.get(key, {})
     }
-    return {**{key: value for key, value in resolved.items() if key not in ("benchmarks", "streams")}, **kept}
+    rest = {key: value for key, value in resolved.items() if key not in ("benchmarks", "streams")}
+    rest["strategies"] = {label: entry_on(resolved, stream, label) for label in resolved["strategies"]}
+    if "streams" in kept:
+        own = {key: value for key, value in kept["streams"][stream].items() if key != "strategies"}
+        kept = {**kept, "streams": {stream: own}}
+    return {**rest, **{key: value for key, value in kept.items() if value != {stream: {}}}}
+
+
+def _with_values(resolved: Mapping[str, Any], stream: str, best: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """`strategies` and, if there are any, `streams` of a resolved suite, with the best values by label.
+
+    A value that the stream has of its own is replaced there, any other in the entry that all streams share.
+    """
+    own = own_of(resolved, stream)
+    here = {label: dict(changes) for label, changes in changed_on(resolved, stream).items()}
+    entries = {label: dict(entry) for label, entry in resolved["strategies"].items()}
+    for label, values in best.items():
+        for key, value in values.items():
+            (here[label] if key in here.get(label, {}) else entries[label])[key] = value
+    if not here:
+        return {"strategies": entries}
+    return {"strategies": entries, "streams": {**resolved["streams"], stream: {**own, "strategies": here}}}
 
 
 def _check_installed() -> None:

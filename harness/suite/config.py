@@ -78,11 +78,22 @@ class LatencyConfig(Settings):
 
 
 class StreamConfig(Settings):
-    """What a stream has of its own: the keys given here take precedence over those of the suite."""
+    """What a stream has of its own: the keys given here take precedence over those of the suite.
+
+    `strategies` holds, by label, settings of strategies that differ on this stream, `training` among them.
+    """
 
     training: dict[str, Any] = {}
     backbone: dict[str, Any] = {}
     head: dict[str, Any] = {}
+    strategies: dict[str, dict[str, Any]] = {}
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _write_out(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return {} if value is None else value
+        return {str(label): {} if own is None else written_out(own) for label, own in value.items()}
 
     @field_validator("training", mode="before")
     @classmethod

@@ -10,6 +10,9 @@ Written out, an entry is `{strategy: NAME, **settings of its class, training: {.
 
 `training` holds the training settings that differ from the suite's. `remarks` is written for readers of suite.yaml and
 never read back: it follows from the settings.
+
+What a stream changes of an entry (`streams.NAME.strategies.LABEL`) has the same keys, but cannot make it another
+strategy.
 """
 
 from __future__ import annotations
@@ -160,23 +163,39 @@ def said_by(kind: type, where: str) -> Iterator[None]:
         raise InputError(f"{where}: {kind.__name__} in {file_of(kind)}: {reason_of(error)}") from error
 
 
-def read_entry(label: str, entry: Mapping[str, Any], training: TrainingConfig) -> Entry:
+def read_entry(label: str, entry: Mapping[str, Any], training: TrainingConfig, where: str = "") -> Entry:
     """The typed form of an entry that is written out; the stream's `training` supplies what it leaves out.
 
-    Raises InputError, in one line naming the key.
+    Raises InputError, in one line naming the key below `where`, by default `strategies.LABEL`.
     """
-    where = f"strategies.{label}"
+    where = where or f"strategies.{label}"
+    own = own_training(entry, where)
+    strategy = make_strategy(entry, where)
+    with said_by(type(strategy), where):
+        _check_declared(strategy, where)
+    made = parse(TrainingConfig, merged(training.model_dump(), own), f"{where}.training")
+    return Entry(strategy, made, given_of(made.model_dump(mode="json"), own))
+
+
+def own_training(entry: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The training settings of an entry, a preset expanded. Raises InputError, naming `where`, if they are none."""
     try:
         own = expand_preset(entry.get("training") or {})
     except ValueError as error:
         raise InputError(f"{where}.training: {error}") from error
     if not isinstance(own, Mapping):
         raise InputError(f"{where}.training: expected a mapping")
-    strategy = make_strategy(entry, where)
-    with said_by(type(strategy), where):
-        _check_declared(strategy, where)
-    made = parse(TrainingConfig, merged(training.model_dump(), own), f"{where}.training")
-    return Entry(strategy, made, given_of(made.model_dump(mode="json"), own))
+    return own
+
+
+def overridden(entry: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with what a stream changes of it, both written out and without presets."""
+    trainings = [part["training"] for part in (entry, changes) if isinstance(part.get("training"), Mapping)]
+    training: dict[str, Any] = {}
+    for each in trainings:
+        training = merged(training, each)
+    both = merged(*({key: value for key, value in part.items() if key != "training"} for part in (entry, changes)))
+    return {**both, **({"training": training} if training else {})}
 
 
 def _check_declared(strategy: Any, where: str) -> None:

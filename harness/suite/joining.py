@@ -12,8 +12,8 @@ from typing import Any
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.resolve import Suite
 from lorisbench.suite.spec import without_places
-from lorisbench.suite.streams import benchmarks_of, own_settings
-from lorisbench.suite.training import merged
+from lorisbench.suite.streams import benchmarks_of, changed_on, entry_on, own_settings
+from lorisbench.suite.training import differing, merged
 
 
 def joined(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
@@ -26,13 +26,11 @@ def joined(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
     else:
         if _trains_alike(written):  # each strategy's training is in full: that would go before another stream's
             known = {label: _reduced(entry, written.get("training")) for label, entry in known.items()}
-        entries = {label: entry.own_settings for label, entry in suite.config.strategies.items()}
+        if _trains_alike(resolved):
+            entries = {label: entry.own_settings for label, entry in suite.config.strategies.items()}
         values.pop("benchmark", None)
         values["benchmarks"] = _streams(written, resolved)
-        others = {
-            name: own for name, own in (written.get("streams") or {}).items() if name not in benchmarks_of(resolved)
-        }
-        values["streams"] = {**others, **resolved.get("streams", {})}
+        values["streams"] = own_together(written, resolved)
     values["strategies"] = {**known, **entries}
     about = {*(written.get("about") or []), *resolved["about"]}
     values["about"] = [label for label in values["strategies"] if label in about]
@@ -45,6 +43,22 @@ def joined(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
     return {"schema": resolved["schema"], **{key: values[key] for key in present}}
 
 
+def own_together(written: Mapping[str, Any], resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """What each stream has of its own in a folder to which a resolved suite is added.
+
+    Of the streams of that suite this is what it says, beside what the folder has of strategies that it lacks.
+    """
+    before, now = written.get("streams") or {}, resolved.get("streams") or {}
+    found = {name: own for name, own in before.items() if name not in benchmarks_of(resolved)}
+    for name in benchmarks_of(resolved):
+        own, known = dict(now.get(name, {})), changed_on(written, name)
+        left = [label for label in written["strategies"] if label not in resolved["strategies"]]
+        others = {label: known[label] for label in left if label in known}
+        strategies = {**others, **own.pop("strategies", {})}
+        found[name] = {**own, **({"strategies": strategies} if strategies else {})}
+    return {name: own for name, own in found.items() if own}
+
+
 def stream_settings(suite: Mapping[str, Any], name: str) -> dict[str, Any]:
     """What a stream stands for in a resolved suite."""
     return {"benchmark": without_places(benchmarks_of(suite)[name]), **own_settings(suite, name)}
@@ -52,7 +66,7 @@ def stream_settings(suite: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 def entry_settings(suite: Mapping[str, Any], stream: str, label: str) -> dict[str, Any]:
     """What a strategy stands for on a stream of a resolved suite."""
-    entry = dict(suite["strategies"][label])
+    entry = entry_on(suite, stream, label)
     entry.pop("remarks", None)
     shared = own_settings(suite, stream).get("training", {})
     return {**entry, "training": merged(shared, entry.get("training") or {})}
@@ -72,16 +86,6 @@ def _reduced(entry: Mapping[str, Any], shared: Any) -> dict[str, Any]:
     training = entry.get("training")
     if not isinstance(training, Mapping) or not isinstance(shared, Mapping):
         return dict(entry)
-    own = _differing(training, shared)
+    own = differing(training, shared)
     rest = {key: value for key, value in entry.items() if key != "training"}
     return {**rest, **({"training": own} if own else {})}
-
-
-def _differing(values: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
-    found = {}
-    for key, value in values.items():
-        other = shared.get(key)
-        if value != other:
-            nested = isinstance(value, Mapping) and isinstance(other, Mapping)
-            found[key] = _differing(value, other) if nested else value  # type: ignore[arg-type]
-    return found

@@ -73,6 +73,10 @@ def _keys(values: Mapping[str, Any], dotted: str) -> list[str]:
     known = labels if first == "strategies" else list(benchmarks_of(values))
     name = _longest(known, rest)
     if name is not None:
+        inner = rest[len(name) + 1 :]
+        label = _longest(labels, inner.removeprefix("strategies.")) if inner.startswith("strategies.") else None
+        if first == "streams" and label is not None:
+            return [first, name, "strategies", *_split(label, inner.removeprefix("strategies."))]
         return [first, *_split(name, rest)]
     wanted = rest.partition(".")[0]
     if first == "streams" or (first == "benchmarks" and "." in rest and known):

@@ -15,7 +15,7 @@ from lorisbench.common.files import digest_of
 from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, select
 from lorisbench.suite.choice import check_chosen, include
 from lorisbench.suite.config import StreamConfig, SuiteConfig, SuiteSettings, read_suite
-from lorisbench.suite.entries import Entry, make_component, read_entry, settings_of
+from lorisbench.suite.entries import Entry, make_component, overridden, own_training, read_entry, settings_of
 from lorisbench.suite.overrides import override
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.paths import find_plugin, folder_of, given_here, placed
@@ -41,8 +41,8 @@ class Suite:
 
     Attributes
     ----------
-    streams : the settings of each stream by name: its benchmark, and the backbone, head and training that it has of its
-        own or from the suite.
+    streams : the settings of each stream by name: its benchmark, and the backbone, head, training and settings of
+        strategies that it has of its own or from the suite.
     resolved : the mapping written to suite.yaml: plain values, every default filled in.
     runs : all runs of a stream before those of the next, all of an order before those of the next.
     """
@@ -53,7 +53,7 @@ class Suite:
 
     @property
     def config(self) -> ResolvedConfig:
-        """The settings of the first stream; other streams may differ in benchmark, backbone, head and training."""
+        """The settings of the first stream; others may differ in whatever a stream may have of its own."""
         return next(iter(self.streams.values()))
 
 
@@ -86,9 +86,7 @@ def load_suite(
         raw["plugins"] = [*(raw.get("plugins") or []), *given_here(plugins)]
     added = include(raw, strategies, add, base)
     override(raw, assignments[early:])
-    changed = [each for each in assignments if each.partition("=")[0].partition(".")[0] not in UNTUNED]
-    if raw.get("tuning") and changed:  # it says which values were chosen: some may no longer hold
-        raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(changed)}."
+    tell_changes(raw, assignments)
     if raw.get("tuning") and added:
         raw["tuning"] = f"{raw['tuning']} Added with defaults: {', '.join(added)}."
     config = parse(SuiteConfig, raw)
@@ -97,6 +95,13 @@ def load_suite(
     return resolve(
         config, data_root=data_root, strategies=strategies, streams=streams, orders=orders, seeds=seeds, base=base
     )
+
+
+def tell_changes(raw: dict[str, Any], assignments: Sequence[str]) -> None:
+    """Say in a suite's `tuning`, which tells how values were chosen, which of them were changed since."""
+    changed = [each for each in assignments if each.partition("=")[0].partition(".")[0] not in UNTUNED]
+    if raw.get("tuning") and changed:
+        raw["tuning"] = f"{raw['tuning']} Changed since: {', '.join(changed)}."
 
 
 def resolve(
@@ -130,7 +135,8 @@ def resolve(
     if not named:
         benchmarks = {title_of(settings_of_benchmark(each)): each for each in benchmarks.values()}
         select("stream", streams, list(benchmarks))
-    check_known(config.streams, benchmarks if not named else written)
+    changed = {name: own.strategies for name, own in config.streams.items()}
+    check_known(changed, benchmarks if not named else written, config.strategies)
     given = {
         **{key: getattr(config, key) for key in SuiteConfig.model_fields},
         "plugins": plugins,
@@ -140,20 +146,26 @@ def resolve(
         "benchmarks": {},
         "streams": {},
     }
+    shared = {label: _entry(config, "", config.training, label, base) for label in labels}
     made = {}
     for name, benchmark in benchmarks.items():
         own = _own(config, name)
-        entries = {label: _entry(config, own["training"], label, base) for label in labels}
+        entries = {
+            label: _entry(config, name, own["training"], label, base)
+            if own["training"] is not config.training or label in changed.get(name, ())
+            else entry
+            for label, entry in shared.items()
+        }
         made[name] = ResolvedConfig(**{**given, **own, "benchmark": benchmark, "strategies": entries}, stream=name)
         _check_heads(made[name])
     runs = [
-        _spec(each, label, seed, order)
+        _spec(each, label, seed, order, len(made))
         for each in made.values()
         for order in each.orders
         for label in each.strategies
         for seed in each.seeds
     ]
-    return Suite(made, _written(config, made), runs)
+    return Suite(made, _written(config, made, shared), runs)
 
 
 def _own(config: SuiteConfig, name: str) -> dict[str, Any]:
@@ -239,14 +251,32 @@ def _same_field(one: Any, other: Any, key: str) -> bool:
     return all(key in known for known in fields) and fields[0][key].annotation == fields[1][key].annotation
 
 
-def _entry(config: SuiteConfig, training: TrainingConfig, label: str, base: Path | None) -> Entry:
-    settings = config.strategies[label]
+def _entry(config: SuiteConfig, stream: str, training: TrainingConfig, label: str, base: Path | None) -> Entry:
+    """A strategy on a stream; as the suite has it for all of them if `stream` is empty."""
+    settings, where = config.strategies[label], f"strategies.{label}"
+    changes = _changes(config, stream, label)
+    if changes:
+        known = {**settings, "training": own_training(settings, where)}
+        settings, where = overridden(known, changes), f"streams.{stream}.{where}"
     if base is not None and settings.get("strategy") in STRATEGIES.names():
-        settings = placed(STRATEGIES.get(settings["strategy"]), settings, base, f"strategies.{label}")
-    return read_entry(label, settings, training)
+        settings = placed(STRATEGIES.get(settings["strategy"]), settings, base, where)
+    return read_entry(label, settings, training, where)
 
 
-def _written(config: SuiteConfig, streams: Mapping[str, ResolvedConfig]) -> dict[str, Any]:
+def _changes(config: SuiteConfig, stream: str, label: str) -> dict[str, Any]:
+    """What a stream changes of a strategy's entry, without a preset. Raises InputError for another strategy."""
+    changes = config.streams.get(stream, StreamConfig()).strategies.get(label, {})
+    where, name = f"streams.{stream}.strategies.{label}", config.strategies[label].get("strategy")
+    if changes.get("strategy", name) != name:
+        raise InputError(
+            f"{where}.strategy: {label!r} is {name!r} on all streams; give {changes['strategy']!r} a label of its own"
+        )
+    if "training" not in changes:
+        return dict(changes)
+    return {**changes, "training": dict(own_training(changes, where))}
+
+
+def _written(config: SuiteConfig, streams: Mapping[str, ResolvedConfig], shared: Mapping[str, Entry]) -> dict[str, Any]:
     """The mapping written to suite.yaml.
 
     A strategy's training is written in full, unless streams may train in different ways: then what it has of its own.
@@ -254,22 +284,29 @@ def _written(config: SuiteConfig, streams: Mapping[str, ResolvedConfig]) -> dict
     first = next(iter(streams.values()))
     values = first.model_dump(mode="json", exclude={"benchmark", "strategies", "stream"})
     values |= {key: getattr(config, key).model_dump(mode="json") for key in OWN}
-    own = {name: _own_written(config, each) for name, each in streams.items()}
+    own = {name: _own_written(config, each, shared) for name, each in streams.items()}
     values["streams"] = {name: settings for name, settings in own.items() if settings}
     benchmarks = {name: settings_of_benchmark(each.benchmark) for name, each in streams.items()}
     values |= {"benchmark": benchmarks[first.stream]} if config.benchmark is not None else {"benchmarks": benchmarks}
     in_full = config.benchmark is not None and not values["streams"]
-    values["strategies"] = {
-        label: entry.settings if in_full else entry.own_settings for label, entry in first.strategies.items()
-    }
+    values["strategies"] = {label: entry.settings if in_full else entry.own_settings for label, entry in shared.items()}
     left_out = {key for key in ("benchmark", "benchmarks", "streams") if not values.get(key)}
     return {"schema": SCHEMA, **{key: values[key] for key in SuiteConfig.model_fields if key not in left_out}}
 
 
-def _own_written(config: SuiteConfig, stream: ResolvedConfig) -> dict[str, Any]:
+def _own_written(config: SuiteConfig, stream: ResolvedConfig, shared: Mapping[str, Entry]) -> dict[str, Any]:
     """What a stream has of its own, as it is written below `streams` of suite.yaml."""
     own = config.streams.get(stream.stream, StreamConfig()).model_dump()
-    return {key: given_of(getattr(stream, key).model_dump(mode="json"), own[key]) for key in OWN if own[key]}
+    written = {key: given_of(getattr(stream, key).model_dump(mode="json"), own[key]) for key in OWN if own[key]}
+    strategies = {}
+    for label, entry in shared.items():
+        changes, here = _changes(config, stream.stream, label), stream.strategies[label].own_settings
+        told = {key: value for key, value in changes.items() if key not in ("strategy", "remarks") and value != {}}
+        if told:
+            remarks = [each.own_settings.get("remarks", []) for each in (stream.strategies[label], entry)]
+            other = {} if remarks[0] == remarks[1] else {"remarks": remarks[0]}
+            strategies[label] = {**given_of(here, told), **other}
+    return {**written, **({"strategies": strategies} if strategies else {})}
 
 
 def settings_of_benchmark(benchmark: Any, changed_only: bool = False) -> dict[str, Any]:
@@ -277,7 +314,7 @@ def settings_of_benchmark(benchmark: Any, changed_only: bool = False) -> dict[st
     return {"name": benchmark.name, **benchmark.model_dump(mode="json", exclude_defaults=changed_only)}
 
 
-def _spec(config: ResolvedConfig, label: str, seed: int, order: int) -> RunSpec:
+def _spec(config: ResolvedConfig, label: str, seed: int, order: int, streams: int) -> RunSpec:
     entry = config.strategies[label]
     return RunSpec(
         run_id_of(config, label, seed, order),
@@ -292,6 +329,7 @@ def _spec(config: ResolvedConfig, label: str, seed: int, order: int) -> RunSpec:
         benchmark=without_places(settings_of_benchmark(config.benchmark)),
         stream=config.stream,
         order=order,
+        among=(streams, len(config.orders)),
     )
 
 

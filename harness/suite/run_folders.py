@@ -14,7 +14,7 @@ from lorisbench.common.reading import as_mapping
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.suite.entries import OWN_KEYS
 from lorisbench.suite.spec import stream_of, without_places
-from lorisbench.suite.streams import benchmarks_of, own_settings
+from lorisbench.suite.streams import benchmarks_of, entry_on, own_settings
 from lorisbench.suite.training import merged
 
 SETTINGS = ("schema", "evaluation", "device")  # the same for all runs of an output
@@ -108,9 +108,8 @@ def _other_settings(config: Mapping[str, Any], suite: Mapping[str, Any]) -> str:
         pairs["benchmark"] = config["benchmark"], without_places(benchmarks[stream])
     own = own_settings(suite, stream)
     pairs |= {key: (config.get(key), own.get(key)) for key in ("backbone", "head")}
-    strategies = suite.get("strategies")
-    entry = strategies.get(config["label"]) if isinstance(strategies, Mapping) else None
-    if isinstance(entry, Mapping):
+    entry = entry_on(suite, stream, config["label"])
+    if entry:
         training = entry.get("training")
         mine = training if isinstance(training, Mapping) else {}
         pairs["training"] = config.get("training"), merged(own.get("training", {}), mine)

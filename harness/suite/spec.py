@@ -30,6 +30,7 @@ class RunSpec:
     benchmark : which images, as plain values: `name` and settings, without `PLACES`, so that a run can be read back
         where there are no images.
     stream, order : the stream's name in its suite, and the number of the order of its experiences (`suite.orders`).
+    among : how many streams and how many orders its suite has.
     """
 
     run_id: str
@@ -44,6 +45,15 @@ class RunSpec:
     benchmark: Mapping[str, Any] = field(default_factory=dict)
     stream: str = ""
     order: int = 0
+    among: tuple[int, int] = field(default=(1, 1), compare=False)
+
+    @property
+    def told(self) -> str:
+        """How messages name the run: `sequence: ewc order 1 seed 0`, without what all runs of the suite share."""
+        streams, orders = self.among
+        stream = f"{self.stream}: " if streams > 1 else ""
+        order = f" order {self.order}" if orders > 1 else ""
+        return f"{stream}{self.label}{order} seed {self.seed}"
 
     def config_for(self, experiences: int) -> dict[str, Any]:
         """The mapping that config.yaml holds: the settings, and which permutation of so many experiences it is.

@@ -80,6 +80,17 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
     return {**base, **changes, **{key: {**base[key], **changes[key]} for key in both}}
 
 
+def differing(values: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that differ from `shared` or are not in it; where both hold a mapping, those of its keys."""
+    found = {}
+    for key, value in values.items():
+        other = shared.get(key)
+        if value != other:
+            nested = isinstance(value, Mapping) and isinstance(other, Mapping)
+            found[key] = differing(value, other) if nested else value  # type: ignore[arg-type]
+    return found
+
+
 def given_of(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the values whose keys are in `given`; where both hold a mapping, those of its keys."""
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import struct
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 from lorisbench.benchmarks.classic import split_mnist as split_module
 from lorisbench.benchmarks.classic.labelled import MNIST_COUNTS
@@ -23,6 +25,7 @@ from lorisbench.model.models import make_backbone, make_head
 from lorisbench.model.task_heads import TaskHead
 from lorisbench.report import render
 from lorisbench.report.frame import Stored
+from lorisbench.report.page import write as write_report
 from lorisbench.report.tables import Table
 from lorisbench.reproduce.page import text
 from lorisbench.reproduce.plan import plan
@@ -32,6 +35,7 @@ from lorisbench.reproduce.verification import Check, checks, run_checks
 from lorisbench.strategies import agem, ewc, gem, lwf, mas, replay, slda
 from lorisbench.strategies.parts import paths, springs
 from lorisbench.suite.parsing import parse
+from lorisbench.suite.resolve import load_suite
 
 QUICK = (
     "--set", "backbone.image_size=16", "--set", "benchmark.validation=2", "--set", "head.hidden=[8]",
@@ -200,7 +204,7 @@ def test_a_remark_is_shown_where_its_value_differs() -> None:
 
 
 def test_class_incremental_is_one_head_whose_outputs_open() -> None:
-    config = plan("baselines", parts=["class"], assignments=["benchmark.protocol=domain"]).suites["class"].config
+    config = plan("baselines", parts=["class"], assignments=["benchmark.protocol=domain"]).suite.config
     assert config.benchmark.protocol == "class" and config.head.grow and not config.head.per_task
     assert config.strategies["ewc"].strategy.ewc_lambda == 1200 and config.strategies["gem"].strategy.memory == 1100
 
@@ -244,12 +248,21 @@ def test_task_incremental_results_have_a_table_of_their_own() -> None:
 
 def test_what_a_user_sets_comes_after_a_parts_own_settings_and_before_its_protocol() -> None:
     assignments = ["strategies.si.si_lambda=5", "benchmark.protocol=class"]
-    config = plan("baselines", parts=["task"], assignments=assignments).suites["task"].config
+    config = plan("baselines", parts=["task"], assignments=assignments).suite.config
     si, mas = (config.strategies[label].strategy for label in ("si", "mas"))
     assert si.si_lambda == 5 and mas.mas_lambda == 0.5
     assert config.head.per_task and config.benchmark.protocol == "task"
-    fewer = plan("baselines", parts=["task"], assignments=["strategies={naive: }"]).suites["task"]
-    assert list(fewer.config.strategies) == ["naive"]
+    fewer = plan("baselines", assignments=["strategies={naive: }"]).suite
+    assert list(fewer.streams) == ["domain", "task", "class"] and list(fewer.config.strategies) == ["naive"]
+    words = [
+        "streams.class.strategies.si.si_lambda=7",
+        "benchmarks.task.validation=9",
+        "benchmarks.task.protocol=class",
+    ]
+    domain, task, others = plan("baselines", assignments=[*words, "mas.mas_lambda=2"]).suite.streams.values()
+    assert [each.strategies["si"].strategy.si_lambda for each in (domain, task, others)] == [3000, 300, 7]
+    assert {each.strategies["mas"].strategy.mas_lambda for each in (domain, task, others)} == {2}
+    assert (task.benchmark.validation, task.benchmark.protocol, others.benchmark.validation) == (9, "task", 100)
 
 
 def test_table_2_is_as_published() -> None:
@@ -271,6 +284,20 @@ def passes() -> list[Check]:
     return [Check("one that passes", "nothing", 0.0, 1.0, 2.0)]
 
 
+def reference(out: Path, folder: Path) -> Path:
+    """What results/make_reference.py copies of an output, below a folder."""
+    file = Path(__file__).parents[2] / "results" / "make_reference.py"
+    spec = importlib.util.spec_from_file_location("make_reference", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.HERE = folder
+    copied: Path = module.copy(out)
+    shown = module.block(copied, module.PAGES[0])
+    assert "| method | domain, published | domain, measured | task, published |" in shown and "1 seeds" in shown
+    return copied
+
+
 def test_from_end_to_end_and_again(
     cli: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,8 +307,10 @@ def test_from_end_to_end_and_again(
     answer = cli(*words)
     assert answer.code == 0, answer.err
     assert answer.out.index("Checks that hold on any data: 2 of 2 passed") < answer.out.index("Split MNIST, domain")
+    everything = pd.read_csv(out / "results.csv")
+    assert list(dict.fromkeys(everything.stream)) == ["domain", "task", "class"]
     for part in ("domain", "task", "class"):
-        results = pd.read_csv(out / part / "results.csv").set_index("strategy")
+        results = everything[everything.stream == part].set_index("strategy")
         assert (results.status == "done").all() and len(results) == 9
         rows = pd.read_csv(out / "tables" / f"{part}.csv").set_index("method")
         assert set(rows.status) == {"other data"} and rows.measured.notna().all()
@@ -301,8 +330,16 @@ def test_from_end_to_end_and_again(
     assert "Other data (tiny), not MNIST" in page and "one that passes" in page and "OpenLORIS" not in page
     assert "head.hidden: [8] (suite: [400, 400])" in page
     assert "task labels at test time: runs: 9 done" in page and "mas_lambda" not in page, "a part's own settings"
+    copied = reference(out, tmp_path)
+    assert {path.name for path in copied.iterdir()} == {"domain", "task", "class", "tables"}
+    task = yaml.safe_load((copied / "task" / "suite.yaml").read_text())
+    assert (
+        task["strategies"]["si"]["si_lambda"] == 300
+        and load_suite(str(copied / "class" / "suite.yaml")).config.head.grow
+    )
+    assert set(pd.read_csv(copied / "class" / "results.csv").stream) == {"class"}
     again = cli(*words)
-    assert again.code == 0 and again.err.count("9 already finished") == 3 and again.out == answer.out
+    assert again.code == 0 and "27 runs, 27 already finished" in again.err and again.out == answer.out
     before = (out / "checks.json").stat().st_mtime_ns
     other = cli(*words, "--set", "training.lr=0.5")
     assert other.code == 2 and not other.out and (out / "checks.json").stat().st_mtime_ns == before
@@ -317,7 +354,35 @@ def test_a_check_that_fails_is_named_and_makes_exit_code_1(
     answer = cli("reproduce", "baselines", *words, *only)
     assert answer.code == 1 and "check failed: one that fails" in answer.err, answer.err
     assert "FAILED" in (tmp_path / "out" / "tables" / "checks.md").read_text("utf-8")
-    assert (tmp_path / "out" / "domain" / "results.csv").is_file()
+    assert set(pd.read_csv(tmp_path / "out" / "results.csv").stream) == {"domain"}
+    out = tmp_path / "out"
+    later = cli("reproduce", "baselines", *words, *only, "--parts", "task")
+    assert later.code == 1 and "1 runs\n" in later.err, later.err
+    assert list(pd.read_csv(out / "results.csv").stream) == ["domain", "task"]
+    assert {"domain.csv", "task.csv"} <= {file.name for file in (out / "tables").iterdir()}
+    report = write_report(out).read_text("utf-8")
+    more = (
+        "--set",
+        "strategies={naive: , ewc: {ewc_lambda: 200}}",
+        "--set",
+        "streams.task.strategies.ewc.ewc_lambda=9",
+    )
+    cli("reproduce", "baselines", *words, *more, "--parts", "task")
+    page = (out / "index.html").read_text("utf-8")
+    assert "<span>task: strategies.ewc.ewc_lambda: 9.0 (suite: 200.0)</span>" in page
+    assert "<span>training.epochs: 1 (suite: 4)</span>" in page
+    for part in ("domain", "task"):
+        link = f"report/streams/{part}/index.html"
+        assert f'href="{link}"' in page and (out / link).is_file()
+    assert 'href="report/index.html"' in page and "Mean rank over the streams" in report
+    assert "class-incremental, ten classes whose outputs open two by two: not run" in page
+    assert "Of this stream alone" in report and "per_task yes" in report
+    assert report.count("every image is tested with its task label") == 1
+    before = (out / "tables" / "domain.csv").read_text("utf-8")
+    cli("reproduce", "baselines", *words, *only, "--set", "orders=2")
+    results = pd.read_csv(out / "results.csv")
+    assert results[results.stream == "domain"].accuracy_last.nunique() == 2, "or what follows would show nothing"
+    assert (out / "tables" / "domain.csv").read_text("utf-8") == before, "the paper's order alone counts"
 
 
 def test_without_data_the_checks_are_told_and_the_rest_is_one_line(
@@ -331,6 +396,16 @@ def test_without_data_the_checks_are_told_and_the_rest_is_one_line(
     )
     assert "one that passes" in (tmp_path / "out" / "index.html").read_text("utf-8")
     assert json.loads((tmp_path / "out" / "checks.json").read_text("utf-8"))[0]["passed"] is True
+
+
+def test_a_plan_needs_nothing_of_the_cache(cli: Callable[..., Any], nothing: Path, tiny: Path, tmp_path: Path) -> None:
+    words = ("--data-root", tiny, "--out", tmp_path / "out", "--seeds", "0", *QUICK, "--dry-run")
+    answer = cli("reproduce", "baselines", *words)
+    assert answer.code == 0, answer.err
+    parts = [line.partition(".")[0] for line in answer.out.splitlines()]
+    assert parts == [*9 * ["domain"], *9 * ["task"], *9 * ["class"]]
+    assert "27 runs: 27 to train" in answer.err and answer.err.count(": features of pixels: 0.3 MB") == 3
+    assert not (tmp_path / "out").exists() and not (nothing / "pixels").exists()
 
 
 @pytest.mark.parametrize(

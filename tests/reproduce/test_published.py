@@ -16,6 +16,7 @@ from lorisbench.reproduce import published
 from lorisbench.reproduce.claims import measure
 from lorisbench.reproduce.plan import plan
 from lorisbench.reproduce.published import FOLDER, available, load, read
+from lorisbench.suite.resolve import load_suite, run_id_of
 
 
 def printed(matrix: published.PublishedMatrix) -> np.ndarray:
@@ -90,9 +91,30 @@ def test_fractions_become_per_cent_with_their_uncertainty() -> None:
 @pytest.mark.parametrize("name", available())
 def test_methods_are_strategies_of_the_shipped_suite(name: str) -> None:
     paper = load(name)
-    for suite in plan(name).suites.values():
-        labels = {label for label in paper.methods.values() if label is not None}
-        assert labels == set(suite.config.strategies)
+    suite = plan(name).suite
+    assert list(suite.streams) == list(paper.parts)
+    assert {label for label in paper.methods.values() if label is not None} == set(suite.config.strategies)
+
+
+@pytest.mark.parametrize("name", available())
+def test_runs_are_those_of_a_suite_for_each_part(name: str) -> None:
+    """With what a user sets between a part's own settings and its protocol; ids too, but for the stream's name."""
+    paper = load(name)
+    set_by_user = [
+        "training.lr=0.5",
+        "benchmark.protocol=sequence",
+        f"{paper.methods[min(paper.methods)]}.training.epochs=2",
+    ]
+    for user in ([], set_by_user):
+        together = plan(name, assignments=user, seeds=[0, 4])
+        for part, of in paper.parts.items():
+            words = [*of.assignments(), *user, *of.protocol_of("benchmark")]
+            alone = load_suite(paper.suite, seeds=[0, 4], assignments=words)
+            config = alone.config.model_copy(update={"stream": part})
+            wanted = [
+                {**run.config, "stream": part, "run_id": run_id_of(config, run.label, run.seed)} for run in alone.runs
+            ]
+            assert [run.config for run in together.suite.runs if run.stream == part] == wanted
 
 
 @pytest.fixture

@@ -273,7 +273,8 @@ def test_hik2019_from_end_to_end_and_again(cli: Callable[..., Any], batches: Pat
     assert "3 objects, not 51" in page and "training.epochs: 1 (suite: 130)" in page and "runs: 6 done" in page
     for caption in ("Table 1: square performance", "Accuracy matrix of Finetune", "Accuracy matrix of DynamicNN V2'"):
         assert caption in first.out
-    results = pd.read_csv(out / "hik2019" / "results.csv").set_index("strategy")
+    results = pd.read_csv(out / "results.csv").set_index("strategy")
+    assert set(results.stream) == {"hik2019"}
     shown = pd.read_csv(out / "tables" / "table1.csv").set_index("method")
     assert shown.measured["Finetune"] == pytest.approx(100 * results.square["finetune"])
     assert (
@@ -337,4 +338,4 @@ def test_dry_run_lists_every_part_and_writes_nothing(cli: Callable[..., Any], tm
     answer = cli("reproduce", "openloris2020", "--out", tmp_path / "out", "--dry-run")
     lines = answer.out.splitlines()
     assert answer.code == 0 and len(lines) == 5 * 8 * 3 and not (tmp_path / "out").exists()
-    assert lines[0].startswith("illumination/") and lines[-1].endswith("\tpending")
+    assert lines[0].startswith("illumination.naive.s0.") and lines[-1].endswith("\tpending")

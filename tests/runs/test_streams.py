@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pandas as pd
 import pytest
 import yaml
 from answers import refused
+from same import same_results
 
 import lorisbench
+from lorisbench.common.errors import InputError
 from lorisbench.metrics.compare import compare_outputs, missing
 from lorisbench.model import features, views
 from lorisbench.model.models import backbone_of
@@ -79,6 +82,27 @@ def test_every_run_says_its_stream_and_order(out: Path) -> None:
         names = [entry["name"] for entry in Output(out).run(row.run_id).entries()]
         own = list(counts[counts.stream == row.stream].name)
         assert names == [own[number] for number in permutation(row.order, 9)]
+
+
+@pytest.mark.heavy
+def test_two_workers_give_the_same_files(out: Path, release: Path, tmp_path: Path) -> None:
+    assert "LORISBENCH_WORKERS" in os.environ and os.environ["LORISBENCH_WORKERS"] == "0", "what the other has had"
+    launch(load_suite(suite_of(tmp_path, release)), tmp_path / "out", workers=2)
+    same_results(out, tmp_path / "out")
+
+
+def test_messages_name_stream_and_order_where_there_are_several(release: Path, tmp_path: Path) -> None:
+    def told(**changes: Any) -> list[str]:
+        return [run.told for run in load_suite(suite_of(tmp_path, release), **changes).runs]
+
+    assert told()[:3] == [
+        "clutter: naive order 0 seed 0",
+        "clutter: ewc order 0 seed 0",
+        "clutter: naive order 1 seed 0",
+    ]
+    assert told(streams=["pixel"], strategies=["ewc"]) == ["ewc order 0 seed 0", "ewc order 1 seed 0"]
+    assert told(orders=[1], strategies=["ewc"]) == ["clutter: ewc seed 0", "pixel: ewc seed 0"]
+    assert told(orders=[1], streams=["pixel"], strategies=["ewc"]) == ["ewc seed 0"]
 
 
 def test_an_order_is_the_benchmark_in_that_order(out: Path, release: Path, tmp_path: Path) -> None:
@@ -148,6 +172,26 @@ def test_ids_of_one_stream_in_its_own_order_are_those_of_before() -> None:
         ({"streams": {"pixel": {"backbone": {"train": "nevr"}}}}, ["streams.pixel.backbone.train"]),
         ({"streams": {"pixel": {"training": "hik"}}}, ["unknown preset 'hik'"]),
         ({"streams": {"pixel": 3}}, ["streams.pixel"]),
+        ({"streams": {"pixel": {"strategies": {"ew": {}}}}}, ["streams.pixel.strategies.ew", "did you mean 'ewc'"]),
+        (
+            {"streams": {"pixel": {"strategies": {"ewc": {"ewc_lamda": 1}}}}},
+            ["streams.pixel.strategies.ewc.ewc_lamda", "did you mean 'ewc_lambda'"],
+        ),
+        ({"streams": {"pixel": {"strategies": {"ewc": {"ewc_lambda": -1}}}}}, ["streams.pixel.strategies.ewc"]),
+        ({"streams": {"pixel": {"strategies": {"ewc": 3}}}}, ["streams.pixel.strategies.ewc", "dictionary"]),
+        ({"streams": {"pixel": {"strategies": ["ewc"]}}}, ["streams.pixel.strategies", "dictionary"]),
+        (
+            {"streams": {"pixel": {"strategies": {"ewc": {"strategy": "lwf"}}}}},
+            ["streams.pixel.strategies.ewc.strategy", "'ewc' is 'ewc' on all streams", "a label of its own"],
+        ),
+        (
+            {"streams": {"pixel": {"strategies": {"ewc": {"training": {"epohs": 1}}}}}},
+            ["streams.pixel.strategies.ewc.training.epohs", "did you mean 'epochs'"],
+        ),
+        (
+            {"streams": {"pixel": {"strategies": {"ewc": {"training": "hik2018"}}}}},
+            ["streams.pixel.strategies.ewc.training", "did you mean 'hik2019'"],
+        ),
         ({"orders": 0}, ["orders", "from 1"]),
         ({"orders": [0, 0]}, ["orders must be different"]),
         ({"orders": [-1]}, ["orders must be different"]),
@@ -209,6 +253,97 @@ def test_set_changes_one_stream(release: Path, tmp_path: Path) -> None:
     again.write_text(yaml.safe_dump(suite.resolved, sort_keys=False))
     other = load_suite(str(again))
     assert other.resolved == suite.resolved and [r.run_id for r in other.runs] == [r.run_id for r in suite.runs]
+
+
+OWN = {
+    "pixel": {"strategies": {"ewc": {"ewc_lambda": 7, "training": {"later": {"epochs": 2}}}, "naive": None}},
+    "clutter": {"training": {"epochs": 3}},
+}
+MINE = {"naive": None, "ewc": {"mode": "online", "training": {"lr": 0.01, "later": {"lr": 0.1}}}}
+
+
+def written(folder: Path, suite: Any) -> Path:
+    """The suite.yaml of a suite, in a file."""
+    file = folder / "again.yaml"
+    file.write_text(yaml.safe_dump(suite.resolved, sort_keys=False))
+    return file
+
+
+def test_a_strategy_may_differ_on_one_stream(release: Path, tmp_path: Path) -> None:
+    suite = load_suite(suite_of(tmp_path, release, streams=OWN, strategies=MINE))
+    clutter, pixel = (config.strategies["ewc"] for config in suite.streams.values())
+    assert (clutter.strategy.ewc_lambda, pixel.strategy.ewc_lambda) == (type(pixel.strategy)().ewc_lambda, 7)
+    assert clutter.strategy.mode == pixel.strategy.mode == "online", "the rest of the entry holds"
+    assert (pixel.training.epochs, pixel.training.lr) == (6, 0.01)
+    assert (pixel.training.later.epochs, pixel.training.later.lr) == (2, 0.1)
+    assert (clutter.training.epochs, clutter.training.later.epochs) == (3, None)
+    assert suite.resolved["streams"]["pixel"] == {
+        "strategies": {"ewc": {"ewc_lambda": 7.0, "training": {"later": {"epochs": 2}}}}
+    }
+    again = load_suite(str(written(tmp_path, suite)))
+    assert again.resolved == suite.resolved and [r.run_id for r in again.runs] == [r.run_id for r in suite.runs]
+    only = load_suite(suite_of(tmp_path, release, streams=OWN, strategies=MINE), strategies=["naive"])
+    assert list(only.resolved["streams"]) == ["clutter"]
+
+
+def test_runs_of_a_stream_are_those_of_a_suite_that_has_its_settings(release: Path, tmp_path: Path) -> None:
+    """Also as to ids: on a stream of the same name, they are the same."""
+    suite = load_suite(suite_of(tmp_path, release, streams=OWN, strategies=MINE))
+    mine = {**MINE["ewc"], "ewc_lambda": 7, "training": {"lr": 0.01, "later": {"lr": 0.1, "epochs": 2}}}  # type: ignore[dict-item]
+    plain = load_suite(suite_of(tmp_path, release, streams={}, strategies={**MINE, "ewc": mine}), streams=["pixel"])
+    ids = [run.run_id for run in suite.runs if run.stream == "pixel"]
+    assert ids == [run.run_id for run in plain.runs]
+    others = load_suite(suite_of(tmp_path, release, streams={}, strategies=MINE)).runs
+    same = [run.run_id for run in others if run.stream == "pixel" and run.label == "naive"]
+    assert same and set(same) <= set(ids) and len(set(ids) & {run.run_id for run in others}) == len(same)
+
+
+def test_set_reaches_the_strategies_of_a_stream(release: Path, tmp_path: Path) -> None:
+    changes = ["streams.pixel.strategies.a.b.ewc_lambda=3", "streams.clutter.strategies.a.b.training.epochs=2"]
+    suite = load_suite(
+        suite_of(tmp_path, release, streams={}, strategies={"a": "naive", "a.b": {"strategy": "ewc"}}
+                 | {"a": {"strategy": "naive"}}), assignments=changes,
+    )  # fmt: skip
+    clutter, pixel = (config.strategies["a.b"] for config in suite.streams.values())
+    assert pixel.strategy.ewc_lambda == 3 != clutter.strategy.ewc_lambda
+    assert (clutter.training.epochs, pixel.training.epochs) == (2, 6)
+    with pytest.raises(InputError, match=r"streams\.pixel\.strategies\.ewd: .*did you mean 'ewc'"):
+        load_suite(suite_of(tmp_path, release), assignments=["streams.pixel.strategies.ewd.ewc_lambda=3"])
+
+
+def test_strategies_of_a_stream_join_a_folder(release: Path, tmp_path: Path) -> None:
+    """In any sequence, and with what they were."""
+    labels = {"naive": None, "ewc": None, "si": None}
+    own = {"pixel": {"strategies": {"ewc": {"ewc_lambda": 7}, "si": {"si_lambda": 2}}, "training": {"epochs": 1}}}
+    file, out = suite_of(tmp_path, release, streams=own, strategies=labels), Output(tmp_path / "out")
+    out.root.mkdir()
+
+    def join(**words: Any) -> None:
+        (out.root / "suite.yaml").write_text(yaml.safe_dump(out.check(load_suite(file, **words)), sort_keys=False))
+
+    for words in ({"strategies": ["ewc"]}, {"strategies": ["naive"]}, {"strategies": ["si"], "streams": ["clutter"]}):
+        join(**words)
+    kept = yaml.safe_load((out.root / "suite.yaml").read_text())
+    assert kept["streams"]["pixel"]["strategies"] == {"ewc": {"ewc_lambda": 7.0}}
+    row = "run_id,stream,strategy\nx,pixel,si\n"
+    (out.root / "results.csv").write_text(row)
+    refused(join, "strategy 'si' on stream 'pixel'", "si_lambda")
+    (out.root / "results.csv").write_text(row.replace("pixel,si", "clutter,ewc"))  # nobody has run si on pixel
+    join()
+    wanted = load_suite(file).resolved
+    found = yaml.safe_load((out.root / "suite.yaml").read_text())
+    assert {**found, "strategies": {label: found["strategies"][label] for label in labels}} == wanted
+    for change, told in (
+        ("streams.pixel.strategies.ewc.ewc_lambda=8", ["strategy 'ewc' on stream 'pixel'", "ewc_lambda: 7.0", "8.0"]),
+        ("streams.clutter.strategies.ewc.ewc_lambda=8", ["strategy 'ewc' on stream 'clutter'", "ewc_lambda"]),
+        ("streams.pixel.strategies={}", ["strategy 'ewc' on stream 'pixel'", "ewc_lambda: 7.0"]),
+    ):
+        refused(lambda change=change: join(assignments=[change], strategies=["naive", "ewc"]), *told)
+    join(assignments=["streams.pixel.strategies.ewc.ewc_lambda=8"], strategies=["naive"])
+    for strategies, key in ((3, "streams.pixel.strategies"), ({"ewc": 3}, "streams.pixel.strategies.ewc")):
+        damaged = {**wanted, "streams": {"pixel": {"strategies": strategies}}}
+        (out.root / "suite.yaml").write_text(yaml.safe_dump(damaged))
+        refused(join, str(out.root / "suite.yaml"), key, "dictionary")
 
 
 def test_streams_and_orders_join_a_folder_in_any_sequence(
@@ -286,6 +421,10 @@ def test_the_report_keeps_streams_and_orders_apart(out: Path) -> None:
         own = (folder / "index.html").read_text()
         assert "by the position in the order" in own and "order of the experiences matters" in own
     assert ranks.mean_rank.sum() == 3
+    assert "Of this stream alone: head (hidden 16), training (epochs 4)." in page and page.count("stream alone") == 1
+    assert page.count("Last row: mean accuracy on all experiences") == 1, "what all tables have is told once"
+    own = (out / "report" / "streams" / "pixel" / "index.html").read_text()
+    assert "<dd>head (hidden 16), training (epochs 4)</dd>" in own
     first, last = (permutation(1, 9)[0], permutation(1, 9)[-1])
     forgotten = pd.read_csv(out / "report" / "streams" / "pixel" / "tables" / "forgetting_per_experience.csv")
     names = list(pd.read_csv(out / "experiences.csv").query("stream == 'pixel'").name)
@@ -325,10 +464,34 @@ def test_nothing_is_averaged_over_streams(out: Path, cli: Callable[..., Any], ca
 
 
 def test_tuning_wants_one_stream(release: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
-    suite = suite_of(tmp_path, release)
+    suite = suite_of(tmp_path, release, streams={"pixel": {"strategies": {"ewc": {"ewc_lambda": 7}}}})
     refused(cli("tune", suite, "--out", tmp_path / "t"), "streams clutter, pixel", "--stream NAME")
     refused(cli("tune", suite, "--out", tmp_path / "t", "--stream", "pixl"), "'pixl'", "'pixel'")
     words = ["--stream", "pixel", "--strategies", "ewc", "--trials", 1, "--experiences", 2]
     assert cli("tune", suite, "--out", tmp_path / "t", *words).code == 0
     tuned = load_suite(str(tmp_path / "t" / "tuned.yaml"))
     assert list(tuned.streams) == list(STREAMS) and "On the stream pixel." in tuned.config.tuning
+    trials = pd.read_csv(tmp_path / "t" / "trials.csv")
+    assert trials.ewc_lambda.tolist() == [7], "the first trial has the stream's own value"
+    words[words.index("--trials") + 1] = 3
+    assert cli("tune", suite, "--out", tmp_path / "t", *words).code == 0
+    trials = pd.read_csv(tmp_path / "t" / "trials.csv")
+    best = trials.ewc_lambda[trials.accuracy_last.idxmax()]
+    tuned = load_suite(str(tmp_path / "t" / "tuned.yaml"))
+    found = [config.strategies["ewc"].strategy.ewc_lambda for config in tuned.streams.values()]
+    untuned = load_suite(suite).config.strategies["ewc"].strategy.ewc_lambda
+    assert found == [untuned, best] and len(set(trials.ewc_lambda)) == 3
+
+
+def test_a_caller_may_leave_out_or_replace_a_strategy_that_differs_on_a_stream(release: Path, tmp_path: Path) -> None:
+    own = {"pixel": {"strategies": {"ewc": {"ewc_lambda": 7}, "naive": {"training": {"epochs": 1}}}}}
+    suite = suite_of(tmp_path, release, streams=own, orders=[0])
+    for strategies, wanted in (
+        (["naive"], {"naive": None}),
+        ({"ewc": {"strategy": "ewc", "ewc_lambda": 2}}, {"ewc": 2}),
+    ):
+        folder = tmp_path / next(iter(wanted))
+        lorisbench.run(suite, strategies, streams=["pixel"], out=folder)
+        (config,) = (yaml.safe_load(file.read_text()) for file in folder.glob("runs/*/config.yaml"))
+        assert {config["label"]: config["strategy"].get("ewc_lambda")} == wanted
+        assert config["training"]["epochs"] == (1 if config["label"] == "naive" else 6)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +15,7 @@ from lorisbench.common.files import contents
 from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics.table import of_matrices
+from lorisbench.suite.config import StreamConfig
 from lorisbench.suite.parsing import Settings, parse
 
 FOLDER = Path(__file__).resolve().parent
@@ -38,7 +39,8 @@ class Part(Settings):
     """One stream the paper trained on: the protocol, and how many experiences and classes it had.
 
     `benchmark` is the harness's reader of it, and `data` is the data set's name in a manifest, if that is not
-    OpenLORIS-Object. `settings` are the suite's settings that this stream changes, by dotted key.
+    OpenLORIS-Object. `settings` are the suite's settings that this stream changes, by dotted key; they are of the kinds
+    that a stream may have of its own.
     """
 
     title: str
@@ -50,14 +52,28 @@ class Part(Settings):
     classes: PositiveInt
     settings: dict[str, Any] = {}
 
-    def assignments(self, between: Sequence[str] = ()) -> list[str]:
-        """The suite's settings for this part, in the form of `--set`; `between`: what a user sets.
+    @field_validator("settings")
+    @classmethod
+    def _of_a_stream(cls, value: dict[str, Any]) -> dict[str, Any]:
+        known = ("benchmark", *StreamConfig.model_fields)
+        for key in value:
+            if key.partition(".")[0] not in known:
+                raise ValueError(f"{key}: no setting that a stream may have of its own, below {', '.join(known)}")
+        return value
 
-        The part's protocol comes after those: under another protocol there would be nothing to compare.
+    def assignments(self) -> list[str]:
+        """The suite's settings that this part changes, in the form of `--set`."""
+        return [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
+
+    def protocol_of(self, benchmark: str) -> list[str]:
+        """The part's protocol in the form of `--set`, below the key of its benchmark.
+
+        It comes after what a user sets: under another protocol there would be nothing to compare.
         """
-        factor = [f"benchmark.factor={self.factor}"] if self.factor else []
-        own = [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
-        return [*own, *between, f"benchmark.protocol={self.protocol}", *factor]
+        return [
+            f"{benchmark}.protocol={self.protocol}",
+            *([f"{benchmark}.factor={self.factor}"] if self.factor else []),
+        ]
 
 
 class Origin(Settings):
