@@ -26,12 +26,13 @@ from lorisbench.runs.launch import launch
 from lorisbench.runs.policy import Policy
 from lorisbench.runs.store import MANIFEST
 from lorisbench.suite import shipped
+from lorisbench.suite.benchmarks import settings_of_benchmark
 from lorisbench.suite.choice import check_added, entry_named, load_plugins
 from lorisbench.suite.config import SuiteConfig, read_suite
 from lorisbench.suite.entries import by_label, settings_of, written_out
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.paths import folder_of, given_here
-from lorisbench.suite.resolve import resolve, settings_of_benchmark
+from lorisbench.suite.resolve import resolve
 from lorisbench.suite.streams import of_labels
 from lorisbench.suite.training import merged
 

@@ -18,9 +18,10 @@ from lorisbench.data.usable import checked
 from lorisbench.model import features
 from lorisbench.model.models import backbone_of
 from lorisbench.runs.one_run import device_of
+from lorisbench.suite.benchmarks import resolve_benchmark, settings_of_benchmark
 from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.parsing import parse
-from lorisbench.suite.resolve import resolve_benchmark, settings_of_benchmark, written_out
+from lorisbench.suite.streams import written_out
 
 
 class FloatStore(Store):

@@ -28,9 +28,9 @@ from lorisbench.runs.latency_table import OWN, RANDOM, add_rows, row_of
 from lorisbench.runs.one_run import device_of, store_without_content
 from lorisbench.runs.quiet import measuring
 from lorisbench.runs.store import Output
+from lorisbench.suite.benchmarks import make_benchmark
 from lorisbench.suite.config import BackboneConfig, LatencyConfig
 from lorisbench.suite.parsing import parse
-from lorisbench.suite.resolve import make_benchmark
 from lorisbench.suite.run_folders import run_folders, suite_of
 from lorisbench.suite.spec import RunSpec, spec_from, stream_of
 from lorisbench.suite.streams import benchmarks_of

@@ -12,10 +12,11 @@ from pydantic import InstanceOf
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
-from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, select
+from lorisbench.common.registry import STRATEGIES, load_plugin, select
+from lorisbench.suite.benchmarks import check_alike, resolve_benchmark, settings_of_benchmark
 from lorisbench.suite.choice import check_chosen, include
 from lorisbench.suite.config import StreamConfig, SuiteConfig, SuiteSettings, read_suite
-from lorisbench.suite.entries import Entry, make_component, overridden, own_training, read_entry, settings_of
+from lorisbench.suite.entries import Entry, overridden, own_training, read_entry, settings_of
 from lorisbench.suite.overrides import override
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.paths import find_plugin, folder_of, given_here, placed
@@ -130,7 +131,7 @@ def resolve(
     chosen = select("stream", streams, list(written)) if named and streams else list(written)
     where = {name: f"benchmarks.{name}" if named else "benchmark" for name in chosen}
     if data_root is not None:
-        _check_alike({name: written[name] for name in chosen})
+        check_alike({name: written[name] for name in chosen})
     benchmarks = {name: resolve_benchmark(written[name], data_root, base, where[name]) for name in chosen}
     if not named:
         benchmarks = {title_of(settings_of_benchmark(each)): each for each in benchmarks.values()}
@@ -190,65 +191,10 @@ def _check_heads(config: ResolvedConfig) -> None:
             raise InputError(f"strategies.{label}: {name} cannot have outputs that grow with the classes (head.grow)")
 
 
-def _check_alike(benchmarks: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise InputError if streams read different kinds of data, which are not in one folder."""
-    kinds: dict[str, str] = {}
-    for name, settings in benchmarks.items():
-        kind = settings.get("name")
-        component: Any = BENCHMARKS.get(kind) if kind in BENCHMARKS.names() else None
-        kinds.setdefault(str(getattr(component, "real", None) or kind), name)
-    if len(kinds) > 1:
-        read = ", ".join(f"{name} {kind}" for kind, name in kinds.items())
-        raise InputError(
-            f"--data-root: the streams read different data ({read}), which are not in one folder; give each its own by "
-            f"--set benchmarks.NAME.root=DIR, or name some by --streams"
-        )
-
-
 def _parsed(key: str, numbers: Sequence[int]) -> list[int]:
     """Seeds or orders that are given beside a suite, checked as those in it."""
     values = {"name": "x", "benchmark": {}, "strategies": ["x"], key: list(numbers)}
     return list(getattr(parse(SuiteConfig, values), key))
-
-
-def make_benchmark(settings: Mapping[str, Any], where: str = "benchmark") -> Any:
-    """The benchmark's settings object, from settings that are written out (`name` plus its fields).
-
-    Raises InputError, in one line naming the key below `where`.
-    """
-    settings = dict(settings)
-    return make_component(BENCHMARKS, settings.pop("name", None), settings, where)
-
-
-def resolve_benchmark(
-    settings: Mapping[str, Any], data_root: Path | None, base: Path | None = None, where: str = "benchmark"
-) -> Any:
-    """The benchmark of written-out settings; with `data_root`, its counterpart that reads real data in that layout.
-
-    `base` as for `resolve`, `where` as for `make_benchmark`.
-    """
-    settings = dict(settings)
-    if data_root is not None and "root" in settings:
-        settings["root"] = str(data_root.resolve())
-    if base is not None and settings.get("name") in BENCHMARKS.names():
-        settings = placed(BENCHMARKS.get(settings["name"]), settings, base, where)
-    if data_root is not None:
-        component = make_benchmark(settings, where)
-        if component.real is not None:
-            # the same protocol on real data: keep the settings that the real benchmark also has
-            target = BENCHMARKS.get(component.real)
-            kept = {k: v for k, v in settings.items() if _same_field(type(component), target, k)}
-            settings = {"name": component.real, **kept}
-        elif "root" not in type(component).model_fields:
-            raise InputError(f"{where} {component.name!r} reads no folder: --data-root does not apply")
-        settings["root"] = str(data_root.resolve())
-    return make_benchmark(settings, where)
-
-
-def _same_field(one: Any, other: Any, key: str) -> bool:
-    """Whether a setting means the same in two components (`objects` is how many to render, or which to use)."""
-    fields = one.model_fields, other.model_fields
-    return all(key in known for known in fields) and fields[0][key].annotation == fields[1][key].annotation
 
 
 def _entry(config: SuiteConfig, stream: str, training: TrainingConfig, label: str, base: Path | None) -> Entry:
@@ -307,11 +253,6 @@ def _own_written(config: SuiteConfig, stream: ResolvedConfig, shared: Mapping[st
             other = {} if remarks[0] == remarks[1] else {"remarks": remarks[0]}
             strategies[label] = {**given_of(here, told), **other}
     return {**written, **({"strategies": strategies} if strategies else {})}
-
-
-def settings_of_benchmark(benchmark: Any, changed_only: bool = False) -> dict[str, Any]:
-    """A benchmark as plain values, written out: with all settings, or only those that differ from defaults."""
-    return {"name": benchmark.name, **benchmark.model_dump(mode="json", exclude_defaults=changed_only)}
 
 
 def _spec(config: ResolvedConfig, label: str, seed: int, order: int, streams: int) -> RunSpec:

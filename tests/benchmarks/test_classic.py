@@ -19,7 +19,9 @@ from lorisbench.benchmarks.classic.avalanche import build, hints, to_pixels
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, make_stream
-from lorisbench.suite.resolve import load_suite, make_benchmark, written_out
+from lorisbench.suite.benchmarks import make_benchmark
+from lorisbench.suite.resolve import load_suite
+from lorisbench.suite.streams import written_out
 
 
 def idx(array: np.ndarray) -> bytes:

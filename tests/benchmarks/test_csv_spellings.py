@@ -16,7 +16,7 @@ from lorisbench.benchmarks.own import csv_manifest
 from lorisbench.benchmarks.text_lists import MOST, whole
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.subsets import Subset
-from lorisbench.suite.resolve import make_benchmark
+from lorisbench.suite.benchmarks import make_benchmark
 
 NAMES = ["path", "class_name", "experience", "split"]
 SPLITS = ("train", "validation", "test")

@@ -21,7 +21,7 @@ from lorisbench.benchmarks.openloris.layouts import read, refusals
 from lorisbench.benchmarks.own.own_splits import OwnData
 from lorisbench.data.manifest import SPLITS, Manifest
 from lorisbench.data.subsets import Subset
-from lorisbench.suite.resolve import make_benchmark
+from lorisbench.suite.benchmarks import make_benchmark
 
 CSV = "path,class_name,experience,split\n"
 

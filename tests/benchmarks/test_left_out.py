@@ -22,7 +22,7 @@ from lorisbench.benchmarks.tools.open_data import open_data
 from lorisbench.data import formats, images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.subsets import Subset
-from lorisbench.suite.resolve import make_benchmark
+from lorisbench.suite.benchmarks import make_benchmark
 
 EXTRA = "pip install 'lorisbench[heif]' makes HEIF (HEIC) readable"
 ODD = {"phone.HEIC": 1, "film.mpg": 1, "data.h5": 1, "cut.jpg.part": 1, "noname": 1, "notes.TXT": 1, "a.pfm": 1}

@@ -17,7 +17,7 @@ from lorisbench.benchmarks.own import csv_manifest
 from lorisbench.benchmarks.own.folder import natural
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import Manifest
-from lorisbench.suite.resolve import make_benchmark
+from lorisbench.suite.benchmarks import make_benchmark
 
 
 def fill(folder: Path, images: int, suffix: str = ".png", first: int = 0) -> None:

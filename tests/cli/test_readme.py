@@ -21,8 +21,8 @@ import lorisbench
 from lorisbench.cli.app import app
 from lorisbench.common.errors import InputError
 from lorisbench.model import models
+from lorisbench.suite.benchmarks import make_benchmark
 from lorisbench.suite.config import SuiteConfig
-from lorisbench.suite.resolve import make_benchmark
 
 PYTHON, SHELL, YAML = blocks("python"), blocks("sh"), blocks("yaml")
 SCRIPTS = [block for block in PYTHON if block.file is None]

@@ -22,7 +22,8 @@ from lorisbench.export import onnx as export
 from lorisbench.model import models
 from lorisbench.runs.launch import launch
 from lorisbench.strategies.dnn.network import DynamicNetwork
-from lorisbench.suite.resolve import load_suite, make_benchmark
+from lorisbench.suite.benchmarks import make_benchmark
+from lorisbench.suite.resolve import load_suite
 
 onnx = pytest.importorskip("onnx", reason="the extra [onnx] is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra [onnx] is not installed")

@@ -10,10 +10,10 @@ from answers import refused
 from lorisbench.common.errors import InputError
 from lorisbench.common.yaml_files import from_yaml
 from lorisbench.conformance.kit import entry_of
+from lorisbench.suite.benchmarks import make_benchmark
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.entries import by_label, make_strategy, part_of, read_entry, settings_of, written_out
 from lorisbench.suite.parsing import parse
-from lorisbench.suite.resolve import make_benchmark
 from lorisbench.suite.training import TrainingConfig
 
 PLUGIN = "avalanche.training.plugins:ReplayPlugin"

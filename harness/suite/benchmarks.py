@@ -1,0 +1,72 @@
+"""The benchmark of a stream: its settings object, made from plain values, and the values that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lorisbench.common.errors import InputError
+from lorisbench.common.registry import BENCHMARKS
+from lorisbench.suite.entries import make_component
+from lorisbench.suite.paths import placed
+
+
+def make_benchmark(settings: Mapping[str, Any], where: str = "benchmark") -> Any:
+    """The benchmark's settings object, from settings that are written out (`name` plus its fields).
+
+    Raises InputError, in one line naming the key below `where`.
+    """
+    settings = dict(settings)
+    return make_component(BENCHMARKS, settings.pop("name", None), settings, where)
+
+
+def resolve_benchmark(
+    settings: Mapping[str, Any], data_root: Path | None, base: Path | None = None, where: str = "benchmark"
+) -> Any:
+    """The benchmark of written-out settings; with `data_root`, its counterpart that reads real data in that layout.
+
+    `base` as for `resolve`, `where` as for `make_benchmark`.
+    """
+    settings = dict(settings)
+    if data_root is not None and "root" in settings:
+        settings["root"] = str(data_root.resolve())
+    if base is not None and settings.get("name") in BENCHMARKS.names():
+        settings = placed(BENCHMARKS.get(settings["name"]), settings, base, where)
+    if data_root is not None:
+        component = make_benchmark(settings, where)
+        if component.real is not None:
+            # the same protocol on real data: keep the settings that the real benchmark also has
+            target = BENCHMARKS.get(component.real)
+            kept = {k: v for k, v in settings.items() if _same_field(type(component), target, k)}
+            settings = {"name": component.real, **kept}
+        elif "root" not in type(component).model_fields:
+            raise InputError(f"{where} {component.name!r} reads no folder: --data-root does not apply")
+        settings["root"] = str(data_root.resolve())
+    return make_benchmark(settings, where)
+
+
+def _same_field(one: Any, other: Any, key: str) -> bool:
+    """Whether a setting means the same in two components (`objects` is how many to render, or which to use)."""
+    fields = one.model_fields, other.model_fields
+    return all(key in known for known in fields) and fields[0][key].annotation == fields[1][key].annotation
+
+
+def settings_of_benchmark(benchmark: Any, changed_only: bool = False) -> dict[str, Any]:
+    """A benchmark as plain values, written out: with all settings, or only those that differ from defaults."""
+    return {"name": benchmark.name, **benchmark.model_dump(mode="json", exclude_defaults=changed_only)}
+
+
+def check_alike(benchmarks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise InputError if streams read different kinds of data, which are not in one folder."""
+    kinds: dict[str, str] = {}
+    for name, settings in benchmarks.items():
+        kind = settings.get("name")
+        component: Any = BENCHMARKS.get(kind) if kind in BENCHMARKS.names() else None
+        kinds.setdefault(str(getattr(component, "real", None) or kind), name)
+    if len(kinds) > 1:
+        read = ", ".join(f"{name} {kind}" for kind, name in kinds.items())
+        raise InputError(
+            f"--data-root: the streams read different data ({read}), which are not in one folder; give each its own by "
+            f"--set benchmarks.NAME.root=DIR, or name some by --streams"
+        )
