@@ -174,6 +174,16 @@ def claim(folder: Path, watch: Watch) -> Claim | None:
     return made
 
 
+def clear(folder: Path, watch: Watch) -> None:
+    """Remove what dead owners left in a folder in which nothing is left to do."""
+    holder = holder_of(folder)
+    if holder is None or not watch.is_free(holder):
+        return
+    for number in _numbers(folder):
+        if number <= holder.number:
+            _file(folder, number).unlink(missing_ok=True)
+
+
 class Beats:
     """A thread that gives signs of life for all claims that a process holds."""
 

@@ -77,7 +77,7 @@ class RunDirectory:
         is another machine's or another version's then.
         """
         self._check_claim()
-        lines = self.lines()[:trained]
+        lines = self.lines()[:trained] if trained else []  # else it may be damaged, and is removed
         rows = self.predictions() if trained else None
         for name in ("latency.json", "model.onnx", *(() if trained else ("journal.jsonl", "predictions.npz"))):
             (self.path / name).unlink(missing_ok=True)

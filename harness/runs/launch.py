@@ -17,7 +17,7 @@ from lorisbench.common.files import digest_of
 from lorisbench.common.registry import select
 from lorisbench.common.restored import restored
 from lorisbench.metrics import table
-from lorisbench.runs.claims import Taken
+from lorisbench.runs.claims import Taken, Watch, clear
 from lorisbench.runs.crews import Crew, one_at_a_time
 from lorisbench.runs.display import Display
 from lorisbench.runs.executors import Executor, Ready
@@ -113,6 +113,9 @@ def _launch(
         _measure(suite, bench_of, output, tables)
     finally:
         frame = tables.complete()
+    watch = Watch()
+    for spec in suite.runs:  # of processes that were killed when a run had just ended
+        clear(output.run(spec.run_id).path, watch)
     log_table(policy.logs, output.root, suite.config.name, frame)
     ids = [spec.run_id for spec in suite.runs]
     return frame[frame.run_id.isin(ids)]
