@@ -81,6 +81,9 @@ class RunDirectory:
         rows = self.predictions() if trained else None
         for name in ("latency.json", "model.onnx", *(() if trained else ("journal.jsonl", "predictions.npz"))):
             (self.path / name).unlink(missing_ok=True)
+        for begun in self.path.glob(".[!c]*"):  # files that a killed process was writing, but for claims
+            if begun.is_file():
+                begun.unlink(missing_ok=True)
         for table in self.path.glob("*.csv"):
             if table.is_file():
                 table.unlink()

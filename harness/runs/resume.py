@@ -139,7 +139,8 @@ class Checkpoints:
 
     def remove(self) -> None:
         self.settle()
-        self.path.unlink(missing_ok=True)
+        for file in (self.path, *self.path.parent.glob(f".{self.path.name}.*")):  # and what a killed process began
+            file.unlink(missing_ok=True)
         self.trained = 0
 
     def told(self) -> str:

@@ -357,7 +357,7 @@ def test_a_check_that_fails_is_named_and_makes_exit_code_1(
     assert set(pd.read_csv(tmp_path / "out" / "results.csv").stream) == {"domain"}
     out = tmp_path / "out"
     later = cli("reproduce", "baselines", *words, *only, "--parts", "task")
-    assert later.code == 1 and "1 runs\n" in later.err, later.err
+    assert later.code == 1 and "1 run\n" in later.err, later.err
     assert list(pd.read_csv(out / "results.csv").stream) == ["domain", "task"]
     assert {"domain.csv", "task.csv"} <= {file.name for file in (out / "tables").iterdir()}
     report = write_report(out).read_text("utf-8")

@@ -124,6 +124,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "other parts": (edit(lambda tree: tree.update(built=1)), "unusable", "other parts"),
     "nonsense": (edit(lambda tree: tree.update(records=[])), "unusable", "does not fit"),
     "no journal": (lambda f: (f / "journal.jsonl").unlink(), "unfitting", "journal.jsonl"),
+    "garbled journal": (lambda f: (f / "journal.jsonl").write_bytes(b"\xff\xfe\n"), "unfitting", "not UTF-8 text"),
     "short journal": (shorten_journal, "unfitting", "journal.jsonl"),
     "no predictions": (lambda f: (f / "predictions.npz").unlink(), "unfitting", "predictions.npz"),
     "damaged predictions": (lambda f: (f / "predictions.npz").write_text("x"), "unfitting", "predictions.npz"),
