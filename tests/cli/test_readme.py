@@ -56,10 +56,11 @@ def small(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
 def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
     """Suites are planned although the folders and files that a page names are not there."""
     from lorisbench.runs import plan
-    from lorisbench.suite import resolve
+    from lorisbench.suite import benchmarks, resolve
 
     monkeypatch.setattr(plan, "rehearse", lambda *given: [])
-    monkeypatch.setattr(resolve, "placed", lambda component, settings, base, where: dict(settings))
+    for module in (benchmarks, resolve):
+        monkeypatch.setattr(module, "placed", lambda component, settings, base, where: dict(settings))
 
 
 @pytest.mark.usefixtures("small")
