@@ -61,6 +61,14 @@ class RunDirectory:
             return {"status": "pending", "reason": str(error)}
         return {"reason": "", **status} if status else {"status": "pending", "reason": ""}
 
+    def stamped(self) -> dict[str, Any]:
+        """The status, and as `written` the time stamp of its file: another one, even if it says the same, shows."""
+        try:
+            stamp = (self.path / "status.json").stat().st_mtime_ns
+        except OSError:
+            stamp = 0
+        return {**self.status(), "written": stamp}
+
     def set_status(self, status: str, reason: str = "", **more: Any) -> None:
         self._check_claim()
         write_json(self.path / "status.json", {"status": status, "reason": reason, **more})

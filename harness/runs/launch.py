@@ -70,7 +70,7 @@ def launch(
     output = Output(out)
     output.check(suite)
     select("strategy", policy.rerun, list(suite.resolved["strategies"]))
-    before = {spec.run_id: output.run(spec.run_id).status() for spec in suite.runs}
+    before = {spec.run_id: output.run(spec.run_id).stamped() for spec in suite.runs}
     todo = output.unfinished(suite, policy.retry_failed, policy.rerun)
     with (executor or Executor(workers=workers)).ready() if todo else contextlib.nullcontext() as ready:
         return _launch(suite, output, todo, before, ready, policy)

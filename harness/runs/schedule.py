@@ -42,8 +42,8 @@ class Schedule:
     Parameters
     ----------
     todo : the runs, in the order in which they are to be trained.
-    before : the status of each run before it was decided that it is to be trained; a run that has ended since then has
-        been trained by another process.
+    before : each run as `RunDirectory.stamped` says, before it was decided that it is to be trained; a run that has
+        ended since then has been trained by another process.
     heard : is called with what crews tell besides the end of runs.
     """
 
@@ -110,7 +110,7 @@ class Schedule:
             say(f"{number} {'run is' if number == 1 else 'runs are'} being trained by other processes; waiting")
 
     def _ended_elsewhere(self, spec: RunSpec) -> bool:
-        now = self._status(spec)
+        now = self._output.run(spec.run_id).stamped()
         return now["status"] in ENDED and now != self._before[spec.run_id]
 
     def _status(self, spec: RunSpec) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class Tables:
     def write(self) -> pd.DataFrame:
         """Write both files, and return the table of results.csv."""
         start = time.monotonic()
-        lines = [*(self._read[name] for name in sorted(self._read)), *self._kept.values()]
+        lines = [found for _, found in sorted({**self._kept, **self._read}.items())]
         frame = pd.DataFrame([row for row, _ in lines], columns=RUN_COLUMNS).sort_values(
             ["stream", "order", "strategy", "seed"],
             key=lambda c: c.map(self._places[str(c.name)]) if c.name in self._places else c,
