@@ -8,8 +8,7 @@ import json
 import os
 import statistics
 import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -74,22 +73,20 @@ def _checkpoints(folder: Path, images: Path) -> str:
     bench = prepare(config, config.benchmark.usable("test"))
     write = Checkpoints.write
 
-    def runs(writes: bool) -> float:
-        Checkpoints.write = write if writes else lambda *_: None  # type: ignore[method-assign, assignment]
-        start = time.perf_counter()
+    def trained(writing: Callable[..., None]) -> None:
+        Checkpoints.write = writing  # type: ignore[method-assign]
         with tempfile.TemporaryDirectory(dir=folder) as name:
             for spec in suite.runs:
                 train(bench, spec, Output(Path(name)).run(spec.run_id))
-        return time.perf_counter() - start
 
+    ways = {"with": functools.partial(trained, write), "without": functools.partial(trained, lambda *_: None)}
     try:
-        runs(True)
-        pairs = [(runs(True), runs(False)) for _ in range(PAIRS)]
+        seconds = alternated(ways, PAIRS)
     finally:
         Checkpoints.write = write  # type: ignore[method-assign]
-    share = 100 * (1 - 1 / statistics.median(one / other for one, other in pairs))
-    seconds = statistics.median(other for _, other in pairs) / len(suite.runs)
-    return f"writing checkpoints takes {share:.1f} % of lwf and replay ({seconds:.1f} s a run)"
+    share = 100 * (1 - seconds["without"] / seconds["with"])
+    each = seconds["without"] / len(suite.runs)
+    return f"writing checkpoints takes {share:.1f} % of lwf and replay ({each:.1f} s a run)"
 
 
 def _planning(images: Path) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
-def alternated(functions: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def alternated(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     """Median seconds taken by each function, all called in turn `rounds` times after one warm-up round."""
     taken: dict[str, list[float]] = {name: [] for name in functions}
     for round_number in range(-1, rounds):

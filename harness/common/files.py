@@ -75,6 +75,9 @@ def written(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written ({error.strerror}); what was written before is kept") from error
 
 
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")  # as `atomic` and `tempfile` name them
+
+
 @contextlib.contextmanager
 def atomic(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path`; on success it is synced to disk, unless told not to, and renamed to `path`.
@@ -101,6 +104,12 @@ def atomic(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
+
+
+def unfinished(folder: Path) -> dict[Path, str]:
+    """The temporary files that `atomic` left in a folder when its process was killed, and which file each was to be."""
+    found = ((path, _TEMPORARY.fullmatch(path.name)) for path in folder.glob(".*"))
+    return {path: name[1] for path, name in found if name and path.is_file()}
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,20 +30,20 @@ def write(published: Published, suites: Mapping[str, Mapping[str, Any]], out: Pa
     if the paper has checks and they were run, adds one more table. Returns the tables. Raises InputError for a damaged
     folder, as `frame.read` does.
     """
-    found = measured(published, out)
+    names = streams(out) if (out / "results.csv").is_file() else []
+    found = _measured(published, out, names)
     tables = build(published, found)
     if published.checks and (out / CHECKS).is_file():
         tables.append(checks_table(out / CHECKS))
     render.write_tables(tables, out / "tables")
-    write_text(out / "index.html", _html(published, suites, found, tables, _reports(out)))
+    write_text(out / "index.html", _html(published, suites, found, tables, _reports(out, names)))
     return tables
 
 
-def measured(published: Published, out: Path) -> dict[str, Stored]:
-    """What OUT holds of each part, in the order of its experiences that the paper has: the stream's own."""
-    there = streams(out) if (out / "results.csv").is_file() else []
+def _measured(published: Published, out: Path, names: Sequence[str]) -> dict[str, Stored]:
+    """What OUT, with streams of these names, holds of each part, in the paper's order of the experiences: its own."""
     found = {}
-    for part in [name for name in published.parts if name in there]:
+    for part in [name for name in published.parts if name in names]:
         stored = read(out, part)
         if stored.orders != [0]:
             own = stored.runs[stored.runs["order"] == 0].reset_index(drop=True)
@@ -53,9 +53,8 @@ def measured(published: Published, out: Path) -> dict[str, Stored]:
     return found
 
 
-def _reports(out: Path) -> dict[str, str]:
+def _reports(out: Path, names: Sequence[str]) -> dict[str, str]:
     """The report on each stream, and on all of them by the empty name, from OUT; those that are there."""
-    names = streams(out) if (out / "results.csv").is_file() else []
     pages = {name: f"report/{folder}/index.html" for name, folder in folders(names).items()}
     if len(names) == 1:
         pages = {names[0]: "report/index.html"}

@@ -14,11 +14,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import atomic, write_json, write_text, written
+from lorisbench.common.files import atomic, unfinished, write_json, write_text, written
 from lorisbench.common.reading import as_mapping, parse_json, read_arrays, read_json, read_text
 from lorisbench.common.yaml_files import settings_to_yaml
 from lorisbench.metrics.records import JournalEntry
-from lorisbench.runs.claims import Lost, is_held
+from lorisbench.runs.claims import Lost, is_claim, is_held
 
 STATES = ("pending", "running", "done", "failed", "diverged")
 FINISHED = ("done", "diverged")  # runs are deterministic: one that diverged would diverge again
@@ -89,9 +89,10 @@ class RunDirectory:
         rows = self.predictions() if trained else None
         for name in ("latency.json", "model.onnx", *(() if trained else ("journal.jsonl", "predictions.npz"))):
             (self.path / name).unlink(missing_ok=True)
-        for begun in self.path.glob(".[!c]*"):  # files that a killed process was writing, but for claims
-            if begun.is_file():
-                begun.unlink(missing_ok=True)
+        for folder in (self.path, self.path / "checkpoint"):
+            for begun, name in unfinished(folder).items():
+                if not is_claim(name):  # others may be claiming the run at this moment
+                    begun.unlink(missing_ok=True)
         for table in self.path.glob("*.csv"):
             if table.is_file():
                 table.unlink()
@@ -197,23 +198,23 @@ class RunDirectory:
             raise InputError(f"{file}: {len(predicted)} rows for experiences {first} to {last}")
         return predicted, label, experience
 
-    def outcome(self) -> tuple[list[dict[str, Any]], tuple[np.ndarray, np.ndarray] | None]:
-        """The journal's `entries` and the `matrix`, which say how a run went.
+    def outcome(self, status: str) -> tuple[list[dict[str, Any]], tuple[np.ndarray, np.ndarray] | None]:
+        """The journal's `entries` and the `matrix`, which say how a run of this status went.
 
         Raises InputError, naming the file, if one is damaged, or if those of a finished run do not fit together.
         Predictions that are gone are no damage: the tables may still hold what came of them.
         """
         entries, stored = self.entries(), self.matrix()
-        finished = self.status()["status"] in FINISHED  # one that is being trained writes them in turn
-        if finished and stored is not None and len(entries) != len(stored[0]):
+        # One that is being trained writes them in turn
+        if status in FINISHED and stored is not None and len(entries) != len(stored[0]):
             file = self.path / "journal.jsonl"
             raise InputError(f"{file}: {len(entries)} experiences, where predictions.npz has {len(stored[0])}")
         return entries, stored
 
-    def damage(self) -> str:
-        """What is wrong with the files that say how a run went; empty if nothing."""
+    def damage(self, status: str) -> str:
+        """What is wrong with the files that say how a run of this status went; empty if nothing."""
         try:
-            self.outcome()
+            self.outcome(status)
         except InputError as error:
             return str(error)
         return ""

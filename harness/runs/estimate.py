@@ -63,11 +63,11 @@ class Estimate:
     @property
     def source(self) -> str:
         """From what it is known, in words; and how much is not."""
-        parts = [f"{_runs(self.here)} finished here"] if self.here else []
-        parts += [f"{_runs(self.before)} of earlier outputs"] if self.before else []
+        parts = [f"{count_of_runs(self.here)} finished here"] if self.here else []
+        parts += [f"{count_of_runs(self.before)} of earlier outputs"] if self.before else []
         text = f"from the times of {' and '.join(parts)}"
         if self.known < self.left:
-            text += f"; without {_runs(self.left - self.known)} of which no time is known yet"
+            text += f"; without {count_of_runs(self.left - self.known)} of which no time is known yet"
         return text
 
 
@@ -136,5 +136,6 @@ def _thing(config: Mapping[str, Any], images: str) -> Any:
     return ["run", images, {key: config.get(key) for key in DECISIVE}]
 
 
-def _runs(count: int) -> str:
+def count_of_runs(count: int) -> str:
+    """So many runs, in words of a sentence."""
     return "1 run" if count == 1 else f"{count} runs"

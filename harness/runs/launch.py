@@ -20,6 +20,7 @@ from lorisbench.metrics import table
 from lorisbench.runs.claims import Taken, Watch, clear
 from lorisbench.runs.crews import Crew, one_at_a_time
 from lorisbench.runs.display import Display
+from lorisbench.runs.estimate import count_of_runs
 from lorisbench.runs.executors import Executor, Ready
 from lorisbench.runs.inspection import check_builds, inspect
 from lorisbench.runs.loggers import log_table
@@ -163,7 +164,7 @@ def _tell_beforehand(suite: Suite, output: Output, todo: list[RunSpec]) -> None:
     done = len(suite.runs) - len(todo)
     waiting = {spec.run_id for spec in todo}
     failed = [s for s in suite.runs if s.run_id not in waiting and output.run(s.run_id).status()["status"] == "failed"]
-    runs = f"{len(suite.runs)} run{'' if len(suite.runs) == 1 else 's'}"
+    runs = count_of_runs(len(suite.runs))
     say(f"{runs}, {done} already finished" if done else runs)
     if failed:
         say(f"{len(failed)} of them failed before; --retry-failed trains them again")
@@ -197,7 +198,7 @@ def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output,
     try:
         with output.alone("measuring latency"), measuring():
             left = output.unmeasured(suite)
-            say(f"measuring the latency of {len(left)} run{'' if len(left) == 1 else 's'}")
+            say(f"measuring the latency of {count_of_runs(len(left))}")
             for stream, specs in _by_stream(left).items():
                 bench = bench_of(stream)
                 forward = forward_cost(bench)

@@ -149,7 +149,7 @@ def _finished(suite: Suite, output: Output, states: dict[str, str]) -> list[Fini
     found = []
     for spec in suite.runs:
         directory = output.run(spec.run_id)
-        if states[spec.run_id] == "done" and not directory.damage():
+        if states[spec.run_id] == "done" and not directory.damage("done"):
             seconds = sum(entry["train_seconds"] for entry in directory.entries())
             found.append(Finished(spec.stream, spec.label, seconds, size_of(directory.path)))
     return found
@@ -157,7 +157,8 @@ def _finished(suite: Suite, output: Output, states: dict[str, str]) -> list[Fini
 
 def _spent(directory: RunDirectory) -> float:
     """Seconds of a run's training that need not be repeated: those up to its checkpoint."""
-    if directory.status()["status"] not in ("pending", "running") or directory.damage():
+    status = directory.status()["status"]
+    if status not in ("pending", "running") or directory.damage(status):
         return 0.0
     return float(sum(entry["train_seconds"] for entry in directory.entries()))
 

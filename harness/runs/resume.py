@@ -127,8 +127,7 @@ class Checkpoints:
 
     def _give_up(self, error: Exception) -> None:
         self.reason = str(error)
-        self.path.unlink(missing_ok=True)
-        self.trained = 0
+        self._delete()
         _say_once(f"{self.label}: {self.reason}; if it is interrupted, it starts again from its beginning")
 
     def settle(self) -> None:
@@ -139,8 +138,10 @@ class Checkpoints:
 
     def remove(self) -> None:
         self.settle()
-        for file in (self.path, *self.path.parent.glob(f".{self.path.name}.*")):  # and what a killed process began
-            file.unlink(missing_ok=True)
+        self._delete()
+
+    def _delete(self) -> None:
+        self.path.unlink(missing_ok=True)
         self.trained = 0
 
     def told(self) -> str:

@@ -36,7 +36,7 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str
     }
     undefined: dict[str, str] = {}
     cells: list[tuple[Any, ...]] = []
-    entries, stored = (directory.entries(), None) if row["status"] == "pending" else directory.outcome()
+    entries, stored = (directory.entries(), None) if row["status"] == "pending" else directory.outcome(row["status"])
     if stored is not None:
         matrix, n = stored
         row["experiences"] = len(n)

@@ -232,7 +232,7 @@ class Output:
         for spec in suite.runs:
             directory = self.run(spec.run_id)
             status = directory.status()["status"]
-            ended = (status in FINISHED and not directory.damage()) or (status == "failed" and not retry_failed)
+            ended = (status in FINISHED and not directory.damage(status)) or (status == "failed" and not retry_failed)
             if ended and status == "done" and not directory.has_predictions():
                 in_tables = collected(self.root) if in_tables is None else in_tables
                 ended = spec.run_id in in_tables

@@ -110,3 +110,15 @@ def test_what_one_process_does_at_a_time(tmp_path: Path) -> None:
         pass
     with alone(tmp_path / ".claims" / "x", "tuning it"):
         pass
+
+
+def test_a_run_that_starts_removes_what_was_being_written_but_no_claim(tmp_path: Path) -> None:
+    left = [".config.yaml.ab3_x9zq", "checkpoint/.model.safetensors.k2m4n6p8"]
+    kept = [".claim-000003.ab3_x9zq", ".hidden", "notes.md"]
+    for name in (*left, *kept):
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    RunDirectory(tmp_path).start({"a": 1}, {})
+    there = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
+    assert there.isdisjoint(left) and there >= set(kept)
