@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
 import zlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,8 @@ class Checkpoints:
         self.path = directory.path / PLACE
         self.reason = ""
         self.trained = 0
-        self._writing: threading.Thread | None = None
+        self._writer = ThreadPoolExecutor(1, "lorisbench-checkpoint")
+        self._writing: Future[None] | None = None
 
     def write(self, resumable: Resumable, of: Mapping[str, str], predicted: Sequence[np.ndarray]) -> None:
         """Replace the checkpoint by the present state, beside what the run does next (see `settle`).
@@ -113,9 +114,7 @@ class Checkpoints:
             of=dict(of), trained=len(predicted), journal=_sum_of_journal(self.directory, len(predicted)),
             predictions=_sum_of_rows(predicted),
         )  # fmt: skip
-        copied = State(state.tree, {number: blob.clone() for number, blob in state.blobs.items()})
-        self._writing = threading.Thread(target=self._replace, args=(about, copied), name="lorisbench-checkpoint")
-        self._writing.start()
+        self._writing = self._writer.submit(self._replace, about, state.copied())
 
     def _replace(self, about: About, state: State) -> None:
         try:
@@ -133,7 +132,7 @@ class Checkpoints:
     def settle(self) -> None:
         """Wait until the last checkpoint is written, or could not be."""
         if self._writing is not None:
-            self._writing.join()
+            self._writing.result()
             self._writing = None
 
     def remove(self) -> None:

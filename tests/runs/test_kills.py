@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import signal
 import time
@@ -13,8 +12,7 @@ import pytest
 from same import same_results
 from warm import Command, until
 
-# Not always green yet: they are to be run by hand until every fault that they find is mended
-MANY = [pytest.mark.heavy, pytest.mark.skipif("LORISBENCH_KILLS" not in os.environ, reason="set LORISBENCH_KILLS=1")]
+MANY = pytest.mark.heavy
 STRATEGIES = ["naive", "ewc", "replay", "dnn"]
 
 
