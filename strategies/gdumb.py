@@ -59,6 +59,7 @@ class GDumb(Strategy, name="gdumb"):
     """
 
     state_growth = "samples"
+    needs_epochs = "it trains from scratch on its memory, in several epochs"
     conflicts = CONFLICTS
 
     memory: PositiveInt = 200

@@ -73,6 +73,7 @@ class Joint(Strategy, name="joint"):
     """
 
     state_growth = "samples"
+    needs_epochs = "it trains on the images of all earlier experiences again"
     conflicts = CONFLICTS
 
     def replay_limit(self) -> None:

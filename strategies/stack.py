@@ -54,6 +54,10 @@ class Stack(Strategy, name="stack"):
         return all(part.growing_heads for part in self.stack)
 
     @property
+    def needs_epochs(self) -> str:  # type: ignore[override]
+        return next((part.needs_epochs for part in self.stack if part.needs_epochs), "")
+
+    @property
     def state_growth(self) -> Growth:  # type: ignore[override]
         return max((part.state_growth for part in self.stack), key=GROWTHS.index)
 

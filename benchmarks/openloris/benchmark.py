@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lorisbench.benchmarks.openloris.layouts import read
 from lorisbench.benchmarks.openloris.words import FACTORS
 from lorisbench.common.errors import InputError
 from lorisbench.data.disjoint import disjoint
+from lorisbench.data.increments import arriving, by_category, by_classes
 from lorisbench.data.manifest import Manifest
-from lorisbench.data.subsets import Arranged, Subset, arrange, check_objects
+from lorisbench.data.subsets import Arranged, Shuffle, Subset, arrange, check_objects
 
+ARRIVE = ("classes", "both")  # protocols in which classes arrive one after the other
 Factor = Literal["illumination", "occlusion", "pixel", "clutter"]
 
 
 class Protocol(Arranged):
     """How images become experiences.
 
-    `sequence` is 12 tasks, `factor` the 9 tasks of one factor (illumination by default), `challenge` the nine mixed
-    batches or the final's 12 tasks, whichever there are.
+    With new data of the same classes: `sequence` is 12 tasks, `factor` the 9 tasks of one factor (illumination by
+    default), `challenge` the nine mixed batches or the final's 12 tasks, whichever there are. With new classes:
+    `classes` has `classes_per_experience` of them in each experience (a tenth of all by default), with all their images
+    of every factor and level. With `both`, new classes arrive while the tasks of the sequence go on, as many with each
+    as bring the last class in the last. These two take the images of one `factor` alone where it is given, and of the
+    challenge's batches where there is nothing else.
+
+    `labels: category` puts objects together by their folder's name before `_NN` (40 or 19 categories of 121 or 69
+    objects). `class_order`: in which order classes arrive, their names or {seed: 3}; by default by label.
     """
 
-    protocol: Literal["sequence", "factor", "challenge"] = "sequence"
+    protocol: Literal["sequence", "factor", "challenge", "classes", "both"] = "sequence"
     factor: Factor | None = None
+    labels: Literal["instance", "category"] = "instance"
+    classes_per_experience: int | None = Field(None, ge=1)
+    class_order: list[str] | Shuffle | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _match_factor(cls, values: Any) -> Any:
-        if isinstance(values, dict):
-            if values.get("protocol") == "factor":
-                return {**values, "factor": values.get("factor") or FACTORS[0]}
-            if values.get("factor") is not None:
-                raise ValueError("the key 'factor' goes with protocol: factor")
+        if not isinstance(values, dict):
+            return values
+        protocol = values.get("protocol")
+        goes_with = {"factor": ("factor", *ARRIVE), "classes_per_experience": ARRIVE, "class_order": ARRIVE}
+        for key, protocols in goes_with.items():
+            if values.get(key) is not None and protocol not in protocols:
+                names = f"{', '.join(protocols[:-1])} or {protocols[-1]}"
+                raise ValueError(f"the key {key!r} goes with protocol: {names}")
+        if protocol == "factor":
+            return {**values, "factor": values.get("factor") or FACTORS[0]}
         return values
+
+    @field_validator("class_order")
+    @classmethod
+    def _check_class_order(cls, value: Any) -> Any:
+        if isinstance(value, list) and len(set(value)) < len(value):
+            raise ValueError("each class must occur exactly once")
+        return value
 
 
 class Recorded(Protocol):
@@ -48,10 +73,28 @@ class Recorded(Protocol):
 
     def read(self, root: Path, layout: str, objects: int | list[str] | None = None) -> Manifest:
         """The manifest of a folder under these settings."""
-        if not self.disjoint:
-            return read(root, layout, self.protocol, self.factor, self.subset(objects))
-        whole = read(root, layout, self.protocol, self.factor, Subset())  # so that order changes no split
-        return arrange(disjoint(whole), self.subset(objects))
+        whole = self._tasks(root, layout)  # before order and subsets, so that they change no split
+        if self.labels == "category":
+            whole = by_category(whole)
+        if self.disjoint:
+            whole = disjoint(whole)
+        subset = self.subset(objects)
+        classes = self.class_order.seed if isinstance(self.class_order, Shuffle) else self.class_order
+        if self.protocol == "classes":
+            # the order and the shots are those of the experiences, which are still to be made
+            chosen = arrange(whole, replace(subset, order=None, shots=None))
+            grouped = by_classes(chosen, self.classes_per_experience, classes)
+            return arrange(grouped, replace(subset, objects=None, fraction=1.0))
+        arranged = arrange(whole, subset)
+        return arriving(arranged, self.classes_per_experience, classes) if self.protocol == "both" else arranged
+
+    def _tasks(self, root: Path, layout: str) -> Manifest:
+        """The images in the tasks that they are recorded in."""
+        tasks: str = self.protocol
+        if self.protocol in ARRIVE:
+            tasks = "tasks" if self.factor is None else "factor"
+        found = read(root, layout, tasks, self.factor, Subset())
+        return replace(found, notes={**found.notes, "protocol": self.protocol})
 
 
 class OpenLORIS(Recorded, name="openloris"):

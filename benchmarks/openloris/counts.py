@@ -62,7 +62,9 @@ def _of_openloris(manifest: Manifest) -> bool:
 
 
 def _kind(manifest: Manifest) -> str:
-    """`batches`, `factor` (tasks of one view) or `sequence` (tasks of a level), by what the experiences hold."""
+    """`classes` (that arrive), `batches`, `factor` (tasks of one view) or `sequence` (tasks of a level)."""
+    if manifest.increments != "data":
+        return "classes"
     if set(manifest.table.factor) == {MIXED}:
         return "batches"
     return "factor" if all("." in name for name in manifest.experience_names) else "sequence"

@@ -96,7 +96,7 @@ def read_root(root: Path, layout: str = "auto") -> Manifest:
 
 
 def read(root: Path, layout: str, protocol: str, factor: str | None, subset: Subset) -> Manifest:
-    """A folder under a protocol (`sequence`, `factor` or `challenge`), with order and subsets.
+    """A folder under a protocol of `protocols`, with order and subsets.
 
     Validation images may be missing: what is evaluated on them refuses that (see `usable.faults`).
     Raises InputError, in one line that names the place, for anything else that is missing or damaged.

@@ -3,6 +3,7 @@
 factor     Benchmark 1: the 9 segments or tasks (3 levels x 3 views) of one factor
 sequence   Benchmark 2: 12 tasks, each level of each factor
 challenge  IROS 2019: the nine batches of mixed factors, or the final's 12 tasks, whichever the tree has
+tasks      sequence or, where a tree has batches alone, challenge: every image, to be put into other experiences
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ def experiences_of(layout: str, available: list[Group], protocol: str, factor: s
     kinds = {group.kind for group in available}
     if protocol == "natural":
         return _natural(layout, available)
+    if protocol == "tasks":
+        protocol = "challenge" if kinds == {"batch"} else "sequence"
     if protocol == "challenge" and "batch" in kinds:
         return [(f"batch {n}", [Group("batch", n)]) for n in range(1, BATCHES + 1)]
     if protocol == "factor" and factor is not None and (kinds & set(FACTORS) or layout != "challenge"):

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -63,6 +63,7 @@ class Manifest:
     source : where the data come from, one line.
     notes : what a reader dealt with that the user should know, by topic (layout, duplicates, missing classes, ...).
     val_as_replay : validation images of earlier experiences join the training data of later ones.
+    placed : what an experience holds depends on its place, as where classes arrive beside new data of those before.
     order : the permutation by which `in_order` has moved the experiences; empty in the stream's own order.
     pixels : a .npy file, uint8 of shape (images, height, width, 1 or 3), that holds the images where they are not files
         of their own, in table order or as the column `POSITION` says; `path` is then only a name.
@@ -85,6 +86,7 @@ class Manifest:
     val_as_replay: bool = False
     pixels: Path | None = None
     order: tuple[int, ...] = ()
+    placed: bool = False
 
     def __post_init__(self) -> None:
         table = self.table
@@ -113,6 +115,15 @@ class Manifest:
     @property
     def experiences(self) -> int:
         return len(self.experience_names)
+
+    @cached_property
+    def increments(self) -> Literal["data", "classes", "both"]:
+        """What arrives with the experiences, in training: new `data` of the same classes, new `classes`, or `both`."""
+        pairs = self.table[self.table.split == "train"][["experience", "label"]].drop_duplicates()
+        last = int(pairs.groupby("label").experience.min().max())
+        if last == int(pairs.experience.min()):
+            return "data"
+        return "both" if pairs.label.duplicated().any() else "classes"
 
     def rows(self, split: str, experience: int) -> np.ndarray:
         """Positions (int64) of the images of one split of one experience, in table order."""
@@ -157,9 +168,16 @@ class Manifest:
 
         Rows stay where they are, so that pixels and features are those of the stream in its own order; the content hash
         is that stream's, too. Task labels, names and everything else go with their experience.
+
+        Raises InputError if what an experience holds depends on its place.
         """
         if list(order) == list(range(self.experiences)):
             return self
+        if self.placed:
+            raise InputError(
+                "orders: with protocol: both, which images an experience has depends on its place; for other orders "
+                "give several streams, each with its own benchmark.order or benchmark.class_order"
+            )
         moved = replace(
             self,
             table=self.table.assign(experience=np.argsort(order)[self.table.experience.to_numpy()]),
@@ -168,6 +186,15 @@ class Manifest:
         )
         vars(moved)["content_hash"] = self.content_hash
         return moved
+
+    def recorded_order(self) -> np.ndarray:
+        """int64 (images,): the place of each image if recordings follow one another, each with its object's frames.
+
+        A recording of several objects counts as one of each; images without a recording keep their places in the table.
+        """
+        names = self.table.recording.where(self.table.recording != "", self.table.path).astype(str)
+        video = pd.factorize(names + "\0" + self.table.label.astype(str))[0]  # numbered as they first occur
+        return np.argsort(np.argsort(video, kind="stable"), kind="stable").astype(np.int64)
 
     def task_labels(self) -> np.ndarray:
         """int64 of shape (images,)."""
@@ -212,9 +239,14 @@ class Manifest:
         return value
 
     def counts(self) -> pd.DataFrame:
-        """One row per experience: its number, name, factor, level and images per split."""
+        """One row per experience: its number, name, factor, level and images per split.
+
+        An experience of several factors or levels has none of its own: an empty text, and 0.
+        """
         grouped = self.table.groupby(["experience", "split"]).size().unstack(fill_value=0)
-        first = self.table.groupby("experience")[["factor", "level"]].first()
+        own = self.table.groupby("experience")[["factor", "level"]]
+        first, alike = own.first(), own.nunique() == 1
+        first = first.assign(factor=first.factor.where(alike.factor, ""), level=first.level.where(alike.level, 0))
         frame = pd.DataFrame(
             {"name": list(self.experience_names)}, index=pd.RangeIndex(self.experiences, name="experience")
         )
@@ -230,5 +262,6 @@ class Manifest:
             "classes": list(self.classes),
             "images": len(self.table),
             "content_hash": self.content_hash,
+            "increments": self.increments,
             "notes": dict(self.notes),
         }

@@ -41,9 +41,12 @@ class Store:
     task : int64 task labels of shape (images,); zeros unless given.
     labelled : whether inputs carry their task label, see `with_task`; `x` itself never does.
     views : augmented versions of training samples, or None. Datasets never show them; a training loader may.
+    sequence : int64 (images,), each sample's place in the order in which a training loader takes those that it has;
+        None: shuffled.
     """
 
     views: Views | None = None
+    sequence: torch.Tensor | None = None
 
     def __init__(
         self, x: torch.Tensor, y: torch.Tensor, task: torch.Tensor | None = None, labelled: bool = False

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lorisbench.common.errors import InputError
 from lorisbench.data.benchmark import Benchmark
 from lorisbench.data.manifest import POSITION, SPLITS, Manifest
-from lorisbench.data.usable import told
+from lorisbench.data.usable import some, told
 
 
 class Shuffle(BaseModel):
@@ -25,17 +25,39 @@ class Shuffle(BaseModel):
     seed: int = Field(ge=0)
 
 
+class Shots(BaseModel):
+    """`shots: {recordings: 1}`, or `{frames: 25}`: how little of each class an experience trains on.
+
+    `recordings` of each class are drawn, and of their images, or of all, `frames` of each class, evenly spaced. `test`
+    images of each class, evenly spaced, are tested on. Whoever has fewer gives all. `seed` draws the recordings; the
+    validation images stay.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    recordings: int | None = Field(None, ge=1)
+    frames: int | None = Field(None, ge=1)
+    test: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _some(self) -> Shots:
+        if self.recordings is None and self.frames is None and self.test is None:
+            raise ValueError("how many `recordings` or `frames` of each class was expected, or `test` images")
+        return self
+
+
 class Arranged(Benchmark):
     """A benchmark whose stream can be put in another order and thinned out.
 
     `order` is a permutation such as [2, 0, 1] (of 0..n-1: the experience that comes first, second, ...) or {seed: 3}, a
     seeded shuffle. `fraction` keeps that share of each recording (of each class, where there are no recordings).
-    `val_as_replay` adds the validation images of earlier experiences to the training data of later ones, as the IROS
-    2019 challenge allowed.
+    `shots` leaves a few recordings or frames of each class in each experience (see `Shots`). `val_as_replay` adds the
+    validation images of earlier experiences to the training data of later ones, as the IROS 2019 challenge allowed.
     """
 
     order: list[int] | Shuffle | None = None
     fraction: float = Field(1.0, gt=0, le=1)
+    shots: Shots | None = None
     val_as_replay: bool = False
 
     @field_validator("order")
@@ -47,7 +69,7 @@ class Arranged(Benchmark):
 
     def subset(self, objects: int | Sequence[str] | None = None) -> Subset:
         order = self.order.seed if isinstance(self.order, Shuffle) else self.order
-        return Subset(order, objects, self.fraction, self.val_as_replay)
+        return Subset(order, objects, self.fraction, self.val_as_replay, self.shots)
 
 
 def check_objects(value: Any) -> Any:
@@ -69,12 +91,14 @@ class Subset:
     objects : how many classes to take, from the first, or their names.
     fraction : share of the images of each recording and split, evenly spaced, at least one.
     val_as_replay : validation images of earlier experiences join the training data of later ones.
+    shots : how few recordings and frames of each class remain.
     """
 
     order: Sequence[int] | int | None = None
     objects: int | Sequence[str] | None = None
     fraction: float = 1.0
     val_as_replay: bool = False
+    shots: Shots | None = None
 
 
 def in_stream_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -103,6 +127,8 @@ def arrange(manifest: Manifest, subset: Subset) -> Manifest:
     if subset.fraction < 1:
         table = thin(table, subset.fraction)
         notes["fraction"] = f"{subset.fraction:g} of each recording"
+    if subset.shots is not None:
+        table = few(table, subset.shots, notes)
     arranged = replace(
         manifest, table=table.reset_index(drop=True), classes=classes, notes=notes,
         experience_names=[manifest.experience_names[old] for old in order], val_as_replay=subset.val_as_replay,
@@ -162,3 +188,42 @@ def thin(table: pd.DataFrame, fraction: float) -> pd.DataFrame:
     i = (2 * place * kept) // (2 * size)
     spots = [((2 * j + 1) * size) // (2 * kept) for j in (i, np.minimum(i + 1, kept - 1), np.maximum(i - 1, 0))]
     return table[np.logical_or.reduce([place == spot for spot in spots])]
+
+
+def few(table: pd.DataFrame, shots: Shots, notes: dict[str, str]) -> pd.DataFrame:
+    """The rows that `shots` leaves of each class in each experience; a note says what.
+
+    Raises InputError if recordings are to be counted and an image has none.
+    """
+    kept = np.ones(len(table), dtype=bool)
+    short: set[str] = set()
+    for split, recordings, frames in (("train", shots.recordings, shots.frames), ("test", None, shots.test)):
+        rows = np.flatnonzero((table.split == split).to_numpy())
+        groups = table.iloc[rows].groupby(["experience", "class_name"], sort=False).indices
+        for (_, name), inside in groups.items():  # type: ignore[misc]
+            own = rows[np.sort(inside)]
+            chosen = own
+            if recordings is not None:
+                chosen = _recorded(table, own, recordings, shots.seed)
+                short |= {str(name)} if table.recording.iloc[own].nunique() < recordings else set()
+            if frames is not None:
+                short |= {str(name)} if len(chosen) < frames else set()
+                count = min(frames, len(chosen))
+                chosen = chosen[(2 * np.arange(count) + 1) * len(chosen) // (2 * count)]
+            kept[np.setdiff1d(own, chosen)] = False
+    counts = {"recording": shots.recordings, "training image": shots.frames, "test image": shots.test}
+    words = [f"{count} {what}{'s' if count > 1 else ''}" for what, count in counts.items() if count is not None]
+    fewer = f"; {some(sorted(short))} {'has' if len(short) == 1 else 'have'} fewer" if short else ""
+    notes["shots"] = f"{', '.join(words)} of each class in each experience (seed {shots.seed}){fewer}"
+    return table[kept]
+
+
+def _recorded(table: pd.DataFrame, rows: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Those of the rows that belong to `count` of their recordings, drawn by `seed`."""
+    names = table.recording.iloc[rows].to_numpy()
+    if (names == "").any():
+        path = table.path.iloc[rows[names == ""][0]]
+        raise InputError(f"benchmark.shots: {path} belongs to no recording that could be counted; give frames instead")
+    known = sorted(set(names))  # among which the draw depends on nothing else, such as the order of experiences
+    drawn = random.Random(f"lorisbench shots {seed} {known}").sample(known, min(count, len(known)))
+    return rows[np.isin(names, drawn)]

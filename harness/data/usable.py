@@ -193,7 +193,8 @@ def alike(names: Iterable[str]) -> list[str]:
 def missing_classes(manifest: Manifest) -> str:
     """Which experiences lack which classes, altogether or in one split, in one line; empty if none does.
 
-    Where no class comes back, as in class-incremental streams, an experience lacks none of those of the others.
+    Where no class comes back, as in class-incremental streams, an experience lacks none of those of the others; where
+    classes arrive beside new data, it lacks none of those to come.
     """
     table = manifest.table
     names = [str(name) for name in manifest.classes]
@@ -202,7 +203,8 @@ def missing_classes(manifest: Manifest) -> str:
     comes_back = sum(map(len, whole)) > len(set[str]().union(*whole))
     said = []
     for index, experience in enumerate(manifest.experience_names):
-        lacking = [name for name in names if name not in whole[index]] if comes_back else []
+        there_by_now = set[str]().union(*whole[:index]) if manifest.placed else set(names)
+        lacking = [name for name in names if name in there_by_now - whole[index]] if comes_back else []
         parts = [some(_quoted(sorted(lacking)))] if lacking else []
         for split in SPLITS:
             own = there.get((index, split))

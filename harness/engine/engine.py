@@ -34,7 +34,8 @@ class TensorLoader:
 
     With a generator, the rows are reshuffled in each pass (on the CPU, so that every device sees the same order). With
     a generator for views, each pass draws for each sample either the sample itself or one of the store's versions of
-    it, all equally likely. With `join`, as in training, a last batch of one sample joins the one before it.
+    it, all equally likely. With `join`, as in training, a last batch of one sample joins the one before it. Where the
+    store has a `sequence`, samples come in this order where they would be reshuffled otherwise.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class TensorLoader:
     ) -> None:
         self.store, self.rows, self.batch_size, self.device = store, rows, batch_size, device
         self.generator, self.for_views = generator, for_views
+        self.in_sequence = generator is not None and store.sequence is not None
         self.cut = cut if join else torch.split
 
     def __len__(self) -> int:
@@ -56,7 +58,9 @@ class TensorLoader:
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
         rows = self.rows
-        if self.generator is not None:
+        if self.in_sequence:
+            rows = rows[self.store.sequence[rows].argsort()]  # type: ignore[index]
+        elif self.generator is not None:
             rows = rows[torch.randperm(len(rows), generator=self.generator)]
         views = None if self.for_views is None else self.store.views
         for cpu_rows in self.cut(rows, self.batch_size):

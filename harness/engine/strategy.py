@@ -81,7 +81,7 @@ class Strategy(Component):
     """
 
     registry: ClassVar = STRATEGIES
-    # The four below are read from an instance: a stack's depend on what is in it
+    # The five below are read from an instance: a stack's depend on what is in it
     needs_task_labels: ClassVar[bool] = False
     """Whether it needs task labels while training or testing; refused on a stream that has only one."""
     task_heads: ClassVar[bool] = True
@@ -90,6 +90,8 @@ class Strategy(Component):
     growing_heads: ClassVar[bool] = True
     """Whether it works with outputs that open as their classes arrive. If not (its answers are not an output layer's,
     or it compares logits of different times), it is refused with `head.grow`."""
+    needs_epochs: ClassVar[str] = ""
+    """Why it has to train on an image more than once, if it does; it is then refused with `training.online`."""
     state_growth: ClassVar[Growth] = "constant"
     """What state and model may grow with after the second experience: nothing, experiences, or samples."""
     tuned: ClassVar[Mapping[str, Range]] = {}

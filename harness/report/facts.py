@@ -8,6 +8,11 @@ from lorisbench.report.frame import Stored
 from lorisbench.report.summary import number
 
 Facts = list[tuple[str, str]]
+INCREMENTS = {
+    "data": "new data of the same classes with each experience",
+    "classes": "new classes with each experience, none of which comes back",
+    "both": "new classes with the experiences, beside new data of those before",
+}
 
 
 def collect(stored: Stored) -> Facts:
@@ -21,12 +26,13 @@ def collect(stored: Stored) -> Facts:
             "Protocol",
             _joined(" ".join(filter(None, (benchmark.get("protocol"), benchmark.get("factor")))), _sizes(stored)),
         ),
+        *([("Increments", told)] if (told := INCREMENTS.get(increments(stored), "")) else []),
         ("Data", _data(stored)),
         ("Reading notes", _rest(_section(stored.data, "notes")) or "none"),
         ("Evaluated on", _split(stored)),
         ("Backbone", _joined(backbone.get("name"), _rest(backbone, "name", "train", *_idle(backbone)))),
         ("Backbone training", _mode(backbone.get("train"))),
-        ("Head", _head(_section(suite, "head"))),
+        ("Head", _head(_section(suite, "head"), increments(stored))),
         ("Training", _rest(training) or "not stored"),
         ("Hyper-parameters", str(suite.get("tuning") or "untuned, as far as the suite says")),
         *([("Of this stream alone", own)] if (own := of_stream(stored)) else []),
@@ -140,7 +146,12 @@ def per_task(stored: Stored) -> bool:
     return bool(_section(stored.suite, "head").get("per_task"))
 
 
-def _head(head: dict[str, Any]) -> str:
+def increments(stored: Stored) -> str:
+    """What arrives with the experiences, as `Manifest.increments` says; empty if it is not stored."""
+    return str(stored.data.get("increments") or "")
+
+
+def _head(head: dict[str, Any], arrives: str) -> str:
     hidden = head.get("hidden")
     if hidden is None:
         return "not stored"
@@ -149,6 +160,8 @@ def _head(head: dict[str, Any]) -> str:
         return f"{shape}; an output layer for each task label, given at test time too"
     if head.get("grow"):
         return f"{shape}; outputs of classes that no experience has shown so far are masked, in training and in testing"
+    if arrives in ("classes", "both"):
+        return f"{shape}; outputs of all classes take part from the start, in training and in testing: none is masked"
     return shape
 
 

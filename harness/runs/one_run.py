@@ -22,7 +22,7 @@ from lorisbench.data.stream import Store, Views, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
 from lorisbench.engine.batches import normalise_single_samples
 from lorisbench.engine.divergence import Diverged, check_weights, trained_place
-from lorisbench.engine.engine import DivergenceGuard, Recorder
+from lorisbench.engine.engine import DivergenceGuard, Engine, Recorder
 from lorisbench.engine.evaluation import learn
 from lorisbench.engine.resume import Resumable
 from lorisbench.engine.revive import Misfit
@@ -291,8 +291,15 @@ class _Running:
         bench, spec = self.bench, self.spec
         self.store = store_of(bench)
         self.store.views = _views(bench, spec.training.augment)
+        if spec.training.stream == "instance":
+            self.store.sequence = torch.from_numpy(bench.manifest.recorded_order())
         self.stream = make_stream(bench.manifest, self.store)
         self.strategy = build(bench, spec, self.store)
+        if self.store.sequence is not None and not isinstance(self.strategy, Engine):
+            raise InputError(
+                f"{spec.label}: training.stream: instance cannot be kept to by {type(self.strategy).__name__}: it is "
+                "not the harness's own engine"
+            )
         normalise_single_samples(self.strategy.model)  # also if it is no Engine, which does so too
         self.recorder = Recorder()
         plugins = self.strategy.plugins

@@ -159,6 +159,7 @@ def resolve(
         }
         made[name] = ResolvedConfig(**{**given, **own, "benchmark": benchmark, "strategies": entries}, stream=name)
         _check_heads(made[name])
+        _check_passes(made[name])
     runs = [
         _spec(each, label, seed, order, len(made))
         for each in made.values()
@@ -189,6 +190,17 @@ def _check_heads(config: ResolvedConfig) -> None:
         if config.head.grow and not entry.strategy.growing_heads:
             name = entry.strategy.name
             raise InputError(f"strategies.{label}: {name} cannot have outputs that grow with the classes (head.grow)")
+
+
+def _check_passes(config: ResolvedConfig) -> None:
+    """Raise InputError for a strategy that needs more than the one pass that its training is."""
+    for label, entry in config.strategies.items():
+        if entry.training.online and entry.strategy.needs_epochs:
+            name, why = entry.strategy.name, entry.strategy.needs_epochs
+            raise InputError(
+                f"strategies.{label}: {name} cannot learn in one pass (training.online): {why}; leave it out, or give "
+                "its entry a `training` of its own with online: false"
+            )
 
 
 def _parsed(key: str, numbers: Sequence[int]) -> list[int]:

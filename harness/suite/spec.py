@@ -135,6 +135,9 @@ def stream_of(config: Mapping[str, Any]) -> str:
 
 def title_of(benchmark: Mapping[str, Any]) -> str:
     """A benchmark's short name in run ids and results.csv, such as `openloris-sim-sequence` or `openloris-clutter`."""
-    part = benchmark.get("factor") or benchmark.get("protocol") or benchmark.get("classic")
-    parts = [benchmark["name"], part, "disjoint" if benchmark.get("disjoint") else ""]
+    protocol, factor = benchmark.get("protocol"), benchmark.get("factor")
+    part = "-".join(filter(None, (protocol if protocol != "factor" else "", factor))) or benchmark.get("classic")
+    labels = benchmark.get("labels")
+    of = labels if labels == "category" else ""
+    parts = [benchmark["name"], part, of, "disjoint" if benchmark.get("disjoint") else ""]
     return "-".join(str(part) for part in parts if part)

@@ -107,6 +107,10 @@ class TrainingConfig(Settings):
     Where `later` sets `epochs`, `lr` or `milestones`, those here are for the first experience only: for more batches
     for the first head, set `epochs: 30, later: {epochs: 10}`. `preset: hik2019` stands for the method's own values (see
     `PRESETS`).
+
+    `online: true` is one pass over each experience: every image is trained on once. `stream` says in which order an
+    epoch takes the images: shuffled (`iid`), or as a robot sees them (`instance`, as in Hayes and Kanan 2022): all
+    frames of one recording of one object, in their order, then the next.
     """
 
     epochs: int = Field(10, ge=1)
@@ -119,8 +123,21 @@ class TrainingConfig(Settings):
     milestone_factor: float = Field(0.1, gt=0)
     later: LaterConfig = LaterConfig()
     augment: AugmentConfig | None = None
+    online: bool = False
+    stream: Literal["iid", "instance"] = "iid"
 
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, value: Any) -> Any:
-        return expand_preset(value)
+        value = expand_preset(value)
+        if isinstance(value, Mapping) and value.get("online") is True and "epochs" not in value:
+            return {**value, "epochs": 1}
+        return value
+
+    @model_validator(mode="after")
+    def _one_pass(self) -> TrainingConfig:
+        if self.online:
+            for key, epochs in (("epochs", self.epochs), ("later.epochs", self.later.epochs)):
+                if epochs not in (1, None):
+                    raise ValueError(f"online is one pass over each experience, so {key} must be 1, not {epochs}")
+        return self
