@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pandas as pd
-import hypothesis
 import pytest
 from answers import refused
 from hypothesis import given
