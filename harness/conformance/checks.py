@@ -15,7 +15,7 @@ from lorisbench.common.errors import reason_of
 from lorisbench.common.threads import one_thread
 from lorisbench.conformance.observe import BROKEN, Observation, difference, observe
 from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy
-from lorisbench.conformance.trials import answers, argument_faults, batch_faults, replay, resume
+from lorisbench.conformance.trials import answers, argument_faults, arrival_faults, batch_faults, replay, resume
 
 Status = Literal["pass", "fail", "not applicable"]
 
@@ -289,6 +289,18 @@ def batches(evidence: Evidence) -> Verdict:
     return Verdict("pass", "; ".join(notes))
 
 
+def arriving_classes(evidence: Evidence) -> Verdict:
+    """Classes may arrive with the experiences: it learns the first, and with head.grow answers none still to come."""
+    if lacking := evidence.lack(("features",)):
+        return lacking
+    growing = evidence.component.growing_heads
+    seen = evidence.runs["features"]
+    faults = arrival_faults(seen.toy, growing, LEARNT)
+    if faults:
+        return _verdict("; ".join(faults), "Size by context.num_classes, not by the classes of an experience")
+    return Verdict("pass", "" if growing else "not with head.grow, as it declares growing_heads = False")
+
+
 def losses(evidence: Evidence) -> Verdict:
     """Losses and answers stay finite, and no loss grows tenfold within an experience."""
     diverged = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "diverged"]
@@ -313,7 +325,7 @@ CHECKS: dict[str, Callable[[Evidence], Verdict]] = {
     check.__name__.replace("_", " "): check
     for check in (
         learns, acts, past_data, future_data, frozen, new_parameters, evaluation, repeats, resumes, arguments, growth,
-        batches, losses,
+        batches, arriving_classes, losses,
     )
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ from lorisbench.engine.divergence import check_weights
 from lorisbench.engine.evaluation import learn
 from lorisbench.engine.strategy import Context, kinds_of
 from lorisbench.model.models import Backbone
-from lorisbench.suite.config import BackboneConfig
+from lorisbench.suite.config import BackboneConfig, HeadConfig
 from lorisbench.suite.entries import make_strategy
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import LaterConfig, TrainingConfig
@@ -30,6 +30,7 @@ from lorisbench.suite.training import LaterConfig, TrainingConfig
 Mode = Literal["features", "frozen", "images", "first"]
 
 CLASSES, EXPERIENCES, WIDTH, SIZE = 4, 4, 16, 8
+NEW = 2
 SETTINGS: dict[str, BackboneConfig] = {
     "features": BackboneConfig(train="never"),
     "frozen": BackboneConfig(train="never", cache=False),
@@ -48,6 +49,8 @@ class Toy:
     mode : `features` (float32), or uint8 images whose backbone is `frozen`, trained always (`images`) or frozen after
         experience 0 (`first`), when features replace the images.
     samples : training samples per experience. epochs : of the first experience and of each later one.
+    arriving : each experience has `NEW` classes of its own, in place of the same `CLASSES` in all. grow : their outputs
+        are masked until they come (`head.grow`).
     """
 
     strategy: dict[str, Any]
@@ -57,6 +60,8 @@ class Toy:
     batch_size: int = 16
     epochs: tuple[int, int] = (8, 3)
     device: str = "cpu"
+    arriving: bool = False
+    grow: bool = False
 
     def but(self, **changes: Any) -> Toy:
         return replace(self, **changes)
@@ -79,7 +84,7 @@ class Running:
     def __init__(self, toy: Toy) -> None:
         self.toy = toy
         self.component = make_strategy(toy.strategy)
-        self.manifest = _manifest(toy.samples)
+        self.manifest = _manifest(toy.samples, toy.arriving)
         device = torch.device(toy.device)
         x, y = _samples(self.manifest, images=toy.mode != "features")
         task = torch.from_numpy(self.manifest.table.experience.to_numpy(dtype=np.int64))
@@ -102,12 +107,13 @@ class Running:
             toy.seed,
             strategy=self.component,
             backbone=SETTINGS[toy.mode],
+            head=HeadConfig(grow=toy.grow),
             training=training,
         )
         backbone = _backbone()
         if toy.mode == "frozen":
             backbone.freeze()
-        return context_of(spec, backbone, self.store, CLASSES, EXPERIENCES, torch.device(toy.device))
+        return context_of(spec, backbone, self.store, len(self.manifest.classes), EXPERIENCES, torch.device(toy.device))
 
     def seed(self, *parts: object) -> None:
         """Seed what is random, as a run does before each experience."""
@@ -131,12 +137,12 @@ class Running:
 
     def rows(self, split: str, experience: int) -> set[int]:
         """Rows of the store of one split of one experience."""
-        return _rows(self.toy.samples)[split, experience]
+        return _rows(self.toy.samples, self.toy.arriving)[split, experience]
 
 
 @functools.cache
-def _rows(samples: int) -> dict[tuple[str, int], set[int]]:
-    manifest = _manifest(samples)
+def _rows(samples: int, arriving: bool) -> dict[tuple[str, int], set[int]]:
+    manifest = _manifest(samples, arriving)
     return {
         (split, experience): set(manifest.rows(split, experience).tolist())
         for split in SPLITS
@@ -145,15 +151,24 @@ def _rows(samples: int) -> dict[tuple[str, int], set[int]]:
 
 
 @functools.cache
-def _manifest(samples: int) -> Manifest:
+def _manifest(samples: int, arriving: bool) -> Manifest:
     rows = [
-        (f"{experience}-{split}-{index}", index % CLASSES, "", experience, split, "", 1, "")
+        (
+            f"{experience}-{split}-{index}",
+            NEW * experience + index % NEW if arriving else index % CLASSES,
+            "",
+            experience,
+            split,
+            "",
+            1,
+            "",
+        )
         for experience in range(EXPERIENCES)
         for split, count in (("train", samples), ("validation", CLASSES), ("test", 6 * CLASSES))
         for index in range(count)
     ]
     names = [str(index) for index in range(EXPERIENCES)]
-    classes = [str(label) for label in range(CLASSES)]
+    classes = [str(label) for label in range(NEW * EXPERIENCES if arriving else CLASSES)]
     return Manifest(pd.DataFrame(rows, columns=COLUMNS), Path(), "toy", True, classes, names)
 
 
@@ -164,8 +179,9 @@ def _samples(manifest: Manifest, images: bool) -> tuple[torch.Tensor, torch.Tens
     """
     generator = torch.Generator().manual_seed(0)
     shape = (3, 2, 2) if images else (WIDTH,)
-    centres = torch.randn(2, CLASSES, *shape, generator=generator)
-    shifts = 0.4 * torch.randn(EXPERIENCES, CLASSES, *shape, generator=generator)
+    classes = len(manifest.classes)
+    centres = torch.randn(2, classes, *shape, generator=generator)
+    shifts = 0.4 * torch.randn(EXPERIENCES, classes, *shape, generator=generator)
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
     experience = torch.tensor(manifest.table.experience.to_numpy(dtype=np.int64))
     x = centres[experience // 2, y] + shifts[experience, y]

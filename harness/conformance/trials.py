@@ -13,7 +13,7 @@ from lorisbench.common.errors import reason_of
 from lorisbench.conformance.guarded import methods_plugins, state_of
 from lorisbench.conformance.observe import BROKEN, Observation, Probe, evaluate
 from lorisbench.conformance.states import changed, copy_state
-from lorisbench.conformance.toy import EXPERIENCES, Running, Toy, apart
+from lorisbench.conformance.toy import EXPERIENCES, NEW, Running, Toy, apart
 from lorisbench.data.stream import rows_of
 from lorisbench.engine.capture import Uncapturable
 from lorisbench.engine.resume import Resumable, State
@@ -33,6 +33,35 @@ def answers(toy: Toy) -> Iterator[torch.Tensor]:
             running.learn(index)
             running.settle(index)
             yield evaluate(running)
+
+
+def arrival_faults(toy: Toy, growing: bool, least: float) -> list[str]:
+    """What goes wrong where each experience brings classes of its own, with all outputs from the start and, if
+    `growing`, with those masked that are still to come.
+
+    least : the accuracy on the first classes that it must have after training on them.
+    """
+    return [fault for grow in ([False, True] if growing else [False]) if (fault := _arrival(toy, grow, least))]
+
+
+def _arrival(toy: Toy, grow: bool, least: float) -> str:
+    toy = toy.but(arriving=True, grow=grow)
+    where = "with head.grow" if grow else "with all outputs from the start"
+    running = Running(toy)
+    labels = torch.cat([running.store.y[sorted(running.rows("test", index))] for index in range(EXPERIENCES)])
+    own = len(labels) // EXPERIENCES
+    try:
+        for index, outputs in enumerate(answers(toy)):
+            if outputs.shape != (len(labels), len(running.manifest.classes)):
+                return f"{where}, its outputs have the shape {tuple(outputs.shape)}"
+            answered = outputs.argmax(dim=1)
+            if index == 0 and (right := (answered == labels)[:own].float().mean().item()) < least:
+                return f"{where}, accuracy {right:.2f} on the first {NEW} classes after training on them"
+            if grow and (answered >= NEW * (index + 1)).any():
+                return f"{where}, it answers classes that are still to come after experience {index}"
+    except BROKEN as error:
+        return f"{where}, it breaks off with {reason_of(error)}"
+    return ""
 
 
 class Resumption(NamedTuple):

@@ -189,7 +189,10 @@ def _check_heads(config: ResolvedConfig) -> None:
             raise InputError(f"strategies.{label}: {name} cannot have an output layer for each task (head.per_task)")
         if config.head.grow and not entry.strategy.growing_heads:
             name = entry.strategy.name
-            raise InputError(f"strategies.{label}: {name} cannot have outputs that grow with the classes (head.grow)")
+            raise InputError(
+                f"strategies.{label}: {name} cannot have outputs that grow with the classes (head.grow): it "
+                "answers by something else than the head's outputs, or compares logits of different times"
+            )
 
 
 def _check_passes(config: ResolvedConfig) -> None:

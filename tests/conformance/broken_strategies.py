@@ -40,6 +40,39 @@ class NoOp(Strategy, name="broken-noop"):
         return [DetachedPenalty(1.0)]
 
 
+class FewOutputs(SupervisedPlugin):
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        self.known = max(strategy.experience.classes_in_this_experience) + 1
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        probabilities = strategy.mb_output.softmax(dim=1)
+        strategy.loss += (probabilities.sum(dim=0) * torch.ones(self.known)).sum() * 0
+
+
+class FewClasses(Distils, name="broken-few-classes"):
+    """Takes the classes of an experience for all there are."""
+
+    def extra(self, context: Context) -> Any:
+        return FewOutputs()
+
+
+class AnswersAll(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+        self.head = inner.head
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner.head(self.inner.features(x)) + torch.arange(8.0)[: self.inner.head.out_features]
+
+
+class Unmasked(Strategy, name="broken-unmasked"):
+    """Answers by the head itself, and so classes that are still to come, though it says that its heads can grow."""
+
+    def wrap(self, model: nn.Module, context: Context) -> nn.Module:
+        return AnswersAll(model)
+
+
 class ZeroLoss(SupervisedPlugin):
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         strategy.loss *= 0

@@ -75,6 +75,8 @@ def test_a_built_in_strategy_conforms(name: str) -> None:
         ("broken-norm", "frozen", ["frozen"]),
         pytest.param("broken-frozen-moves", "first", ["frozen"], marks=pytest.mark.heavy),
         ("broken-late-head", "features", ["new parameters"]),
+        ("broken-few-classes", "features", ["arriving classes"]),
+        ("broken-unmasked", "features", ["arriving classes"]),
         pytest.param("broken-late-offset", "features", ["new parameters"], marks=pytest.mark.heavy),
         ("broken-eval-state", "features", ["evaluation"]),
         pytest.param("broken-eval-random", "features", ["evaluation"], marks=pytest.mark.heavy),
