@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import NonNegativeFloat, PositiveInt
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import cross_entropy
 
 from lorisbench.engine.strategy import Context, Strategy
-from lorisbench.strategies.parts.memory import Memory, MemoryPlugin
+from lorisbench.strategies.der import DERPlugin
+from lorisbench.strategies.parts.memory import Memory
 
 
-class DERPlusPlusPlugin(MemoryPlugin):
-    """Adds alpha * MSE(logits, stored logits) and beta * CE(logits, labels), each on a draw of its own from memory.
-
-    After each step the batch, with its logits from that step, is offered to the memory. So from the first batch on the
-    memory holds a uniform sample of everything trained on, the current experience included, and a sample offered in
-    several epochs may be there more than once, with the logits of different epochs.
+class DERPlusPlusPlugin(DERPlugin):
+    """Adds beta * CE(logits, labels), on a second draw from memory, to what `DERPlugin` does.
 
     Parameters
     ----------
@@ -24,21 +21,14 @@ class DERPlusPlusPlugin(MemoryPlugin):
     """
 
     def __init__(self, memory: Memory, alpha: float, beta: float, replay_batch: int) -> None:
-        super().__init__(memory)
-        self.alpha = alpha
+        super().__init__(memory, alpha, replay_batch)
         self.beta = beta
-        self.replay_batch = replay_batch
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
-        if not len(self.memory):
-            return
-        x, _, logits = self.memory.draw(self.replay_batch)
-        strategy.loss += self.alpha * mse_loss(strategy.model(x), logits)
-        x, y, _ = self.memory.draw(self.replay_batch)
-        strategy.loss += self.beta * cross_entropy(strategy.model(x), y)
-
-    def after_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        self.memory.add(strategy.mb_x, strategy.mb_y, strategy.mb_output)
+        super().before_backward(strategy, **kwargs)
+        if len(self.memory):
+            x, y, _ = self.memory.draw(self.replay_batch)
+            strategy.loss += self.beta * cross_entropy(strategy.model(x), y)
 
 
 class DERPlusPlus(Strategy, name="der++"):

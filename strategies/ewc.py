@@ -14,7 +14,7 @@ from lorisbench.strategies.parts.data import batches, evaluating
 from lorisbench.strategies.parts.gradients import Data, Tensors, mean_over_samples, power_sums, trainable
 from lorisbench.strategies.parts.springs import SpringPlugin
 
-Fisher = Literal["exact", "empirical", "batch"]
+Fisher = Literal["exact", "empirical", "label", "batch"]
 
 
 class EWCPlugin(SpringPlugin):
@@ -82,8 +82,9 @@ def fisher_diagonal(model: nn.Module, data: Data, kind: Fisher) -> Tensors:
     """Diagonal of the Fisher information of the trainable parameters.
 
     F_j = mean over x of E_y[(d log p(y|x) / d theta_j)^2], with y drawn from the model's own p(y|x) (`exact`:
-    the expectation is taken over all classes, nothing is sampled) or set to the label (`empirical`).
-    Gradients are squared sample by sample, so these two do not depend on the batch size. `batch` is the mean over
+    the expectation is taken over all classes, nothing is sampled) or set to the label (`empirical`). `label` is the
+    label's term of the exact expectation, mean over x of p(label|x) (d log p(label|x) / d theta_j)^2.
+    Gradients are squared sample by sample, so these three do not depend on the batch size. `batch` is the mean over
     batches of the squared gradient of a batch's mean loss, as in many implementations: about the empirical one divided
     by the batch size if gradients are independent with mean 0.
 
@@ -108,9 +109,12 @@ def fisher_diagonal(model: nn.Module, data: Data, kind: Fisher) -> Tensors:
         # matrix product, and in the exact case E_y (1[y = k] - p_k)^2 = p_k (1 - p_k)
         p = logits.softmax(dim=1)
         square = p * (1 - p) if kind == "exact" else (p - one_hot(y, p.shape[1])).square()
+        if kind == "label":
+            square = square * p.gather(1, y[:, None])
         return square.T @ inputs.square(), square.sum(dim=0)
 
-    return mean_over_samples(model, data, of_last_layer, _exact_sums if kind == "exact" else _empirical_sums)
+    of_model = {"exact": _exact_sums, "empirical": _empirical_sums, "label": _label_sums}[kind]
+    return mean_over_samples(model, data, of_last_layer, of_model)
 
 
 def _log_p(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
@@ -119,6 +123,15 @@ def _log_p(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 def _empirical_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tensors:
     return power_sums(model, _log_p, x, y, 2)
+
+
+def _weighted_log_p(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    log_p = _log_p(logits, label)
+    return (log_p / 2).exp().detach() * log_p  # so that the square of its gradient is p g^2
+
+
+def _label_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tensors:
+    return power_sums(model, _weighted_log_p, x, y, 2)
 
 
 def _exact_sums(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> Tensors:
@@ -164,8 +177,10 @@ class EWC(Strategy, name="ewc"):
     whole penalty by gamma once more, which here is left to lambda). gamma: 1 if not given, so that nothing decays (our
     choice).
     fisher: `exact` (expectation over the model's own predictions, as eq. 3 means), `empirical` (labels, cheaper by the
-    number of classes if more than the last linear layer trains), or `batch` (the squared gradient of the mean loss of a
-    batch, as Avalanche does: lambda then depends on the batch size).
+    number of classes if more than the last linear layer trains), `label` (the label's term of the exact expectation:
+    the squared gradient times the label's probability, as in Mammoth's online EWC; smaller than both, above all where
+    the model is sure of a wrong class), or `batch` (the squared gradient of the mean loss of a batch, as Avalanche
+    does: lambda then depends on the batch size).
     fisher_samples: at most this many samples, evenly spaced over the experience; all of them if not given. Worth
     setting if a backbone trains, as an exact estimate then costs a backward pass for each sample and class.
     fisher_batch_size: for `batch`; if not given, the training batch size, as in Avalanche.
@@ -176,7 +191,7 @@ class EWC(Strategy, name="ewc"):
     ewc_lambda: NonNegativeFloat = 100.0
     mode: Literal["separate", "online"] = "separate"
     gamma: Annotated[float, Field(ge=0, le=1)] | None = None
-    fisher: Literal["exact", "empirical", "batch"] = "exact"
+    fisher: Fisher = "exact"
     fisher_samples: PositiveInt | None = None
     fisher_batch_size: PositiveInt | None = None
 

@@ -15,7 +15,7 @@ from lorisbench.engine.checked import checked_model, checked_plugins, checked_st
 from lorisbench.engine.engine import Engine, make_optimizer, seed_of
 from lorisbench.engine.strategy import Context
 from lorisbench.model.growing import GrowingClassifier
-from lorisbench.model.models import Backbone, Classifier, backbone_of, make_head
+from lorisbench.model.models import Backbone, Classifier, backbone_of, make_head, xavier
 from lorisbench.model.task_heads import TaskClassifier, TaskHead
 from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.spec import RunSpec
@@ -46,9 +46,12 @@ def context_of(
     width = pretrained.feature_dim
 
     def new_head() -> nn.Module:
+        made: nn.Module
         if head.per_task:
-            return TaskHead(width, store.classes_of_tasks(), classes, head.hidden)
-        return make_head(width, classes, head.hidden)
+            made = TaskHead(width, store.classes_of_tasks(), classes, head.hidden)
+        else:
+            made = make_head(width, classes, head.hidden)
+        return xavier(made) if head.init == "xavier" else made
 
     backbone = None if spec.backbone.on_features else _own_backbone(spec.backbone, pretrained, spec.seed)
     model: Classifier

@@ -19,13 +19,10 @@ from torch import fx, nn
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 from lorisbench.model.norms import batch_to_group
-from lorisbench.suite.config import BackboneConfig
+from lorisbench.suite.config import PIXELS, BackboneConfig
 
 OFFLINE = "efficientnet-lite0"
 OFFLINE_TIMM = "tf_efficientnet_lite0"
-PIXELS = "pixels"
-PIXEL_MEAN, PIXEL_STD = 0.1000, 0.2752
-"""For MNIST's pixels in 0..1 with a black border of 2, as in Hsu et al. (their `dataloaders/base.py`)."""
 
 
 class Backbone(nn.Module):
@@ -158,33 +155,48 @@ def make_head(feature_dim: int, num_classes: int, hidden: Sequence[int] = ()) ->
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
 
 
+def xavier(head: nn.Module) -> nn.Module:
+    """The head itself, its weights drawn anew, Xavier-uniform (Glorot and Bengio 2010, eq. 16), and its biases 0."""
+    for layer in head.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    return head
+
+
 def backbone_of(settings: BackboneConfig, seed: int = 0) -> Backbone:
     """The backbone that a suite's settings describe; see `make_backbone` for `seed` and for what is raised."""
     groups = settings.norm_groups if settings.norm == "group" else None
-    return make_backbone(settings.name, settings.weights, settings.image_size, seed, groups)
+    return make_backbone(settings.name, settings.weights, settings.image_size, seed, groups, settings.scale)
 
 
 def make_backbone(
-    name: str, weights: str = "imagenet", image_size: int = 224, seed: int = 0, norm_groups: int | None = None
+    name: str,
+    weights: str = "imagenet",
+    image_size: int = 224,
+    seed: int = 0,
+    norm_groups: int | None = None,
+    scale: tuple[float, float] = BackboneConfig().scale,
 ) -> Backbone:
     """A backbone by name.
 
     Parameters
     ----------
     name : `efficientnet-lite0` (weights from an installed package, no network), `timm:NAME`, `torchvision:NAME`, a
-        bare NAME that timm or else torchvision knows, or `pixels`: the features are the grey pixels of the image, less
-        `PIXEL_MEAN` and divided by `PIXEL_STD`, so that a head with hidden layers is an MLP on pixels.
+        bare NAME that timm or else torchvision knows, or `pixels`: the features are the grey pixels of the image,
+        scaled by `scale`, so that a head with hidden layers is an MLP on pixels.
     weights : `imagenet` (pretrained) or `none` (random, drawn with `seed`); `pixels` has none.
     image_size : side, in pixels, of the images that it will see; `feature_dim` is measured on one of them.
     norm_groups : GroupNorm with that many groups (see `norms.groups_of`) replaces each BatchNorm; None keeps the
         BatchNorm.
+    scale : mean and standard deviation of `pixels`, for values in 0..1.
 
     Raises
     ------
     InputError : unknown name (the nearest is named), weights that need a download when there is no network, a model
         that cannot take images of this size or gives no feature vector, or one without a BatchNorm to replace.
     """
-    backbone = _make(name, weights, seed)
+    backbone = Backbone(Pixels(), scale[:1] * 3, scale[1:] * 3) if name == PIXELS else _make(name, weights, seed)
     if norm_groups is not None and not batch_to_group(backbone.network, norm_groups):
         raise InputError(f"backbone {name!r} has no BatchNorm for backbone.norm: group to replace")
     # If there is a layer before the logits, a model's stated width is not that of its features: measure it
@@ -205,8 +217,6 @@ def _make(name: str, weights: str, seed: int) -> Backbone:
         torch.manual_seed(seed)
         if name == OFFLINE:
             return _offline_default(weights)
-        if name == PIXELS:
-            return Backbone(Pixels(), (PIXEL_MEAN,) * 3, (PIXEL_STD,) * 3)
         source, _, bare = name.rpartition(":")
         if source not in ("", "timm", "torchvision"):
             raise InputError(f"backbone {name!r}: {source!r} is neither timm nor torchvision")

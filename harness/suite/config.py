@@ -18,6 +18,9 @@ from lorisbench.suite.parsing import Settings
 from lorisbench.suite.schema import without_schema
 from lorisbench.suite.training import TrainingConfig, expand_preset, preset_as_mapping
 
+PIXELS = "pixels"
+PIXEL_MEAN, PIXEL_STD = 0.1000, 0.2752  # see `BackboneConfig`
+
 
 class BackboneConfig(Settings):
     """The shared convolutional layers. `cache: false` runs a frozen backbone on each batch (slow; same up to rounding).
@@ -25,6 +28,10 @@ class BackboneConfig(Settings):
     `norm: group` replaces each BatchNorm with a GroupNorm that keeps its weight and bias (Ma et al. 2019, poster and
     slides), of up to `norm_groups` groups (our choice, see `norms.groups_of`). The running statistics of a pretrained
     network are lost, so it is meant for `train: first` or `always`: with `never` the features are poor.
+
+    `mean` and `std` are for `pixels`, in the unit of values in 0..1: of each pixel the mean is taken away, and what is
+    left is divided by the standard deviation. `mean: 0, std: 1` leaves pixels as they are. Without them they are those
+    that Hsu et al. have for MNIST with a black border of 2 (their `dataloaders/base.py`).
     """
 
     name: str = "efficientnet-lite0"
@@ -34,6 +41,20 @@ class BackboneConfig(Settings):
     cache: bool = True
     norm: Literal["batch", "group"] = "batch"
     norm_groups: int = Field(32, ge=1)
+    mean: float | None = Field(None, ge=0, le=1)
+    std: float | None = Field(None, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _scaled_pixels(self) -> BackboneConfig:
+        for key in ("mean", "std"):
+            if getattr(self, key) is not None and self.name != PIXELS:
+                raise ValueError(f"{key}: only for backbone.name: {PIXELS}; {self.name!r} brings its own")
+        return self
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Mean and standard deviation by which `pixels` are scaled, for values in 0..1."""
+        return PIXEL_MEAN if self.mean is None else self.mean, PIXEL_STD if self.std is None else self.std
 
     @property
     def on_features(self) -> bool:
@@ -44,6 +65,9 @@ class BackboneConfig(Settings):
 class HeadConfig(Settings):
     """The classifier on top: linear, or an MLP with these hidden widths.
 
+    `init` draws its weights: `pytorch`, the default of its layers, or `xavier`: uniform as Glorot and Bengio (2010)
+    have it, with biases of 0.
+
     `per_task: true` gives each task label of the stream an output layer over the classes of that task alone, chosen by
     the image's task label in training and testing (task-incremental learning; the hidden layers are shared).
     `grow: true` masks the outputs of classes that no experience has shown so far, in training and testing
@@ -51,6 +75,7 @@ class HeadConfig(Settings):
     """
 
     hidden: list[PositiveInt] = []
+    init: Literal["pytorch", "xavier"] = "pytorch"
     per_task: bool = False
     grow: bool = False
 

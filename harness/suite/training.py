@@ -49,6 +49,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 150,
         "later": {"lr": 0.003, "milestones": [50, 90], "epochs": 120},
     },
+    # Buzzega et al. 2020 on permuted and rotated MNIST: one pass by plain gradient descent; rates differ by method
+    # (0.2, 0.1 or 0.01, Mammoth e75a491, `utils/best_args.py`), so that each entry has its own `training: {lr: …}`
+    "der2020": {"optimizer": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0, "epochs": 1, "batch_size": 128},
 }
 
 

@@ -1,10 +1,15 @@
 """Backbones by name, the offline weights, heads, and that frozen means frozen."""
 
+from typing import Any
+
 import pytest
 import torch
 
 from lorisbench.common.errors import InputError
-from lorisbench.model.models import Backbone, Classifier, load_in_order, make_backbone, make_head
+from lorisbench.model.models import Backbone, Classifier, backbone_of, load_in_order, make_backbone, make_head, xavier
+from lorisbench.model.task_heads import TaskHead
+from lorisbench.suite.config import BackboneConfig
+from lorisbench.suite.parsing import parse
 
 
 def test_offline_weights_go_into_timm_tensor_by_tensor() -> None:
@@ -105,6 +110,39 @@ def test_features_skip_the_backbone() -> None:
     images = torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
         assert torch.equal(model(images), model(backbone(images)))
+
+
+def test_xavier_draws_all_weights_anew_and_no_bias() -> None:
+    """Glorot and Bengio 2010, eq. 16: uniform up to sqrt(6 / (fan in + fan out))."""
+    torch.manual_seed(3)
+    drawn = xavier(make_head(300, 10, [200]))
+    layers = [layer for layer in drawn.modules() if isinstance(layer, torch.nn.Linear)]
+    for layer in layers:
+        bound = (6 / (layer.in_features + layer.out_features)) ** 0.5
+        largest = layer.weight.abs().max().item()
+        assert 0.99 * bound < largest <= bound and not layer.bias.any()
+    assert len(layers) == 2
+    of_tasks = xavier(TaskHead(6, [[0, 1], [1, 2]], 3, [4]))
+    assert not any(p.any() for name, p in of_tasks.named_parameters() if name.endswith("bias"))
+
+
+@pytest.mark.parametrize(("settings", "black", "white"), [
+    ({}, -0.1000 / 0.2752, 0.9 / 0.2752), ({"mean": 0, "std": 1}, 0.0, 1.0), ({"mean": 0.5, "std": 0.25}, -2.0, 2.0),
+])  # fmt: skip
+def test_pixels_are_scaled_as_told(settings: dict[str, float], black: float, white: float) -> None:
+    backbone = backbone_of(parse(BackboneConfig, {"name": "pixels", "image_size": 16, **settings}))
+    images = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    images[1] = 255
+    assert backbone(images)[:, 7].tolist() == pytest.approx([black, white], abs=1e-6)
+
+
+@pytest.mark.parametrize(("settings", "told"), [
+    ({"name": "pixels", "mean": 33.3}, "mean"), ({"name": "pixels", "std": 0}, "std"),
+    ({"name": "pixels", "std": float("nan")}, "std"), ({"mean": 0.1}, "mean: only for backbone.name: pixels"),
+])  # fmt: skip
+def test_scales_that_are_none_are_refused(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        parse(BackboneConfig, settings)
 
 
 def test_head_shapes() -> None:

@@ -31,12 +31,12 @@ def loop_fisher(model, x, y, kind):
     total = {n: torch.zeros_like(p) for n, p in model.named_parameters() if p.requires_grad}
     for sample, label in zip(x, y, strict=True):
         p = model(sample[None]).softmax(1)[0].detach()
-        labels = range(len(p)) if kind == "exact" else [int(label)]
+        labels = range(len(p)) if kind == "exact" else [int(label)]  # of `empirical` and `label`
         for k in labels:
             model.zero_grad()
             model(sample[None]).log_softmax(1)[0, k].backward()
             for name in names:
-                share = p[k] if kind == "exact" else 1.0
+                share = 1.0 if kind == "empirical" else p[k]
                 total[name] += share * model.get_parameter(name).grad ** 2
     return {n: value / len(x) for n, value in total.items()}
 
@@ -56,7 +56,7 @@ def test_exact_fisher_of_a_linear_head_is_the_closed_form(seed, batch, samples, 
     assert torch.allclose(found["0.bias"], (p * (1 - p)).mean(0), rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", ["exact", "empirical"])
+@pytest.mark.parametrize("kind", ["exact", "empirical", "label"])
 @pytest.mark.parametrize("frozen", [[], [0, 1], [1]], ids=["all", "last layer", "linear layers"])
 @pytest.mark.parametrize("chunk_bytes", [1, 2**20])
 def test_fisher_equals_a_loop_over_samples(kind, frozen, chunk_bytes, monkeypatch):

@@ -16,6 +16,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.registry import STRATEGIES
 from lorisbench.engine.strategy import Context
 from lorisbench.strategies.agem import AGEMPlugin
+from lorisbench.strategies.der import DERPlugin
 from lorisbench.strategies.derpp import DERPlusPlusPlugin
 from lorisbench.strategies.gdumb import GDumbPlugin
 from lorisbench.strategies.gem import GEM, GEMPlugin
@@ -26,7 +27,7 @@ from lorisbench.strategies.parts.memory import Memory
 from lorisbench.strategies.replay import ReplayPlugin
 
 SAMPLES, BATCH = 40, 16
-KEEPERS = ["replay", "der++", "agem", "gem", "gdumb", "latent-replay"]
+KEEPERS = ["replay", "der", "der++", "agem", "gem", "gdumb", "latent-replay"]
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -99,6 +100,7 @@ def test_replay_of_everything_once_an_epoch_trains_on_what_joint_does():
         lambda: LatentReplayPlugin(Memory(10), 5),
         lambda: AGEMPlugin(Memory(10), 5),
         lambda: GEMPlugin(5, 0.5, 0),
+        lambda: DERPlugin(Memory(10), 0.1, 5),
         lambda: DERPlusPlusPlugin(Memory(10), 0.1, 0.5, 5),
     ],
 )
@@ -160,6 +162,41 @@ def test_derpp_adds_both_terms_on_draws_of_their_own_and_stores_logits_of_the_st
 def test_derpp_without_weights_is_naive():
     naive = weights(train([]).model)
     assert torch.equal(weights(train([DERPlusPlusPlugin(Memory(9), 0.0, 0.0, 4)]).model), naive)
+
+
+def test_der_is_one_draw_and_one_term():
+    """Its memory offers what der++'s would: without beta, the two differ by the second draw alone."""
+    plugin, losses, model = DERPlugin(Memory(12, seed=5), 0.3, 5), [], mlp()
+
+    class Draws(Memory):
+        """Counts them."""
+
+        count = 0
+
+        def draw(self, count):
+            self.count += 1
+            return super().draw(count)
+
+    plugin.memory = Draws(12, seed=5)
+
+    def term(s, sign):
+        losses.append(sign * s.loss.item())
+
+    def expected(s):
+        generator = torch.Generator()
+        generator.set_state(plugin.memory.generator.get_state())
+        if len(plugin.memory):
+            chosen = torch.randperm(len(plugin.memory), generator=generator)[:5]
+            x, _, logits = plugin.memory.at(chosen)
+            losses.append(s.loss.item() + 0.3 * mse_loss(s.model(x), logits).item())
+        else:
+            losses.append(s.loss.item())
+
+    train([Spy(before_backward=expected), plugin, Spy(before_backward=lambda s: term(s, -1))], model)
+    assert [one + other for one, other in zip(losses[::2], losses[1::2], strict=True)] == pytest.approx(
+        [0.0] * (len(losses) // 2), abs=1e-6
+    )
+    assert plugin.memory.count == len(losses) // 2 - 1  # none before the first batch was offered
 
 
 # ---------------------------------------------------------------- A-GEM and GEM

@@ -71,3 +71,10 @@ def test_a_wrong_preset_gives_one_line(suite_file: Callable, changes: dict[str, 
     with pytest.raises(InputError, match=message) as error:
         load_suite(str(suite_file(**changes)))
     assert "\n" not in str(error.value)
+
+
+def test_der2020_is_plain_gradient_descent_in_one_pass() -> None:
+    """Mammoth: SGD without momentum or decay, one epoch of batches of 128; the suite's default momentum is 0.9."""
+    training = TrainingConfig.model_validate({"preset": "der2020", "lr": 0.2})
+    assert (training.optimizer, training.momentum, training.weight_decay) == ("sgd", 0.0, 0.0)
+    assert (training.epochs, training.batch_size, training.lr, TrainingConfig().momentum) == (1, 128, 0.2, 0.9)
