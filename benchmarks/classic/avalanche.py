@@ -16,6 +16,7 @@ import pandas as pd
 from pydantic import Field, field_validator
 
 from lorisbench.benchmarks.classic import fashion_mnist
+from lorisbench.benchmarks.classic.split_mnist import find
 from lorisbench.benchmarks.own.own_splits import UNDECIDED, OwnData
 from lorisbench.common.cache import cache_root, cached_array
 from lorisbench.common.component import check_truths
@@ -131,6 +132,14 @@ def _unavailable(name: str, root: Path | None, error: Exception) -> str:
     if hint is None:
         return f"{problem}; give benchmark.root, a folder that has them"
     folder = root or Path(default_dataset_location(hint["folder"]))
+    if "reader" in hint:
+        with contextlib.suppress(InputError):
+            place = find(folder)
+            return (
+                f"{problem}: files of these names are in {place}, but not as torchvision wants them (unpacked, or "
+                f"compressed as they are offered, in {folder / hint['place']}); benchmark: {{name: {hint['reader']}, "
+                f"root: {place}}} reads them as they are"
+            )
     return f"{problem}: fetch {hint['files']} from {hint['source']} and put it in {folder / hint['place']}"
 
 

@@ -111,6 +111,14 @@ class Idx(Labelled):
     def image(self, index: int) -> Source:
         return self._pixels[index]
 
+    @property
+    def side(self) -> int:
+        """Width and height of the images, in pixels. Raises InputError for images that are not square."""
+        height, width = self._pixels.shape[1:]
+        if height != width:
+            raise InputError(f"{self.root}: images of {width} x {height} pixels, where square ones were expected")
+        return int(height)
+
     def digest(self, indices: Iterable[int]) -> str:
         return hashlib.blake2b(
             "".join(map(_digest, map(str, self._files.values()))).encode(), digest_size=16

@@ -56,7 +56,7 @@ class Split(Arranged, name="split"):
             ]
         own = np.array([images.classes.index(picture.class_name) for picture in images.pictures])
         label = own % self.classes_per_task if within else own
-        split = _held_out(own, np.array([picture.split for picture in images.pictures]), self.validation)
+        split = held_out(own, np.array([picture.split for picture in images.pictures]), self.validation)
         table = pd.DataFrame(
             {
                 "path": [picture.name for picture in images.pictures],
@@ -74,11 +74,11 @@ class Split(Arranged, name="split"):
         if self.protocol == "task":
             table[TASK] = table.experience
             columns.append(TASK)
-        pixels = _pixels(images, self.pad)
+        pixels = pixels_of(images, self.pad)
         whole = Manifest(
             in_stream_order(table)[columns], pixels.parent, images.name, False, names,
             [" and ".join(images.classes[k] for k in task) for task in tasks], images.source,
-            {"splits": f"{self.validation} training images of each class, evenly spaced, are validation images"},
+            {"splits": held_out_note(self.validation)},
             pixels=pixels,
         )  # fmt: skip
         return arrange(whole, self.subset())
@@ -102,7 +102,12 @@ def find(root: Path | None) -> Path:
     )
 
 
-def _held_out(classes: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:
+def held_out_note(count: int) -> str:
+    """What `held_out` has done, for a manifest's notes."""
+    return f"{count} training images of each class, evenly spaced, are validation images"
+
+
+def held_out(classes: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:
     """The splits, where `count` training images of each class, evenly spaced, are for validation. Raises InputError."""
     split = split.astype(object)
     for value in np.unique(classes):
@@ -115,7 +120,7 @@ def _held_out(classes: np.ndarray, split: np.ndarray, count: int) -> np.ndarray:
     return split
 
 
-def _pixels(images: Idx, pad: int) -> Path:
+def pixels_of(images: Idx, pad: int) -> Path:
     """The file of all images in the order of `pictures`, uint8 (images, height, width, 1); made if it is missing."""
     digest = images.digest(range(len(images.pictures)))
     path = cache_root() / "pixels" / f"{digest_of({'split': digest, 'pad': pad, 'version': VERSION})}.npy"

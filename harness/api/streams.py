@@ -73,8 +73,7 @@ def stream(
             raise InputError("backbone: only a frozen one provides features (train: never, cache: true)")
         network = backbone_of(settings)
         network.freeze()
-        extracted = features.cached(manifest, network, settings.image_size, device_of("auto"))
-        store = Store(torch.from_numpy(extracted), labels, tasks)
+        store = Store(features.inputs(manifest, network, settings.image_size, device_of("auto")), labels, tasks)
     made = make_stream(manifest, store)
     made.manifest = manifest
     return made

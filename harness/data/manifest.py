@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,20 +18,29 @@ import pandas as pd
 
 from lorisbench.common.cache import cache_root, load_array
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import digest_of_file, write_json
+from lorisbench.common.files import digest_of, digest_of_file, write_json
 
 COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "level", "recording"]
 TASK = "task"  # optional column: task labels of task-incremental streams, int64; 0 everywhere without it
 POSITION = "position"  # optional column: position of the image in the `pixels` file; without it, the row's own
+MOVE = "move"  # optional column, with `moves`: which of them the image is shown by
 SPLITS = ("train", "validation", "test")
 CHUNK = 256
 
 
 class Pixels(Sequence[np.ndarray]):
-    """Some images of a memory-mapped array, read when they are asked for."""
+    """Some images of a memory-mapped array, read when they are asked for.
 
-    def __init__(self, stored: np.ndarray, rows: np.ndarray) -> None:
-        self.stored, self.rows = stored, rows
+    Parameters
+    ----------
+    stored : uint8 (stored images, height, width, channels). rows : int64 (images,), which of them.
+    moves : see `Manifest`. which : int64 (images,), by which of the moves each image is shown.
+    """
+
+    def __init__(
+        self, stored: np.ndarray, rows: np.ndarray, moves: np.ndarray | None = None, which: np.ndarray | None = None
+    ) -> None:
+        self.stored, self.rows, self.moves, self.which = stored, rows, moves, which
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,8 +51,18 @@ class Pixels(Sequence[np.ndarray]):
     def __getitem__(self, index: slice) -> Pixels: ...
     def __getitem__(self, index: int | slice) -> np.ndarray | Pixels:
         if isinstance(index, slice):
-            return Pixels(self.stored, self.rows[index])
-        return self.stored[self.rows[index]]
+            return self.at(index)
+        image = self.stored[self.rows[index]]
+        if self.moves is None or self.which is None:
+            return image
+        source = self.moves[self.which[index]]
+        moved = image.reshape(len(source), -1)[source]
+        moved[source < 0] = 0
+        return moved.reshape(image.shape)
+
+    def at(self, chosen: slice | np.ndarray) -> Pixels:
+        """Those at a slice of positions, or at the positions `chosen`, int64 (images,)."""
+        return Pixels(self.stored, self.rows[chosen], self.moves, None if self.which is None else self.which[chosen])
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,9 @@ class Manifest:
     order : the permutation by which `in_order` has moved the experiences; empty in the stream's own order.
     pixels : a .npy file, uint8 of shape (images, height, width, 1 or 3), that holds the images where they are not files
         of their own, in table order or as the column `POSITION` says; `path` is then only a name.
+    moves : by which the images of `pixels` are shown, int64 (moves, height * width): from which pixel of the stored
+        image each pixel is taken, -1 for black. The column `MOVE` says which of them shows an image.
+    draw : makes `moves` from a seed where each run has those of its own (`for_seed`); `moves` are then those of seed 0.
 
     Raises
     ------
@@ -87,6 +109,8 @@ class Manifest:
     pixels: Path | None = None
     order: tuple[int, ...] = ()
     placed: bool = False
+    moves: np.ndarray | None = None
+    draw: Callable[[int], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         table = self.table
@@ -161,7 +185,21 @@ class Manifest:
         rows = self.table[POSITION].to_numpy(dtype=np.int64) if given else np.arange(len(self.table))
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(stored):
             raise InputError(f"{self.pixels}: holds {len(stored)} images, {self.name} needs number {rows.max()}")
-        return Pixels(stored, rows)
+        if self.moves is None:
+            return Pixels(stored, rows)
+        if self.moves.shape[1:] != (stored.shape[1] * stored.shape[2],):
+            raise InputError(
+                f"{self.pixels}: holds {stored.shape} where moves of {self.moves.shape[1]} pixels are given"
+            )
+        return Pixels(stored, rows, self.moves, self.table[MOVE].to_numpy(dtype=np.int64))
+
+    def for_seed(self, seed: int) -> Manifest:
+        """The stream that a run of this seed has: another one only if `draw` makes it."""
+        if self.draw is None:
+            return self
+        own = replace(self, moves=self.draw(seed), draw=None)
+        vars(own)["content_hash"] = digest_of([self.content_hash, seed])
+        return own
 
     def in_order(self, order: Sequence[int]) -> Manifest:
         """The same stream with its experiences in another order: number `order[k]` comes as number k.
@@ -211,9 +249,12 @@ class Manifest:
         """
         files = self.files()
         table = hashlib.blake2b(digest_size=16)
-        columns = [*COLUMNS, *(column for column in (TASK, POSITION) if column in self.table.columns)]
+        columns = [*COLUMNS, *(column for column in (TASK, POSITION, MOVE) if column in self.table.columns)]
         table.update(self.table[columns].to_csv(index=False).encode("utf-8"))
         table.update("\n".join([*self.classes, "", *self.experience_names]).encode("utf-8"))
+        if self.moves is not None:
+            table.update(np.ascontiguousarray(self.moves, dtype="<i8").tobytes())
+            table.update(b"drawn for each seed" if self.draw is not None else b"")
         stamp = table.copy()
         for file in files:
             try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import torch
 from avalanche.models import FeCAMClassifier, NCMClassifier
 from avalanche.models.base_model import BaseModel
 from avalanche.models.packnet import PackNetModel, PackNetPlugin
@@ -131,7 +130,7 @@ def _rar(plugin: Any, engine: Any) -> Iterator[str]:
         return
     if engine.store.labelled:
         yield "it perturbs inputs, and with head.per_task these carry the task label; use head.per_task: false"
-    if not torch.is_floating_point(engine.store.x):
+    if not engine.store.x.dtype.is_floating_point:
         yield "it perturbs inputs, and images are bytes here; use backbone.train: never with backbone.cache: true"
     try:
         names = get_graph_node_names(engine.model)[0]

@@ -49,7 +49,7 @@ def sizes_of(strategy: Any, backbone: nn.Module, store: Store) -> dict[str, Any]
     attached = getattr(model, "backbone", None) is not None
     parameters = megabytes(model) + (0.0 if attached else megabytes(backbone))
     extra, router = state_bytes(strategy, model)
-    sample = store.x[0].numel() * store.x.element_size()
+    sample = store.x[0].nbytes
     return {
         "model_mb": parameters - router / 1e6,
         "state_mb": (extra + router + referred_samples(strategy.plugins) * sample) / 1e6,

@@ -11,6 +11,7 @@ from lorisbench.common.cache import Cached, cache_root
 from lorisbench.common.files import digest_of
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
+from lorisbench.model.grey import grey_pixels
 from lorisbench.model.models import Backbone
 
 BATCH = 64
@@ -51,6 +52,19 @@ def entry_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.de
     path, shape = cache_root() / "features" / f"{key}.npy", (len(manifest.table), backbone.feature_dim)
     rate = f"features of {weights}, size {size}, {device.type}"
     return Cached(path, "<f4", shape, "extracting features", rate)
+
+
+def inputs(
+    manifest: Manifest, backbone: Backbone, size: int, device: torch.device, by: Extract | None = None
+) -> torch.Tensor:
+    """What heads are given for every image of a manifest: `cached` features, or what stands for them as they need none.
+
+    float32 (images, feature_dim), on the CPU. See `grey.GreyPixels` for what has no features of its own.
+    """
+    grey = grey_pixels(manifest, backbone, size)
+    if grey is not None:
+        return grey  # type: ignore[return-value]  # all that is asked of it
+    return torch.from_numpy(cached(manifest, backbone, size, device, by))
 
 
 def cached(

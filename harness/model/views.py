@@ -148,11 +148,7 @@ def cached(
 
     def blocks() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         everything: Any = manifest.sources()
-        wanted = (
-            Pixels(everything.stored, everything.rows[rows])
-            if isinstance(everything, Pixels)
-            else ([everything[row] for row in rows])
-        )
+        wanted = everything.at(rows) if isinstance(everything, Pixels) else [everything[row] for row in rows]
         start = 0
         for block in images.batches(wanted, size, features.BATCH):
             yield torch.from_numpy(block).permute(0, 3, 1, 2), views.rows[start : start + len(block)]

@@ -32,6 +32,7 @@ from lorisbench.engine.strategy import kinds_of
 from lorisbench.engine.validation_replay import ValidationReplay
 from lorisbench.model import features, views
 from lorisbench.model.checkpoint import write_checkpoint
+from lorisbench.model.grey import GreyPixels, is_grey
 from lorisbench.model.models import Backbone, backbone_of
 from lorisbench.runs.checks import check_batch_sizes, check_features, not_finite_rows
 from lorisbench.runs.directory import RunDirectory
@@ -52,6 +53,7 @@ class Workbench:
     Attributes
     ----------
     x : inputs of all images in manifest order: float32 features if they are cached, else uint8 images (n, 3, s, s).
+        Where each run has a stream of its own (`Manifest.draw`), those of the stream as it is told; see `of_seed`.
     y, task : int64 labels and task labels.
     backbone : the pretrained backbone; a run that trains it works on a copy.
     device : where runs train. `device: auto` trains heads on cached features on the CPU even where there is a GPU:
@@ -113,31 +115,65 @@ def prepare(
         backbone.freeze()
     check_batch_sizes(config, backbone)
     device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
-    if settings.on_features:
-        # Here, where all cores are used and no other process waits for them; orders differ in who comes first
-        ordered = [manifest.in_order(permutation(order, manifest.experiences)) for order in config.orders]
-        for augment, stream in itertools.product(views.wanted(config), ordered):
-            extracted = views.cached(stream, backbone, size, accelerator, augment, extract).extracted
-            check_features(extracted.flatten(1), views.rows_of(stream, augment), "augmented ", config, stream)
-        x = torch.from_numpy(features.cached(manifest, backbone, size, accelerator, extract))
-        check_features(x, np.arange(len(x)), "", config, manifest)
-        x = x.to(device)
-    else:
-        x = torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
+    # Here, where all cores are used and no other process waits for them
+    for seeded in _of_seeds(config, manifest):
+        if settings.on_features:  # orders differ in who comes first
+            ordered = [seeded.in_order(permutation(order, manifest.experiences)) for order in config.orders]
+            for augment, stream in itertools.product(views.wanted(config), ordered):
+                extracted = views.cached(stream, backbone, size, accelerator, augment, extract).extracted
+                check_features(extracted.flatten(1), views.rows_of(stream, augment), "augmented ", config, stream)
+        x = _inputs(config, seeded, backbone, accelerator, extract)
+        if isinstance(x, torch.Tensor) and settings.on_features:
+            check_features(x, np.arange(len(x)), "", config, manifest)
+    x = x.to(device) if settings.on_features else x
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
     task = torch.tensor(manifest.task_labels())
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
 
 
+def _of_seeds(config: ResolvedConfig, manifest: Manifest) -> list[Manifest]:
+    """The streams that the runs of a suite have, which differ by seed only where each run has one of its own."""
+    return [manifest] if manifest.draw is None else [manifest.for_seed(seed) for seed in config.seeds]
+
+
+def _inputs(
+    config: ResolvedConfig, manifest: Manifest, backbone: Backbone, on: torch.device, extract: features.Extract | None
+) -> torch.Tensor:
+    """What runs are given of a stream, see `Workbench.x`; on the CPU. It is made now if the cache has none."""
+    size = config.backbone.image_size
+    if config.backbone.on_features:
+        return features.inputs(manifest, backbone, size, on, extract)
+    return torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
+
+
+def of_seed(bench: Workbench, seed: int) -> Workbench:
+    """The same for a run of this seed, with images of its own if the stream is drawn from it; `prepare` made them."""
+    manifest = bench.manifest.for_seed(seed)
+    if manifest is bench.manifest:
+        return bench
+    x: Any = bench.x
+    if isinstance(x, GreyPixels) and manifest.moves is not None:
+        x = x.moved(manifest.moves)
+    else:
+        x = _inputs(bench.config, manifest, bench.backbone, bench.accelerator, None).to(x.device)
+    return replace(bench, manifest=manifest, x=x)
+
+
 def cache_files(bench: Workbench) -> list[Path]:
     """The files of the cache that `prepare` reads, and runs after it."""
     size = bench.config.backbone.image_size
-    if not bench.on_features:
-        return [images.entry_of(bench.manifest, size).path]
-    ordered = [bench.manifest.in_order(permutation(o, bench.manifest.experiences)) for o in bench.config.orders]
     at = bench.backbone, size, bench.accelerator
-    found = [views.entry_of(of, *at, augment).path for augment in views.wanted(bench.config) for of in ordered]
-    return [features.entry_of(bench.manifest, *at).path, *dict.fromkeys(found)]
+    found = []
+    for seeded in _of_seeds(bench.config, bench.manifest):
+        if not bench.on_features:
+            found.append(images.entry_of(seeded, size).path)
+            continue
+        grey = seeded.pixels is not None and is_grey(seeded, bench.backbone, size)
+        found.append(seeded.pixels if grey else features.entry_of(seeded, *at).path)  # type: ignore[arg-type]
+        for augment, order in itertools.product(views.wanted(bench.config), bench.config.orders):
+            ordered = seeded.in_order(permutation(order, seeded.experiences))
+            found.append(views.entry_of(ordered, *at, augment).path)
+    return list(dict.fromkeys(found))
 
 
 def _views(bench: Workbench, augment: AugmentConfig | None) -> Views | None:
@@ -182,8 +218,8 @@ def train(
     observers : told how the run goes.
     """
     marks = _marks(bench)
-    experiences = bench.manifest.experiences
-    ordered = replace(bench, manifest=bench.manifest.in_order(permutation(spec.order, experiences)))
+    own = of_seed(bench, spec.seed)
+    ordered = replace(own, manifest=own.manifest.in_order(permutation(spec.order, own.manifest.experiences)))
     threads = 1 if bench.on_features else torch.get_num_threads()
     where = environment(threads, str(bench.device), str(bench.accelerator))
     running = _Running(ordered, spec, directory, where, stop, observers)

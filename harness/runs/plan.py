@@ -167,21 +167,28 @@ def _arrays(found: Inspected, config: ResolvedConfig) -> list[Array]:
     """What a process needs in the cache to train on a stream; of each, whether it is there."""
     from lorisbench.data import images
     from lorisbench.model import features, views
+    from lorisbench.model.grey import is_grey
     from lorisbench.runs.one_run import device_of
 
     manifest, backbone, size = found.manifest, found.backbone, config.backbone.image_size
     assert manifest is not None and backbone is not None
+    drawn = manifest.draw is not None
+    seeds = [(manifest.for_seed(s), f", seed {s}") for s in config.seeds] if drawn else [(manifest, "")]
     if config.backbone.on_features:
         device = device_of(config.device)
-        entries = {f"features of {config.backbone.name}": features.entry_of(manifest, backbone, size, device)}
-        for augment in views.wanted(config):
-            for order in config.orders:
-                ordered = manifest.in_order(permutation(order, manifest.experiences))
-                name = f"features of {config.backbone.name}, {augment.views} augmented views of {augment.experiences}"
-                entry = views.entry_of(ordered, backbone, size, device, augment)
-                entries.setdefault(name if order == 0 else f"{name}, order {order}", entry)
+        entries = {}
+        for seeded, of in seeds:
+            name = f"features of {config.backbone.name}{of}"
+            if not is_grey(seeded, backbone, size):
+                entries[name] = features.entry_of(seeded, backbone, size, device)
+            for augment in views.wanted(config):
+                for order in config.orders:
+                    ordered = seeded.in_order(permutation(order, manifest.experiences))
+                    viewed = f"{name}, {augment.views} augmented views of {augment.experiences}"
+                    entry = views.entry_of(ordered, backbone, size, device, augment)
+                    entries.setdefault(viewed if order == 0 else f"{viewed}, order {order}", entry)
     else:
-        entries = {"pixels": images.entry_of(manifest, size)}
+        entries = {f"pixels{of}": images.entry_of(seeded, size) for seeded, of in seeds}
     recall = memory()
     known = found.data is not None and found.weights  # else what they are named by is not
     seen: set[Any] = set()

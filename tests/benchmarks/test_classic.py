@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import pickle
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from idx_files import write_mnist
 from PIL import Image
 
 from lorisbench.benchmarks.classic import fashion_mnist
@@ -22,23 +22,6 @@ from lorisbench.data.stream import Store, make_stream
 from lorisbench.suite.benchmarks import make_benchmark
 from lorisbench.suite.resolve import load_suite
 from lorisbench.suite.streams import written_out
-
-
-def idx(array: np.ndarray) -> bytes:
-    """The format of MNIST's files: type, shape, bytes."""
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
-
-
-def write_mnist(folder: Path, pack: bool = False, train: int = 60, test: int = 20) -> Path:
-    rng = np.random.default_rng(1)
-    folder.mkdir(parents=True)
-    for prefix, count in (("train", train), ("t10k", test)):
-        for name, array in (
-            (f"{prefix}-images-idx3-ubyte", rng.integers(0, 256, (count, 28, 28))),
-            (f"{prefix}-labels-idx1-ubyte", np.arange(count) % 10),
-        ):
-            (folder / (name + ".gz" if pack else name)).write_bytes(gzip.compress(idx(array)) if pack else idx(array))
-    return folder
 
 
 @pytest.fixture(scope="module")
