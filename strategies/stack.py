@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field, FieldSerializationInfo, ValidationInfo, field_serializer, field_validator
@@ -74,7 +75,8 @@ class Stack(Strategy, name="stack"):
         return model
 
     def plugins(self, context: Context) -> list[Any]:
-        return [plugin for part in self.stack for plugin in checked_plugins(type(part), part.plugins(context))]
+        each = replace(context, rows="all")
+        return [plugin for part in self.stack for plugin in checked_plugins(type(part), part.plugins(each))]
 
 
 def _check(parts: list[Strategy], where: str) -> None:

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Predictions(NamedTuple):
     """What a run answered for every test image after each experience.
 
-    predicted : int32 (experiences trained, images), classes. label : int32 (images,), the true classes.
+    predicted : int32 (experiences trained, images), classes; rows of -1 where no test followed (`evaluation.rows:
+        last`). label : int32 (images,), the true classes.
     experience : int32 (images,), the experience to whose test set each image belongs.
     """
 

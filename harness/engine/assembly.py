@@ -71,7 +71,7 @@ def context_of(
 
     return Context(
         model=model, new_head=new_head, num_classes=classes, feature_dim=width,
-        experiences=experiences, device=device, seed=spec.seed, engine=engine,
+        experiences=experiences, device=device, seed=spec.seed, engine=engine, rows=spec.evaluation.rows,
     )  # fmt: skip
 
 

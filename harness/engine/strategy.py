@@ -52,6 +52,8 @@ class Context:
     device : where the run trains.
     seed : seed of the run.
     engine : `engine(model, plugins)` builds the harness's own Avalanche strategy around a model and plugins.
+    rows : after which experiences the model is tested: `all`, or the `last` alone. For a strategy in a stack always
+        `all`, as the others of it may need what it does before.
     """
 
     model: nn.Module
@@ -62,6 +64,7 @@ class Context:
     device: torch.device
     seed: int
     engine: Callable[[nn.Module, list[Any]], Any]
+    rows: Literal["all", "last"] = "all"
 
 
 class Strategy(Component):

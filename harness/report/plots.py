@@ -33,7 +33,8 @@ def curves(stored: Stored, style: dict[str, Look]) -> Drawing | None:
     """Accuracy over the experiences seen so far, after each one; None if there is no line to draw."""
     lines = {label: seen_so_far(stack) for label in stored.labels if len(stack := stored.stack(label))}
     lines = {label: line for label, line in lines.items() if np.isfinite(line).any()}
-    if not lines or len(stored.names) < 2:
+    # a line needs two points, and where only the last row was measured there is one
+    if not any(np.isfinite(line).any(axis=0).sum() > 1 for line in lines.values()):
         return None
     steps = np.arange(len(stored.names))
     banded = len(lines) <= CROWD

@@ -22,6 +22,7 @@ from lorisbench.runs.claims import Lost, is_claim, is_held
 
 STATES = ("pending", "running", "done", "failed", "diverged")
 FINISHED = ("done", "diverged")  # runs are deterministic: one that diverged would diverge again
+NOT_TESTED = -1  # in place of a predicted class
 ENDED = (*FINISHED, "failed")  # left as they are unless one asks for more
 
 
@@ -148,7 +149,8 @@ class RunDirectory:
         return entries
 
     def write_predictions(self, predicted: np.ndarray, label: np.ndarray, experience: np.ndarray) -> None:
-        """predicted: int32 (experiences trained so far, samples); label, experience: int32 (samples,)."""
+        """predicted: int32 (experiences trained so far, samples), a row of `NOT_TESTED` after those that no test
+        followed; label, experience: int32 (samples,)."""
         self._check_claim()
         buffer = io.BytesIO()
         np.savez_compressed(buffer, predicted=predicted, label=label, experience=experience)
@@ -174,6 +176,8 @@ class RunDirectory:
     def matrix(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Accuracy matrix R from the predictions, float64 (rows trained, experiences), and images per experience.
 
+        A row is NaN where no test followed (`evaluation.rows: last`).
+
         None if there are no predictions; raises InputError, naming the file, if they are damaged.
         """
         if not self.has_predictions():
@@ -181,8 +185,9 @@ class RunDirectory:
         predicted, label, experience = self.predictions()
         n = np.bincount(experience)
         hits = np.stack([np.bincount(experience, weights=row) for row in predicted == label])
+        tested = np.where((predicted == NOT_TESTED).all(axis=1), np.nan, 1.0)[:, None]
         with np.errstate(invalid="ignore"):  # an experience without test images has no accuracy
-            return hits / n, n
+            return tested * hits / n, n
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What `write_predictions` wrote. Raises InputError, naming the file, if it is missing or damaged."""

@@ -129,7 +129,9 @@ def _text(value: Any) -> str:
 
 
 def _accuracies(names: Sequence[str], accuracy: Sequence[float]) -> list[tuple[str, float]]:
-    """The accuracy on each experience's test set by the experience's name, and their mean."""
+    """The accuracy on each experience's test set by the experience's name, and their mean; nothing if not tested."""
+    if not accuracy:
+        return []
     known = [(f"{index:02d} {name}", value) for index, (name, value) in enumerate(zip(names, accuracy, strict=True))]
     answered = [value for _, value in known if value == value]  # an experience without test images has none
     return [*known, ("mean", sum(answered) / len(answered))] if answered else known

@@ -33,7 +33,11 @@ class Observer:
         """An epoch is over, counted from 1. losses : of its steps; the last of them is number `step` of the run."""
 
     def experience(self, index: int, accuracy: Sequence[float], seconds: float) -> None:
-        """An experience is over. accuracy : the row of the accuracy matrix, fractions. seconds : of its training."""
+        """An experience is over.
+
+        accuracy : the row of the accuracy matrix, fractions; empty if no test followed (`evaluation.rows: last`).
+        seconds : of its training.
+        """
 
     def ended(self, status: str) -> None:
         """The run has ended, for now or for good."""

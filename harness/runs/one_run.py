@@ -35,7 +35,7 @@ from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.grey import GreyPixels, is_grey
 from lorisbench.model.models import Backbone, backbone_of
 from lorisbench.runs.checks import check_batch_sizes, check_features, not_finite_rows
-from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.directory import NOT_TESTED, RunDirectory
 from lorisbench.runs.estimate import remember_run
 from lorisbench.runs.observers import Audience, Observer, Watch
 from lorisbench.runs.resume import Checkpoints, identity
@@ -317,10 +317,16 @@ class _Running:
             if self.stop():
                 raise Stopped
             seconds = self._learn(index)
-            self.strategy.eval(tests)
+            answers = np.full(len(self.label), NOT_TESTED, dtype=np.int32)
+            if self._tested_after(index):
+                self.strategy.eval(tests)
+                answers = self.recorder.predictions().numpy()
             check_weights(self.strategy)  # of a part that did not answer, such as a head not chosen
-            predicted.append(self.recorder.predictions().numpy())
+            predicted.append(answers)
             self._write(index, seconds, predicted)
+
+    def _tested_after(self, index: int) -> bool:
+        return self.spec.evaluation.rows == "all" or index + 1 == self.bench.manifest.experiences
 
     def _build(self) -> None:
         """Build the run anew: store, stream, strategy and the harness's own plugins."""
@@ -386,19 +392,22 @@ class _Running:
         """Write predictions, journal and tables, and then the checkpoint that takes them for granted."""
         bench = self.bench
         self.directory.write_predictions(np.stack(predicted), self.label, self.experience)
-        hits = np.bincount(self.experience, weights=predicted[-1] == self.label) / np.bincount(self.experience)
+        accuracy: list[float] = []
+        if self._tested_after(index):
+            hits = np.bincount(self.experience, weights=predicted[-1] == self.label)
+            accuracy = (hits / np.bincount(self.experience)).tolist()
         self.directory.journal(
             {
                 "experience": index,
                 "name": bench.manifest.experience_names[index],
                 "train_seconds": seconds,
                 "train_images": len(self.stream.train_stream[index].dataset),
-                "accuracy": hits.tolist(),
+                "accuracy": accuracy,
                 **sizes_of(self.strategy, bench.backbone, self.store),
             }
         )
         self.directory.write_tables(self.strategy.plugins)
-        self.audience.tell("experience", index, hits.tolist(), seconds)
+        self.audience.tell("experience", index, accuracy, seconds)
         if index + 1 < bench.manifest.experiences:  # after the last, there is nothing left that is worth its while
             self.checkpoints.write(self.resumable, self.identity, predicted)
 

@@ -44,7 +44,8 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str
         full[: len(matrix)] = matrix
         values, undefined = table.compute(full, n)
         row |= values
-        cells = [(config["run_id"], i, j, matrix[i, j], n[j]) for i in range(len(matrix)) for j in range(len(n))]
+        tested = [i for i in range(len(matrix)) if not np.isnan(matrix[i]).all()]
+        cells = [(config["run_id"], i, j, matrix[i, j], n[j]) for i in tested for j in range(len(n))]
     try:
         latency = read_latency(directory.path / "latency.json") or {}
     except InputError as error:

@@ -168,9 +168,15 @@ def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:
 
 
 def _is_whole(row: Row, cells: Cells) -> bool:
-    """Whether there is a cell for each pair of a run's experiences, as far as its row says how many these are."""
+    """Whether there is a cell for each pair of a run's experiences, as far as its row says how many these are.
+
+    Where only the last row was measured (`evaluation.rows: last`), for each pair with the last.
+    """
     experiences = row.get("experiences")
-    return bool(cells) if experiences is None else 0 < len(cells) == experiences**2
+    if experiences is None:
+        return bool(cells)
+    rows = {cell[1] for cell in cells}
+    return 0 < len(cells) == experiences * len(rows) and rows in ({experiences - 1}, set(range(experiences)))
 
 
 def _number(text: str) -> int | float | None:

@@ -87,9 +87,14 @@ class HeadConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    """The split that fills the accuracy matrix: `test`, or `validation` while settings are being chosen."""
+    """The split that fills the accuracy matrix: `test`, or `validation` while settings are being chosen.
+
+    `rows: last` fills its last row alone, after all training: metrics that need another one are empty, and a strategy
+    that starts afresh in each experience (joint) trains in the last one only, with the same numbers.
+    """
 
     split: Literal["test", "validation"] = "test"
+    rows: Literal["all", "last"] = "all"
 
 
 class LatencyConfig(Settings):
