@@ -32,6 +32,7 @@ FASHION_LABELS = "372ac19362f2425103e5082d13e71e66"  # hash of the labels of Fas
 MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]  # MNIST's training images of each digit
 PARTS = {"train": "train", "t10k": "test"}  # prefixes of the file names, and the split each holds
 KINDS = {"images": ("images-idx3-ubyte", 3), "labels": ("labels-idx1-ubyte", 1)}  # names, and dimensions
+MNIST_FILES = "the four files of MNIST"  # what kind of folder several benchmarks read
 TEN = 10  # labels of these files are 0 to 9
 
 

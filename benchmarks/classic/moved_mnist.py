@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from lorisbench.benchmarks.classic.labelled import Idx
+from lorisbench.benchmarks.classic.labelled import MNIST_FILES, Idx
 from lorisbench.benchmarks.classic.split_mnist import find, held_out, held_out_note, pixels_of
 from lorisbench.data.manifest import COLUMNS, MOVE, POSITION, SPLITS, Manifest
 from lorisbench.data.subsets import Arranged, arrange
@@ -70,6 +70,7 @@ class Moved(Arranged):
     """
 
     kind: ClassVar[Kind]
+    reads: ClassVar[str] = MNIST_FILES
     tasks: int = Field(20, ge=1, le=1000)
     stream_seed: Annotated[int, Field(ge=0)] | Literal["run"] = 0
     root: str | None = None

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
 from lorisbench.benchmarks.classic.fashion_mnist import DEBIAN
-from lorisbench.benchmarks.classic.labelled import KINDS, Idx
+from lorisbench.benchmarks.classic.labelled import KINDS, MNIST_FILES, Idx
 from lorisbench.common.cache import cache_root, cached_array
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
@@ -36,6 +36,7 @@ class Split(Arranged, name="split"):
     that many pixels around each image.
     """
 
+    reads: ClassVar[str] = MNIST_FILES
     protocol: Literal["domain", "class", "task"] = "domain"
     root: str | None = None
     classes_per_task: Literal[2, 5] = 2

@@ -25,6 +25,8 @@ class Benchmark(Component):
 
     registry: ClassVar = BENCHMARKS
     real: ClassVar[str | None] = None
+    reads: ClassVar[str] = ""
+    """What kind of folder its `root` is, where other benchmarks read the same."""
     untrained: Literal["refuse", "allow"] = "refuse"
     makes_root: ClassVar[bool] = False
     """Whether its `root` need not exist, because it is a place for downloads."""

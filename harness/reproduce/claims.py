@@ -169,13 +169,18 @@ def _faults(stored: Stored, part: Part) -> Iterable[str]:
     if benchmark.get("name") != part.benchmark:
         yield f"the benchmark is {benchmark.get('name')}, not {part.benchmark}"
     protocol, factor = benchmark.get("protocol"), benchmark.get("factor")
-    if (protocol, factor) != (part.protocol, part.factor):
+    if (protocol or "", factor) != (part.protocol, part.factor):
         yield f"protocol {factor or protocol}, not {part.factor or part.protocol}"
     if tasks != part.experiences:
         kind = "batches" if part.protocol == "challenge" else "tasks"
-        yield f"{part.protocol} protocol with {tasks} tasks, not the {part.experiences} {kind} of the paper"
+        which = f"{part.protocol} protocol with {tasks} tasks" if part.protocol else f"{tasks} tasks"
+        yield f"{which}, not the {part.experiences} {kind} of the paper"
     if classes != part.classes:
         yield f"{classes} objects, not {part.classes}"
+    for key, wanted in part.settings.items():
+        of, _, name = key.partition(".")
+        if of == "benchmark" and name != "name" and benchmark.get(name) != wanted:
+            yield f"{key}: {benchmark.get(name)}, not {wanted}"
     if benchmark.get("order") is not None:
         yield "another order of the tasks"
     if benchmark.get("fraction", 1.0) != 1.0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,17 @@ def add_rows(out: Path, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     kept = old[[row not in measured and bool(row[-1] or row[:-1] not in places) for row in _tuples(old, named)]]
     write_text(file, pd.concat([kept, new], ignore_index=True).to_csv(index=False))
     return new
+
+
+def drop_rows(out: Path, runs: Container[str]) -> None:
+    """Remove the rows of these runs from OUT/latency.csv, if there is one that can be read."""
+    try:
+        table = read_table(out / FILE, COLUMNS)
+    except (InputError, OSError):
+        return
+    kept = table[[run not in runs for run in table["run_id"]]]
+    if len(kept) < len(table):
+        write_text(out / FILE, kept.to_csv(index=False))
 
 
 def _tuples(table: pd.DataFrame, columns: list[str]) -> list[Any]:

@@ -23,6 +23,7 @@ from lorisbench.runs.display import Display
 from lorisbench.runs.estimate import count_of_runs
 from lorisbench.runs.executors import Executor, Ready
 from lorisbench.runs.inspection import check_builds, inspect
+from lorisbench.runs.latency_table import drop_rows
 from lorisbench.runs.loggers import log_table
 from lorisbench.runs.policy import POLICY, Policy
 from lorisbench.runs.quiet import measuring, training
@@ -69,8 +70,8 @@ def launch(
         workers = _usual_workers()
     out = out.absolute()
     output = Output(out)
-    output.check(suite)
     select("strategy", policy.rerun, list(suite.resolved["strategies"]))
+    output.check(suite, policy.rerun)
     before = {spec.run_id: output.run(spec.run_id).stamped() for spec in suite.runs}
     todo = output.unfinished(suite, policy.retry_failed, policy.rerun)
     with (executor or Executor(workers=workers)).ready() if todo else contextlib.nullcontext() as ready:
@@ -101,8 +102,9 @@ def _launch(
         of_plugins = [spec for spec in todo if spec.stream == stream and spec.strategy.name in SHORT_FOR]
         check_builds(of_plugins, functools.partial(_build, bench_of(stream)))
     with output.alone("starting a suite", patience=STARTING):
-        output.prepare(suite, output.check(suite), manifests)
+        output.prepare(suite, output.check(suite, policy.rerun), manifests)
     tables = Tables(output.root)
+    drop_rows(output.root, tables.left_out)
     for line in tables.faults:
         say(line)
     tables.write()

@@ -102,8 +102,8 @@ class Plan:
 
 def plan(suite: Suite, output: Output, policy: Policy = POLICY) -> Plan:
     """What `run` would do with an output folder. Raises InputError for whatever `run` refuses before it trains."""
-    output.check(suite)
     select("strategy", policy.rerun, list(suite.resolved["strategies"]))
+    output.check(suite, policy.rerun)
     statuses = {spec.run_id: output.run(spec.run_id).status() for spec in suite.runs}
     todo = output.unfinished(suite, policy.retry_failed, policy.rerun)
     unmeasured = output.unmeasured(suite)

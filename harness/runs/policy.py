@@ -15,7 +15,8 @@ class Policy:
     retries : further attempts at a run whose process was killed, or that ran out of memory. They are made at the end,
         when this process trains nothing else.
     retry_failed : whether runs that failed before are trained again.
-    rerun : labels whose runs are trained from the beginning, even if they are finished.
+    rerun : labels whose runs are trained from the beginning, even if they are finished; of these the settings may have
+        changed, and what was trained with others is left out then.
     logs : which tools the progress of runs is logged for, names of `loggers.LOGGERS`.
     """
 

@@ -73,11 +73,12 @@ class Output:
         """Hold the folder for a block that no other process may be in. See `claims.alone`."""
         return alone(self.root / CLAIMS / what, f"in the midst of {what} here", patience)
 
-    def check(self, suite: Suite) -> dict[str, Any]:
+    def check(self, suite: Suite, rerun: Container[str] = ()) -> dict[str, Any]:
         """The suite.yaml to write: this suite merged with what the folder already holds of it.
 
-        More streams, orders, strategies and seeds of the same suite may be added. Raises InputError, before anything is
-        written, if the folder holds another suite's results, or files that are not ours.
+        More streams, orders, strategies and seeds of the same suite may be added, and the strategies of the labels
+        `rerun` may have other settings: what the folder holds of them is then left out of all tables. Raises
+        InputError, before anything is written, if the folder holds another suite's results, or files that are not ours.
         """
         output_folder(self.root)
         path = self.root / "suite.yaml"
@@ -123,7 +124,7 @@ class Output:
                 )
         self._check_folders(suite, written)
         for label in suite.resolved["strategies"]:
-            if label not in known:
+            if label not in known or label in rerun:
                 continue
             for name in benchmarks_of(before):
                 known_value, value = entry_settings(before, name, label), entry_settings(merged, name, label)
@@ -131,7 +132,8 @@ class Output:
                     where = f" on stream {name!r}" if len(benchmarks_of(before)) > 1 else ""
                     raise InputError(
                         f"--out {self.root}: holds results of strategy {label!r}{where} with different settings "
-                        f"({_difference(known_value, value)}); give another folder or label"
+                        f"({_difference(known_value, value)}); give another folder or label, or replace them with "
+                        f"--rerun {label}"
                     )
         return merged
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lorisbench.metrics.results import with_streams
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.rows import CELL, MATRIX_COLUMNS, RUN_COLUMNS, row_of, row_of_damaged
 from lorisbench.suite.run_folders import read_config, run_folders
+from lorisbench.suite.spec import stream_of
 from lorisbench.suite.streams import benchmarks_of
 
 TEXT_COLUMNS = ("run_id", "benchmark", "stream", "strategy", "status", "reason", "undefined")
@@ -29,8 +30,9 @@ Cells = list[tuple[Any, ...]]
 class Tables:
     """The lines of both tables, by run. A run whose folder or predictions are gone keeps its lines.
 
-    `faults` has a sentence for each folder that is left out, and for each run that cannot be counted because a file of
-    it is damaged. Raises InputError if suite.yaml or data.json cannot be read.
+    `faults` has a sentence for each folder that is left out, for each line whose folder is gone and whose strategy has
+    other settings now, and for each run that cannot be counted because a file of it is damaged. `left_out`: the ids of
+    runs that are not of this suite, or no longer. Raises InputError if suite.yaml or data.json cannot be read.
     """
 
     def __init__(self, root: Path) -> None:
@@ -49,7 +51,13 @@ class Tables:
         self._pace = Pace()
         found = run_folders(root, suite)
         self._left = found.faults
-        for run_id in found.foreign:  # lines that were collected before it was left out
+        replaced = _replaced(self._kept, found.kept)
+        self._left += [
+            f"{root / 'results.csv'}: the run {run_id} is left out: its strategy has other settings now"
+            for run_id in replaced
+        ]
+        self.left_out = {*found.foreign, *replaced}
+        for run_id in self.left_out:  # lines that were collected before
             self._kept.pop(run_id, None)
         self._damaged: dict[str, str] = {}
         for run_id, config in found.kept.items():
@@ -138,6 +146,35 @@ def _state(folder: Path) -> tuple[int, ...]:
 def collected(root: Path) -> set[str]:
     """The ids of the finished runs whose results both tables hold."""
     return set(_earlier(root))
+
+
+def _replaced(kept: Mapping[str, tuple[Row, Cells]], folders: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The runs whose lines are `kept` although their folder is gone, and whose strategy has other settings now.
+
+    A run's id ends in a hash of its settings and its order, without the seed: if the folders of a strategy have another
+    one in the same order, its settings were replaced, and all lines of it count no more that have none of theirs.
+    """
+
+    def settings(run_id: str) -> str:
+        return run_id.rpartition(".")[2]
+
+    now: dict[tuple[str, str], dict[int, set[str]]] = {}
+    for run_id, config in folders.items():
+        at = now.setdefault((stream_of(config), config["label"]), {})
+        at.setdefault(int(config.get("order", 0)), set()).add(settings(run_id))
+    rows = {run_id: row for run_id, (row, _) in kept.items() if run_id not in folders}
+    stale: set[tuple[str, str]] = set()
+    for run_id, row in rows.items():
+        of = row["stream"], row["strategy"]
+        here = now.get(of, {}).get(int(row.get("order") or 0), set())
+        if here and settings(run_id) not in here:
+            stale.add(of)
+    known = {of: set[str]().union(*orders.values()) for of, orders in now.items()}
+    return [
+        run_id
+        for run_id, row in rows.items()
+        if (of := (row["stream"], row["strategy"])) in stale and settings(run_id) not in known[of]
+    ]
 
 
 def _places(names: Iterable[str]) -> dict[str, int]:

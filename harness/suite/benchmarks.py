@@ -63,10 +63,11 @@ def check_alike(benchmarks: Mapping[str, Mapping[str, Any]]) -> None:
     for name, settings in benchmarks.items():
         kind = settings.get("name")
         component: Any = BENCHMARKS.get(kind) if kind in BENCHMARKS.names() else None
-        kinds.setdefault(str(getattr(component, "real", None) or kind), name)
+        read = getattr(component, "real", None) or getattr(component, "reads", "") or kind
+        kinds.setdefault(str(read), name)
     if len(kinds) > 1:
-        read = ", ".join(f"{name} {kind}" for kind, name in kinds.items())
+        told = ", ".join(f"{name} {kind}" for kind, name in kinds.items())
         raise InputError(
-            f"--data-root: the streams read different data ({read}), which are not in one folder; give each its own by "
+            f"--data-root: the streams read different data ({told}), which are not in one folder; give each its own by "
             f"--set benchmarks.NAME.root=DIR, or name some by --streams"
         )

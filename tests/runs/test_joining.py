@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+from answers import refused
 from same import same_results
+from small_models import TWO_CALLS
 from warm import Command, elsewhere, until
+
+from lorisbench.runs import tables
 
 COUNTS = '''
 import os, uuid
@@ -141,3 +148,49 @@ def test_runs_of_other_machines_are_left_to_them(counted, cli, tmp_path: Path, m
     answer = cli("run", suite, "--out", out)
     assert answer.code == 0 and "1 run is being trained by other processes" in answer.err
     assert (theirs / "predictions.npz").exists(), "taken over when its owner had been silent for long"
+
+
+def test_settings_that_are_replaced_leave_no_line_of_the_old_ones(
+    suite_file: Callable[..., Path], cli: Callable[..., Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    suite = suite_file(strategies=["naive", "ewc"], seeds=[0, 1], latency=TWO_CALLS)
+    other = ["run", suite, "--out", out, "--set", "ewc.ewc_lambda=3"]
+    assert cli("run", suite, "--out", out).code == 0
+    before = pd.read_csv(out / "results.csv")
+    told = refused(cli(*other), "ewc_lambda: 100.0 in the folder, 3.0 in this suite", "--rerun ewc")
+    assert told and pd.read_csv(out / "results.csv").equals(before), "what was there is still there"
+
+    assert cli(*other, "--rerun", "ewc", "--seeds", "0", "--dry-run").code == 0
+    answer = cli(*other, "--rerun", "ewc", "--seeds", "0")
+    assert answer.code == 0 and "ewc_lambda: 100.0, here 3.0" in answer.err
+    after = pd.read_csv(out / "results.csv")
+    old = set(before[before.strategy == "ewc"].run_id)
+    assert sorted(zip(after.strategy, after.seed, strict=True)) == [("ewc", 0), ("naive", 0), ("naive", 1)]
+    for table in ("results.csv", "matrix.csv", "latency.csv"):
+        assert not old & set(pd.read_csv(out / table).run_id), table
+    assert (
+        after[after.strategy == "naive"]
+        .reset_index(drop=True)
+        .equals(before[before.strategy == "naive"].reset_index(drop=True))
+    ), "others stay as they were"
+    assert len(list((out / "runs").iterdir())) == 5, "nothing that was trained is deleted"
+    assert yaml.safe_load((out / "suite.yaml").read_text())["strategies"]["ewc"]["ewc_lambda"] == 3.0
+    assert cli("run", suite, "--out", out, "--set", "ewc.ewc_lambda=3").code == 0, "the new ones join as others do"
+
+    # where somebody has deleted the folders of the old ones, their lines are no better; those of naive are kept
+    rows, cells = (out / "results.csv").read_text(), (out / "matrix.csv").read_text()
+    for run in (out / "runs").glob("*"):
+        if run.name in old or "naive" in run.name:
+            shutil.rmtree(run)
+    stale = before[before.strategy == "ewc"].to_csv(index=False, header=False)
+    (out / "results.csv").write_text(rows + stale)
+    columns = "{run},{stream},0,{i},{j},0.5,2\n"
+    stream, size = before.stream[0], int(before.experiences[0])
+    torn = [columns.format(run=r, stream=stream, i=i, j=j) for r in old for i in range(size) for j in range(size)]
+    (out / "matrix.csv").write_text(cells + "".join(torn))
+    collect = tables.Tables(out)
+    found = collect.write()
+    assert sorted(zip(found.strategy, found.seed, strict=True)) == [("ewc", 0), ("ewc", 1), ("naive", 0), ("naive", 1)]
+    assert not old & {*found.run_id, *pd.read_csv(out / "matrix.csv").run_id}
+    assert [line for line in collect.faults if "its strategy has other settings now" in line] and len(old) == 2

@@ -23,7 +23,7 @@ MEASURES = tuple(metric.name for metric in of_matrices())
 
 Text = Annotated[str, Field(min_length=8)]  # a source or a caption: "?" and "n/a" do not count as one
 Value = FiniteFloat | tuple[FiniteFloat, Annotated[FiniteFloat, Field(ge=0)]]
-How = Literal["read in the source", "measured off a figure", "derived"]
+How = Literal["read in the source", "measured off a figure", "derived", "quoted by a later paper"]
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class Part(Settings):
     """One stream the paper trained on: the protocol, and how many experiences and classes it had.
 
     `benchmark` is the harness's reader of it, and `data` is the data set's name in a manifest, if that is not
-    OpenLORIS-Object. `settings` are the suite's settings that this stream changes, by dotted key; they are of the kinds
-    that a stream may have of its own.
+    OpenLORIS-Object. `protocol` is empty if the reader has none. `settings` are the suite's settings that this stream
+    changes, by dotted key; they are of the kinds that a stream may have of its own.
     """
 
     title: str
     benchmark: str = "openloris"
     data: str = ""
-    protocol: Literal["sequence", "factor", "challenge", "domain", "class", "task"]
+    protocol: Literal["sequence", "factor", "challenge", "domain", "class", "task", ""] = ""
     factor: str | None = None
     experiences: PositiveInt
     classes: PositiveInt
@@ -71,7 +71,7 @@ class Part(Settings):
         It comes after what a user sets: under another protocol there would be nothing to compare.
         """
         return [
-            f"{benchmark}.protocol={self.protocol}",
+            *([f"{benchmark}.protocol={self.protocol}"] if self.protocol else []),
             *([f"{benchmark}.factor={self.factor}"] if self.factor else []),
         ]
 
