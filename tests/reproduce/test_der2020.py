@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from answers import refused
 from idx_files import write_mnist
 
@@ -75,24 +76,19 @@ def test_settings_are_those_of_the_list() -> None:
     permuted, rotated = streams["permuted"], streams["rotated"]
     assert (permuted.benchmark.name, rotated.benchmark.name) == ("permuted", "rotated")
     for config in (permuted, rotated):
-        assert (
-            config.benchmark.tasks == 20 and config.benchmark.stream_seed == "run" and not config.benchmark.validation
-        )
+        assert (config.benchmark.tasks, config.benchmark.stream_seed, config.benchmark.validation) == (20, "run", 0)
         assert config.evaluation.rows == "last" and config.head.init == "xavier" and config.backbone.scale == (0, 1)
         trained = {label: entry.training for label, entry in config.strategies.items()}
         assert {(t.optimizer, t.momentum, t.epochs, t.batch_size) for t in trained.values()} == {("sgd", 0.0, 1, 128)}
-        assert [trained[label].lr for label in ("naive", "ewc-online", "er-200", "agem-500", "der-200", "der++-500")] == [
-            0.2, 0.1, 0.2, 0.1, 0.2, 0.1,
-        ]  # fmt: skip
+        rates = [trained[each].lr for each in ("naive", "ewc-online", "er-200", "agem-500", "der-200", "der++-500")]
+        assert rates == [0.2, 0.1, 0.2, 0.1, 0.2, 0.1]
         of = {label: entry.strategy for label, entry in config.strategies.items()}
         assert (of["ewc-online"].ewc_lambda, of["ewc-online"].gamma, of["si"].xi) == (2 * 0.7, 1.0, 1.0)
         assert (of["der-200"].name, of["der-200"].alpha, of["gem-500"].memory) == ("der", 1.0, 500)
         assert {of[f"{kind}-{size}"].memory for kind in ("er", "der++") for size in (200, 500)} == {200, 500}
-    of_both = [
-        (c.strategies["si"].strategy.si_lambda, c.strategies["gem-200"].training.lr) for c in (permuted, rotated)
-    ]
-    assert of_both == [(0.5, 0.1), (1.0, 0.01)]
-    assert [c.strategies["der++-500"].strategy.beta for c in (permuted, rotated)] == [1.0, 0.5]
+    both = [config.strategies for config in (permuted, rotated)]
+    assert [(of["si"].strategy.si_lambda, of["gem-200"].training.lr) for of in both] == [(0.5, 0.1), (1.0, 0.01)]
+    assert [of["der++-500"].strategy.beta for of in both] == [1.0, 0.5]
 
 
 def test_the_command_runs_both_parts_from_one_folder(cli: Callable[..., Any], tmp_path: Path) -> None:
@@ -115,9 +111,9 @@ def test_each_seed_has_the_stream_of_its_own_number(cli: Callable[..., Any], tmp
     root = write_mnist(tmp_path / "mnist")
     suite: dict[str, Any] = {
         "name": "seeds", "benchmark": {"name": "rotated", "tasks": 2, "validation": 0, "root": str(root)},
-        "backbone": {"name": "pixels"}, "training": {"epochs": 1}, "strategies": ["naive"], "latency": {"enabled": False},
+        "backbone": {"name": "pixels"}, "training": {"epochs": 1}, "strategies": ["naive"],
+        "latency": {"enabled": False},
     }  # fmt: skip
-    import yaml
 
     def answers(name: str, seeds: str, *assignments: str) -> dict[int, np.ndarray]:
         whole = {key: dict(value) if isinstance(value, dict) else value for key, value in suite.items()}
