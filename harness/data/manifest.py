@@ -120,6 +120,10 @@ class Manifest:
         self._refuse(~table.label.between(0, len(self.classes) - 1), "label", f"0..{len(self.classes) - 1}")
         self._refuse(~table.experience.between(0, self.experiences - 1), "experience", f"0..{self.experiences - 1}")
         self._refuse(~table.split.isin(SPLITS), "split", ", ".join(SPLITS))
+        if self.moves is not None:
+            if MOVE not in table.columns:
+                raise InputError(f"{self.name}: the manifest has moves and lacks the column {MOVE!r}")
+            self._refuse(~table[MOVE].between(0, len(self.moves) - 1), MOVE, f"0..{len(self.moves) - 1}")
         named = table[["label", "class_name", "path"]].drop_duplicates(["label", "class_name"])
         twice = named[named.label.duplicated(keep=False)].sort_values("label", kind="stable")
         if len(twice):

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import SIZE, TRAINING, bench, interrupted, manifest, run, written
+import torch
+from small_runs import SIZE, TRAINING, WIDTH, bench, interrupted, manifest, run, written
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import STRATEGIES
+from lorisbench.model.grey import GreyPixels
+from lorisbench.runs.one_run import Workbench
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -96,3 +99,18 @@ def test_every_strategy_on_every_path(path: str, name: str, tmp_path: Path) -> N
         check(tmp_path, name, **PATHS[path], experiences=[1, 2])
     except InputError as error:
         assert "per_task" in str(error) or "grow" in str(error)  # a method that has no such heads
+
+
+def test_a_run_on_bytes_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
+    def made() -> Workbench:
+        whole = bench("replay")
+        stored = (whole.x * 30 + 128).clamp(0, 255).to(torch.uint8)
+        moves = torch.stack([torch.arange(WIDTH).flip(0), torch.arange(-1, WIDTH - 1)])
+        which = torch.tensor(whole.manifest.table.experience.to_numpy() % 2)
+        x: Any = GreyPixels(stored, torch.arange(len(stored)), torch.arange(256.0) / 255, moves, which)
+        whole.x = x
+        return whole
+
+    again = interrupted(made(), tmp_path / "again")
+    assert again.status()["resumed"] == [1, 2]
+    assert written(run(made(), tmp_path / "plain").path) == written(again.path)
