@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lorisbench.strategies.dnn import answers as dnn_answers
+from lorisbench.strategies.dnn.domains import Domains
 from lorisbench.strategies.dnn.open import OpenRouter
 from lorisbench.strategies.dnn.router import GaussianRouter
 from lorisbench.strategies.parts.shrinkage import Shrinkage
@@ -78,6 +79,7 @@ class DynamicNetwork(nn.Module):
         `dnn_answers.batch`. `oracle`: the head with index `told`, or as `agreement` if that is None. `gaussians`: as
         `agreement` without any head.
     shrinkage, router_temperature : see `GaussianRouter`.
+    router : what `prototype` weighs the heads by, if not those Gaussians.
 
     Attributes
     ----------
@@ -99,14 +101,15 @@ class DynamicNetwork(nn.Module):
         answer: Answer = "open",
         shrinkage: Shrinkage = "oas",
         router_temperature: float = 20.0,
+        router: Domains | None = None,
     ) -> None:
         super().__init__()
         if answer not in get_args(Answer):
             raise ValueError(f"answer {answer!r} is none of {', '.join(get_args(Answer))}")
         self.backbone = backbone
         self.heads = nn.ModuleList([new_head() if head is None else head])
-        router = OpenRouter if answer == "open" else GaussianRouter
-        self.router = router(shrinkage, router_temperature)
+        kind = OpenRouter if answer == "open" else GaussianRouter
+        self.router: Any = kind(shrinkage, router_temperature) if router is None else router
         self.answer = answer
         self.active = 0
         self.told: int | None = None
@@ -155,15 +158,17 @@ class DynamicNetwork(nn.Module):
         Linear heads and the router are one matrix product, so that many heads cost about as much as one.
         """
         heads = len(self.heads)
-        stack = self._stacked(routed)
+        linear = routed and isinstance(self.router, GaussianRouter)
+        stack = self._stacked(linear)
         if stack is None:
             logits = torch.stack([head(features) for head in self.heads], dim=1)
             owner = self.router.owners(heads).to(features.dtype)
-            scores = F.linear(features, self.router.weight, self.router.bias) if routed else None
-            return logits, scores, owner
+            return logits, self.router.scores(features) if routed else None, owner
         output = F.linear(features, stack.weight, stack.bias)
         width = heads * cast(nn.Linear, self.heads[0]).out_features
         logits = output[:, :width].view(output.shape[0], heads, -1)
+        if routed and not linear:
+            return logits, self.router.scores(features), stack.owner
         return logits, output[:, width:] if routed else None, stack.owner
 
     def _stacked(self, routed: bool) -> _Stack | None:
@@ -247,6 +252,7 @@ class DynamicNetwork(nn.Module):
             raise ValueError("a domain needs at least one sample")
         classes = self.heads[self.active](first[0][:1]).shape[-1]
         self.router.record(itertools.chain([first], pairs), classes, self.active)
+        self.router.fit(self.all_logits)
         self.train(training)
 
     def not_exportable(self) -> str | None:

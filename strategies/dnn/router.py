@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
-from torch import nn
+from torch.nn import functional as F
 from torch.nn.functional import one_hot
 
+from lorisbench.strategies.dnn.domains import Domains
 from lorisbench.strategies.parts.shrinkage import Shrinkage, oas_share
 
 
-class GaussianRouter(nn.Module):
+class GaussianRouter(Domains):
     """The posterior over domains of a feature vector, from statistics alone.
 
     The experiences that trained one head make one domain d. Features of its class k are modelled as Gaussian with
@@ -43,7 +43,6 @@ class GaussianRouter(nn.Module):
     counts: torch.Tensor
     means: torch.Tensor
     scatter: torch.Tensor
-    domain_head: torch.Tensor
     weight: torch.Tensor
     bias: torch.Tensor
 
@@ -55,13 +54,8 @@ class GaussianRouter(nn.Module):
         self.register_buffer("counts", torch.zeros(0, 0, dtype=torch.int64))
         self.register_buffer("means", torch.zeros(0, 0, 0))
         self.register_buffer("scatter", torch.zeros(0))
-        self.register_buffer("domain_head", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("weight", torch.zeros(0, 0), persistent=False)
         self.register_buffer("bias", torch.zeros(0), persistent=False)
-
-    @property
-    def domains(self) -> int:
-        return len(self.domain_head)
 
     @torch.no_grad()
     def record(self, data: Iterable[tuple[torch.Tensor, torch.Tensor]], num_classes: int, head: int) -> None:
@@ -153,30 +147,15 @@ class GaussianRouter(nn.Module):
         self.weight = torch.where(present[:, None], weight, torch.zeros_like(weight)).float()
         self.bias = torch.where(present, bias, torch.full_like(bias, -torch.inf)).float()
 
-    def head_weights(self, scores: torch.Tensor, heads: int) -> torch.Tensor:
-        """The posterior mass of each head's domains.
-
-        Parameters
-        ----------
-        scores : (batch, D * K), what the linear layer of `weight` and `bias` gives.
-        heads : how many heads there are; one without a domain gets no mass.
-
-        Returns
-        -------
-        (batch, heads), rows sum to 1.
-        """
-        return self.domain_weights(scores) @ self.owners(heads).to(scores.dtype)
+    def scores(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (batch, F) -> (batch, D * K), what the linear layer of `weight` and `bias` gives."""
+        return F.linear(features, self.weight, self.bias)
 
     def domain_weights(self, scores: torch.Tensor) -> torch.Tensor:
         """The posterior of each domain: scores (batch, D * K) -> (batch, D), rows sum to 1."""
         by_domain = scores.view(scores.shape[0], self.domains, -1)
         evidence = logsumexp(by_domain)
         return (evidence / self.temperature).softmax(dim=1)
-
-    def owners(self, heads: int) -> torch.Tensor:
-        """Which head answers for which domain, float32 (D, heads): 1 for the head of a domain, 0 elsewhere."""
-        columns = torch.arange(heads, device=self.domain_head.device)
-        return (self.domain_head[:, None] == columns).float()
 
     def joint(self, scores: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
         """Log of sum_d P(d, k | x)^(1/T) p_h(d)(k | x), normalised over the classes k.
@@ -201,22 +180,8 @@ class GaussianRouter(nn.Module):
         gaussian = scores.view(scores.shape[0], self.domains, -1)
         return torch.add(log_p, gaussian, alpha=1 / self.temperature)
 
-    def statistics_bytes(self) -> int:
-        """Bytes of the statistics kept."""
-        return sum(
-            tensor.numel() * tensor.element_size()
-            for tensor in (self.counts, self.means, self.scatter, self.domain_head)
-        )
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Take the number of domains, classes and features from the state, and solve again."""
-        for name in ("counts", "means", "scatter", "domain_head"):
-            stored, own = state_dict.get(prefix + name), getattr(self, name)
-            if stored is not None and stored.shape != own.shape:
-                setattr(self, name, own.new_zeros(stored.shape))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        if self.domains:
-            self._solve_again()
+    def loaded(self) -> None:
+        self._solve_again()
 
     def _solve_again(self) -> None:
         self._one_to_one = self.domain_head.tolist() == list(range(self.domains))

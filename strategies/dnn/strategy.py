@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.strategies.dnn.domains import Domains
 from lorisbench.strategies.dnn.network import ROUTED, Answer, DynamicNetwork
 from lorisbench.strategies.dnn.open import OpenRouter
 from lorisbench.strategies.dnn.watch import AnswerPlugin
@@ -206,7 +207,61 @@ def known_distillation(
     return temperature**2 * (known * divergence).sum() / known.sum().clamp(min=1)
 
 
-class DNN(Strategy, name="dnn"):
+class DynamicHeads(Strategy):
+    """What every strategy with DNN's heads has in common: how they are made and trained. See `DNN` for the settings.
+
+    A subclass says in `router` what tells domains apart; the heads are weighed by it.
+    """
+
+    task_heads = False
+    growing_heads = False
+    state_growth = "experiences"
+    # Not up to 1, where every experience grows a head and nothing is distilled
+    tuned = {"expand_below": ("linear", 0.5, 0.95), "distill_weight": ("log", 0.01, 10.0)}
+
+    expand_below: Annotated[float, Field(ge=0, le=1)] = 0.9
+    expand_at: list[int] | None = None
+    head_init: Literal["best", "fresh"] = "best"
+    distill_head: Literal["best", "worst", "newest"] = "best"
+    distill_weight: NonNegativeFloat = 1.0
+    temperature: PositiveFloat = 2.0
+
+    @field_validator("expand_at", mode="before")
+    @classmethod
+    def _never(cls, value: Any) -> Any:
+        if isinstance(value, str) and value != "never":
+            raise ValueError("a list of experiences was expected, or never")
+        return [] if value == "never" else value
+
+    @field_validator("expand_at")
+    @classmethod
+    def _later_experiences(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and (min(value, default=1) < 1 or len(set(value)) < len(value)):
+            raise ValueError("expand_at lists experiences from 1 on, each once: experience 0 trains the first head")
+        return value
+
+    def router(self, context: Context) -> Domains:
+        """A fresh router for one run."""
+        raise NotImplementedError
+
+    def wrap(self, model: nn.Module, context: Context) -> nn.Module:
+        head: Any = model.head
+        router = self.router(context)
+        return DynamicNetwork(model.backbone, context.new_head, head, answer="prototype", router=router)  # type: ignore[arg-type]
+
+    def plugins(self, context: Context) -> list[Any]:
+        plugin = DNNPlugin(
+            self.expand_below,
+            self.expand_at,
+            self.head_init,
+            self.distill_head,
+            self.distill_weight,
+            self.temperature,
+        )
+        return [plugin, AnswerPlugin()]
+
+
+class DNN(DynamicHeads, name="dnn"):
     """Dynamic Neural Network (Ma et al., HIK_ILG, IROS 2019 Lifelong Robotic Vision Challenge).
 
     The sources (abstract, poster and slides on the challenge's web site) state: shared convolutional layers with
@@ -241,35 +296,9 @@ class DNN(Strategy, name="dnn"):
     `--set benchmark.disjoint=true` for the latter).
     """
 
-    task_heads = False
-    growing_heads = False
-    state_growth = "experiences"
-    # Not up to 1, where every experience grows a head and nothing is distilled
-    tuned = {"expand_below": ("linear", 0.5, 0.95), "distill_weight": ("log", 0.01, 10.0)}
-
-    expand_below: Annotated[float, Field(ge=0, le=1)] = 0.9
-    expand_at: list[int] | None = None
-    head_init: Literal["best", "fresh"] = "best"
-    distill_head: Literal["best", "worst", "newest"] = "best"
-    distill_weight: NonNegativeFloat = 1.0
-    temperature: PositiveFloat = 2.0
     answer: Answer = "open"
     shrinkage: Annotated[float, Field(gt=0, le=1)] | Literal["oas"] = "oas"
     router_temperature: PositiveFloat = 20.0
-
-    @field_validator("expand_at", mode="before")
-    @classmethod
-    def _never(cls, value: Any) -> Any:
-        if isinstance(value, str) and value != "never":
-            raise ValueError("a list of experiences was expected, or never")
-        return [] if value == "never" else value
-
-    @field_validator("expand_at")
-    @classmethod
-    def _later_experiences(cls, value: list[int] | None) -> list[int] | None:
-        if value is not None and (min(value, default=1) < 1 or len(set(value)) < len(value)):
-            raise ValueError("expand_at lists experiences from 1 on, each once: experience 0 trains the first head")
-        return value
 
     def remarks(self) -> list[str]:
         return {
@@ -286,14 +315,3 @@ class DNN(Strategy, name="dnn"):
             shrinkage=self.shrinkage,
             router_temperature=self.router_temperature,
         )
-
-    def plugins(self, context: Context) -> list[Any]:
-        plugin = DNNPlugin(
-            self.expand_below,
-            self.expand_at,
-            self.head_init,
-            self.distill_head,
-            self.distill_weight,
-            self.temperature,
-        )
-        return [plugin, AnswerPlugin()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from avalanche.core import SupervisedPlugin
@@ -17,11 +17,15 @@ BLOCK = 160  # columns of a block of a Gram matrix: smaller ones waste less on w
 
 
 class Statistics(Protocol):
-    """What is kept of the samples seen, and the linear classifier that it gives."""
+    """What is kept of the samples seen."""
 
     def update(self, x: torch.Tensor, y: torch.Tensor) -> None:
         """Add samples: inputs of the classifier, float64 (batch, F), and labels, int64 (batch,)."""
         ...
+
+
+class Linear(Statistics, Protocol):
+    """Statistics that give a linear classifier."""
 
     def linear(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight (classes, F) and bias (classes,), float64; the class with the highest score is the answer."""
@@ -63,9 +67,13 @@ class ClosedFormPlugin(SupervisedPlugin):
         with evaluating(model):
             for x, y in batches(strategy, strategy.experience.dataset.eval(), BATCH):
                 self.statistics.update(before(model.features(x)).double(), y)
-        weight, bias = self.statistics.linear()
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)
+        self.write(linear)
+
+    def write(self, layer: nn.Linear) -> None:
+        """Put what the statistics give into the head's last layer; a subclass may have one that is more than linear."""
+        weight, bias = cast(Linear, self.statistics).linear()
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
 
 
 def _checked(model: Any) -> Any:
