@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from lorisbench.engine.strategy import Context, Strategy
 from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, SymmetricSum
+from lorisbench.strategies.parts.shrinkage import shrunk_correlation
 from lorisbench.strategies.parts.sized import SizedByState
 
 
@@ -42,16 +43,8 @@ class ClassCovariances:
         covariance = self.moments[label].matrix() - count * torch.outer(mean, mean)
         covariance = covariance / max(count - 1, 1)
         self.moments[label].pack()
-        variances, width = covariance.diagonal().clamp(min=0), len(covariance)
-        level = float(variances.mean())
-        between = float(covariance.sum() - variances.sum()) / max(width * (width - 1), 1)
-        shrunk = covariance + self.off_diagonal * between
-        # Where nothing varies, as with a single sample, all features count the same
-        shrunk.diagonal().copy_(variances + (self.diagonal * level if level > 1e-12 else 1.0))
-        deviation = shrunk.diagonal().sqrt()
-        correlation = shrunk / torch.outer(deviation, deviation)
-        correlation.diagonal().add_(1e-6)
-        identity = torch.eye(width, dtype=correlation.dtype, device=correlation.device)
+        correlation = shrunk_correlation(covariance, self.diagonal, self.off_diagonal)
+        identity = torch.eye(len(correlation), dtype=correlation.dtype, device=correlation.device)
         return torch.linalg.solve_triangular(torch.linalg.cholesky(correlation), identity, upper=False)
 
 

@@ -85,8 +85,9 @@ class ExpertGate(DynamicHeads, name="dnn-expert-gate"):
 
     arXiv 1611.06194, section 3.1: one hidden ReLU layer and a sigmoid at the end, on features that are standardised in
     the same way for all and passed through a sigmoid; the autoencoder with the least error says whose head answers.
-    The paper standardises with statistics of ImageNet, here those of the first experience; its experts are whole networks
-    and come with a measure of relatedness, here heads are made and trained as those of `dnn`, with the same settings.
+    The paper standardises with statistics of ImageNet, here those of the first experience; its experts are whole
+    networks and come with a measure of relatedness, here heads are made and trained as those of `dnn`, with the same
+    settings.
 
     hidden: width of the code, 100 in the paper. epochs, lr: of its training by Adam (our choice).
     """

@@ -40,9 +40,9 @@ class NearestCentre(Gate):
 class SPrompts(DynamicHeads, name="dnn-s-prompts"):
     """DNN's heads, of which the router of S-Prompts chooses one (Wang et al. 2022, NeurIPS, arXiv 2207.12819).
 
-    After each experience its features, scaled to length 1, are clustered by k-means; an image is answered by the head of
-    the experience that has the nearest centre, by L1. The paper's prompts are not here: heads are made and trained as
-    those of `dnn`, with the same settings.
+    After each experience its features, scaled to length 1, are clustered by k-means; an image is answered by the head
+    of the experience that has the nearest centre, by L1. The paper's prompts are not here: heads are made and trained
+    as those of `dnn`, with the same settings.
 
     centres: of each experience, 5 in the paper.
     """

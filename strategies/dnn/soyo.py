@@ -63,9 +63,9 @@ class SOYO(DynamicHeads, name="dnn-soyo"):
 
     Of each experience a mixture of Gaussians of its features is kept; after each later one a linear classifier of
     experiences is trained anew, on as many samples of every earlier mixture as there are new features. The head of the
-    experience that it answers with answers. Cut down to the features of the last layer: the paper fuses those of several
-    layers, and keeps full covariances, where here they are diagonal. Heads are made and trained as those of `dnn`, with
-    the same settings.
+    experience that it answers with answers. Cut down to the features of the last layer: the paper fuses those of
+    several layers, and keeps full covariances, where here they are diagonal. Heads are made and trained as those of
+    `dnn`, with the same settings.
 
     components: of each mixture, 2 in the authors' code. epochs, lr: of the classifier's training by Adam (our choice).
     """

@@ -42,9 +42,9 @@ def k_means(x: torch.Tensor, centres: torch.Tensor) -> torch.Tensor:
 
 
 def clusters(x: torch.Tensor, count: int, generator: torch.Generator) -> torch.Tensor:
-    """Centres of k-means on x (samples, F) that stand for two samples or more, (count, F); some twice if they are fewer.
+    """Centres of k-means on x (samples, F) that stand for two samples or more, (count, F).
 
-    The centre of a single sample would be that sample, kept.
+    The centre of a single sample would be that sample, kept. Where there are fewer, some come twice.
     """
     centres = k_means(x, seeds(x, count, generator))
     nearest = torch.cdist(x, centres).argmin(dim=1)
