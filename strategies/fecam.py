@@ -21,10 +21,7 @@ def tukey(x: torch.Tensor, power: float) -> torch.Tensor:
 
 
 class ClassCovariances:
-    """Mean and covariance of each class, of all transformed samples so far.
-
-    covariance : one sum of x x' a class, float64.
-    """
+    """Mean and covariance of each class, of all transformed samples so far, from sums of x x' in float64."""
 
     def __init__(self, classes: int, power: float, diagonal: float, off_diagonal: float) -> None:
         self.power, self.diagonal, self.off_diagonal = power, diagonal, off_diagonal
@@ -32,20 +29,18 @@ class ClassCovariances:
         self.moments = [SymmetricSum() for _ in range(classes)]
 
     def update(self, x: torch.Tensor, y: torch.Tensor) -> None:
-        x = tukey(x, self.power)
-        self.means.update(x, y)
+        self.means.update(x := tukey(x, self.power), y)
         for label in y.unique().tolist():
             self.moments[label].add(x[y == label], x[y == label])
 
     def whitening(self, label: int) -> torch.Tensor:
         """L^-1, (F, F), for the shrunk and normalised covariance L L' of a class that has samples."""
         mean, count = self.means.means[label], int(self.means.counts[label])
-        covariance = self.moments[label].matrix() - count * torch.outer(mean, mean)
-        covariance = covariance / max(count - 1, 1)
+        covariance = (self.moments[label].matrix() - count * torch.outer(mean, mean)) / max(count - 1, 1)
         self.moments[label].pack()
         correlation = shrunk_correlation(covariance, self.diagonal, self.off_diagonal)
-        identity = torch.eye(len(correlation), dtype=correlation.dtype, device=correlation.device)
-        return torch.linalg.solve_triangular(torch.linalg.cholesky(correlation), identity, upper=False)
+        factor = torch.linalg.cholesky(correlation)
+        return torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=False)
 
 
 class MahalanobisHead(SizedByState, nn.Linear):
@@ -85,8 +80,6 @@ class MahalanobisHead(SizedByState, nn.Linear):
 
 
 class FeCAMPlugin(ClosedFormPlugin):
-    """Writes the covariances into a `MahalanobisHead`."""
-
     def write(self, layer: nn.Linear) -> None:
         assert isinstance(layer, MahalanobisHead) and isinstance(self.statistics, ClassCovariances)
         layer.take(self.statistics)
@@ -99,9 +92,8 @@ class FeCAM(Strategy, name="fecam"):
     off_diagonal * V2 (1 - I), with V1 and V2 the means of its diagonal and of the rest, and divided by its standard
     deviations. Feature and mean are scaled to length 1 before their distance is taken. Both are of all samples so far,
     in any order (our choice: the authors' script for new domains averages the covariances of old and new data). No
-    sample is kept, but K covariances are, which is much: 16 classes of 1,280 features take 105 MB, and as much again in
-    the model. With a frozen backbone nothing is trained; one that trains does so by gradients in the first experience
-    only, and is then frozen (see `ClosedFormPlugin`). The head is one layer, whatever `head.hidden` says.
+    sample is kept, but K covariances: 105 MB for 16 classes of 1,280 features, as much in the model. A backbone that
+    trains does so in the first experience only (see `ClosedFormPlugin`). `head.hidden` is ignored.
 
     power: of Tukey's transform, 0.5 in the paper; with the sign of the feature, as some are below 0 here.
     diagonal, off_diagonal: of the shrinkage, both 1 in the paper.

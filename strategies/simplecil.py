@@ -33,8 +33,8 @@ class SimpleCIL(Strategy, name="simplecil"):
     """SimpleCIL (Zhou et al. 2023, arXiv 2303.07338): class means of the features as prototypes, compared by cosine.
 
     `ncm` with `metric: cosine` also scales each feature to length 1 before it is averaged. A class has one prototype,
-    the mean of all its samples so far. With a frozen backbone nothing is trained; one that trains does so by gradients in
-    the first experience only, and is then frozen (see `ClosedFormPlugin`), as the paper's variant ADAM adapts its
+    the mean of all its samples so far. With a frozen backbone nothing is trained; one that trains does so by gradients
+    in the first experience only, and is then frozen (see `ClosedFormPlugin`), as the paper's variant ADAM adapts its
     backbone. The head is one linear layer, whatever `head.hidden` says. No sample is kept.
     """
 

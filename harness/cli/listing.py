@@ -39,7 +39,8 @@ def listing(kind: str, as_json: bool, plugins: Sequence[str] = ()) -> str:
 def _sentence(entry: Mapping[str, Any]) -> str:
     """The text beside a name: the summary of a component or suite, or how a metric is shown and defined."""
     if "summary" in entry:
-        return str(entry["summary"])
+        marks = [f"{key}: {', '.join(map(str, values))}" for key, values in entry.get("transductive", {}).items()]
+        return " ".join([str(entry["summary"]), *(f"(transductive with {mark})" for mark in marks)])
     better = f"{entry['better']} is better" if entry["better"] else ""
     aside = "" if entry["in_results"] else "beside published numbers only"
     told = "; ".join(filter(None, (entry["unit"], better, f"from {entry['source']}", aside)))
@@ -54,4 +55,5 @@ def _describe(entry: Entry) -> dict[str, Any]:
         "origin": entry.origin,
         "module": entry.module,
         "settings": fields,
+        **({"transductive": entry.transductive} if entry.transductive else {}),
     }

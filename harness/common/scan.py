@@ -17,13 +17,18 @@ REQUIRED = "(required)"
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known about a component without importing it. `fields` maps a setting to its (type, default)."""
+    """What is known about a component without importing it.
+
+    `fields` maps a setting to its (type, default), `transductive` to the values with which it looks at several test
+    images at once.
+    """
 
     name: str
     module: str
     summary: str
     fields: dict[str, tuple[str, Any]] = field(default_factory=dict)
     origin: str = "built-in"
+    transductive: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def summary_of(doc: str | None) -> str:
@@ -53,7 +58,16 @@ def scan(folder: Path, package: str) -> Iterator[Entry]:
         for keyword in node.keywords:
             if keyword.arg == "name" and isinstance(keyword.value, ast.Constant):
                 summary = summary_of(ast.get_docstring(node))
-                yield Entry(str(keyword.value.value), module, summary, _fields(node, classes))
+                fields, transductive = _fields(node, classes), _literal(node, "transductive")
+                yield Entry(str(keyword.value.value), module, summary, fields, transductive=transductive or {})
+
+
+def _literal(node: ast.ClassDef, name: str) -> Any:
+    """The value that a class's body gives to `name`; None if it gives none."""
+    for item in node.body:
+        if isinstance(item, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in item.targets):
+            return ast.literal_eval(item.value)
+    return None
 
 
 def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, tuple[str, Any]]:

@@ -101,6 +101,9 @@ class Strategy(Component):
     """The settings that `lorisbench tune` chooses, with their ranges; without any, it is left as the suite has it."""
     tuned_from: ClassVar[int] = 2
     """The fewest experiences in which what is tuned can change anything: 1 if it acts in the first already."""
+    transductive: ClassVar[Mapping[str, list[Any]]] = {}
+    """Values of settings with which an answer depends on the images tested together, as `{"answer": ["batch"]}`. They
+    are marked in `lorisbench ls`, and a remark then begins with "transductive"."""
     conflicts: ClassVar[Mapping[str, str]] = {}
     """Names of strategies that it cannot be stacked with, and why not; only one of the two needs to say so."""
 

@@ -7,7 +7,7 @@ not determine the metric. NumPy is imported where it is needed, as in `matrix`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lorisbench.metrics.matrix import UndefinedMetricError
@@ -22,11 +22,13 @@ class RunRecord:
     entries : the journal, one mapping per experience; empty before the first has ended.
     latency : latency.json; empty if it was not measured.
     backbone : the suite's backbone settings.
+    tables : rows of those that a plugin of its strategy kept, by name; see `routing.TABLES` for those that count.
     """
 
     entries: Sequence[Mapping[str, Any]]
     latency: Mapping[str, Any]
     backbone: Mapping[str, Any]
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 def train_seconds(run: RunRecord) -> float | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from lorisbench.metrics import costs, matrix
+from lorisbench.metrics import costs, matrix, routing
 from lorisbench.metrics.costs import RunRecord
 from lorisbench.metrics.matrix import Matrix, UndefinedMetricError
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Unit = Literal["%", "points", "s", "ms", "MB", "images", ""]
 Direction = Literal["higher", "lower", ""]
 Group = Literal["Accuracy (%)", "Time", "Size"]
-Source = Literal["matrix.csv", "journal.jsonl", "latency.json", "journal.jsonl and latency.json"]
+Source = Literal[
+    "matrix.csv", "journal.jsonl", "latency.json", "journal.jsonl and latency.json", "decisions.csv and answers.csv"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,12 @@ METRICS = (
     accuracy(
         "worst_seen", "Worst cell", matrix.worst_seen,
         "the lowest R[i, j] with i ≥ j.", in_results=False, in_tables=False,
+    ),
+    Metric(
+        name="routing_accuracy", header="Own head", unit="%", better="higher", group="Accuracy (%)",
+        formula="how often the own domain's head answers (routing accuracy): mean over j of the share of experience "
+        "j's test images that the head trained in experience j answers after the last one.",
+        source="decisions.csv and answers.csv", of_run=routing.routing_accuracy, decimals=2,
     ),
     Metric(
         name="train_seconds", header="Training", unit="s", better="lower", group="Time",

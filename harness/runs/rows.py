@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.reading import read_table
 from lorisbench.metrics import table
 from lorisbench.metrics.costs import RunRecord
 from lorisbench.metrics.records import read_latency
+from lorisbench.metrics.routing import TABLES
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.spec import stream_of, title_of
 
@@ -50,11 +53,21 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str
         latency = read_latency(directory.path / "latency.json") or {}
     except InputError as error:
         latency = {"error": str(error)}
-    costs, unknown = table.compute_costs(RunRecord(entries, latency, config.get("backbone", {})))
+    costs, unknown = table.compute_costs(RunRecord(entries, latency, config.get("backbone", {}), _tables(directory)))
     row |= costs
     undefined |= unknown
     row["undefined"] = "; ".join(f"{name}: {reason}" for name, reason in undefined.items())
     return {k: (None if isinstance(v, float) and np.isnan(v) else v) for k, v in row.items()}, cells
+
+
+def _tables(directory: RunDirectory) -> dict[str, list[dict[str, Any]]]:
+    """The rows of the tables that metrics are computed from; one that is missing or damaged is left out."""
+    found = {}
+    for name, columns in TABLES.items():
+        with contextlib.suppress(InputError):
+            rows = read_table(directory.path / f"{name}.csv", columns)[list(columns)]
+            found[name] = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+    return found
 
 
 def row_of_damaged(config: Mapping[str, Any], reason: str) -> dict[str, Any]:

@@ -296,6 +296,8 @@ class DNN(DynamicHeads, name="dnn"):
     `--set benchmark.disjoint=true` for the latter).
     """
 
+    transductive = {"answer": ["batch"]}
+
     answer: Answer = "open"
     shrinkage: Annotated[float, Field(gt=0, le=1)] | Literal["oas"] = "oas"
     router_temperature: PositiveFloat = 20.0

@@ -123,14 +123,14 @@ def test_columns_and_their_orders_are_those_that_readers_know() -> None:
     assert list(RUN_COLUMNS) == [
         "run_id", "benchmark", "stream", "order", "strategy", "seed", "status", "reason", "experiences",
         "square", "accuracy_last", "accuracy_seen", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
-        "plasticity", *costs, "replay_samples", "heads", "undefined",
+        "plasticity", "routing_accuracy", *costs, "replay_samples", "heads", "undefined",
     ]  # fmt: skip
     assert list(compare.METRICS) == [
         "accuracy_last", "accuracy_seen", "square", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
-        "plasticity", *costs,
+        "plasticity", "routing_accuracy", *costs,
     ]  # fmt: skip
     assert [column.column_header for column in summary.COLUMNS] == [
-        "Last row", "Seen", "Square", "BWT", "FWT", "Forgetting", "Plasticity",
+        "Last row", "Seen", "Square", "BWT", "FWT", "Forgetting", "Plasticity", "Own head",
         "Latency p50, ms", "Latency ratio", "Training, s", "Adapt ratio",
         "State, MB", "Model, MB", "Replay, images", "Heads",
     ]  # fmt: skip
