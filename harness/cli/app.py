@@ -142,6 +142,33 @@ def run(
 
 
 @app.command()
+def learn(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run, OUT/runs/<run_id>")],
+    data: Annotated[Path, typer.Option(help="Its new images: a folder of classes, or a CSV file of one experience")],
+    out: Annotated[Path | None, typer.Option(help="Output folder  [default: that of the run, with -learned]")] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Go on with a finished run: train it on an experience that did not exist before, and write a new run.
+
+    It goes on from the state that was kept (`keep_state: true` in the suite); without one, its training is repeated.
+    """
+    from lorisbench.runs.learn import suite_after
+
+    suite = suite_after(run, data, [str(path.absolute()) for path in plugin or []])
+    former = run.absolute().parent.parent
+    target = out or former.with_name(f"{former.name}-learned")
+    from lorisbench.report import write_report
+    from lorisbench.runs.launch import headline, launch
+
+    with signals_told():
+        frame = launch(suite, target)
+    page = write_report(target)
+    print(headline(frame))
+    print(f"report: {page}")
+    tell_faults(frame)
+
+
+@app.command()
 def tune(
     suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/tune-<suite>]")] = None,

@@ -89,6 +89,7 @@ class Manifest:
     moves : by which the images of `pixels` are shown, int64 (moves, height * width): from which pixel of the stored
         image each pixel is taken, -1 for black. The column `MOVE` says which of them shows an image.
     draw : makes `moves` from a seed where each run has those of its own (`for_seed`); `moves` are then those of seed 0.
+    parts : the stream that there was, and the images of the last experience, which came later; None for any other.
 
     Raises
     ------
@@ -111,6 +112,7 @@ class Manifest:
     placed: bool = False
     moves: np.ndarray | None = None
     draw: Callable[[int], np.ndarray] | None = None
+    parts: tuple[Manifest, Manifest] | None = None
 
     def __post_init__(self) -> None:
         table = self.table
@@ -162,6 +164,11 @@ class Manifest:
         """`rows` of each split and experience with images, found at once: every run of a suite asks for all of them."""
         groups: dict[Any, np.ndarray] = self.table.groupby(["split", "experience"]).indices  # type: ignore[assignment]
         return {key: np.sort(rows) for key, rows in groups.items()}
+
+    @property
+    def origin(self) -> Manifest:
+        """The stream before anything came later; itself if nothing did."""
+        return self if self.parts is None else self.parts[0].origin
 
     def files(self) -> list[str]:
         """Absolute names of the files that hold the images: one per image in table order, or just that of `pixels`."""
@@ -217,7 +224,7 @@ class Manifest:
             return self
         if self.placed:
             raise InputError(
-                "orders: with protocol: both, which images an experience has depends on its place; for other orders "
+                "orders: in this stream, which images an experience has depends on its place; with protocol: both, "
                 "give several streams, each with its own benchmark.order or benchmark.class_order"
             )
         moved = replace(
@@ -251,6 +258,8 @@ class Manifest:
         Hashing many gigabytes is slow, so the result is remembered in the cache folder for a given list of names,
         sizes and modification times. Raises InputError for a missing or zero-byte image.
         """
+        if self.parts is not None:
+            return digest_of([part.content_hash for part in self.parts])[:32]
         files = self.files()
         table = hashlib.blake2b(digest_size=16)
         columns = [*COLUMNS, *(column for column in (TASK, POSITION, MOVE) if column in self.table.columns)]

@@ -20,9 +20,12 @@ LARGEST_TASK = 255  # images carry their task label in a uint8 channel
 
 
 def check_stream(config: ResolvedConfig, manifest: Manifest) -> None:
-    """Raise InputError if the stream lacks one of the orders, or task labels or classes to come that are needed."""
+    """Raise InputError if the stream lacks one of the orders, or task labels or classes to come that are needed, or if
+    it cannot be tested after each experience."""
     for order in config.orders:
         permutation(order, manifest.experiences)
+    if manifest.parts is not None and config.evaluation.rows != "last":
+        raise InputError("benchmark continued: it is tested after its last experience only; set evaluation.rows: last")
     _check_task_labels(config, manifest.task_labels())
     _check_growth(config, manifest)
 

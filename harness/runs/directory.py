@@ -88,7 +88,8 @@ class RunDirectory:
         self._check_claim()
         lines = self.lines()[:trained] if trained else []  # else it may be damaged, and is removed
         rows = self.predictions() if trained else None
-        for name in ("latency.json", "model.onnx", *(() if trained else ("journal.jsonl", "predictions.npz"))):
+        gone = () if trained else ("journal.jsonl", "predictions.npz", "checkpoint/state.safetensors")
+        for name in ("latency.json", "model.onnx", *gone):
             (self.path / name).unlink(missing_ok=True)
         for folder in (self.path, self.path / "checkpoint"):
             for begun, name in unfinished(folder).items():

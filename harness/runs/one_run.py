@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lorisbench.common.console import say
 from lorisbench.common.environment import environment
 from lorisbench.common.errors import InputError, Stopped, reason_of
 from lorisbench.common.registry import apart
@@ -38,7 +39,7 @@ from lorisbench.runs.checks import check_batch_sizes, check_features, not_finite
 from lorisbench.runs.directory import NOT_TESTED, RunDirectory
 from lorisbench.runs.estimate import remember_run
 from lorisbench.runs.observers import Audience, Observer, Watch
-from lorisbench.runs.resume import Checkpoints, identity
+from lorisbench.runs.resume import BUILT_WITH, LAST, Checkpoints, identity, unpacked
 from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.resolve import ResolvedConfig
@@ -118,7 +119,8 @@ def prepare(
     # Here, where all cores are used and no other process waits for them
     for seeded in _of_seeds(config, manifest):
         if settings.on_features:  # orders differ in who comes first
-            ordered = [seeded.in_order(permutation(order, manifest.experiences)) for order in config.orders]
+            origin = seeded.origin  # what came later is never augmented
+            ordered = [origin.in_order(permutation(order, origin.experiences)) for order in config.orders]
             for augment, stream in itertools.product(views.wanted(config), ordered):
                 extracted = views.cached(stream, backbone, size, accelerator, augment, extract).extracted
                 check_features(extracted.flatten(1), views.rows_of(stream, augment), "augmented ", config, stream)
@@ -141,6 +143,9 @@ def _inputs(
 ) -> torch.Tensor:
     """What runs are given of a stream, see `Workbench.x`; on the CPU. It is made now if the cache has none."""
     size = config.backbone.image_size
+    if manifest.parts is not None:
+        parts = [_inputs(config, part, backbone, on, extract) for part in manifest.parts]
+        return torch.cat([part if isinstance(part, torch.Tensor) else part[:] for part in parts])
     if config.backbone.on_features:
         return features.inputs(manifest, backbone, size, on, extract)
     return torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
@@ -222,7 +227,8 @@ def train(
     ordered = replace(own, manifest=own.manifest.in_order(permutation(spec.order, own.manifest.experiences)))
     threads = 1 if bench.on_features else torch.get_num_threads()
     where = environment(threads, str(bench.device), str(bench.accelerator))
-    running = _Running(ordered, spec, directory, where, stop, observers)
+    kind = _Running if ordered.manifest.parts is None else _Continued
+    running = kind(ordered, spec, directory, where, stop, observers)
     try:
         with apart(kinds_of(spec.strategy)):
             # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
@@ -230,7 +236,7 @@ def train(
             running.loop()
         write_checkpoint(running.strategy.model, directory.path, frozen=bench.config.backbone.train == "never")
         running.end("done")
-        running.checkpoints.remove()
+        running.checkpoints.keep() if bench.config.keep_state else running.checkpoints.remove()
         remember_run(spec.config, bench.manifest.content_hash, directory)
     except Diverged as error:
         running.end("diverged", f"{spec.label}: {error}")
@@ -310,7 +316,7 @@ class _Running:
     def loop(self) -> None:
         """Train on each experience that is still to be trained on, evaluate, and write what came of it."""
         self._build()
-        predicted = self._continue() if self.checkpoints.path.exists() else []
+        predicted = self._continue() if self.checkpoints.path.exists() else self._begin()
         self.audience.tell("begun", self.spec, self.bench.manifest.experience_names, len(predicted))
         tests = list(self.stream.streams[self.bench.config.evaluation.split])
         for index in range(len(predicted), self.bench.manifest.experiences):
@@ -324,6 +330,10 @@ class _Running:
             check_weights(self.strategy)  # of a part that did not answer, such as a head not chosen
             predicted.append(answers)
             self._write(index, seconds, predicted)
+
+    def _begin(self) -> list[np.ndarray]:
+        """What is known before anything has been trained: rows of predictions, none as a rule."""
+        return []
 
     def _tested_after(self, index: int) -> bool:
         return self.spec.evaluation.rows == "all" or index + 1 == self.bench.manifest.experiences
@@ -408,8 +418,90 @@ class _Running:
         )
         self.directory.write_tables(self.strategy.plugins)
         self.audience.tell("experience", index, accuracy, seconds)
-        if index + 1 < bench.manifest.experiences:  # after the last, there is nothing left that is worth its while
+        # after the last, there is nothing left that is worth its while
+        if index + 1 < bench.manifest.experiences or bench.config.keep_state:
             self.checkpoints.write(self.resumable, self.identity, predicted)
+
+
+class _Continued(_Running):
+    """A run that goes on, with an experience that came later, where a finished one has ended (`lorisbench learn`).
+
+    It is built on the stream that there was at first and put into the state that was kept, or else trained as before.
+    Then the images that came later join the store.
+    """
+
+    def _build(self) -> None:
+        whole = self.bench
+        self._kept = Path(self.bench.config.benchmark.run)
+        origin = whole.manifest.origin
+        count = len(origin.table)
+        self.bench = replace(whole, manifest=origin, x=whole.x[:count], y=whole.y[:count], task=whole.task[:count])
+        super()._build()
+        assert whole.manifest.parts is not None
+        before = whole.manifest.parts[0]
+        if not self._recalled():
+            say(f"{self.spec.told}: the state of {self._kept} was not kept; its training is repeated first")
+            for index in range(before.experiences):
+                if index == origin.experiences:
+                    self._join(whole, before)
+                self._learn(index)
+        if before is not origin:
+            self._join(whole, before)
+        self._compare(before)
+        self._join(whole, whole.manifest)
+        self.bench = whole
+
+    def _recalled(self) -> bool:
+        """Put the state that was kept into the strategy, if there is one that fits what was built."""
+        file = self._kept / LAST
+        if not file.exists():
+            return False
+        about, state = unpacked(file)
+        other = [key for key in BUILT_WITH if about.of.get(key) != self.identity[key]]
+        if other:
+            raise InputError(f"{file}: was written with another {other[0]}; it cannot be gone on from")
+        try:
+            self.resumable.restore(state)
+        except Misfit as error:
+            say(f"{file}: {error}")
+            super()._build()  # it has spoilt the strategy
+            return False
+        if self.bench.config.backbone.train == "first":
+            _freeze_backbone(self.bench, self.strategy, self.store)
+        return True
+
+    def _join(self, whole: Workbench, manifest: Manifest) -> None:
+        """Let the store, and the stream, have all images of this manifest, as far as they are not there."""
+        store, start, stop = self.store, len(self.store.y), len(manifest.table)
+        if stop > start:
+            more = whole.x[start:stop]
+            if store.x.ndim == 2 and more.ndim > 2:  # the run's own backbone has been frozen meanwhile
+                more = _features_of(self.strategy.model.backbone, more, whole.device)
+            store.x = torch.cat([store.x, more.to(store.x.device)])
+            store.y = torch.cat([store.y, whole.y[start:stop].to(store.y.device)])
+            store.task = torch.cat([store.task, whole.task[start:stop].to(store.task.device)])
+            if store.sequence is not None:
+                store.sequence = torch.from_numpy(manifest.recorded_order())
+        self.stream = make_stream(manifest, store)
+
+    def _compare(self, before: Manifest) -> None:
+        """Say so if the strategy does not answer as the finished run did at its end."""
+        split = self.bench.config.evaluation.split
+        known = RunDirectory(self._kept).predictions()[0][-1]
+        self.strategy.eval(list(make_stream(before, self.store).streams[split]))
+        differing = int((self.recorder.predictions().numpy() != known).sum())
+        if differing:
+            say(
+                f"{self.spec.told}: {differing} of {len(known)} test images are answered otherwise than at the end of "
+                f"{self._kept}, as happens with other versions or on another machine"
+            )
+
+    def _begin(self) -> list[np.ndarray]:
+        """No answers, as the finished run was not tested on what came later; its journal without its accuracies."""
+        entries = RunDirectory(self._kept).entries()
+        for entry in entries:
+            self.directory.journal({**entry, "accuracy": []})
+        return [np.full(len(self.label), NOT_TESTED, dtype=np.int32) for _ in entries]
 
 
 def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
@@ -419,18 +511,23 @@ def _freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
     if isinstance(store.views, views.ImageViews):  # before the images are gone; the first's are used up
         later = store.views.settings.experiences == "all"
         store.views = views.of_backbone(backbone, store.x, store.views, bench.device) if later else None
-    chunks = (
-        np.ascontiguousarray(store.x[i : i + features.BATCH].permute(0, 2, 3, 1).numpy())
-        for i in range(0, len(store.x), features.BATCH)
-    )
-    extracted = np.concatenate(list(features.extract(backbone, chunks, bench.device)))
-    bad = not_finite_rows(torch.from_numpy(extracted))
+    extracted = _features_of(backbone, store.x, bench.device)
+    bad = not_finite_rows(extracted)
     if len(bad):
         share = f"{100 * len(bad) / len(extracted):.3g} %"
         raise Diverged(f"the features of {share} of the images are not finite after {trained_place(strategy)}")
-    store.x = torch.from_numpy(extracted).to(bench.device)
+    store.x = extracted.to(bench.device)
     store.y, store.task = store.y.to(bench.device), store.task.to(bench.device)
     # Features (2-D inputs) skip the backbone; it stays in the model, frozen, for the checkpoint and for latency
+
+
+def _features_of(backbone: Backbone, pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Features, float32 (images, feature_dim) on the CPU, of uint8 images (images, 3, size, size)."""
+    chunks = (
+        np.ascontiguousarray(pixels[i : i + features.BATCH].permute(0, 2, 3, 1).numpy())
+        for i in range(0, len(pixels), features.BATCH)
+    )
+    return torch.from_numpy(np.concatenate(list(features.extract(backbone, chunks, device))))
 
 
 def _synchronise(device: torch.device) -> None:

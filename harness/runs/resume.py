@@ -33,7 +33,9 @@ from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.spec import RunSpec
 
 PLACE = Path("checkpoint") / "resume.safetensors"  # below the run directory
+LAST = Path("checkpoint") / "state.safetensors"  # of a finished run, where it is kept
 FORMAT = 1
+BUILT_WITH = ("format", "code", "torch", "numpy", "avalanche-lib", "lorisbench")  # of `identity`
 _LIBRARIES = ("torch", "numpy", "avalanche-lib", "lorisbench")
 _ABOUT, _TREE, _SUM = "about", "tree", "checksum"  # besides these, the blobs by their numbers
 _BLOCK = 2**16  # bytes
@@ -134,6 +136,13 @@ class Checkpoints:
         if self._writing is not None:
             self._writing.result()
             self._writing = None
+
+    def keep(self) -> None:
+        """Make the checkpoint, if there is one, the last state of a finished run."""
+        self.settle()
+        if self.trained:
+            os.replace(self.path, self.directory.path / LAST)
+            self.trained = 0
 
     def remove(self) -> None:
         self.settle()

@@ -142,6 +142,8 @@ class SuiteSettings(Settings):
     Either `benchmark` gives the only stream, or `benchmarks` several by name; `streams` what one of them has of its
     own. `orders` numbers the orders in which the experiences come (see `suite.orders`): the numbers, or how many.
 
+    `keep_state` keeps what each run knew at its end, so that `lorisbench learn` goes on from there at once.
+
     `about` gives the labels of the strategies that the report is about, one or a list: it compares each of them with
     every other strategy. It changes no run.
     """
@@ -163,6 +165,7 @@ class SuiteSettings(Settings):
     latency: LatencyConfig = LatencyConfig()
     tuning: str = ""
     about: list[str] = []
+    keep_state: bool = False
 
     @field_validator("about", mode="before")
     @classmethod

@@ -26,7 +26,7 @@ from lorisbench.suite.streams import OWN, benchmarks_of, check_known, written_ou
 from lorisbench.suite.training import TrainingConfig, given_of, merged
 
 # No tuned value depends on these
-UNTUNED = ("name", "description", "device", "latency", "orders", "seeds", "tuning", "about")
+UNTUNED = ("name", "description", "device", "latency", "orders", "seeds", "tuning", "about", "keep_state")
 
 
 class ResolvedConfig(SuiteSettings):

@@ -16,7 +16,7 @@ from lorisbench.suite.parsing import parse
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
 from lorisbench.suite.training import TrainingConfig
 
-PLACES = ("root", "file")  # settings of a benchmark that say where its images are, not which they are
+PLACES = ("root", "file", "run")  # settings of a benchmark that say where its images are, not which they are
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,11 @@ def check_schema(config: Mapping[str, Any], file: Path) -> None:
 
 def without_places(benchmark: Mapping[str, Any]) -> dict[str, Any]:
     """A benchmark's settings without those that only say where its images are: moved images are the same."""
-    return {key: value for key, value in benchmark.items() if key not in PLACES}
+    return {
+        key: without_places(value) if isinstance(value, Mapping) else value
+        for key, value in benchmark.items()
+        if key not in PLACES
+    }
 
 
 def stream_of(config: Mapping[str, Any]) -> str:
