@@ -24,6 +24,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
 from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
+from lorisbench.data.identity import same_rows
 from lorisbench.data.images import decode
 from lorisbench.data.manifest import COLUMNS, POSITION, TASK, Manifest
 from lorisbench.data.subsets import arrange, in_stream_order
@@ -166,7 +167,7 @@ def read_benchmark(benchmark: Any, settings: AvalancheClassic) -> Manifest:
     pixels = _pixels([*train, *test], table, settings)
     table = table[table.experience >= 0].reset_index(drop=True)
     positions = table[POSITION].to_numpy()
-    table = in_stream_order(settings.decide(table, notes, positions, lambda: _same_pixels(pixels)[positions]))
+    table = in_stream_order(settings.decide(table, notes, positions, lambda: same_rows(pixels)[positions]))
     columns = [*COLUMNS, POSITION, *([TASK] if table[TASK].any() else [])]
     names = [f"experience {i}" for i in range(len(train))]
     return Manifest(
@@ -255,18 +256,6 @@ def _pixels(datasets: list[Any], table: pd.DataFrame, settings: AvalancheClassic
     path = cache_root() / "pixels" / f"{key}.npy"
     cached_array(path, "|u1", (int(starts[-1]), *shape), f"reading {settings.classic}", blocks)
     return path
-
-
-def _same_pixels(pixels: Path) -> np.ndarray:
-    """A number for each image of a file of pixels, int64 (images,), equal where the pixels are; kept in the cache."""
-    stored = np.load(pixels, mmap_mode="r")
-
-    def numbers() -> Iterator[np.ndarray]:
-        digests = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in stored]
-        yield pd.factorize(pd.Series(digests, dtype=object))[0]
-
-    path = cache_root() / "hashes" / f"{digest_of(['equal pixels, v1', pixels.stem])}.npy"
-    return np.array(cached_array(path, "<i8", (len(stored),), "comparing images", numbers), dtype=np.int64)
 
 
 def to_pixels(image: Any) -> np.ndarray:

@@ -92,10 +92,15 @@ def write(manifest: Manifest, file: Path) -> None:
     write_text(file, csv_text(manifest, file))
 
 
+def check_listable(manifest: Manifest, file: Path) -> None:
+    """Raise InputError if the images of a manifest are not files, which a list in `file` could name."""
+    if manifest.stacked is not None:
+        raise InputError(f"{file}: the images of {manifest.name} are not files that a list could name")
+
+
 def csv_text(manifest: Manifest, file: Path) -> str:
     """A manifest as the text of such a file. Raises InputError if its images are not files."""
-    if manifest.pixels is not None:
-        raise InputError(f"{file}: the images of {manifest.name} are not files that a list could name")
+    check_listable(manifest, file)
     root, here = manifest.root.resolve(), file.resolve().parent
     inside = root == here or here in root.parents
     said = {

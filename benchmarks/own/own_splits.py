@@ -33,12 +33,13 @@ class OwnData(Arranged):
     """Settings of benchmarks made of a user's own images.
 
     Where an experience has no test images, `test_share` of each class is held out as such; where it has no validation
-    images, `validation_share` of each class, taken from what is left for training. `held_out: random` draws them with
-    `split_seed`; `held_out: tail` takes the last ones by name, for frames of a video, which resemble their neighbours.
+    images, `validation_share` of each class (0: none), taken from what is left for training. `held_out: random` draws
+    them with `split_seed`; `held_out: tail` takes the last ones by name, for frames of a video, which resemble their
+    neighbours.
     """
 
     test_share: float = Field(0.2, gt=0, lt=1)
-    validation_share: float = Field(0.1, gt=0, lt=1)
+    validation_share: float = Field(0.1, ge=0, lt=1)
     held_out: Literal["random", "tail"] = "random"
     split_seed: int = Field(0, ge=0)
 

@@ -6,18 +6,21 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 
 from lorisbench.benchmarks.openloris.counts import count_differences
 from lorisbench.data.formats import pillow
+from lorisbench.data.identity import same_rows
 from lorisbench.data.images import Source
-from lorisbench.data.manifest import Manifest
+from lorisbench.data.manifest import POSITION, Manifest
 
 SAMPLE = 2000  # images whose headers are read
+BLOCK = 4096  # rows of features looked at together
 SHOWN = 8  # sizes in the line; the rest are only counted
 
 
 def describe(manifest: Manifest) -> list[str]:
-    """Lines for a terminal: name, notes, images of each experience and split, count mismatches, image sizes.
+    """Lines for a terminal: name, notes, images of each experience and split, count mismatches, sizes (or features).
 
     Opens no more than `SAMPLE` images, and only their headers. Raises InputError if the file of `pixels` is unusable.
     """
@@ -27,8 +30,26 @@ def describe(manifest: Manifest) -> list[str]:
         *(f"{topic}: {note}" for topic, note in manifest.notes.items()),
         manifest.counts().to_string(index=False),
         *count_differences(manifest),
-        *sizes(manifest.sources()),
+        *(sizes(manifest.sources()) if manifest.features is None else features(manifest)),
     ]
+
+
+def features(manifest: Manifest) -> list[str]:
+    """Lines about features in place of images: how many each, between which values, and how many are copies."""
+    given = manifest.given_features()
+    low, high = min(part.min() for part in _blocks(given)), max(part.max() for part in _blocks(given))
+    rows = same_rows(manifest.features) if manifest.features is not None else np.empty(0)
+    of = pd.DataFrame({"row": rows[manifest.with_positions()[POSITION]], "split": manifest.table.split})
+    trained = set(of.row[of.split == "train"])
+    copies = int(of.row[of.split == "test"].isin(trained).sum())
+    return [
+        f"features: {given.shape[1]} of each image, from {low:.4g} to {high:.4g}; all are finite; no image was seen",
+        f"copies: {copies:,} test images have the same features, bit for bit, as a training image",
+    ]
+
+
+def _blocks(given: np.ndarray) -> list[np.ndarray]:
+    return [given[start : start + BLOCK] for start in range(0, len(given), BLOCK)]
 
 
 def evenly(count: int, most: int) -> list[int]:

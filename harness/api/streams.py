@@ -42,9 +42,9 @@ def stream(
 
     Every experience has its own test set, so that the whole accuracy matrix can be measured. Inputs are images,
     float32 (3, image_size, image_size) from 0 to 1; with `backbone`, features of that frozen network, float32
-    (feature_dim,), extracted once and kept in the cache. Targets are class numbers, task labels those of the stream
-    (0 if it has none). The returned object's `manifest` holds class names, experience names and where the data come
-    from.
+    (feature_dim,), extracted once and kept in the cache; a benchmark of features gives these as they are. Targets are
+    class numbers, task labels those of the stream (0 if it has none). The returned object's `manifest` holds class
+    names, experience names and where the data come from.
 
     Parameters
     ----------
@@ -61,11 +61,15 @@ def stream(
         manifest = checked(benchmark, "test")
     else:
         manifest = _component(benchmark, data_root).usable()
+    if manifest.features is not None and backbone is not None:
+        raise InputError(f"backbone: {manifest.name} holds features already, and no images; leave it out")
     labels = torch.tensor(manifest.table.label.to_numpy())
     tasks = torch.tensor(manifest.task_labels())
-    if backbone is None:
+    if manifest.features is not None:
+        store: Store = Store(torch.from_numpy(manifest.given_features()), labels, tasks)
+    elif backbone is None:
         pixels = torch.from_numpy(images.cached(manifest, image_size)).permute(0, 3, 1, 2)
-        store: Store = FloatStore(pixels, labels, tasks)
+        store = FloatStore(pixels, labels, tasks)
     else:
         given = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
         settings = parse(BackboneConfig, {"image_size": image_size, **given}, "backbone")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lorisbench.cli.options import PluginOption, existing
 from lorisbench.common.errors import InputError
 from lorisbench.common.targets import output_file, output_folder
 
@@ -23,9 +24,13 @@ FEW = 40  # a table with at most this many rows is printed unasked
 
 RootArgument = Annotated[
     Path,
-    typer.Argument(help="Folder of OpenLORIS-Object in any layout or of your own images in domains, or a CSV manifest"),
+    typer.Argument(
+        help="Folder of OpenLORIS-Object in any layout or of own images in domains, a CSV manifest, or features"
+    ),
 ]
-LayoutOption = Annotated[str, typer.Option(help="auto, release, benchmark1, challenge, avalanche, folder or manifest")]
+LayoutOption = Annotated[
+    str, typer.Option(help="auto, release, benchmark1, challenge, avalanche, folder, manifest or features")
+]
 
 
 @app.command()
@@ -88,6 +93,7 @@ def verify(
     from lorisbench.benchmarks.openloris.checksums import known_near, releases, told
     from lorisbench.benchmarks.openloris.counts import count_differences
     from lorisbench.benchmarks.tools.archives import fault_of
+    from lorisbench.benchmarks.tools.describe import features as describe_features
     from lorisbench.benchmarks.tools.open_data import open_data
     from lorisbench.benchmarks.tools.refusals import run_refuses
     from lorisbench.benchmarks.tools.verified import Verified
@@ -121,8 +127,12 @@ def verify(
     known = Verified(root, fresh)
     if archives:
         print(f"{len(archives)} bad archives", flush=True)
-    bad = bad_files(manifest.files(), workers, known)
-    print(f"{len(manifest.table):,} images checked, {known.remembered:,} of them good in an earlier check")
+    if manifest.features is not None:  # all were looked at when they were read
+        for line in describe_features(manifest):
+            print(line)
+    bad = bad_files(manifest.files() if manifest.features is None else [], workers, known)
+    checked = f"images checked, {known.remembered:,} of them good in an earlier check"
+    print(f"{len(manifest.table):,} {checked if manifest.features is None else 'rows of features checked'}")
     if report is not None:
         write_report(report, [*archives, *bad])
         print(f"report: {report}")
@@ -187,6 +197,32 @@ def leaks(
 
 
 @app.command()
+def features(
+    what: Annotated[
+        str, typer.Argument(metavar="SUITE|BENCHMARK", help="A suite's name or file, or the name of a benchmark")
+    ],
+    out: Annotated[Path, typer.Argument(help="File to write: FILE.npz")],
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
+    stream: Annotated[str, typer.Option(help="Which stream of the suite, if it has several")] = "",
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value, e.g. backbone.name=timm:resnet50")
+    ] = None,
+    plugin: PluginOption = None,
+) -> None:
+    """Write what a frozen backbone makes of a benchmark's images to a file, which {features: FILE} reads without them.
+
+    Labels, class names, experiences, splits, recordings, factors and levels are in it; a run on it gives the numbers
+    that a run on the images gives.
+    """
+    from lorisbench.runs.feature_file import stream_named, write_features
+
+    output_file(out, (".npz",), "OUT")
+    config = stream_named(what, stream, existing(data_root), assignments or [], [str(path) for path in plugin or []])
+    print(write_features(config, out))
+    print(f"features: {out}")
+
+
+@app.command()
 def split(
     root: RootArgument,
     out: Annotated[Path, typer.Option("--out", "-o", help="CSV manifest to write")],
@@ -203,13 +239,14 @@ def split(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the split")] = 0,
 ) -> None:
     """Split a folder's images anew and write the result as a CSV manifest; no image is moved."""
-    from lorisbench.benchmarks.own.csv_manifest import write
+    from lorisbench.benchmarks.own.csv_manifest import check_listable, write
     from lorisbench.data import disjoint as splitting
 
     if not disjoint:
         raise InputError("no way of splitting was given: add --disjoint (the only one there is)")
     output_file(out, (".csv",))
     before = _read(root, layout, protocol, factor)
+    check_listable(before, out)
     after = splitting.disjoint(before, test_share, validation_share, seed)
     print(splitting.changes(before, after).to_string(index=False))
     for topic in splitting.TOPICS:

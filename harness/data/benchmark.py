@@ -30,6 +30,8 @@ class Benchmark(Component):
     untrained: Literal["refuse", "allow"] = "refuse"
     makes_root: ClassVar[bool] = False
     """Whether its `root` need not exist, because it is a place for downloads."""
+    gives: ClassVar[Literal["images", "features"]] = "images"
+    """What its manifest holds: images, or features that a backbone elsewhere made of them (`Manifest.features`)."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:

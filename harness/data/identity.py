@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from lorisbench.common.cache import cache_root, cached_array
-from lorisbench.common.files import digest_of, digest_of_file
+from lorisbench.common.errors import InputError
+from lorisbench.common.files import digest_of, digest_of_file, write_json
 
 CHUNK = 256  # files that a thread takes at a time
 KEPT_FROM = 1 << 26  # bytes: comparing fewer takes no time worth remembering
@@ -47,6 +52,38 @@ def same_bytes(files: Sequence[str]) -> np.ndarray:
         return next(numbers())
     path = cache_root() / "hashes" / f"{digest_of(['equal bytes, v1', list(files), stamps])}.npy"
     return np.array(cached_array(path, "<i8", (len(files),), "comparing images", numbers), dtype=np.int64)
+
+
+def same_rows(file: Path) -> np.ndarray:
+    """A number for each row of a .npy file named by its content, int64 (rows,), equal where all bytes of a row are.
+
+    What was found is kept in the cache folder.
+    """
+    stored = np.load(file, mmap_mode="r", allow_pickle=False)
+
+    def numbers() -> Iterator[np.ndarray]:
+        yield _numbered(hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in stored)
+
+    path = cache_root() / "hashes" / f"{digest_of(['equal pixels, v1', file.stem])}.npy"
+    return np.array(cached_array(path, "<i8", (len(stored),), "comparing images", numbers), dtype=np.int64)
+
+
+def remembered_digest(file: Path) -> str:
+    """`files.digest_of_file` of a large file, remembered in the cache folder until its size or time of change differs.
+
+    Raises InputError if it cannot be read.
+    """
+    try:
+        status = os.stat(file)
+        stamp = digest_of([os.path.abspath(file), status.st_size, status.st_mtime_ns])
+        memo = cache_root() / "hashes" / f"{stamp}.json"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            return str(json.loads(memo.read_text("utf-8"))["digest"])
+        digest = digest_of_file(file)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+    write_json(memo, {"file": str(file), "digest": digest})
+    return digest
 
 
 def _numbered(keys: Iterable[object]) -> np.ndarray:

@@ -22,7 +22,7 @@ from lorisbench.common.files import digest_of, digest_of_file, write_json
 
 COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "level", "recording"]
 TASK = "task"  # optional column: task labels of task-incremental streams, int64; 0 everywhere without it
-POSITION = "position"  # optional column: position of the image in the `pixels` file; without it, the row's own
+POSITION = "position"  # optional column: row of the image in the file `pixels` or `features`; without it, its own
 MOVE = "move"  # optional column, with `moves`: which of them the image is shown by
 SPLITS = ("train", "validation", "test")
 CHUNK = 256
@@ -90,6 +90,8 @@ class Manifest:
         image each pixel is taken, -1 for black. The column `MOVE` says which of them shows an image.
     draw : makes `moves` from a seed where each run has those of its own (`for_seed`); `moves` are then those of seed 0.
     parts : the stream that there was, and the images of the last experience, which came later; None for any other.
+    features : a .npy file, float32 of shape (rows, width), that holds what a backbone elsewhere made of the images, in
+        the same order, where there are no images at all; `path` is then only a name.
 
     Raises
     ------
@@ -113,6 +115,7 @@ class Manifest:
     moves: np.ndarray | None = None
     draw: Callable[[int], np.ndarray] | None = None
     parts: tuple[Manifest, Manifest] | None = None
+    features: Path | None = None
 
     def __post_init__(self) -> None:
         table = self.table
@@ -170,32 +173,34 @@ class Manifest:
         """The stream before anything came later; itself if nothing did."""
         return self if self.parts is None else self.parts[0].origin
 
+    @property
+    def stacked(self) -> Path | None:
+        """The one file that holds all images, or the features in place of them; None if images are files."""
+        return self.pixels or self.features
+
+    def with_positions(self) -> pd.DataFrame:
+        """The table, with the column `POSITION` if the images are in one file: rows may then be left out or moved."""
+        if self.stacked is None or POSITION in self.table:
+            return self.table
+        return self.table.assign(**{POSITION: np.arange(len(self.table))})
+
     def files(self) -> list[str]:
-        """Absolute names of the files that hold the images: one per image in table order, or just that of `pixels`."""
-        if self.pixels is not None:
-            return [str(self.pixels)]
+        """Absolute names of the files that hold the images: one per image in table order, or just that of all."""
+        if self.stacked is not None:
+            return [str(self.stacked)]
         return [os.path.join(self.root, path) for path in self.table.path]
 
     def sources(self) -> Sequence[str] | Pixels:
         """What `images.decode` takes, in table order: file names, or arrays, uint8 (height, width, 1 or 3).
 
-        Raises InputError if the `pixels` file is missing or does not hold the images.
+        Raises InputError if the `pixels` file is missing or does not hold the images, or if there are only features.
         """
+        if self.features is not None:
+            raise InputError(f"{self.name}: holds features, and this needs images, which nobody has given")
         if self.pixels is None:
             return self.files()
-        stored = load_array(self.pixels)
-        wanted = "uint8 (images, height, width, 1 or 3)"
-        if stored is None:
-            raise InputError(f"{self.pixels}: not a readable .npy file; {wanted} was expected")
-        fits = stored.ndim == 4 and stored.shape[3] in (1, 3) and all(stored.shape)
-        if not fits or stored.dtype != np.uint8:
-            raise InputError(f"{self.pixels}: holds {stored.dtype} {stored.shape} where {wanted} was expected")
-        given = POSITION in self.table.columns
-        if not given and len(stored) != len(self.table):
-            raise InputError(f"{self.pixels}: holds {len(stored)} images where {len(self.table)} were expected")
-        rows = self.table[POSITION].to_numpy(dtype=np.int64) if given else np.arange(len(self.table))
-        if len(rows) and not 0 <= rows.min() <= rows.max() < len(stored):
-            raise InputError(f"{self.pixels}: holds {len(stored)} images, {self.name} needs number {rows.max()}")
+        stored = self._stored(self.pixels, "uint8 (images, height, width, 1 or 3)")
+        rows = self._positions(self.pixels, len(stored))
         if self.moves is None:
             return Pixels(stored, rows)
         if self.moves.shape[1:] != (stored.shape[1] * stored.shape[2],):
@@ -203,6 +208,43 @@ class Manifest:
                 f"{self.pixels}: holds {stored.shape} where moves of {self.moves.shape[1]} pixels are given"
             )
         return Pixels(stored, rows, self.moves, self.table[MOVE].to_numpy(dtype=np.int64))
+
+    def given_features(self) -> np.ndarray:
+        """What is in the place of images, float32 (images, width) in table order, memory-mapped where it is all rows.
+
+        Raises InputError if the `features` file is missing or does not hold them.
+        """
+        assert self.features is not None
+        stored = self._stored(self.features, "float32 (images, width)")
+        rows = self._positions(self.features, len(stored))
+        return stored if np.array_equal(rows, np.arange(len(stored))) else stored[rows]
+
+    @property
+    def width(self) -> int:
+        """How many features are given for each image; 0 where images are given."""
+        return 0 if self.features is None else int(self._stored(self.features, "float32 (images, width)").shape[1])
+
+    def _stored(self, file: Path, wanted: str) -> np.ndarray:
+        stored = load_array(file)
+        if stored is None:
+            raise InputError(f"{file}: not a readable .npy file; {wanted} was expected")
+        if wanted.startswith("uint8"):
+            fits = stored.ndim == 4 and stored.shape[3] in (1, 3) and all(stored.shape) and stored.dtype == np.uint8
+        else:
+            fits = stored.ndim == 2 and all(stored.shape) and stored.dtype == np.float32
+        if not fits:
+            raise InputError(f"{file}: holds {stored.dtype} {stored.shape} where {wanted} was expected")
+        return stored
+
+    def _positions(self, file: Path, stored: int) -> np.ndarray:
+        """The row in a file of so many, int64 (images,), of each image."""
+        given = POSITION in self.table.columns
+        if not given and stored != len(self.table):
+            raise InputError(f"{file}: holds {stored} images where {len(self.table)} were expected")
+        rows = self.table[POSITION].to_numpy(dtype=np.int64) if given else np.arange(len(self.table))
+        if len(rows) and not 0 <= rows.min() <= rows.max() < stored:
+            raise InputError(f"{file}: holds {stored} images, {self.name} needs number {rows.max()}")
+        return rows
 
     def for_seed(self, seed: int) -> Manifest:
         """The stream that a run of this seed has: another one only if `draw` makes it."""
@@ -318,4 +360,5 @@ class Manifest:
             "content_hash": self.content_hash,
             "increments": self.increments,
             "notes": dict(self.notes),
+            **({"features": self.width} if self.features is not None else {}),
         }

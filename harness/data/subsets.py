@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from lorisbench.common.errors import InputError
 from lorisbench.data.benchmark import Benchmark
-from lorisbench.data.manifest import POSITION, SPLITS, Manifest
+from lorisbench.data.manifest import SPLITS, Manifest
 from lorisbench.data.usable import some, told
 
 
@@ -113,9 +113,7 @@ def arrange(manifest: Manifest, subset: Subset) -> Manifest:
 
     Raises InputError if its order is not a permutation of the experiences, or it names unknown classes.
     """
-    table, notes = manifest.table, dict(manifest.notes)
-    if manifest.pixels is not None and POSITION not in table:
-        table = table.assign(**{POSITION: np.arange(len(table))})
+    table, notes = manifest.with_positions(), dict(manifest.notes)
     order = order_of(subset.order, manifest.experiences)
     classes = choose(list(manifest.classes), subset.objects)
     if classes != list(manifest.classes):
@@ -140,9 +138,7 @@ def first_experiences(manifest: Manifest, count: int) -> Manifest:
     """The stream cut off after its first `count` experiences. Raises InputError if it has fewer or `count` < 1."""
     if not 1 <= count <= manifest.experiences:
         raise InputError(f"the first {count} experiences are wanted, but {manifest.name} has {manifest.experiences}")
-    table = manifest.table
-    if manifest.pixels is not None and POSITION not in table:
-        table = table.assign(**{POSITION: np.arange(len(table))})
+    table = manifest.with_positions()
     table = table[table.experience < count].reset_index(drop=True)
     return replace(manifest, table=table, experience_names=list(manifest.experience_names[:count]))
 

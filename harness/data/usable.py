@@ -99,7 +99,7 @@ def empty_splits(manifest: Manifest, splits: Iterable[str]) -> list[str]:
 
 def two_splits(manifest: Manifest) -> str:
     """One line about the first image that is in two splits, whatever its names; empty if there is none."""
-    if manifest.pixels is None:
+    if manifest.stacked is None:
         images = same_files(manifest.files())
     elif POSITION in manifest.table.columns:
         images = manifest.table[POSITION].to_numpy()
@@ -238,7 +238,7 @@ def _untrained_in_tasks(manifest: Manifest) -> list[str]:
 
 
 def _repeated(manifest: Manifest) -> str:
-    if manifest.pixels is not None:
+    if manifest.stacked is not None:
         return ""
     again = manifest.table.path[manifest.table.duplicated(["path", "experience"])]
     return f"{len(again)} rows show an image again in its experience, such as {again.iloc[0]}" if len(again) else ""

@@ -1,4 +1,5 @@
-"""A finished run's model as one ONNX graph: uint8 images in, class probabilities out, checked against PyTorch."""
+"""A finished run's model as one ONNX graph: uint8 images in (or the features that were given in place of them), class
+probabilities out, checked against PyTorch."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
@@ -35,15 +36,33 @@ EQUAL_SHARE = 0.999
 
 
 class Deployed(nn.Module):
-    """forward: images uint8 (batch, 3, size, size) -> probabilities float32 (batch, classes); rows sum to 1."""
+    """forward: what the model takes -> probabilities float32 (batch, classes); rows sum to 1."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         # Gives probabilities from logits, and also from log-probabilities, which some models return
-        return self.model(images).float().softmax(dim=1)
+        return self.model(inputs).float().softmax(dim=1)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a graph takes: images of a size in pixels, or features of that number (`name` says which)."""
+
+    name: Literal["images", "features"]
+    size: int
+
+    def samples(self, count: int) -> torch.Tensor:
+        """The same ones each time: `sample_images`, or normal deviates, float32 (count, size)."""
+        if self.name == "images":
+            return sample_images(count, self.size)
+        return torch.randn(count, self.size, generator=torch.Generator().manual_seed(0))
+
+
+def inputs_of(run: TrainedRun) -> Inputs:
+    return Inputs("features", run.width) if run.width else Inputs("images", run.spec.backbone.image_size)
 
 
 @dataclass(frozen=True)
@@ -52,7 +71,7 @@ class Comparison:
 
     Attributes
     ----------
-    images : how many were compared, in batches of BATCHES.
+    images : how many were compared, in batches of BATCHES. of : what they are.
     largest : the largest absolute difference in a probability; NaN if one side gave NaN.
     equal : share of the images, in 0..1, for which both predict the same class.
     fault : why onnxruntime did not run the graph; empty if it did.
@@ -62,6 +81,7 @@ class Comparison:
     largest: float
     equal: float
     fault: str = ""
+    of: str = "images"
 
     @property
     def passed(self) -> bool:
@@ -71,7 +91,7 @@ class Comparison:
         if self.fault:
             return f"onnxruntime does not run the graph: {self.fault}"
         return (
-            f"onnxruntime against PyTorch, {self.images} generated images in batches of "
+            f"onnxruntime against PyTorch, {self.images} generated {self.of} in batches of "
             f"{', '.join(map(str, BATCHES))}: largest difference in a probability {self.largest:.2g}, "
             f"{100 * self.equal:.2f} % equal predictions"
         )
@@ -106,11 +126,11 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
     file = output_file(out or folder / "model.onnx", (f".{kind}",))
     model = restore_run(run)
     check_exportable(run.spec.run_id, model)
-    size = run.spec.backbone.image_size
-    check_finite(run.spec.run_id, model, size)
+    inputs = inputs_of(run)
+    check_finite(run.spec.run_id, model, inputs)
     deployed = Deployed(model).eval().requires_grad_(False)
     try:
-        graph = make_graph(deployed, size)
+        graph = make_graph(deployed, inputs)
         describe(graph, run)
         data = graph.SerializeToString()
     except Exception as error:  # from an outside strategy's model, the exporter's passes or protobuf (2 GB)
@@ -118,7 +138,7 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
         raise InputError(
             f"{run.spec.run_id}: its model ({type(model).__name__}) cannot be written as an ONNX graph: {reason}"
         ) from error
-    comparison = compare(data, deployed, size)
+    comparison = compare(data, deployed, inputs)
     if comparison.passed:
         write_bytes(file, data)
     return Export(comparison, file, len(data))
@@ -132,18 +152,19 @@ def check_exportable(name: str, model: nn.Module) -> None:
         raise InputError(f"{name}: {reason}")
 
 
-def check_finite(name: str, model: nn.Module, size: int) -> None:
-    """Raise InputError if weights of the model, or its outputs for generated images, are not finite."""
+def check_finite(name: str, model: nn.Module, inputs: Inputs) -> None:
+    """Raise InputError if weights of the model, or its outputs for generated inputs, are not finite."""
     with torch.inference_mode():
-        bad = not_finite(torch.cat([model(x) for x in sample_images(sum(BATCHES), size).split(BATCHES)]))
+        bad = not_finite(torch.cat([model(x) for x in inputs.samples(sum(BATCHES)).split(BATCHES)]))
     fault = share_text(bad) if bad.any() else faulty_weights(model)
     if fault:
         raise InputError(f"{name}: its model has diverged and is not exported: {fault}")
 
 
-def make_graph(deployed: nn.Module, size: int) -> onnx.ModelProto:
-    """`deployed` as an ONNX model with all weights inside, input `images`, output `probabilities`, any batch size."""
-    example = sample_images(2, size)
+def make_graph(deployed: nn.Module, inputs: Inputs) -> onnx.ModelProto:
+    """`deployed` as an ONNX model with all weights inside, any batch size; its input is called what it is, its output
+    `probabilities`."""
+    example = inputs.samples(2)
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), torch.no_grad():
@@ -153,7 +174,7 @@ def make_graph(deployed: nn.Module, size: int) -> onnx.ModelProto:
         try:
             program: Any = torch.onnx.export(
                 deployed, (example,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
-                input_names=["images"], output_names=["probabilities"], verbose=False,
+                input_names=[inputs.name], output_names=["probabilities"], verbose=False,
             )  # fmt: skip
         finally:
             for logger, level in zip(loggers, levels, strict=True):
@@ -186,33 +207,36 @@ def describe(graph: onnx.ModelProto, run: TrainedRun) -> None:
         "benchmark": run.benchmark,
         "synthetic": "true" if run.synthetic else "false",
         "classes": json.dumps(run.classes, ensure_ascii=False),
-        "image_size": str(run.spec.backbone.image_size),
-        "preprocessing": PREPROCESSING,
+        **(
+            {"features": str(run.width)}
+            if run.width
+            else {"image_size": str(run.spec.backbone.image_size), "preprocessing": PREPROCESSING}
+        ),
         "lorisbench": version("lorisbench"),
     }
     onnx.helper.set_model_props(graph, about)
     onnx.checker.check_model(graph)
 
 
-def compare(graph: bytes, deployed: nn.Module, size: int) -> Comparison:
-    """Run the graph in onnxruntime and `deployed` in PyTorch on the same images, in batches of each of BATCHES."""
+def compare(graph: bytes, deployed: nn.Module, inputs: Inputs) -> Comparison:
+    """Run the graph in onnxruntime and `deployed` in PyTorch on the same inputs, in batches of each of BATCHES."""
     import numpy as np
     import onnxruntime
 
-    images = sample_images(sum(BATCHES), size).split(BATCHES)
+    batches = inputs.samples(sum(BATCHES)).split(BATCHES)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # its errors are reported in one line, below
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        given = np.concatenate([session.run(["probabilities"], {"images": x.numpy()})[0] for x in images])
+        given = np.concatenate([session.run(["probabilities"], {inputs.name: x.numpy()})[0] for x in batches])
     except Exception as error:  # onnxruntime's exceptions have no common base class
         return Comparison(0, float("nan"), 0.0, " ".join(str(error).split())[:300])
     with torch.inference_mode():
-        wanted = torch.cat([deployed(x) for x in images]).numpy()
+        wanted = torch.cat([deployed(x) for x in batches]).numpy()
     if given.shape != wanted.shape:
         return Comparison(0, float("nan"), 0.0, f"its output has the shape {given.shape}, not {wanted.shape}")
     equal = float((given.argmax(axis=1) == wanted.argmax(axis=1)).mean())
-    return Comparison(len(wanted), float(np.abs(given - wanted).max()), equal)
+    return Comparison(len(wanted), float(np.abs(given - wanted).max()), equal, of=inputs.name)
 
 
 def sample_images(count: int, size: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from lorisbench.common.reading import read_json
 from lorisbench.common.registry import STRATEGIES, load_plugin, with_folders_of
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.engine.strategy import kinds_of
-from lorisbench.metrics.records import images_by_stream
+from lorisbench.metrics.records import features_in, images_by_stream
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.run_folders import read_config
 from lorisbench.suite.spec import RunSpec, check_schema, spec_from, title_of
@@ -36,6 +36,7 @@ class TrainedRun:
     classes : class names in the order of the labels.
     synthetic : whether it was trained on images that no camera took.
     experiences : how many it was trained on.
+    width : how many features were given for each image, where no image was seen; else 0.
     """
 
     directory: RunDirectory
@@ -44,6 +45,7 @@ class TrainedRun:
     classes: list[str]
     synthetic: bool
     experiences: int
+    width: int = 0
 
 
 def read_run(folder: Path, plugins: Sequence[Path] = ()) -> TrainedRun:
@@ -76,7 +78,8 @@ def read_run(folder: Path, plugins: Sequence[Path] = ()) -> TrainedRun:
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise InputError(f"{place}: missing or damaged; the class names are read from it")
     synthetic = data.get("synthetic") is not False
-    return TrainedRun(directory, spec, title_of(spec.benchmark), classes, synthetic, max(1, len(directory.entries())))
+    experiences, width = max(1, len(directory.entries())), features_in(data)
+    return TrainedRun(directory, spec, title_of(spec.benchmark), classes, synthetic, experiences, width)
 
 
 def _hint(folder: Path) -> str:
@@ -87,7 +90,8 @@ def _hint(folder: Path) -> str:
 def restore_run(run: TrainedRun) -> nn.Module:
     """The run's trained model on the CPU, in eval mode, with its backbone.
 
-    forward: images uint8 (batch, 3, size, size) -> scores (batch, classes).
+    forward: images uint8 (batch, 3, size, size), or features float32 (batch, width) where these were given, -> scores
+    (batch, classes).
 
     Raises InputError, in one line, if the checkpoint is missing, damaged or not the model's, or the strategy's answers
     do not come from its model alone.
@@ -108,7 +112,7 @@ def restore_run(run: TrainedRun) -> nn.Module:
     settings = run.spec.backbone
     frozen = settings.train == "never"
     # The checkpoint holds all that was trained: no pretrained weights are loaded, or even downloaded, needlessly
-    backbone = backbone_of(settings if frozen else settings.model_copy(update={"weights": "none"}))
+    backbone = backbone_of(settings if frozen else settings.model_copy(update={"weights": "none"}), width=run.width)
     backbone.freeze()
     empty = Store(torch.zeros(0, backbone.feature_dim), torch.zeros(0, dtype=torch.int64))
     with with_folders_of(kinds_of(run.spec.strategy)):

@@ -99,6 +99,8 @@ def adapt_ratio(run: RunRecord) -> float | None:
         raise UndefinedMetricError("training is not on features that are extracted once")
     if run.latency.get("error"):
         raise UndefinedMetricError(run.latency["error"])
+    if run.latency.get("features"):
+        raise UndefinedMetricError("features were given: there are no images for a forward pass")
     if not run.latency.get("forward_ms_per_image"):
         raise UndefinedMetricError("forward passes over a batch were not measured")
     later = [entry for entry in run.entries if entry["experience"] > 0]

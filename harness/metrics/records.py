@@ -53,6 +53,12 @@ def read_latency(path: Path) -> dict[str, Any] | None:
     return read_json(path, LatencyRecord)
 
 
+def features_in(data: Mapping[str, Any]) -> int:
+    """How many features were given for each image, by what data.json says of a stream; 0 where there were images."""
+    width = data.get("features")
+    return width if isinstance(width, int) and width > 0 else 0
+
+
 def images_by_stream(data: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """What data.json says about the images of each stream. `names` of all streams: it does not name an only one."""
     several = data.get("streams")

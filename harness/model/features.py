@@ -72,9 +72,11 @@ def cached(
 ) -> np.ndarray:
     """Features of every image of a manifest, float32 (images, feature_dim), memory-mapped.
 
-    If the cache has none, they are extracted with a progress bar, by `extract` or by what does the same; the file
-    appears only when it is complete.
+    Where the manifest gives none and the cache has none, they are extracted with a progress bar, by `extract` or by
+    what does the same; the file appears only when it is complete.
     """
+    if manifest.features is not None:
+        return manifest.given_features()
     sources = manifest.sources()
     entry = entry_of(manifest, backbone, size, device)
     return entry.made(lambda: (by or extract)(backbone, images.batches(sources, size, BATCH), device))

@@ -19,10 +19,11 @@ from torch import fx, nn
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 from lorisbench.model.norms import batch_to_group
-from lorisbench.suite.config import PIXELS, BackboneConfig
+from lorisbench.suite.config import NO_BACKBONE, PIXELS, BackboneConfig
 
 OFFLINE = "efficientnet-lite0"
 OFFLINE_TIMM = "tf_efficientnet_lite0"
+ABSENT = NO_BACKBONE.name
 
 
 class Backbone(nn.Module):
@@ -90,6 +91,13 @@ class Pixels(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.mean(dim=1).flatten(1)
+
+
+class Absent(nn.Module):
+    """What stands where a backbone would, when features were given: there is no image that could reach it."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("features were given, and no backbone that makes them from images")
 
 
 class Classifier(nn.Module):
@@ -164,8 +172,20 @@ def xavier(head: nn.Module) -> nn.Module:
     return head
 
 
-def backbone_of(settings: BackboneConfig, seed: int = 0) -> Backbone:
-    """The backbone that a suite's settings describe; see `make_backbone` for `seed` and for what is raised."""
+def backbone_of(settings: BackboneConfig, seed: int = 0, width: int = 0) -> Backbone:
+    """The backbone that a suite's settings describe; see `make_backbone` for `seed` and for what is raised.
+
+    width : how many features are given for each image, where the settings are those of no backbone.
+    """
+    if settings.name == ABSENT:
+        if not width:
+            raise InputError(f"backbone {ABSENT!r}: only a benchmark of features has none, and this one has images")
+        return Backbone(Absent(), (0.0,) * 3, (1.0,) * 3, feature_dim=width, frozen=True)
+    if width:
+        raise InputError(
+            f"backbone {settings.name!r}: the benchmark holds features and no images; its class must say so, "
+            'gives: ClassVar[str] = "features"'
+        )
     groups = settings.norm_groups if settings.norm == "group" else None
     return make_backbone(settings.name, settings.weights, settings.image_size, seed, groups, settings.scale)
 

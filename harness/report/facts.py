@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from lorisbench.metrics.records import features_in
 from lorisbench.report.frame import Stored
 from lorisbench.report.summary import number
 
@@ -30,8 +31,7 @@ def collect(stored: Stored) -> Facts:
         ("Data", _data(stored)),
         ("Reading notes", _rest(_section(stored.data, "notes")) or "none"),
         ("Evaluated on", _split(stored)),
-        ("Backbone", _joined(backbone.get("name"), _rest(backbone, "name", "train", *_idle(backbone)))),
-        ("Backbone training", _mode(backbone.get("train"))),
+        *_backbone(backbone, features_in(stored.data)),
         ("Head", _head(_section(suite, "head"), increments(stored))),
         ("Training", _rest(training) or "not stored"),
         ("Hyper-parameters", str(suite.get("tuning") or "untuned, as far as the suite says")),
@@ -62,6 +62,13 @@ def split(stored: Stored) -> str:
 
 def _protocol(benchmark: dict[str, Any]) -> str:
     return " ".join(str(benchmark[key]) for key in ("protocol", "factor") if benchmark.get(key))
+
+
+def _backbone(backbone: dict[str, Any], width: int) -> Facts:
+    if width:
+        return [("Backbone", f"none: {width} features of each image were given; no image was seen")]
+    told = _joined(backbone.get("name"), _rest(backbone, "name", "train", *_idle(backbone)))
+    return [("Backbone", told), ("Backbone training", _mode(backbone.get("train")))]
 
 
 def _idle(backbone: dict[str, Any]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from lorisbench.metrics.records import features_in
 from lorisbench.report import render
 from lorisbench.report.facts import is_synthetic, of_stream, per_task
 from lorisbench.report.findings import headlines
@@ -102,6 +103,7 @@ def html(out: Path, streams: Mapping[str, tuple[Stored, Summary]], ranking: Tabl
             "folder": places[stream],
             "synthetic": is_synthetic(stored),
             "data_name": _data_name(stored),
+            "features": features_in(stored.data),
             "per_task": per_task(stored),
             "headlines": headlines(stored, summary),
             "own": of_stream(stored),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lorisbench.common.files import write_text
 from lorisbench.common.targets import output_folder
+from lorisbench.metrics.records import features_in
 from lorisbench.metrics.table import of_matrices
 from lorisbench.report import facts, findings, frame, overview, render, summary, tables
 from lorisbench.report.frame import Stored
@@ -92,6 +93,7 @@ def html(stored: Stored, means: summary.Summary, built: list[tables.Table], plot
         synthetic=facts.is_synthetic(stored),
         data_name=str(stored.data.get("name") or "unnamed"),
         validation=facts.split(stored) == "validation",
+        features=features_in(stored.data),
         per_task=facts.per_task(stored),
         headlines=findings.headlines(stored, means),
         duels=findings.duels(stored, means),

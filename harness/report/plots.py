@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from lorisbench.metrics.intervals import mean_interval
+from lorisbench.metrics.records import features_in
 from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.style import FAINT, GREY, Drawing, Look, Sheet, short, spread
 from lorisbench.report.summary import Summary, number
@@ -180,8 +181,8 @@ def latency(stored: Stored, summary: Summary, style: dict[str, Look]) -> Drawing
         low, high = axes.get_ylim()
         bars.append(((middle, low), (middle, high)))
         axes.annotate(
-            "bare backbone", xy=(middle, 1.01), xycoords=("data", "axes fraction"), ha="center", fontsize=9,
-            color=GREY, annotation_clip=False,
+            "bare head" if features_in(stored.data) else "bare backbone", xy=(middle, 1.01),
+            xycoords=("data", "axes fraction"), ha="center", fontsize=9, color=GREY, annotation_clip=False,
         )  # fmt: skip
     axes.set_xlabel("time of one prediction call, median (ms)")
     axes.set_ylabel("accuracy after the last experience (%)")

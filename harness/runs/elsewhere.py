@@ -19,11 +19,11 @@ from lorisbench.common.rehearsal import noted, or_noted, rehearsal
 from lorisbench.common.restored import restored
 from lorisbench.engine.assembly import assemble
 from lorisbench.engine.strategy import kinds_of
-from lorisbench.metrics.records import images_by_stream
+from lorisbench.metrics.records import features_in, images_by_stream
 from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import to_tensor
 from lorisbench.model.models import Backbone, backbone_of
-from lorisbench.runs.latency import DISTINCT, architecture_of, bare_of, check_answers, decoded, frozen, timed
+from lorisbench.runs.latency import DISTINCT, architecture_of, bare_of, check_answers, frozen, samples, timed
 from lorisbench.runs.latency_table import OWN, RANDOM, add_rows, row_of
 from lorisbench.runs.one_run import device_of, store_without_content
 from lorisbench.runs.quiet import measuring
@@ -43,10 +43,14 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Stream:
-    """What the runs of a stream share here: its images if they are here, its classes, and batches of uint8 images."""
+    """What the runs of a stream share here: its images if they are here, its classes, and batches of uint8 images.
+
+    width : how many features were given for each image, in whose place the batches then are; else 0.
+    """
 
     manifest: Manifest | None
     classes: int
+    width: int
     images: list[torch.Tensor]
     told: str
 
@@ -108,7 +112,7 @@ def _measure(
     folder = output.run(config["run_id"]).path
     try:
         spec = _spec(output.root, config)
-        backbone, weights = _backbone(spec)
+        backbone, weights = _backbone(spec, stream.width)
         model = _restore(spec, folder, backbone, stream, len(config.get("permutation") or [0])).to(device)
         architecture = architecture_of(model, spec)
         per_task = spec.head.per_task
@@ -134,10 +138,12 @@ def _spec(out: Path, config: Mapping[str, Any]) -> RunSpec:
     return spec_from(config, out / "runs" / config["run_id"] / "config.yaml")
 
 
-def _backbone(spec: RunSpec) -> tuple[Backbone, str]:
+def _backbone(spec: RunSpec, width: int) -> tuple[Backbone, str]:
     """A run's backbone, and what is to be said of its weights: a frozen one's may be missing here."""
     settings: BackboneConfig = spec.backbone
     empty = settings.model_copy(update={"weights": "none"})
+    if width:
+        return backbone_of(settings, width=width), ""
     if not frozen(spec):  # the checkpoint holds them
         return backbone_of(empty), ""
     try:
@@ -165,7 +171,8 @@ def _stream(
 ) -> _Stream:
     name, size = stream_of(config), config["backbone"]["image_size"]
     benchmarks = benchmarks_of(suite)
-    classes = images_by_stream(read_json(out / "data.json") or {}, benchmarks).get(name, {}).get("classes")
+    data = images_by_stream(read_json(out / "data.json") or {}, benchmarks).get(name, {})
+    classes, width = data.get("classes"), features_in(data)
     if not isinstance(classes, list) or not classes:
         raise InputError(f"{out / 'data.json'}: missing or damaged; the classes of stream {name!r} are read from it")
     split = config["evaluation"]["split"]
@@ -173,17 +180,16 @@ def _stream(
     count = DISTINCT * settings.batch
     if manifest is not None:
         try:
-            return _Stream(
-                manifest, len(classes), _batches(decoded(manifest, split, size, count), settings, device), OWN
-            )
+            own = samples(manifest, split, size, count, device)
+            return _Stream(manifest, len(classes), width, list(own.split(settings.batch)), OWN)
         except (InputError, OSError):
             manifest = None
-    drawn = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-    return _Stream(manifest, len(classes), _batches(drawn, settings, device), RANDOM)
-
-
-def _batches(images: np.ndarray, settings: LatencyConfig, device: torch.device) -> list[torch.Tensor]:
-    return list(to_tensor(images, device).split(settings.batch))
+    drawing = np.random.default_rng(0)
+    if width:
+        drawn = torch.from_numpy(drawing.standard_normal((count, width), dtype=np.float32)).to(device)
+    else:
+        drawn = to_tensor(drawing.integers(0, 256, (count, size, size, 3), dtype=np.uint8), device)
+    return _Stream(manifest, len(classes), width, list(drawn.split(settings.batch)), RANDOM)
 
 
 def _manifest(settings: Mapping[str, Any], split: str, classes: Sequence[str]) -> Manifest | None:

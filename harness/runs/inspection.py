@@ -43,19 +43,28 @@ def inspect(config: ResolvedConfig, output: Output, needs_backbone: bool) -> Ins
     Raises InputError, naming the key, file or folder, for whatever keeps its runs from being made.
     """
     backbone, weights = None, True
+    given = config.benchmark.gives == "features"
     if needs_backbone:
         # Before the data, which may take minutes to render: a missing device or backbone is reported at once
         from lorisbench.model.models import backbone_of
         from lorisbench.runs.one_run import device_of
 
         device_of(config.device)
-        backbone = or_noted(
-            lambda: backbone_of(config.backbone), f"the ImageNet weights of backbone {config.backbone.name!r}"
-        )
-        weights = backbone is not None
-        backbone = backbone or backbone_of(config.backbone.model_copy(update={"weights": "none"}))
+        if not given:
+            backbone = or_noted(
+                lambda: backbone_of(config.backbone), f"the ImageNet weights of backbone {config.backbone.name!r}"
+            )
+            weights = backbone is not None
+            backbone = backbone or backbone_of(config.backbone.model_copy(update={"weights": "none"}))
     split = config.evaluation.split
     manifest = or_noted(lambda: config.benchmark.usable(split), f"the data of benchmark {config.benchmark.name!r}")
+    if manifest is not None and given != (manifest.features is not None):
+        raise InputError(
+            f"benchmark {config.benchmark.name!r} says that it gives {config.benchmark.gives}, and its manifest holds "
+            f"{'images' if given else 'features'}: its class must set gives: ClassVar[str]"
+        )
+    if manifest is not None and given and needs_backbone:
+        backbone = backbone_of(config.backbone, width=manifest.width)
     data = None
     if manifest is not None and not noted():
         data = manifest.describe()

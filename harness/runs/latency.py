@@ -73,9 +73,9 @@ def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
     Returns
     -------
     Keys of latency.json: forward_ms_per_image (median of `calls` passes after a warm-up pass), forward_images (per
-    pass), forward_threads. Empty if experiences are not trained on features, or if the images are gone.
+    pass), forward_threads. Empty if experiences are not trained on features, or if there are no images (any more).
     """
-    if not on_features(bench.config.backbone.model_dump()):
+    if not on_features(bench.config.backbone.model_dump()) or bench.manifest.features is not None:
         return {}
     try:
         block = _decoded(bench, BATCH)
@@ -116,15 +116,16 @@ def timed(
     model: nn.Module, bare: nn.Module, images: Sequence[torch.Tensor], per_task: bool,
     settings: LatencyConfig, device: torch.device,
 ) -> dict[str, Any]:  # fmt: skip
-    """Timed forward passes of a model that is on `device`, from uint8 images to class scores.
+    """Timed forward passes of a model that is on `device`, from uint8 images, or given features, to class scores.
 
-    bare : what it is compared with (`bare_of`). images : batches, uint8 (batch, 3, size, size), on the device.
+    bare : what it is compared with (`bare_of`). images : batches, uint8 (batch, 3, size, size), on the device, or
+        float32 (batch, width) where features were given, so that heads alone are timed.
     per_task : whether images carry a task label; task 0 is timed, as the layers of the heads are alike.
 
     Returns
     -------
-    Keys of latency.json: calls, batch, threads, device, image_size, ms, bare_ms. Raises one of `FAULTS` if the model
-    cannot be called, or if its outputs are not finite.
+    Keys of latency.json: calls, batch, threads, device, image_size (or features), ms, bare_ms. Raises one of `FAULTS`
+    if the model cannot be called, or if its outputs are not finite.
     """
     inputs, bare = _labelled(images, per_task), bare.to(device).eval()
     torch.set_num_threads(settings.threads)
@@ -143,7 +144,7 @@ def timed(
         "batch": settings.batch,
         "threads": settings.threads,
         "device": str(device),
-        "image_size": images[0].shape[-1],
+        "image_size" if images[0].ndim == 4 else "features": images[0].shape[-1],
         "ms": [round(value, 4) for value in ms],
         "bare_ms": [round(value, 4) for value in bare_ms],
     }
@@ -199,8 +200,10 @@ def _check_finite(answers: Sequence[torch.Tensor]) -> None:
 
 
 def _inputs(bench: Workbench, batch: int, distinct: int = DISTINCT) -> list[torch.Tensor]:
-    """`distinct` batches of decoded images, uint8 (batch, 3, size, size), channels last, on the device."""
-    return list(to_tensor(_decoded(bench, distinct * batch), bench.accelerator).split(batch))
+    """`distinct` batches as `samples` gives them."""
+    config = bench.config
+    at = config.evaluation.split, config.backbone.image_size, distinct * batch, bench.accelerator
+    return list(samples(bench.manifest, *at).split(batch))
 
 
 def _decoded(bench: Workbench, count: int) -> np.ndarray:
@@ -208,9 +211,19 @@ def _decoded(bench: Workbench, count: int) -> np.ndarray:
     return decoded(bench.manifest, config.evaluation.split, config.backbone.image_size, count)
 
 
+def samples(manifest: Manifest, split: str, size: int, count: int, device: torch.device) -> torch.Tensor:
+    """What a model is given, on the device: uint8 (count, 3, size, size), channels last, or features (count, width)."""
+    if manifest.features is None:
+        return to_tensor(decoded(manifest, split, size, count), device)
+    return torch.from_numpy(manifest.given_features()[_spread(manifest, split, count)]).to(device)
+
+
 def decoded(manifest: Manifest, split: str, size: int, count: int) -> np.ndarray:
     """uint8 (count, size, size, 3), spread evenly over a split; images of a small split repeat."""
-    rows = np.flatnonzero(manifest.table.split == split)
-    chosen = np.resize(rows[np.linspace(0, len(rows) - 1, count).astype(int)], count)
     sources = manifest.sources()
-    return np.stack([images.decode(sources[row], size) for row in chosen])
+    return np.stack([images.decode(sources[row], size) for row in _spread(manifest, split, count)])
+
+
+def _spread(manifest: Manifest, split: str, count: int) -> np.ndarray:
+    rows = np.flatnonzero(manifest.table.split == split)
+    return np.resize(rows[np.linspace(0, len(rows) - 1, count).astype(int)], count)

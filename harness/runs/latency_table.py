@@ -44,7 +44,7 @@ def row_of(
         "strategy": config["label"],
         "run_id": config["run_id"],
         "backbone": config["backbone"]["name"],
-        "image_size": config["backbone"]["image_size"],
+        "image_size": "" if latency.get("features") else config["backbone"]["image_size"],
         "images": images,
         "date": where["date"],
         "error": latency.get("error", ""),

@@ -66,7 +66,8 @@ class Material:
 
     Attributes
     ----------
-    manifest : its fields and content hash, pickled. backbone : its weights (safetensors) and digest.
+    manifest : its fields and content hash, pickled; given features by their path below the cache folder.
+    backbone : its weights (safetensors) and digest.
     extracted_on : the kind of device that features were extracted on.
     arrays : the files of the cache: name below it, bytes, and what `put` made of each part.
     """
@@ -98,6 +99,8 @@ def material_of(bench: Workbench, put: Callable[[np.ndarray], Any] | None) -> Ma
 
     manifest = bench.manifest
     told = {field.name: getattr(manifest, field.name) for field in fields(manifest)}
+    if manifest.features is not None:
+        told["features"] = manifest.features.relative_to(cache_root())
     return Material(
         pickle.dumps((told, manifest.content_hash)),
         weights_of(bench.backbone),
@@ -114,13 +117,16 @@ def weights_of(backbone: Backbone) -> tuple[bytes, str]:
     return save(tensors), backbone.digest()
 
 
-def with_weights(settings: BackboneConfig, weights: bytes, digest: str) -> Backbone:
-    """The backbone of these settings with what `weights_of` gave. Raises InputError if it is another network here."""
+def with_weights(settings: BackboneConfig, weights: bytes, digest: str, width: int = 0) -> Backbone:
+    """The backbone of these settings with what `weights_of` gave; `width` as for `backbone_of`.
+
+    Raises InputError if it is another network here.
+    """
     from safetensors.torch import load
 
     from lorisbench.model.models import backbone_of
 
-    backbone = backbone_of(settings.model_copy(update={"weights": "none"}))
+    backbone = backbone_of(settings.model_copy(update={"weights": "none"}), width=width)
     try:
         backbone.load_state_dict(load(weights))
     except RuntimeError:
@@ -195,9 +201,11 @@ class Unpacked:
         folder = self.scratch / _folder_of(config.stream)
         pickled, digest, extracted_on = pickle.loads((folder / "stream").read_bytes())
         told, content_hash = pickle.loads(pickled)
+        if told["features"] is not None:
+            told["features"] = cache_root() / told["features"]
         manifest = Manifest(**told)
         vars(manifest)["content_hash"] = content_hash  # of images that are not here
-        backbone = with_weights(config.backbone, (folder / "backbone.safetensors").read_bytes(), digest)
+        backbone = with_weights(config.backbone, (folder / "backbone.safetensors").read_bytes(), digest, manifest.width)
         bench = prepare(config, manifest, backbone, torch.device(extracted_on))
         bench.anew = lambda: self(config)
         return bench

@@ -53,8 +53,9 @@ class Workbench:
 
     Attributes
     ----------
-    x : inputs of all images in manifest order: float32 features if they are cached, else uint8 images (n, 3, s, s).
-        Where each run has a stream of its own (`Manifest.draw`), those of the stream as it is told; see `of_seed`.
+    x : inputs of all images in manifest order: float32 features if they are given or cached, else uint8 images
+        (n, 3, s, s). Where each run has a stream of its own (`Manifest.draw`), those of the stream as it is told; see
+        `of_seed`.
     y, task : int64 labels and task labels.
     backbone : the pretrained backbone; a run that trains it works on a copy.
     device : where runs train. `device: auto` trains heads on cached features on the CPU even where there is a GPU:
@@ -110,7 +111,7 @@ def prepare(
     if accelerator.type == "cuda":
         _make_cuda_deterministic()
     settings = config.backbone
-    backbone = backbone or backbone_of(settings)
+    backbone = backbone or backbone_of(settings, width=manifest.width)
     size = settings.image_size
     if settings.train == "never":
         backbone.freeze()
@@ -167,6 +168,8 @@ def of_seed(bench: Workbench, seed: int) -> Workbench:
 def cache_files(bench: Workbench) -> list[Path]:
     """The files of the cache that `prepare` reads, and runs after it."""
     size = bench.config.backbone.image_size
+    if bench.manifest.features is not None:
+        return [bench.manifest.features]
     at = bench.backbone, size, bench.accelerator
     found = []
     for seeded in _of_seeds(bench.config, bench.manifest):

@@ -172,6 +172,8 @@ def _arrays(found: Inspected, config: ResolvedConfig) -> list[Array]:
 
     manifest, backbone, size = found.manifest, found.backbone, config.backbone.image_size
     assert manifest is not None and backbone is not None
+    if manifest.features is not None:
+        return []
     drawn = manifest.draw is not None
     seeds = [(manifest.for_seed(s), f", seed {s}") for s in config.seeds] if drawn else [(manifest, "")]
     if config.backbone.on_features:

@@ -32,6 +32,8 @@ class BackboneConfig(Settings):
     `mean` and `std` are for `pixels`, in the unit of values in 0..1: of each pixel the mean is taken away, and what is
     left is divided by the standard deviation. `mean: 0, std: 1` leaves pixels as they are. Without them they are those
     that Hsu et al. have for MNIST with a black border of 2 (their `dataloaders/base.py`).
+
+    A stream whose benchmark gives features has `name: none`, whatever the suite says.
     """
 
     name: str = "efficientnet-lite0"
@@ -60,6 +62,10 @@ class BackboneConfig(Settings):
     def on_features(self) -> bool:
         """Whether runs train on features that are extracted once."""
         return self.train == "never" and self.cache
+
+
+NO_BACKBONE = BackboneConfig(name="none", weights="none")
+"""The backbone of a stream whose features are given, in place of whatever a suite says of it."""
 
 
 class HeadConfig(Settings):

@@ -15,7 +15,7 @@ from lorisbench.common.files import digest_of
 from lorisbench.common.registry import STRATEGIES, load_plugin, select
 from lorisbench.suite.benchmarks import check_alike, resolve_benchmark, settings_of_benchmark
 from lorisbench.suite.choice import check_chosen, include
-from lorisbench.suite.config import StreamConfig, SuiteConfig, SuiteSettings, read_suite
+from lorisbench.suite.config import NO_BACKBONE, StreamConfig, SuiteConfig, SuiteSettings, read_suite
 from lorisbench.suite.entries import Entry, overridden, own_training, read_entry, settings_of
 from lorisbench.suite.overrides import override
 from lorisbench.suite.parsing import parse
@@ -136,6 +136,7 @@ def resolve(
     if not named:
         benchmarks = {title_of(settings_of_benchmark(each)): each for each in benchmarks.values()}
         select("stream", streams, list(benchmarks))
+    config = _without_backbones(config, benchmarks)
     changed = {name: own.strategies for name, own in config.streams.items()}
     check_known(changed, benchmarks if not named else written, config.strategies)
     given = {
@@ -160,6 +161,7 @@ def resolve(
         made[name] = ResolvedConfig(**{**given, **own, "benchmark": benchmark, "strategies": entries}, stream=name)
         _check_heads(made[name])
         _check_passes(made[name])
+        _check_augment(made[name])
     runs = [
         _spec(each, label, seed, order, len(made))
         for each in made.values()
@@ -168,6 +170,42 @@ def resolve(
         for seed in each.seeds
     ]
     return Suite(made, _written(config, made, shared), runs)
+
+
+def _without_backbones(config: SuiteConfig, benchmarks: Mapping[str, Any]) -> SuiteConfig:
+    """The suite, where each stream of features has no backbone (`NO_BACKBONE`) of its own.
+
+    Raises InputError if one of them is to train its backbone.
+    """
+    streams = dict(config.streams)
+    absent = NO_BACKBONE.model_dump()
+    for name, benchmark in benchmarks.items():
+        if benchmark.gives != "features":
+            continue
+        train = _own(config, name)["backbone"].train
+        if train != "never":
+            place = f"streams.{name}.backbone" if config.benchmark is None else "backbone"
+            raise InputError(
+                f"{place}.train: {train} needs images, and benchmark {benchmark.name!r} has features only; "
+                f"set {place}.train: never"
+            )
+        if config.benchmark is None:
+            streams[name] = streams.get(name, StreamConfig()).model_copy(update={"backbone": absent})
+        elif name in streams:
+            streams[name] = streams[name].model_copy(update={"backbone": {}})
+    only = config.benchmark is not None and all(each.gives == "features" for each in benchmarks.values())
+    return config.model_copy(update={"streams": streams, **({"backbone": NO_BACKBONE} if only else {})})
+
+
+def _check_augment(config: ResolvedConfig) -> None:
+    """Raise InputError for a strategy whose training images are to be augmented where there are none."""
+    if config.benchmark.gives == "features":
+        for label, entry in config.strategies.items():
+            if entry.training.augment is not None:
+                raise InputError(
+                    f"strategies.{label}.training.augment: benchmark {config.benchmark.name!r} has features and no "
+                    "images that could be augmented; set training.augment: null"
+                )
 
 
 def _own(config: SuiteConfig, name: str) -> dict[str, Any]:

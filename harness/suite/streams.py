@@ -11,6 +11,7 @@ from lorisbench.suite.entries import overridden
 from lorisbench.suite.spec import title_of
 from lorisbench.suite.training import merged
 
+FILES = ("manifest", "features")  # readers of a file, which `{NAME: FILE}` stands for
 OWN = ("backbone", "head", "training")  # settings of the suite that a stream may have of its own, besides strategies'
 
 
@@ -34,15 +35,16 @@ def check_known(given: Mapping[str, Iterable[str]], names: Iterable[str], labels
 def written_out(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a benchmark with its shorthands written out.
 
-    `{manifest: file.csv, ...}` is `{name: manifest, file: file.csv, ...}`;
+    `{manifest: file.csv, ...}` is `{name: manifest, file: file.csv, ...}`, and `features` likewise;
     `{avalanche: RotatedMNIST, n_experiences: 5}` is `{name: avalanche, classic: RotatedMNIST, args: {n_experiences:
     5}}`, where settings of the benchmark itself stay beside `args`.
     """
     settings = dict(settings)
-    if "name" in settings or not {"manifest", "avalanche"} & set(settings):
+    if "name" in settings or not {*FILES, "avalanche"} & set(settings):
         return settings
-    if "manifest" in settings:
-        return {"name": "manifest", "file": str(settings.pop("manifest")), **settings}
+    for short in FILES:
+        if short in settings:
+            return {"name": short, "file": str(settings.pop(short)), **settings}
     fields: Any = BENCHMARKS.get("avalanche")
     own = {key: settings.pop(key) for key in list(settings) if key in fields.model_fields}
     classic, args = settings.pop("avalanche"), own.pop("args", {})

@@ -276,8 +276,8 @@ def test_a_class_that_no_domain_has_seen_gets_no_probability() -> None:
         network.record_domain([(torch.randn(20, 72) + domain, torch.randint(0, 3, (20,)))])
     network.backbone = small_backbone("", "none", 0)
     deployed = export.Deployed(network).eval()
-    graph = export.make_graph(deployed, SIZE).SerializeToString()
-    compared = export.compare(graph, deployed, SIZE)
+    graph = export.make_graph(deployed, export.Inputs("images", SIZE)).SerializeToString()
+    compared = export.compare(graph, deployed, export.Inputs("images", SIZE))
     assert compared.passed, compared
     x = export.sample_images(5, SIZE).numpy()
     (given,) = onnxruntime.InferenceSession(graph).run(None, {"images": x})
