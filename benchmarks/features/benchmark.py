@@ -41,7 +41,7 @@ class Features(OwnData, name="features"):
 
     Where no experience is given, all images are one, unless there is `classes_per_experience`: then each has so many
     classes, whatever experiences the file gives, in the order of their labels or in `class_order`, their names or
-    {seed: 3}. Splits that are not given are drawn.
+    {seed: 3}. A test split that is not given is drawn, and a validation split if `validation_share` says so.
     """
 
     gives: ClassVar[Literal["images", "features"]] = "features"
@@ -52,6 +52,7 @@ class Features(OwnData, name="features"):
     classes_per_experience: int | None = Field(None, ge=1)
     class_order: list[str] | Shuffle | None = None
     objects: int | list[str] | None = None
+    validation_share: float = Field(0.0, ge=0, lt=1)  # what authors publish stays as it is
 
     _check_objects = field_validator("objects")(check_objects)
 

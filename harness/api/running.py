@@ -82,7 +82,7 @@ def run(
     time_limit : seconds after which a run fails. retries : further attempts at a run whose process was killed, or that
         ran out of memory. retry_failed : whether runs that failed before are trained again. rerun : strategies whose
         runs are trained again from the beginning.
-    data_root : folder of the real data set, in place of the suite's.
+    data_root : folder of the real data set, in place of the suite's, or a file of features in place of its images.
     plugins : Python files with strategies or benchmarks.
     settings : any other key of a suite, such as `training={"epochs": 5}` or `backbone={"image_size": 64}`. Keys that
         such a mapping omits keep the suite's values, or the defaults.
@@ -123,7 +123,7 @@ def run(
     if plugins:
         raw["plugins"] = [*(raw.get("plugins") or []), *given_here([os.fspath(file) for file in plugins])]
     root = None if data_root is None else Path(data_root)
-    if root is not None and not root.is_dir():
+    if root is not None and not root.is_dir() and not root.is_file():
         raise InputError(f"data_root {root}: no such folder")
     suite = resolve(parse(SuiteConfig, raw), data_root=root, streams=streams, base=base)
     with warnings.catch_warnings():

@@ -65,7 +65,9 @@ def _options(
 def run(
     suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/<suite>]")] = None,
-    data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the real data set, or a file of features, in place of the suite's")
+    ] = None,
     strategies: Annotated[str, typer.Option(help="Run only these, separated by commas; any strategy's name")] = "",
     add: Annotated[str, typer.Option(help="Run these too, with their defaults, separated by commas")] = "",
     streams: Annotated[str, typer.Option(help="Run only on these streams, separated by commas")] = "",
@@ -178,7 +180,9 @@ def tune(
     experiences: Annotated[int, typer.Option(min=1, help="Use only this many experiences, from the first")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the search and its runs; not one of the suite's")] = 100,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each works on one strategy")] = 1,
-    data_root: Annotated[Path | None, typer.Option(help="Folder of the real data set, in place of the suite's")] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder of the real data set, or a file of features, in place of the suite's")
+    ] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
     plugin: PluginOption = None,
 ) -> None:

@@ -16,15 +16,15 @@ def reproduce(
     paper: Annotated[
         str,
         typer.Argument(
-            help="hik2019 (Ma et al.), openloris2020 (She et al.), baselines (Hsu et al.), der2020 (Buzzega et al.), "
-            "or plugins (those of Avalanche, here and in a plain script of Avalanche)"
+            help="hik2019 (Ma et al.), openloris2020 (She et al.), clp-snn (few shots), baselines (Hsu et al.), der2020 "
+            "(Buzzega et al.), or plugins (those of Avalanche, here and in a plain script of Avalanche)"
         ),
     ],
     data_root: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of OpenLORIS-Object (of MNIST's files, for baselines and der2020); without it, other data are "
-            "used and no value is compared"
+            help="Folder of OpenLORIS-Object (of MNIST's files, for baselines and der2020; the authors' file of "
+            "features, for clp-snn); without it, other data are used and no value is compared"
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/reproduce-<paper>]")] = None,

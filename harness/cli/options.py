@@ -67,10 +67,11 @@ def integers(text: str, option: str) -> list[int]:
         raise InputError(f"{option} {text!r}: integers separated by commas were expected") from None
 
 
-def existing(folder: Path | None) -> Path | None:
-    if folder is not None and not folder.is_dir():
-        raise InputError(f"--data-root {folder}: no such folder")
-    return folder
+def existing(root: Path | None) -> Path | None:
+    """What --data-root gives, if it is there: a folder, or a file of features."""
+    if root is not None and not root.is_dir() and not root.is_file():
+        raise InputError(f"--data-root {root}: no such folder")
+    return root
 
 
 def seconds(text: str, option: str) -> float | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lorisbench.metrics.records import features_in
 from lorisbench.metrics.table import compute
 from lorisbench.report.facts import split
 from lorisbench.report.frame import Matrix, Stored
@@ -166,11 +167,14 @@ def _faults(stored: Stored, part: Part) -> Iterable[str]:
     settings, names = stored.suite.get("benchmark"), stored.data.get("classes")
     benchmark: dict[str, Any] = settings if isinstance(settings, dict) else {}
     classes, tasks = len(names) if isinstance(names, list) else 0, len(stored.names)
-    if benchmark.get("name") != part.benchmark:
-        yield f"the benchmark is {benchmark.get('name')}, not {part.benchmark}"
     protocol, factor = benchmark.get("protocol"), benchmark.get("factor")
-    if (protocol or "", factor) != (part.protocol, part.factor):
-        yield f"protocol {factor or protocol}, not {part.factor or part.protocol}"
+    if part.features is not None:
+        yield from _other_features(stored, part)
+    else:
+        if benchmark.get("name") != part.benchmark:
+            yield f"the benchmark is {benchmark.get('name')}, not {part.benchmark}"
+        if (protocol or "", factor) != (part.protocol, part.factor):
+            yield f"protocol {factor or protocol}, not {part.factor or part.protocol}"
     if tasks != part.experiences:
         kind = "batches" if part.protocol == "challenge" else "tasks"
         which = f"{part.protocol} protocol with {tasks} tasks" if part.protocol else f"{tasks} tasks"
@@ -179,7 +183,7 @@ def _faults(stored: Stored, part: Part) -> Iterable[str]:
         yield f"{classes} objects, not {part.classes}"
     for key, wanted in part.settings.items():
         of, _, name = key.partition(".")
-        if of == "benchmark" and name != "name" and benchmark.get(name) != wanted:
+        if of == "benchmark" and name != "name" and _undrawn(benchmark.get(name)) != _undrawn(wanted):
             yield f"{key}: {benchmark.get(name)}, not {wanted}"
     if benchmark.get("order") is not None:
         yield "another order of the tasks"
@@ -189,6 +193,20 @@ def _faults(stored: Stored, part: Part) -> Iterable[str]:
         yield "validation images of earlier tasks were trained on"
     if split(stored) not in ("", "test"):
         yield "measured on validation images"
+
+
+def _undrawn(value: Any) -> Any:
+    """A setting without the seed by which it draws: another draw is as good."""
+    return {key: each for key, each in value.items() if key != "seed"} if isinstance(value, Mapping) else value
+
+
+def _other_features(stored: Stored, part: Part) -> Iterable[str]:
+    """Why the features of a stream are not those of the authors."""
+    width = features_in(stored.data)
+    if not width:
+        yield "features made here of images, not those that the authors published"
+    elif width != part.features:
+        yield f"{width} features of each image, not {part.features}"
 
 
 def by_seed(stored: Stored, label: str | None, metric: str) -> dict[int, float]:

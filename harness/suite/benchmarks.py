@@ -26,9 +26,13 @@ def resolve_benchmark(
 ) -> Any:
     """The benchmark of written-out settings; with `data_root`, its counterpart that reads real data in that layout.
 
+    A `data_root` that is a file holds features, and the counterpart is their reader.
+
     `base` as for `resolve`, `where` as for `make_benchmark`.
     """
     settings = dict(settings)
+    if data_root is not None and data_root.is_file():
+        return _of_features(make_benchmark(settings, where), settings, data_root, where)
     if data_root is not None and "root" in settings:
         settings["root"] = str(data_root.resolve())
     if base is not None and settings.get("name") in BENCHMARKS.names():
@@ -38,12 +42,21 @@ def resolve_benchmark(
         if component.real is not None:
             # the same protocol on real data: keep the settings that the real benchmark also has
             target = BENCHMARKS.get(component.real)
-            kept = {k: v for k, v in settings.items() if _same_field(type(component), target, k)}
-            settings = {"name": component.real, **kept}
+            settings = {"name": component.real, **_kept(component, target, settings)}
         elif "root" not in type(component).model_fields:
             raise InputError(f"{where} {component.name!r} reads no folder: --data-root does not apply")
         settings["root"] = str(data_root.resolve())
     return make_benchmark(settings, where)
+
+
+def _of_features(component: Any, settings: Mapping[str, Any], file: Path, where: str) -> Any:
+    """A file of features in place of the images of a benchmark, with the settings that both have."""
+    kept = _kept(component, BENCHMARKS.get("features"), settings)
+    return make_benchmark({"name": "features", **kept, "file": str(file.resolve())}, where)
+
+
+def _kept(component: Any, target: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if _same_field(type(component), target, key)}
 
 
 def _same_field(one: Any, other: Any, key: str) -> bool:

@@ -102,7 +102,7 @@ def test_every_format_gives_the_same_features_and_labels(make: Callable[..., Any
     assert isinstance(manifest.given_features(), np.memmap)  # not copied into the memory of each process
     assert manifest.table.label.tolist() == Y.tolist()
     assert manifest.classes == ["class 0", "class 1", "class 2"]
-    assert manifest.table.split.value_counts().to_dict() == {"train": 21, "test": 6, "validation": 3}
+    assert manifest.table.split.value_counts().to_dict() == {"train": 24, "test": 6}
     assert manifest.describe()["features"] == WIDTH
 
 
@@ -125,9 +125,11 @@ def test_arrays_of_each_split_are_known_by_their_names(names: tuple[str, ...], t
     x, y, other, labels = names
     part = "validation" if "val" in other else "test"
     arrays = {x: X, y: Y, other: X[::2] + 1, labels: Y[::2]}
-    benchmark = Features(file=str(npz(tmp_path, **arrays)), validation_share=0)
-    manifest = benchmark.manifest()
+    file = npz(tmp_path, **arrays)
+    manifest = Features(file=str(file)).manifest()
     assert manifest.table.split.value_counts().to_dict() == {"train": 30, part: 15}
+    held_out = Features(file=str(file), validation_share=0.1).manifest().table.split.value_counts()
+    assert held_out["validation"] == (15 if part == "validation" else 3)
     rows = manifest.rows(part, 0)
     assert np.array_equal(manifest.given_features()[rows], X[::2] + 1)
     assert manifest.table.label[rows].tolist() == Y[::2].tolist()

@@ -39,17 +39,19 @@ class Part(Settings):
     """One stream the paper trained on: the protocol, and how many experiences and classes it had.
 
     `benchmark` is the harness's reader of it, and `data` is the data set's name in a manifest, if that is not
-    OpenLORIS-Object. `protocol` is empty if the reader has none. `settings` are the suite's settings that this stream
-    changes, by dotted key; they are of the kinds that a stream may have of its own.
+    OpenLORIS-Object. `protocol` is empty if the reader has none. `features`: how many of each image the authors
+    published, where these stand for the images and nothing else can be compared. `settings` are the suite's settings
+    that this stream changes, by dotted key; they are of the kinds that a stream may have of its own.
     """
 
     title: str
     benchmark: str = "openloris"
     data: str = ""
-    protocol: Literal["sequence", "factor", "challenge", "domain", "class", "task", ""] = ""
+    protocol: Literal["sequence", "factor", "challenge", "classes", "domain", "class", "task", ""] = ""
     factor: str | None = None
     experiences: PositiveInt
     classes: PositiveInt
+    features: PositiveInt | None = None
     settings: dict[str, Any] = {}
 
     @field_validator("settings")
