@@ -16,8 +16,8 @@ def reproduce(
     paper: Annotated[
         str,
         typer.Argument(
-            help="hik2019 (Ma et al.), openloris2020 (She et al.), clp-snn (few shots), baselines (Hsu et al.), der2020 "
-            "(Buzzega et al.), or plugins (those of Avalanche, here and in a plain script of Avalanche)"
+            help="hik2019 (Ma et al.), openloris2020 (She et al.), clp-snn (few shots), baselines (Hsu et al.), "
+            "der2020 (Buzzega et al.), or plugins (those of Avalanche, here and in a plain script of Avalanche)"
         ),
     ],
     data_root: Annotated[
