@@ -71,7 +71,7 @@ def continued(before: Manifest, more: Manifest) -> Manifest:
 
 
 def _kept_elsewhere(manifest: Manifest) -> bool:
-    return manifest.pixels is not None
+    return manifest.stacked is not None
 
 
 def _name(name: str, others: Sequence[str]) -> str:
