@@ -350,7 +350,7 @@ class Manifest:
         return frame.join(first).join(counts).reset_index()
 
     def describe(self) -> dict[str, object]:
-        """What a report says about the data: see data.json in the output."""
+        """What a report says about the data: see data.json in the output. `drawn` tells of a stream for each seed."""
         return {
             "name": self.name,
             "synthetic": self.synthetic,
@@ -361,4 +361,5 @@ class Manifest:
             "increments": self.increments,
             "notes": dict(self.notes),
             **({"features": self.width} if self.features is not None else {}),
+            **({"drawn": "for each seed"} if self.draw is not None else {}),
         }

@@ -39,7 +39,7 @@ def headlines(stored: Stored, summary: Summary) -> list[str]:
             "No finished run has an accuracy on the last row, so there is nothing to compare.",
         ]
     sentences.append(_best(summary, known))
-    sentences.append(_caution(known))
+    sentences.append(_caution(known, "drawn" in stored.data))
     if len(stored.orders) > 1:
         sentences.append(
             f"Values are means over {len(stored.orders)} orders of the experiences; how these differ is shown apart."
@@ -82,7 +82,7 @@ def _score(interval: Interval) -> str:
     return f"{number(interval.mean, 2)}{spread}\u00a0%"
 
 
-def _caution(known: dict[str, Interval]) -> str:
+def _caution(known: dict[str, Interval], drawn: bool) -> str:
     fewest = min(score.n for score in known.values())
     if fewest == 1:
         return (
@@ -93,7 +93,8 @@ def _caution(known: dict[str, Interval]) -> str:
     many = "a small sample" if fewest < 10 else "the sample"
     return (
         f"Intervals are 95 % Student-t over {fewest} seeds ({many}); where two "
-        "overlap, the order of the two is not established, and seeds vary the training only, not the data."
+        "overlap, the order of the two is not established, and seeds vary the training "
+        + ("and the stream, which is drawn from each." if drawn else "only, not the data.")
     )
 
 

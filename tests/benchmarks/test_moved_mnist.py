@@ -76,6 +76,7 @@ def test_a_stream_of_the_runs_seed_is_another_for_each(mnist: Path, kind: type[M
     fixed = kind(**settings, stream_seed=1).usable()
     assert np.array_equal(one.moves, fixed.moves) and not np.array_equal(one.moves, other.moves)
     assert fixed.for_seed(5) is fixed
+    assert "drawn" in drawn.describe() and "drawn" not in fixed.describe()
     hashes = [each.content_hash for each in (drawn, one, other, fixed)]
     assert len(set(hashes)) == 4 and again.content_hash == one.content_hash
     assert kind(**settings, stream_seed=2).usable().content_hash != fixed.content_hash
