@@ -196,14 +196,15 @@ def few(table: pd.DataFrame, shots: Shots, notes: dict[str, str]) -> pd.DataFram
     for split, recordings, frames in (("train", shots.recordings, shots.frames), ("test", None, shots.test)):
         rows = np.flatnonzero((table.split == split).to_numpy())
         groups = table.iloc[rows].groupby(["experience", "class_name"], sort=False).indices
-        for (_, name), inside in groups.items():  # type: ignore[misc]
+        for key, inside in groups.items():
+            name = str(key[1])  # type: ignore[index]
             own = rows[np.sort(inside)]
             chosen = own
             if recordings is not None:
                 chosen = _recorded(table, own, recordings, shots.seed)
-                short |= {str(name)} if table.recording.iloc[own].nunique() < recordings else set()
+                short |= {name} if table.recording.iloc[own].nunique() < recordings else set()
             if frames is not None:
-                short |= {str(name)} if len(chosen) < frames else set()
+                short |= {name} if len(chosen) < frames else set()
                 count = min(frames, len(chosen))
                 chosen = chosen[(2 * np.arange(count) + 1) * len(chosen) // (2 * count)]
             kept[np.setdiff1d(own, chosen)] = False
