@@ -37,7 +37,8 @@ class Features(OwnData, name="features"):
 
     Arrays are known by usual names (`X` or `features`, `y` or `labels`, `X_train` and `y_test`, `class_names`,
     `experience`, `split`, `recording`, ...); `columns` says what others are, as `{features: emb, labels_test: t.npy}`,
-    by their names in the file or as files of their own, and `labels` is a file of labels or an array's name.
+    by their names in the file or as files of their own, or by nothing that there is none, whatever one is called.
+    `labels` is a file of labels or an array's name.
 
     Where no experience is given, all images are one, unless there is `classes_per_experience`: then each has so many
     classes, whatever experiences the file gives, in the order of their labels or in `class_order`, their names or
@@ -48,7 +49,7 @@ class Features(OwnData, name="features"):
 
     file: str
     labels: Path | None = None
-    columns: dict[str, str] = {}
+    columns: dict[str, str | None] = {}
     classes_per_experience: int | None = Field(None, ge=1)
     class_order: list[str] | Shuffle | None = None
     objects: int | list[str] | None = None

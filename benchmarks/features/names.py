@@ -19,7 +19,7 @@ ROLES = {
     "labels": "labels label y targets target class_ids class_id label_ids label_id",
     "class_name": "class_name class category object",
     "experience": "experience experiences experience_id exp session sessions domain domains",
-    "split": "split splits subset fold",
+    "split": "split splits subset",
     "recording": "recording recordings recording_id video videos video_id video_ids clip clips",
     "factor": "factor factors",
     "level": "level levels",
@@ -28,7 +28,7 @@ ROLES = {
 }
 """What an array of one value (or row) for each image may be called, in any case, by what it is."""
 SHARED = {
-    "class_names": "class_names classnames classes categories label_names names",
+    "class_names": "class_names classnames classes categories label_names",
     "experience_names": "experience_names session_names domain_names",
     "about": "about",
 }
@@ -76,10 +76,11 @@ class Found:
         return ", ".join(said) + left
 
 
-def find(file: Path, labels: Path | None, columns: Mapping[str, str]) -> Found:
+def find(file: Path, labels: Path | None, columns: Mapping[str, str | None]) -> Found:
     """The arrays of a file, those that `columns` names, and those of a file of labels.
 
-    columns : what an array is, one of `KEYS`, and its name or the file that holds it. Others are known by their names.
+    columns : what an array is, one of `KEYS`, and its name or the file that holds it, or None where there is none,
+        whatever one is called. Others are known by their names.
 
     Raises InputError, naming file and array, for a key or name that there is not, with the nearest; for an array that
     is missing, or two that may be the same thing; and for one that has another number of rows than its features.
@@ -89,7 +90,8 @@ def find(file: Path, labels: Path | None, columns: Mapping[str, str]) -> Found:
     for key, name in columns.items():
         if key not in KEYS:
             raise InputError(f"benchmark.columns: nothing is called {key!r}{nearest(key, KEYS)}")
-        chosen[_key(key)] = _named(str(name), key, arrays, file)
+        if name:
+            chosen[_key(key)] = _named(name, key, arrays, file)
     if labels is not None:
         if ("labels", WHOLE) in chosen:
             raise InputError("benchmark.labels and benchmark.columns.labels: give one of them")
@@ -110,6 +112,7 @@ def find(file: Path, labels: Path | None, columns: Mapping[str, str]) -> Found:
         else:
             chosen[guess] = array
     _by_form(chosen, unread, file)
+    _of_rows(chosen, _told_keys(columns, labels))
     shared = {role: array for (role, _), array in chosen.items() if role in SHARED}
     parts = _parts({key: array for key, array in chosen.items() if key[0] in ROLES})
     for arrays_of_part in parts.values():
@@ -142,7 +145,7 @@ def _text(key: Key) -> str:
     return "_".join(filter(None, key))
 
 
-def _told_keys(columns: Mapping[str, str], labels: Path | None) -> set[Key]:
+def _told_keys(columns: Mapping[str, str | None], labels: Path | None) -> set[Key]:
     return {_key(key) for key in columns} | ({("labels", WHOLE)} if labels is not None else set())
 
 
@@ -218,6 +221,15 @@ def _by_form(chosen: dict[Key, Array], unread: list[Array], file: Path) -> None:
         if len(fitting) == 1:
             chosen["labels", WHOLE] = fitting[0]
             unread.remove(fitting[0])
+
+
+def _of_rows(chosen: dict[Key, Array], told: set[Key]) -> None:
+    """What is called like the names of all classes, but has one for each image, says the class of each."""
+    names, features = chosen.get(("class_names", WHOLE)), chosen.get(("features", WHOLE))
+    if names is None or features is None or ("class_names", WHOLE) in told or names.shape[:1] != features.shape[:1]:
+        return
+    if ("class_name", WHOLE) not in chosen:
+        chosen["class_name", WHOLE] = chosen.pop(("class_names", WHOLE))
 
 
 def _parts(chosen: Mapping[Key, Array]) -> dict[str, dict[str, Array]]:

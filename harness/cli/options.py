@@ -70,7 +70,7 @@ def integers(text: str, option: str) -> list[int]:
 def existing(root: Path | None) -> Path | None:
     """What --data-root gives, if it is there: a folder, or a file of features."""
     if root is not None and not root.is_dir() and not root.is_file():
-        raise InputError(f"--data-root {root}: no such folder")
+        raise InputError(f"--data-root {root}: no such folder or file")
     return root
 
 

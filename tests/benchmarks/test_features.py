@@ -295,6 +295,13 @@ def test_arrays_of_other_names_are_told_by_columns_or_by_their_form(tmp_path: Pa
     assert read(two, columns={"features": "pooled"}, labels="kind").describe()["features"] == 2
 
 
+def test_what_is_called_by_a_usual_name_and_is_something_else(tmp_path: Path) -> None:
+    file = npz(tmp_path, X=X, y=Y, classes=NAMES[Y], domain=np.arange(30))
+    manifest = read(file, columns={"experience": None})
+    assert manifest.classes == ["cup", "box", "can"] and manifest.experience_names == ["all"]
+    assert "not read: 'domain'" in manifest.notes["arrays"]
+
+
 class Trap:
     def __reduce__(self) -> Any:
         return open, ("unpickled", "w")
