@@ -85,7 +85,8 @@ def test_output_and_report_say_that_no_image_was_seen(both: SimpleNamespace) -> 
     assert "Features only: no image was seen" in page and f"{FEATURES} features of each image were given" in page
     results = lorisbench.load(both.features)
     assert results.matrix("ncm", order=0).shape == (9, 9)
-    assert set(results.table.undefined) == {"adapt_ratio: features were given: there are no images for a forward pass"}
+    said = "adapt_ratio: features were given: there are no images for a forward pass"
+    assert all(said in text for text in results.table.undefined)
 
 
 def test_latency_is_that_of_the_head(both: SimpleNamespace) -> None:
