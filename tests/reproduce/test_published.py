@@ -102,7 +102,7 @@ def test_runs_are_those_of_a_suite_for_each_part(name: str) -> None:
     paper = load(name)
     set_by_user = [
         "training.lr=0.5",
-        "benchmark.protocol=sequence",
+        *(["benchmark.protocol=sequence"] if all(part.protocol for part in paper.parts.values()) else []),
         f"{min(filter(None, paper.methods.values()))}.training.epochs=2",
     ]
     for user in ([], set_by_user):
