@@ -80,8 +80,7 @@ class MahalanobisHead(SizedByState, nn.Linear):
 
 
 class FeCAMPlugin(ClosedFormPlugin):
-    def write(self, layer: nn.Linear) -> None:
-        assert isinstance(layer, MahalanobisHead) and isinstance(self.statistics, ClassCovariances)
+    def write(self, layer: Any) -> None:
         layer.take(self.statistics)
 
 

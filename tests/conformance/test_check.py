@@ -26,7 +26,8 @@ BUILT_IN = [
 # "old" weights it keeps are views of the live ones, and its LwF leaves the teacher in training mode
 KNOWN = {"si-avalanche": ["acts"], "lwf-avalanche": ["frozen"]}
 EVERYDAY = ("naive", "joint", "ewc", "lwf", "replay", "slda", "dnn")  # one for each kind of method
-SMALLER = {"ranpac": ["projection=100"]}  # by default it is made for wide features, and takes far longer
+# by default they are made for wide features, and take far longer
+SMALLER = {"ranpac": ["projection=100"], "klda": ["width=100"]}
 
 
 @pytest.mark.parametrize("name", EVERYDAY)

@@ -1,4 +1,4 @@
-"""NCM, streaming LDA and RanPAC against definitions, scikit-learn and Avalanche; no epoch, no sample is kept."""
+"""Methods without heads to choose from against definitions, scikit-learn and Avalanche: no epoch, no sample is kept."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+import small_runs
 import torch
 from avalanche.core import SupervisedPlugin
+from avalanche.models.fecam import FeCAMClassifier, compute_covariance, compute_means
 from avalanche.training import Naive
 from avalanche.training.supervised.deep_slda import StreamingLDA as AvalancheLDA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import oas as sklearn_oas
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import Ridge as SklearnRidge
+from sklearn.metrics.pairwise import cosine_similarity, rbf_kernel
 from sklearn.neighbors import NearestCentroid
 from small_models import FEATURES, SMALL, TWO_CALLS
 from tiny_stream import stream_of
@@ -28,9 +32,12 @@ from lorisbench.engine.strategy import Context
 from lorisbench.export.trained import read_run, restore_run
 from lorisbench.model.models import Classifier
 from lorisbench.strategies import ranpac
+from lorisbench.strategies.fecam import ClassCovariances, FeCAM, MahalanobisHead, tukey
+from lorisbench.strategies.klda import KLDA, RandomFourier
 from lorisbench.strategies.ncm import NCM, NearestMean
 from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, SymmetricSum
 from lorisbench.strategies.ranpac import HELD_OUT, RIDGES, RandomProjection, RanPAC, Ridge, Sums, best_ridge
+from lorisbench.strategies.simplecil import Prototypes, SimpleCIL
 from lorisbench.strategies.slda import SLDA, StreamingLDA
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -186,6 +193,86 @@ def test_ncm_cosine_is_the_nearest_of_means_of_unit_length(seed, samples, cut):
     assert torch.allclose(scores(ours, unit), 1 - distances.square() / 2, rtol=1e-8, atol=1e-8)
 
 
+@EACH
+@given(**CASES)
+def test_simplecil_is_the_highest_cosine_with_a_class_mean(seed, samples, cut):
+    x, y = draw(seed, samples)
+    means = NearestCentroid().fit(x.numpy(), y.numpy()).centroids_
+    ours = scores(fed(Prototypes(CLASSES), x, y, cut), x)
+    assert np.allclose(ours / x.norm(dim=1, keepdim=True), cosine_similarity(x.numpy(), means), rtol=1e-8)
+
+
+# ---------------------------------------------------------------- FeCAM
+
+
+def mahalanobis(x, y, cut, power=0.5, diagonal=1.0, off_diagonal=1.0):
+    head = MahalanobisHead(WIDTH, CLASSES, power)
+    head.take(fed(ClassCovariances(CLASSES, power, diagonal, off_diagonal), x, y, cut))
+    return head
+
+
+@EACH
+@given(**CASES, power=st.sampled_from([0.5, 0.9]), diagonal=st.sampled_from([0.5, 3]), share=st.sampled_from([0, 1]))
+def test_fecam_is_avalanches(seed, samples, cut, power, diagonal, share):
+    x, y = draw(seed, samples + 4 * CLASSES)
+    x = x.abs() + 0.1  # theirs takes no feature below 0
+    theirs = FeCAMClassifier(tukey1=power, shrink1=diagonal, shrink2=share * diagonal)
+    known = theirs.apply_transforms(x)
+    shrunk = {label: theirs._shrink_cov(each) for label, each in compute_covariance(known, y).items()}
+    theirs.replace_class_means_dict({label: mean.float() for label, mean in compute_means(known, y).items()})
+    theirs.replace_class_cov_dict(theirs._normalize_cov(shrunk))
+    ours = mahalanobis(x, y, cut, power, diagonal, share * diagonal)(x.float())
+    assert torch.allclose(ours, theirs.forward(x.float()), rtol=1e-3, atol=1e-3)
+
+
+def test_fecam_takes_features_below_0_and_one_sample_a_class():
+    assert torch.allclose(tukey(torch.tensor([-4.0, 0, 9]), 0.5), torch.tensor([-2.0, 0, 3]))
+    x, y = torch.eye(CLASSES, WIDTH).double() - 0.1, torch.arange(CLASSES)
+    found = mahalanobis(x, y, 3)(x.float())
+    assert found.isfinite().all() and (found.argmax(dim=1) == y).all()
+    only = mahalanobis(x[:2], y[:2], 3)(x.float())
+    assert (only[:, 2:] == -torch.inf).all() and only[:, :2].isfinite().all()
+    with pytest.raises(ValueError, match="off_diagonal may not be larger"):
+        FeCAM(diagonal=1, off_diagonal=2)
+
+
+def test_fecam_is_linear_until_it_has_covariances_and_takes_them_from_a_state():
+    x, y = draw(0, 30)
+    head, fresh = mahalanobis(x, y, 7), MahalanobisHead(WIDTH, CLASSES, 0.5)
+    assert torch.equal(fresh(x.float()), nn.functional.linear(x.float(), fresh.weight, fresh.bias))
+    fresh.load_state_dict(head.state_dict())
+    assert torch.equal(fresh(x.float()), head(x.float()))
+
+
+# ---------------------------------------------------------------- KLDA
+
+
+def test_klda_has_the_kernel_and_the_scale_of_scikit_learns_sampler():
+    x = draw(0, 40)[0]
+    fourier = RandomFourier(WIDTH, 40_000, 1.0, 0)
+    fourier.scale(x.split(7))
+    gamma = float(fourier.gamma)
+    assert gamma == pytest.approx(1 / (WIDTH * x.numpy().var()), rel=1e-5)
+    theirs = RBFSampler(gamma="scale", n_components=9, random_state=0).fit(x.numpy())
+    ours = RandomFourier(WIDTH, 9, gamma, 0)
+    ours.matrix.copy_(torch.from_numpy(theirs.random_weights_) / (2 * gamma) ** 0.5)
+    ours.offset.copy_(torch.from_numpy(theirs.random_offset_))
+    assert np.allclose(ours(x.float()), theirs.transform(x.numpy()), atol=1e-4)
+    h = fourier(x.float())
+    assert np.allclose(h @ h.T, rbf_kernel(x.numpy(), gamma=gamma), atol=0.03)
+    assert torch.equal(RandomFourier(WIDTH, 9, 1, 5).matrix, RandomFourier(WIDTH, 9, 1, 5).matrix)
+    assert not torch.equal(RandomFourier(WIDTH, 9, 1, 5).matrix, RandomFourier(WIDTH, 9, 1, 6).matrix)
+
+
+def test_klda_takes_the_scale_of_the_first_experience_alone():
+    for gamma, wanted in (("scale", None), (0.25, 0.25)):
+        model = Classifier(None, nn.Linear(WIDTH, CLASSES))
+        _, states = in_avalanche(KLDA(width=64, gamma=gamma), model, (WIDTH,))
+        found = [float(state["head.0.gamma"]) for state in states]
+        first = Guarded(0, (WIDTH,)).x.numpy()
+        assert found == pytest.approx([wanted or 1 / (WIDTH * first.var())] * 3, rel=1e-4)
+
+
 # ---------------------------------------------------------------- RanPAC
 
 
@@ -285,6 +372,7 @@ def test_ranpac_draws_its_projection_by_the_seed():
 KINDS = [
     lambda: NearestMean(CLASSES, "euclidean"),
     lambda: NearestMean(CLASSES, "cosine"),
+    lambda: Prototypes(CLASSES),
     lambda: StreamingLDA(CLASSES, 1e-4, "paper"),
     lambda: StreamingLDA(CLASSES, 1e-2, "lda"),
     lambda: StreamingLDA(CLASSES, "oas", "paper"),
@@ -397,14 +485,16 @@ def in_avalanche(config, model, shape):
     return count.seen, states
 
 
-CONFIGS = [NCM(), NCM(metric="cosine"), SLDA(), SLDA(definition="lda"), RanPAC(projection=64)]
+CONFIGS = [NCM(), NCM(metric="cosine"), SimpleCIL(), SLDA(), SLDA(definition="lda"), RanPAC(projection=64)]
+CONFIGS += [KLDA(width=64), FeCAM()]
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_no_minibatch_is_trained_on_features(config):
     seen, states = in_avalanche(config, Classifier(None, nn.Linear(WIDTH, CLASSES)), (WIDTH,))
     assert seen == [0, 0, 0]
-    assert not torch.equal(list(states[0].values())[-2], list(states[2].values())[-2])
+    moved = "head.centres" if isinstance(config, FeCAM) else list(states[0])[-2]
+    assert not torch.equal(states[0][moved], states[2][moved])
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
@@ -432,12 +522,14 @@ def test_a_model_of_another_kind_is_refused():
 
 # ---------------------------------------------------------------- in the harness
 
-STRATEGIES = {"ncm": None, "slda": None, "ranpac": {"projection": 100}}
+STRATEGIES = {
+    "ncm": None, "simplecil": None, "slda": None, "ranpac": {"projection": 100}, "klda": {"width": 100}, "fecam": None
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("mode", "labels"),
-    [("never", STRATEGIES), ("first", STRATEGIES), pytest.param("always", ["slda"], marks=pytest.mark.heavy)],
+    [("never", STRATEGIES), ("first", ["slda"]), pytest.param("always", ["slda"], marks=pytest.mark.heavy)],
 )
 def test_runs_on_features_and_on_images(suite_file, cli, tmp_path, mode, labels):
     out = tmp_path / "out"
@@ -449,13 +541,26 @@ def test_runs_on_features_and_on_images(suite_file, cli, tmp_path, mode, labels)
     assert (results.replay_samples == 0).all() and (results["heads"] == 1).all()
     assert results.latency_p50_ms.notna().all(), "the model is rebuilt from the checkpoint"
     means, triangle, ridge = 3 * FEATURES, FEATURES * (FEATURES + 1) // 2, 100 * 101 // 2 + 100 * 3  # and 3 counts
-    numbers = {"ncm": means, "slda": means + triangle, "ranpac": ridge}
+    numbers = {"ncm": means, "simplecil": means, "slda": means + triangle, "ranpac": ridge,
+               "klda": ridge, "fecam": means + 3 * triangle}  # fmt: skip
     for name in labels:
         assert results.state_mb[name] == pytest.approx(8 * (numbers[name] + 3) / 1e6, rel=1e-6), name
     if mode == "first":
         for folder in (out / "runs").iterdir():
             model = restore_run(read_run(folder))
             assert model(torch.zeros(2, 3, 32, 32, dtype=torch.uint8)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_run_on_a_backbone_of_the_first_experience_goes_on_after_an_interrupt(name, tmp_path):
+    """Images first, then features of the backbone that they trained: the statistics are of features alone."""
+    entry = {"strategy": name, **(STRATEGIES[name] or {})}
+    backbone = {"name": "pixels", "image_size": small_runs.SIZE, "train": "first"}
+    whole = small_runs.run(small_runs.bench(entry, backbone=backbone), tmp_path / "whole")
+    predicted, label, experience = whole.predictions()
+    assert (predicted[0] == label)[experience == 0].mean() > 0.4, "chance is a third"
+    small_runs.interrupted(small_runs.bench(entry, backbone=backbone), tmp_path / "parts", [1])
+    assert small_runs.written(tmp_path / "parts") == small_runs.written(tmp_path / "whole")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
