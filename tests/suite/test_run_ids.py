@@ -184,6 +184,6 @@ def test_a_damaged_run_is_one_line(suite_file: Callable[..., Path], changes: dic
 
 def test_quickstart_has_the_runs_it_had() -> None:
     runs = load_suite("quickstart").runs
-    labels = ["naive", "joint", "ewc", "lwf", "dnn"]
+    labels = ["naive", "joint", "ewc", "lwf", "dnn-heads", "dnn"]
     assert [(run.label, run.seed) for run in runs] == [(label, seed) for label in labels for seed in (0, 1, 2)]
-    assert len({run.run_id for run in runs}) == 15
+    assert len({run.run_id for run in runs}) == 18
