@@ -218,6 +218,8 @@ def test_ls_shows_every_setting(cli) -> None:
     assert synthetic["settings"]["protocol"]["default"] == "sequence", "inherited settings are listed too"
     assert synthetic["settings"]["size"] == {"type": "int", "default": 128}
     assert "quickstart" in cli("ls", "suites").out
+    marked = [line.split()[0] for line in cli("ls", "strategies").out.splitlines() if "(transductive with" in line]
+    assert marked == ["dnn"]
     refused(cli("ls", "strategy"), "did you mean 'strategies'")
 
 
