@@ -26,7 +26,7 @@ from lorisbench.suite.config import TrainingConfig
 
 CPU = torch.device("cpu")
 HEADS, CLASSES = 12, 40  # the domains and categories of a stream of OpenLORIS-Object
-ANSWERS: tuple[Answer, ...] = ("open", "prototype", "agreement", "confidence")
+ANSWERS: tuple[Answer, ...] = ("open-bounded", "prototype", "agreement", "confidence")
 BACKBONE = "efficientnet-lite0"
 SAMPLES_PER_CLASS = 2  # for the router's statistics, whose size does not depend on it
 

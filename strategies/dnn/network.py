@@ -13,12 +13,15 @@ from torch.nn import functional as F
 
 from lorisbench.strategies.dnn import answers as dnn_answers
 from lorisbench.strategies.dnn.domains import Domains
-from lorisbench.strategies.dnn.open import OpenRouter
+from lorisbench.strategies.dnn.open import BOUND, OpenRouter
 from lorisbench.strategies.dnn.router import GaussianRouter
 from lorisbench.strategies.parts.shrinkage import Shrinkage
 
-Answer = Literal["open", "prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle", "gaussians"]
-ROUTED = ("open", "prototype", "agreement", "oracle", "gaussians")  # the answers that need statistics of the features
+Answer = Literal[
+    "open-bounded", "open", "prototype", "agreement", "confidence", "batch", "mean", "newest", "oracle", "gaussians"
+]
+OPEN = {"open-bounded": BOUND, "open": 1.0}  # the bound of each, see `OpenRouter`
+ROUTED = (*OPEN, "prototype", "agreement", "oracle", "gaussians")  # the answers that need statistics of the features
 BY_ITSELF = tuple(answer for answer in get_args(Answer) if answer not in ("batch", "oracle"))  # each image alone
 LINEAR = ("weight", "bias")
 
@@ -73,11 +76,11 @@ class DynamicNetwork(nn.Module):
     answer : `prototype`: every head's probabilities, weighted for each image by how likely it is, under the Gaussians
         of `GaussianRouter`, that the image comes from the head's domain. A head gets weight once its first experience
         has ended. `agreement`: as `prototype`, but the Gaussians also vote on the class, see `GaussianRouter.joint`.
-        `open`: as `agreement` if an image looks like those of a domain already seen, else by what the classes have in
-        common over all domains, see `OpenRouter`. `confidence`: the head with the highest maximal probability. `mean`:
-        the mean of all heads' probabilities. `newest`: the head made last. `batch`: one head for the whole batch, see
-        `dnn_answers.batch`. `oracle`: the head with index `told`, or as `agreement` if that is None. `gaussians`: as
-        `agreement` without any head.
+        `open` and `open-bounded`: as `agreement` if an image looks like those of a domain already seen, else by what
+        the classes have in common over all domains, see `OpenRouter`. `confidence`: the head with the highest maximal
+        probability. `mean`: the mean of all heads' probabilities. `newest`: the head made last. `batch`: one head for
+        the whole batch, see `dnn_answers.batch`. `oracle`: the head with index `told`, or as `agreement` if that is
+        None. `gaussians`: as `agreement` without any head.
     shrinkage, router_temperature : see `GaussianRouter`.
     router : what `prototype` weighs the heads by, if not those Gaussians.
 
@@ -98,7 +101,7 @@ class DynamicNetwork(nn.Module):
         backbone: nn.Module | None,
         new_head: Callable[[], nn.Module],
         head: nn.Module | None = None,
-        answer: Answer = "open",
+        answer: Answer = "open-bounded",
         shrinkage: Shrinkage = "oas",
         router_temperature: float = 20.0,
         router: Domains | None = None,
@@ -108,8 +111,11 @@ class DynamicNetwork(nn.Module):
             raise ValueError(f"answer {answer!r} is none of {', '.join(get_args(Answer))}")
         self.backbone = backbone
         self.heads = nn.ModuleList([new_head() if head is None else head])
-        kind = OpenRouter if answer == "open" else GaussianRouter
-        self.router: Any = kind(shrinkage, router_temperature) if router is None else router
+        self.router: Any = router
+        if router is None and answer in OPEN:
+            self.router = OpenRouter(shrinkage, router_temperature, OPEN[answer])
+        elif router is None:
+            self.router = GaussianRouter(shrinkage, router_temperature)
         self.answer = answer
         self.active = 0
         self.told: int | None = None

@@ -9,6 +9,7 @@ from lorisbench.strategies.dnn.router import GaussianRouter, logsumexp
 from lorisbench.strategies.parts.shrinkage import Shrinkage
 
 DIRECTIONS = 128
+BOUND = 0.5  # of `open-bounded`
 
 
 class OpenRouter(GaussianRouter):
@@ -20,7 +21,11 @@ class OpenRouter(GaussianRouter):
     covariance about the means of the pairs (d, k), and N(m_k, C) in a new one, with m_k the mean of the class over all
     domains and C the covariance about these. All of it follows from the statistics that are kept anyway. Both
     covariances are shrunk; with `oas`, C counts as many samples as there are pairs (d, k), as all images of one pair
-    come from a single draw.
+    come from a single draw, and its share of the identity is at most `bound`. C is the sum of W and of what the mu_dk
+    differ by. Only the latter is known from so few draws: where there are 28 pairs in 1280 dimensions, `oas` takes them
+    for all the evidence there is and gives the identity a share of 1, which throws away W, known from all images, and
+    leaves the nearest class mean to answer. The answer `open` has no bound (1); under `open-bounded` (BOUND) what was
+    measured counts for at least as much as what is assumed.
 
     The likelihoods of an image x under the two are compared in the subspace that separates the pairs: y are the first
     DIRECTIONS principal directions of the mu_dk, whitened by W (reduced-rank discriminant analysis; Hastie et al.,
@@ -42,8 +47,9 @@ class OpenRouter(GaussianRouter):
     table_bias: torch.Tensor
     curvature: torch.Tensor
 
-    def __init__(self, shrinkage: Shrinkage = "oas", temperature: float = 20.0) -> None:
+    def __init__(self, shrinkage: Shrinkage = "oas", temperature: float = 20.0, bound: float = 1.0) -> None:
         super().__init__(shrinkage, temperature)
+        self.bound = bound
         self.register_buffer("table", torch.zeros(0, 0), persistent=False)
         self.register_buffer("table_bias", torch.zeros(0), persistent=False)
         self.register_buffer("curvature", torch.zeros(0), persistent=False)
@@ -97,7 +103,7 @@ class OpenRouter(GaussianRouter):
         counts, means = self.counts.double(), self.means.double()
         apart = ((means - self.class_means()) * counts[:, :, None].sqrt()).reshape(-1, means.shape[-1])
         total = self.pooled() + apart.T @ apart / counts.sum()
-        return self.shrunk(total, int((self.counts > 0).sum()))
+        return self.shrunk(total, int((self.counts > 0).sum()), self.bound)
 
     def read(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Unpack the linear layer's output (batch, R + K).

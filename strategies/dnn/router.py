@@ -120,12 +120,15 @@ class GaussianRouter(Domains):
         pooled[torch.tril(torch.ones_like(pooled, dtype=torch.bool))] = self.scatter.double() / self.counts.sum()
         return pooled + pooled.tril(-1).T
 
-    def shrunk(self, covariance: torch.Tensor, samples: int) -> torch.Tensor:
-        """A covariance (F, F) from `samples` independent samples, moved towards a multiple of the identity."""
+    def shrunk(self, covariance: torch.Tensor, samples: int, most: float = 1.0) -> torch.Tensor:
+        """A covariance (F, F) from `samples` independent samples, moved towards a multiple of the identity.
+
+        most : the largest share of the identity that `oas` may choose.
+        """
         width = len(covariance)
         level = float(covariance.diagonal().mean())
         if self.shrinkage == "oas":
-            share = oas_share(float(covariance.square().mean()), level, samples, width)
+            share = min(most, oas_share(float(covariance.square().mean()), level, samples, width))
         else:
             share = float(self.shrinkage)
         # Fewer samples than features, or features that never vary, leave directions without any variance.

@@ -46,7 +46,7 @@ class DNNPlugin(SupervisedPlugin):
         trained); teacher (index of the head distilled, or None); source (index of the head that a new one was
         copied from, or None); gap (accuracy of the best head before training, in 0..1, or None); gap_0,
         gap_1, … (that of each head); novelty (a label-free counterpart of the gap: 1 - the highest mean over the new
-        data of a head's maximal probabilities); unknown (under the answer `open`: the mean probability over the new
+        data of a head's maximal probabilities); unknown (under an `open` answer: the mean probability over the new
         data, before training, that an image is from a new domain; label-free too); known (samples that the teacher, or
         else the best head, classifies correctly); samples; and, after the experience, heads (how many there are),
         heads_mb (their parameters) and router_mb (statistics kept to choose a head), in 10^6 bytes.
@@ -280,25 +280,26 @@ class DNN(DynamicHeads, name="dnn"):
     distill_head: which head is trained further for a similar domain: `best` on its data (stated), `worst` (the
     slides' V2' variant) or `newest`, the one made last. distill_weight, temperature: of the distillation loss
     (our choice).
-    answer: which head answers, without a task label (our choice): `open`, as `agreement` if an image looks like those
-    of a domain that was trained on, else the class statistics over all domains, without a head (see
-    `lorisbench.strategies.dnn.open`); `agreement`, where Gaussians of each domain's features weigh the heads and vote
-    on the class as well; `prototype`, where they weigh the heads only; `confidence`, the surest head; `mean` of all;
-    `newest`; `batch`, the head surest on average over the images tested together (transductive: it assumes that these
-    share one domain); `oracle`, the head of the experience that the images are from (an upper bound for choosing a
-    head: it is given what no method can know; an experience not yet trained has no head, and `agreement` answers);
-    `gaussians`, as `agreement` without any head (a control for what the heads add).
+    answer: which head answers, without a task label (our choice): `open-bounded`, as `agreement` if an image looks like
+    those of a domain that was trained on, else the class statistics over all domains, without a head, whose covariance
+    is at least half as it was measured (see `lorisbench.strategies.dnn.open`); `open`, without this bound, which falls
+    back to nearest class means where domains are few; `agreement`, where Gaussians of each domain's features weigh the
+    heads and vote on the class as well; `prototype`, where they weigh the heads only; `confidence`, the surest
+    head; `mean` of all; `newest`; `batch`, the head surest on average over the images tested together (transductive: it
+    assumes that these share one domain); `oracle`, the head of the experience that the images are from (an upper bound
+    for choosing a head: it is given what no method can know; an experience not yet trained has no head, and `agreement`
+    answers); `gaussians`, as `agreement` without any head (a control for what the heads add).
     shrinkage: of the Gaussians' shared covariance, `oas` or a fixed share in (0, 1] (our choice).
-    router_temperature: of the Gaussians in `open`, `prototype` and `agreement`, 1 for their own posterior, more for a
-    softer one (our choice).
-    The choice of `open` rests on validation splits of OpenLORIS-Sim of both kinds: those that share their recordings
-    with the training images, as the released ones do, and those that do not (`lorisbench run dnn-answers`, with
-    `--set benchmark.disjoint=true` for the latter).
+    router_temperature: of the Gaussians in `open-bounded`, `open`, `prototype` and `agreement`, 1 for their own
+    posterior, more for a softer one (our choice).
+    The choice of the answer rests on validation splits: of OpenLORIS-Sim where they share their recordings with the
+    training images, as the released ones do, and where they do not, and of other streams (`lorisbench run
+    dnn-answers-streams`).
     """
 
     transductive = {"answer": ["batch"]}
 
-    answer: Answer = "open"
+    answer: Answer = "open-bounded"
     shrinkage: Annotated[float, Field(gt=0, le=1)] | Literal["oas"] = "oas"
     router_temperature: PositiveFloat = 20.0
 

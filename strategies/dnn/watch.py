@@ -21,7 +21,7 @@ class AnswerPlugin(SupervisedPlugin):
     Attributes
     ----------
     tables : `answers`, one dict for each head with a share: after_experience (the last one trained),
-        test_experience, head (-1: none, the images taken to be from a new domain under the answer `open`), share (in
+        test_experience, head (-1: none, the images taken to be from a new domain under an `open` answer), share (in
         0..1; they sum to 1). A later evaluation of the same pair of experiences replaces the earlier one.
     """
 
@@ -79,8 +79,8 @@ def head_shares(model: DynamicNetwork, log_p: torch.Tensor, scores: torch.Tensor
     """Each head's share in the answer to each image, by the network's rule.
 
     Under `confidence` the surest head has all of it, under `batch` the head surest of the whole batch; under a rule
-    that uses the router, the head with the largest posterior mass; under `open`, no head if a new domain is likelier
-    than all that were seen; under `mean`, all heads have equal shares.
+    that uses the router, the head with the largest posterior mass; under the `open` ones, no head if a new domain is
+    likelier than all that were seen; under `mean`, all heads have equal shares.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.strategies.dnn.watch import AnswerPlugin
 
 pytestmark = pytest.mark.drawn
-RULES = ("open", "prototype", "agreement", "confidence", "mean", "newest")
+RULES = ("open-bounded", "open", "prototype", "agreement", "confidence", "mean", "newest")
 WIDTH, CLASSES, SAMPLES, DOMAINS = 6, 3, 24, 3
 
 # ---------------------------------------------------------------- counting
@@ -95,7 +95,7 @@ def owners(model, rule, x):
             weights[p.amax(1).argmax()] = 1
         elif len(p) == 1:
             weights[0] = 1
-        elif rule == "open":  # the densities themselves: tests/test_dnn_open.py
+        elif rule in ("open-bounded", "open"):  # the densities themselves: tests/test_dnn_open.py
             pairs, _, gate = model.router.read((model.router.weight @ image + model.router.bias)[None])
             if gate > 0:
                 by_domain = pairs.view(model.router.domains, CLASSES).logsumexp(1)

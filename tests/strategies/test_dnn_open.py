@@ -1,4 +1,4 @@
-"""The answer `open`: domains that were seen beside the one that was not, against scipy's densities."""
+"""The answers `open` and `open-bounded`: domains that were seen beside one that was not, against scipy's densities."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def draws(domains=4, samples=30, width=6, seed=0, classes=CLASSES, lacking=None)
     return found
 
 
-def router_of(data, temperature=20.0, shrinkage="oas", classes=CLASSES):
-    router = OpenRouter(shrinkage, temperature)
+def router_of(data, temperature=20.0, shrinkage="oas", classes=CLASSES, bound=1.0):
+    router = OpenRouter(shrinkage, temperature, bound)
     for head, (x, y) in enumerate(data):
         router.record([(x, y)], classes, head)
     return router
@@ -91,6 +91,41 @@ def test_the_new_covariance_is_that_about_the_class_means_with_a_sample_a_pair()
     assert np.allclose(found, oas(root, assume_centered=True)[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("domains", "width", "shrinkage", "share"), [
+    (2, 12, "oas", 0.5),  # the estimate is above it
+    (40, 12, "oas", None),  # below it
+    (2, 12, 0.8, 0.8),
+])  # fmt: skip
+def test_a_bound_keeps_half_of_what_was_measured_unless_a_share_is_given(domains, width, shrinkage, share):
+    data = [(x * torch.linspace(4, 0.1, width), y) for x, y in draws(domains, width=width)]
+    free, bounded = (router_of(data, shrinkage=shrinkage, bound=bound).new_covariance() for bound in (1.0, 0.5))
+    x, y = torch.cat([x for x, _ in data]).double(), torch.cat([y for _, y in data])
+    centred = x - torch.stack([x[y == k].mean(0) for k in range(CLASSES)])[y]
+    plain = centred.T @ centred / len(centred)
+    level = plain.diagonal().mean() * torch.eye(width)
+    if share is None:
+        assert torch.equal(bounded, free)
+        share = 1 - float(free[0, 1] / plain[0, 1])
+        assert 0.02 < share < 0.5
+    assert torch.allclose(bounded, (1 - share) * plain + share * level, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_where_domains_are_few_a_bound_keeps_a_new_domain_from_nearest_class_means(seed):
+    """Images vary most, in the last two thirds of the features, by what says nothing of their class."""
+    loud = torch.arange(24) >= 8
+    generator = torch.Generator().manual_seed(seed)
+    data = [
+        (x * ~loud + torch.randn(x.shape, generator=generator) * (1 + 19 * loud), y) for x, y in draws(2, 300, 24, seed)
+    ]
+    right = []
+    for bound in (1.0, 0.5):
+        router = router_of([(x[::2], y[::2]) for x, y in data], bound=bound)
+        new = [router.read(scores_of(router, x[1::2]))[1].argmax(dim=1) == y[1::2] for x, y in data]
+        right.append(float(torch.cat(new).float().mean()))
+    assert right[1] > right[0] + 0.1
+
+
 def test_fewer_directions_keep_those_that_tell_the_pairs_apart(monkeypatch):
     data = draws(domains=6, width=40, samples=60)
     full = router_of(data)
@@ -131,9 +166,11 @@ def network(data, rule="open", **settings):
     return model.eval()
 
 
-def test_the_network_answers_by_it_and_tells_which_head_or_none():
+@pytest.mark.parametrize(("rule", "bound"), [("open", 1.0), ("open-bounded", 0.5)])
+def test_the_network_answers_by_it_and_tells_which_head_or_none(rule, bound):
     data = draws(domains=5, width=12, seed=3)
-    model = network(data[:4], router_temperature=1.0)
+    model = network(data[:4], rule, router_temperature=1.0)
+    assert torch.equal(model.router.new_covariance(), router_of(data[:4], bound=bound).new_covariance())
     x = torch.cat([data[0][0], data[4][0]])
     p = torch.stack([head(x).softmax(1) for head in model.heads], dim=1)
     scores = scores_of(model.router, x)
@@ -145,12 +182,13 @@ def test_the_network_answers_by_it_and_tells_which_head_or_none():
     assert torch.equal(shares[~none].argmax(1), model.router.head_weights(scores, 4)[~none].argmax(1))
 
 
-def test_its_state_is_the_same_statistics_and_loads():
-    data = draws()
-    model, plain = network(data), network(data, "agreement")
+@pytest.mark.parametrize("rule", ["open", "open-bounded"])
+def test_its_state_is_the_same_statistics_and_loads(rule):
+    data = draws(2)
+    model, plain = network(data, rule), network(data, "agreement")
     assert model.router_bytes() == plain.router_bytes()
     assert model.state_dict().keys() == plain.state_dict().keys()
-    other = network(data[:1])
+    other = network(data[:1], rule)
     other.load_state_dict(model.state_dict())
     x = torch.randn(7, 6)
     assert torch.equal(other.eval()(x), model(x))
