@@ -48,7 +48,7 @@ def test_each_answer_is_compared_with_one_head(backbone: Backbone, monkeypatch: 
 
     monkeypatch.setattr(bench_dnn, "alternate", alternate)
     lines = list(bench_dnn.answering(backbone, 16, 2, 7, rounds=2))
-    assert [re.search(r"answer (\w+),", line)[1] for line in lines] == list(bench_dnn.ANSWERS)
+    assert [re.search(r"answer ([\w-]+),", line)[1] for line in lines] == list(bench_dnn.ANSWERS)
     assert all(line.startswith("4 heads of 3 classes") and "16 pixels, batch 2: 1.500 (1.5" in line for line in lines)
     assert len(pairs) == 2 * len(bench_dnn.ANSWERS)
     for many, one, threads, calls in pairs:
