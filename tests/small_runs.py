@@ -18,7 +18,8 @@ from lorisbench.common.errors import Stopped
 from lorisbench.data.manifest import COLUMNS, Manifest
 from lorisbench.model.models import Backbone
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.one_run import Workbench, train
+from lorisbench.runs.one_run import train
+from lorisbench.runs.workbench import Workbench
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import resolve

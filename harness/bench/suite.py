@@ -69,9 +69,10 @@ def _checkpoints(folder: Path, images: Path) -> str:
 
     Timed where it happens: whole runs with checkpoints and without differ by less than two runs of the same kind.
     """
-    from lorisbench.runs.one_run import prepare, train
+    from lorisbench.runs.one_run import train
     from lorisbench.runs.resume import Checkpoints
     from lorisbench.runs.store import Output
+    from lorisbench.runs.workbench import prepare
 
     suite = _suite(images, seeds=ROUNDS, epochs=EPOCHS, strategies=("lwf", "replay"))
     config = next(iter(suite.streams.values()))

@@ -25,7 +25,7 @@ from lorisbench.runs.node import Order, Placed, leave_there, train_there
 from lorisbench.runs.parcels import Parcel, put_down, taken
 
 if TYPE_CHECKING:
-    from lorisbench.runs.one_run import Workbench
+    from lorisbench.runs.workbench import Workbench
     from lorisbench.suite.spec import RunSpec
 
 PATIENCE = 10.0  # seconds in which a cluster has to answer

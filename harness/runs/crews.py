@@ -14,7 +14,7 @@ from lorisbench.runs.claims import Claim, Lost
 from lorisbench.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
-    from lorisbench.runs.one_run import Workbench
+    from lorisbench.runs.workbench import Workbench
     from lorisbench.suite.resolve import ResolvedConfig
     from lorisbench.suite.spec import RunSpec
 
@@ -159,7 +159,7 @@ def train_claimed(
 
 def from_data(config: ResolvedConfig) -> Workbench:
     """What the runs of a stream share, from its data."""
-    from lorisbench.runs.one_run import prepare
+    from lorisbench.runs.workbench import prepare
 
     return prepare(config, config.benchmark.usable(config.evaluation.split))
 

@@ -25,9 +25,9 @@ from lorisbench.model.features import to_tensor
 from lorisbench.model.models import Backbone, backbone_of
 from lorisbench.runs.latency import DISTINCT, architecture_of, bare_of, check_answers, frozen, samples, timed
 from lorisbench.runs.latency_table import OWN, RANDOM, add_rows, row_of
-from lorisbench.runs.one_run import device_of, store_without_content
 from lorisbench.runs.quiet import measuring
 from lorisbench.runs.store import Output
+from lorisbench.runs.workbench import device_of, store_without_content
 from lorisbench.suite.benchmarks import make_benchmark
 from lorisbench.suite.config import BackboneConfig, LatencyConfig
 from lorisbench.suite.parsing import parse

@@ -14,7 +14,7 @@ from lorisbench.runs.crews import Crew, Here
 
 if TYPE_CHECKING:
     from lorisbench.model.features import Extract
-    from lorisbench.runs.one_run import Workbench
+    from lorisbench.runs.workbench import Workbench
     from lorisbench.suite.config import BackboneConfig
 
 EXECUTORS = ("local", "ray")

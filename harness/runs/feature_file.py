@@ -52,7 +52,7 @@ def write_features(config: ResolvedConfig, file: Path) -> str:
     """
     from lorisbench.benchmarks.features.writing import write
     from lorisbench.data.images import PREPROCESSING
-    from lorisbench.runs.one_run import prepare
+    from lorisbench.runs.workbench import prepare
 
     settings, name = config.backbone, config.benchmark.name
     if config.benchmark.gives == "features":

@@ -47,7 +47,7 @@ def inspect(config: ResolvedConfig, output: Output, needs_backbone: bool) -> Ins
     if needs_backbone:
         # Before the data, which may take minutes to render: a missing device or backbone is reported at once
         from lorisbench.model.models import backbone_of
-        from lorisbench.runs.one_run import device_of
+        from lorisbench.runs.workbench import device_of
 
         device_of(config.device)
         if not given:
@@ -119,7 +119,7 @@ def _build_strategies(config: ResolvedConfig, specs: Iterable[RunSpec], manifest
 
     from lorisbench.engine.assembly import assemble
     from lorisbench.runs.checks import check_batch_sizes
-    from lorisbench.runs.one_run import store_without_content
+    from lorisbench.runs.workbench import store_without_content
 
     if config.backbone.train == "never":
         backbone.freeze()

@@ -24,7 +24,7 @@ from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import BATCH, extract, to_tensor
 from lorisbench.model.models import Classifier, make_head
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.one_run import Workbench, build, store_of
+from lorisbench.runs.workbench import Workbench, build, store_of
 from lorisbench.suite.config import LatencyConfig
 from lorisbench.suite.entries import settings_of
 from lorisbench.suite.spec import RunSpec

@@ -35,7 +35,7 @@ from lorisbench.suite.resolve import Suite
 from lorisbench.suite.spec import RunSpec
 
 if TYPE_CHECKING:
-    from lorisbench.runs.one_run import Workbench
+    from lorisbench.runs.workbench import Workbench
 
 STARTING = 120.0  # seconds to wait for another process that starts on the same folder
 HEADLINE = ("accuracy_last", "accuracy_seen", "forgetting_max", "latency_p50_ms")
@@ -89,7 +89,7 @@ def _launch(
     backbones = {name: each.backbone for name, each in found.items()}
 
     def make(stream: str) -> Workbench:
-        from lorisbench.runs.one_run import prepare
+        from lorisbench.runs.workbench import prepare
 
         config = suite.streams[stream]
         extract = ready.extractor(config.backbone) if ready is not None and ready.extractor is not None else None
@@ -150,7 +150,7 @@ def _usual_workers() -> int:
 
 
 def _build(bench: Workbench, spec: RunSpec) -> object:
-    from lorisbench.runs.one_run import build, store_of
+    from lorisbench.runs.workbench import build, store_of
 
     return build(bench, spec, store_of(bench))
 

@@ -29,7 +29,7 @@ from lorisbench.runs.workers import Given, by_value
 
 if TYPE_CHECKING:
     from lorisbench.model.models import Backbone
-    from lorisbench.runs.one_run import Workbench
+    from lorisbench.runs.workbench import Workbench
     from lorisbench.suite.config import BackboneConfig
     from lorisbench.suite.resolve import ResolvedConfig
 
@@ -95,7 +95,7 @@ def code_of(resolved: Mapping[str, Any], out: Path, logs: Sequence[str]) -> Code
 
 def material_of(bench: Workbench, put: Callable[[np.ndarray], Any] | None) -> Material:
     """put : keeps bytes, uint8 (n,), where other machines get them from; None if these have this one's cache."""
-    from lorisbench.runs.one_run import cache_files
+    from lorisbench.runs.workbench import cache_files
 
     manifest = bench.manifest
     told = {field.name: getattr(manifest, field.name) for field in fields(manifest)}
@@ -196,7 +196,7 @@ class Unpacked:
         import torch
 
         from lorisbench.data.manifest import Manifest
-        from lorisbench.runs.one_run import prepare
+        from lorisbench.runs.workbench import prepare
 
         folder = self.scratch / _folder_of(config.stream)
         pickled, digest, extracted_on = pickle.loads((folder / "stream").read_bytes())

@@ -168,7 +168,7 @@ def _arrays(found: Inspected, config: ResolvedConfig) -> list[Array]:
     from lorisbench.data import images
     from lorisbench.model import features, views
     from lorisbench.model.grey import is_grey
-    from lorisbench.runs.one_run import device_of
+    from lorisbench.runs.workbench import device_of
 
     manifest, backbone, size = found.manifest, found.backbone, config.backbone.image_size
     assert manifest is not None and backbone is not None

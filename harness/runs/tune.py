@@ -38,7 +38,7 @@ from lorisbench.suite.streams import changed_on, entry_on, own_of
 if TYPE_CHECKING:
     import optuna
 
-    from lorisbench.runs.one_run import Workbench
+    from lorisbench.runs.workbench import Workbench
 
 METRIC = "accuracy_last"
 
@@ -278,7 +278,7 @@ def _suggest(trial: optuna.Trial, key: str, kind: str, *where: Any) -> Any:
 def _workbench(plan: Plan) -> Workbench:
     from lorisbench.data.subsets import first_experiences
     from lorisbench.runs.checks import check_stream
-    from lorisbench.runs.one_run import prepare
+    from lorisbench.runs.workbench import prepare
 
     config = resolve(parse(SuiteConfig, {**plan.suite, "evaluation": {"split": "validation"}})).config
     manifest = config.benchmark.usable(config.evaluation.split)

@@ -30,7 +30,7 @@ from lorisbench.runs.crews import Died, Ended, Event, Refused, Said, from_data, 
 from lorisbench.runs.log import logged
 
 if TYPE_CHECKING:
-    from lorisbench.runs.one_run import Workbench
+    from lorisbench.runs.workbench import Workbench
     from lorisbench.suite.resolve import ResolvedConfig
     from lorisbench.suite.spec import RunSpec
 

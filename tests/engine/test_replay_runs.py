@@ -13,7 +13,8 @@ from small_models import SMALL
 
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.state import sizes_of, state_bytes
-from lorisbench.runs.one_run import _freeze_backbone, build, prepare
+from lorisbench.runs.running import freeze_backbone
+from lorisbench.runs.workbench import build, prepare
 from lorisbench.suite.resolve import load_suite
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -43,7 +44,7 @@ def run(suite_file: Callable, label: str, mode: str, cache: bool = True) -> tupl
     for index, experience in enumerate(make_stream(bench.manifest, store).train_stream[:3]):
         strategy.train(experience, reset_optimizer_state=True)
         if mode == "first" and index == 0:
-            _freeze_backbone(bench, strategy, store)
+            freeze_backbone(bench, strategy, store)
         states.append(copy.deepcopy(strategy.model.state_dict()))
         sizes.append(sizes_of(strategy, bench.backbone, store))
     return bench, strategy, states, sizes

@@ -19,7 +19,9 @@ from lorisbench.model.augment import augment, draws
 from lorisbench.model.models import make_backbone
 from lorisbench.runs.crews import prepared
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.one_run import _freeze_backbone, _views, build, prepare, train
+from lorisbench.runs.one_run import train
+from lorisbench.runs.running import freeze_backbone
+from lorisbench.runs.workbench import build, prepare, views_of
 from lorisbench.suite.resolve import load_suite
 from lorisbench.suite.training import AugmentConfig
 
@@ -187,7 +189,7 @@ def test_only_minibatches_in_training_are_augmented(suite_file: Callable, experi
     suite = load_suite(str(suite_file(training=settings_of(experiences=experiences), strategies=[label])))
     bench = prepare(suite.config, suite.config.benchmark.manifest())
     store = Store(bench.x, bench.y)
-    store.views = _views(bench, suite.config.training.augment)
+    store.views = views_of(bench, suite.config.training.augment)
     strategy = build(bench, suite.runs[0], store)
     watcher = Watcher(bench.x)
     strategy.plugins.append(watcher)
@@ -208,13 +210,13 @@ def test_after_the_first_experience_a_trained_backbone_gives_the_views(suite_fil
         )
         bench = prepare(suite.config, suite.config.benchmark.manifest())
         store = Store(bench.x, bench.y)
-        store.views = _views(bench, suite.config.training.augment)
+        store.views = views_of(bench, suite.config.training.augment)
         assert isinstance(store.views, views.ImageViews)
         strategy = build(bench, suite.runs[0], store)
         stream = make_stream(bench.manifest, store).train_stream
         strategy.train(stream[0], reset_optimizer_state=True)
         of_images = store.views
-        _freeze_backbone(bench, strategy, store)
+        freeze_backbone(bench, strategy, store)
         strategy.train(stream[1], reset_optimizer_state=True)
         if experiences == "first":
             assert store.views is None
@@ -265,7 +267,7 @@ def test_cached_and_uncached_views_give_the_same_numbers(suite_file: Callable) -
         suite = load_suite(str(suite_file(training=training | descent, backbone={**SMALL, "cache": cache})))
         bench = prepare(suite.config, suite.config.benchmark.manifest())
         store = Store(bench.x, bench.y)
-        store.views = _views(bench, suite.config.training.augment)
+        store.views = views_of(bench, suite.config.training.augment)
         strategy = build(bench, suite.runs[0], store)
         for experience in make_stream(bench.manifest, store).train_stream[:2]:
             strategy.train(experience, reset_optimizer_state=True)

@@ -14,7 +14,8 @@ from lorisbench.common.errors import InputError
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.model.models import Backbone, backbone_of, make_backbone
 from lorisbench.model.norms import GroupNormAct, batch_to_group, groups_of
-from lorisbench.runs.one_run import _freeze_backbone, build, prepare
+from lorisbench.runs.running import freeze_backbone
+from lorisbench.runs.workbench import build, prepare
 from lorisbench.suite.resolve import load_suite
 
 
@@ -135,7 +136,7 @@ def test_a_frozen_backbone_never_drifts(suite_file: Callable[..., Path], mode: s
     strategy.train(first, reset_optimizer_state=True)
     if mode == "first":
         assert backbone.digest() != made
-        _freeze_backbone(bench, strategy, store)
+        freeze_backbone(bench, strategy, store)
         assert np.allclose(store.x[:3], backbone(images[:3]), atol=1e-5)
         store.x = images  # even where later experiences pass through it in training mode, nothing moves
     before = backbone.digest()

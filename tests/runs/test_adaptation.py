@@ -13,9 +13,9 @@ from small_models import TWO_CALLS
 from lorisbench.metrics.costs import RunRecord, adapt_ratio
 from lorisbench.metrics.matrix import UndefinedMetricError
 from lorisbench.runs import latency
-from lorisbench.runs.one_run import prepare
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
+from lorisbench.runs.workbench import prepare
 from lorisbench.suite.resolve import load_suite
 
 TINY = {"name": "timm:test_efficientnet", "weights": "none", "image_size": 32}

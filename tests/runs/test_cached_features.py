@@ -15,7 +15,8 @@ from torch import nn
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.model.models import Backbone
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.one_run import Workbench, build, prepare, train
+from lorisbench.runs.one_run import train
+from lorisbench.runs.workbench import Workbench, build, prepare
 from lorisbench.suite.resolve import Suite, load_suite
 
 

@@ -24,7 +24,7 @@ from lorisbench.engine.divergence import faulty_weights, not_finite
 from lorisbench.model.models import backbone_of
 from lorisbench.runs.checks import not_finite_rows
 from lorisbench.runs.launch import launch
-from lorisbench.runs.one_run import prepare
+from lorisbench.runs.workbench import prepare
 from lorisbench.suite.resolve import load_suite
 
 PLUGIN = """

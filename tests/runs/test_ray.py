@@ -24,10 +24,10 @@ from lorisbench.runs.claims import Lost, Watch, claim
 from lorisbench.runs.crews import Died, Ended, Event, Progress, Refused, Vanished
 from lorisbench.runs.luggage import code_of, material_of
 from lorisbench.runs.node import Order, Placed, train_there
-from lorisbench.runs.one_run import prepare
 from lorisbench.runs.parcels import Outpost, Parcel, put_down, taken
 from lorisbench.runs.schedule import MOVES, Policy, Schedule
 from lorisbench.runs.store import Output
+from lorisbench.runs.workbench import prepare
 from lorisbench.runs.workers import warm_up
 from lorisbench.suite.resolve import Suite, load_suite
 

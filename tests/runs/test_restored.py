@@ -29,7 +29,8 @@ from lorisbench.common.restored import restored
 from lorisbench.conformance.kit import check
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.launch import launch
-from lorisbench.runs.one_run import prepare, train
+from lorisbench.runs.one_run import train
+from lorisbench.runs.workbench import prepare
 from lorisbench.suite.resolve import load_suite
 
 VANDAL = Path(__file__).with_name("vandal.py")

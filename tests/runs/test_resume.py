@@ -12,7 +12,7 @@ from small_runs import SIZE, TRAINING, WIDTH, bench, interrupted, manifest, run,
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import STRATEGIES
 from lorisbench.model.grey import GreyPixels
-from lorisbench.runs.one_run import Workbench
+from lorisbench.runs.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

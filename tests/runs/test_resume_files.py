@@ -18,10 +18,10 @@ from answers import refused
 from small_runs import bench, interrupted, run, written
 
 from lorisbench.common.errors import Stopped
-from lorisbench.runs import one_run
+from lorisbench.runs import one_run, running
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.one_run import Workbench
 from lorisbench.runs.resume import PLACE, Checkpoints, packed, unpacked
+from lorisbench.runs.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 DNN = {"strategy": "dnn", "expand_below": 1.0}  # which grows, and writes tables
@@ -142,7 +142,7 @@ def test_a_checkpoint_that_does_not_fit_is_set_aside(
     damage, kind, words = DAMAGES[name]
     damage(folder)
     if name not in TRAINED:  # that it starts again is seen often enough
-        monkeypatch.setattr(one_run._Running, "_learn", lambda self, index: (_ for _ in ()).throw(Stopped))
+        monkeypatch.setattr(running.Running, "_learn", lambda self, index: (_ for _ in ()).throw(Stopped))
         with pytest.raises(Stopped):
             run(made, folder)
         assert not (folder / "journal.jsonl").exists()

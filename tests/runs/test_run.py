@@ -16,7 +16,7 @@ from small_models import FEATURES, TWO_CALLS
 
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.engine import seed_of
-from lorisbench.runs.one_run import build, prepare
+from lorisbench.runs.workbench import build, prepare
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import load_suite
@@ -210,9 +210,9 @@ def test_backbone_training_modes(suite_file) -> None:
         for index, experience in enumerate(make_stream(bench.manifest, store).train_stream[:3]):
             strategy.train(experience, reset_optimizer_state=True)
             if mode == "first" and index == 0:
-                from lorisbench.runs.one_run import _freeze_backbone
+                from lorisbench.runs.running import freeze_backbone
 
-                _freeze_backbone(bench, strategy, store)
+                freeze_backbone(bench, strategy, store)
                 assert store.x.ndim == 2
             digests[mode].append(strategy.model.backbone.digest())
     assert len(set(digests["never"])) == 1

@@ -22,7 +22,7 @@ from lorisbench.model import features, views
 from lorisbench.model.models import backbone_of
 from lorisbench.report import write_report
 from lorisbench.report.frame import read
-from lorisbench.runs import crews, one_run
+from lorisbench.runs import crews, workbench
 from lorisbench.runs.launch import headline, launch
 from lorisbench.runs.store import Output
 from lorisbench.suite.orders import LARGEST, permutation
@@ -126,7 +126,7 @@ def test_an_order_changes_no_file_of_the_cache(release: Path, tmp_path: Path) ->
     assert np.array_equal(moved.rows("train", 0), manifest.rows("train", 2))
     assert np.array_equal(moved.rows("test", 1), manifest.rows("test", 0))
     assert list(moved.table.path) == list(manifest.table.path)
-    device = one_run.device_of("cpu")
+    device = workbench.device_of("cpu")
     assert features.entry_of(moved, backbone, 16, device) == features.entry_of(manifest, backbone, 16, device)
     kept = manifest.in_order([0, 2, 1, *range(3, 9)])
 
@@ -393,7 +393,7 @@ def test_a_worker_prepares_one_stream_after_the_other(
 ) -> None:
     suite = load_suite(suite_of(tmp_path, release))
     prepared, trained = [], []
-    monkeypatch.setattr(one_run, "prepare", lambda config, manifest: prepared.append(config.stream) or config.stream)
+    monkeypatch.setattr(workbench, "prepare", lambda config, manifest: prepared.append(config.stream) or config.stream)
     bench_of, specs = crews.prepared(json.dumps(suite.resolved))
     for spec in suite.runs:
         trained.append((bench_of(specs[spec.run_id].stream), spec.stream))

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from small_models import TWO_CALLS
 
-from lorisbench.runs import crews, one_run, tables
+from lorisbench.runs import crews, tables, workbench
 from lorisbench.suite import resolve
 
 
@@ -67,6 +67,6 @@ def test_a_worker_resolves_its_suite_once(
     suite = resolve.load_suite(str(suite_file(seeds=[0, 1, 2])))
     resolved, real = [], resolve.resolve
     monkeypatch.setattr(resolve, "resolve", lambda config: resolved.append(1) or real(config))
-    monkeypatch.setattr(one_run, "prepare", lambda config, manifest: "bench")
+    monkeypatch.setattr(workbench, "prepare", lambda config, manifest: "bench")
     bench_of, specs = crews.prepared(json.dumps(suite.resolved))
     assert [bench_of(specs[spec.run_id].stream) for spec in suite.runs] == ["bench"] * 3 and len(resolved) == 1

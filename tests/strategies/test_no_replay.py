@@ -16,7 +16,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from lorisbench.data.stream import Store, make_stream
-from lorisbench.runs.one_run import _freeze_backbone, build, prepare
+from lorisbench.runs.running import freeze_backbone
+from lorisbench.runs.workbench import build, prepare
 from lorisbench.strategies.dnn.network import Answer, DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.strategies.joint import JointPlugin
@@ -161,7 +162,7 @@ def test_no_other_experience_is_read_in_a_run(
         strategy.train(experience, reset_optimizer_state=True)
         assert store.x.touched >= allowed
         if mode == "first" and index == 0:
-            _freeze_backbone(bench, strategy, store)
+            freeze_backbone(bench, strategy, store)
         states.append(copy.deepcopy(strategy.model.state_dict()))
     # and what is frozen stays bit for bit, batch-norm statistics and weight decay notwithstanding
     trained = [row["head"] for row in next(p.decisions for p in strategy.plugins if isinstance(p, DNNPlugin))]

@@ -1,0 +1,205 @@
+"""A run while it is trained: the loop over experiences, and what is written after each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from lorisbench.common.errors import InputError, Stopped
+from lorisbench.data.stream import Store, make_stream
+from lorisbench.engine.assembly import seed_everything
+from lorisbench.engine.batches import normalise_single_samples
+from lorisbench.engine.divergence import Diverged, check_weights, trained_place
+from lorisbench.engine.engine import DivergenceGuard, Engine, Recorder
+from lorisbench.engine.evaluation import learn
+from lorisbench.engine.resume import Resumable
+from lorisbench.engine.revive import Misfit
+from lorisbench.engine.state import sizes_of
+from lorisbench.engine.stopping import StopRequest
+from lorisbench.engine.validation_replay import ValidationReplay
+from lorisbench.model import features, views
+from lorisbench.model.models import Backbone
+from lorisbench.runs.checks import not_finite_rows
+from lorisbench.runs.directory import NOT_TESTED, RunDirectory
+from lorisbench.runs.observers import Audience, Observer, Watch
+from lorisbench.runs.resume import Checkpoints, identity
+from lorisbench.runs.workbench import Workbench, build, store_of, views_of
+from lorisbench.suite.spec import RunSpec
+
+
+class Running:
+    """A run while it is trained.
+
+    Attributes
+    ----------
+    checkpoints : its checkpoint. strategy : the Avalanche strategy, from `_build` on.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        spec: RunSpec,
+        directory: RunDirectory,
+        where: dict[str, Any],
+        stop: Callable[[], bool],
+        observers: Sequence[Observer],
+    ) -> None:
+        self.audience = Audience(observers)
+        self.bench, self.spec, self.directory, self.where, self.stop = bench, spec, directory, where, stop
+        self.checkpoints = Checkpoints(directory, spec.told)
+        self.resumed: list[int] = []
+        split, experiences = bench.config.evaluation.split, bench.manifest.experiences
+        rows = [bench.manifest.rows(split, experience) for experience in range(experiences)]
+        self.label = bench.manifest.table.label.to_numpy(dtype=np.int32)[np.concatenate(rows)]
+        self.experience = np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows])
+        if not self.checkpoints.path.exists():
+            directory.start(spec.config_for(experiences), where)
+
+    def end(self, status: str, reason: str = "", **more: Any) -> None:
+        """Write the run's status, and tell it."""
+        self.checkpoints.settle()
+        self.audience.tell("ended", status)
+        self.directory.set_status(status, reason, **more, **({"resumed": self.resumed} if self.resumed else {}))
+
+    def loop(self) -> None:
+        """Train on each experience that is still to be trained on, evaluate, and write what came of it."""
+        self._build()
+        predicted = self._continue() if self.checkpoints.path.exists() else self._begin()
+        self.audience.tell("begun", self.spec, self.bench.manifest.experience_names, len(predicted))
+        tests = list(self.stream.streams[self.bench.config.evaluation.split])
+        for index in range(len(predicted), self.bench.manifest.experiences):
+            if self.stop():
+                raise Stopped
+            seconds = self._learn(index)
+            answers = np.full(len(self.label), NOT_TESTED, dtype=np.int32)
+            if self._tested_after(index):
+                self.strategy.eval(tests)
+                answers = self.recorder.predictions().numpy()
+            check_weights(self.strategy)  # of a part that did not answer, such as a head not chosen
+            predicted.append(answers)
+            self._write(index, seconds, predicted)
+
+    def _begin(self) -> list[np.ndarray]:
+        """What is known before anything has been trained: rows of predictions, none as a rule."""
+        return []
+
+    def _tested_after(self, index: int) -> bool:
+        return self.spec.evaluation.rows == "all" or index + 1 == self.bench.manifest.experiences
+
+    def _build(self) -> None:
+        """Build the run anew: store, stream, strategy and the harness's own plugins."""
+        bench, spec = self.bench, self.spec
+        self.store = store_of(bench)
+        self.store.views = views_of(bench, spec.training.augment)
+        if spec.training.stream == "instance":
+            self.store.sequence = torch.from_numpy(bench.manifest.recorded_order())
+        self.stream = make_stream(bench.manifest, self.store)
+        self.strategy = build(bench, spec, self.store)
+        if self.store.sequence is not None and not isinstance(self.strategy, Engine):
+            raise InputError(
+                f"{spec.label}: training.stream: instance cannot be kept to by {type(self.strategy).__name__}: it is "
+                "not the harness's own engine"
+            )
+        normalise_single_samples(self.strategy.model)  # also if it is no Engine, which does so too
+        self.recorder = Recorder()
+        plugins = self.strategy.plugins
+        plugins.append(self.recorder)
+        if not any(isinstance(plugin, DivergenceGuard) for plugin in plugins):
+            plugins.append(DivergenceGuard())
+        if bench.manifest.val_as_replay:
+            plugins.append(ValidationReplay([e.dataset for e in self.stream.streams["validation"]]))
+        plugins.append(StopRequest(self.stop))
+        if self.audience:
+            plugins.append(Watch(self.audience))
+        own = None if bench.on_features else dict(bench.backbone.state_dict(keep_vars=True))
+        self.resumable = Resumable(self.strategy, [self.store, self.stream], own)
+        self.identity = identity(spec, bench.manifest.content_hash, self.resumable)
+
+    def _continue(self) -> list[np.ndarray]:
+        """Put the checkpoint's state into the run, if it fits; the predictions of what has been trained so far."""
+        found = self.checkpoints.read(self.identity, self.label, self.experience)
+        if found is not None:
+            try:
+                self.resumable.restore(found.state)
+                if self.bench.config.backbone.train == "first":
+                    freeze_backbone(self.bench, self.strategy, self.store)
+            except Misfit as error:
+                self.checkpoints.set_aside("unusable", str(error))
+                self._build()
+                found = None
+        self.resumed = self.directory.start(
+            self.spec.config_for(self.bench.manifest.experiences), self.where, found.trained if found else 0
+        )
+        if found is None:
+            return []
+        self.directory.write_tables(self.strategy.plugins)
+        return found.predicted
+
+    def _learn(self, index: int) -> float:
+        """Train on an experience; the seconds it took."""
+        seed_everything(self.spec.seed, index)
+        start = time.perf_counter()
+        learn(self.strategy, self.stream, index)
+        _synchronise(self.bench.device)
+        seconds = time.perf_counter() - start
+        if index == 0 and self.bench.config.backbone.train == "first":
+            freeze_backbone(self.bench, self.strategy, self.store)
+        return seconds
+
+    def _write(self, index: int, seconds: float, predicted: list[np.ndarray]) -> None:
+        """Write predictions, journal and tables, and then the checkpoint that takes them for granted."""
+        bench = self.bench
+        self.directory.write_predictions(np.stack(predicted), self.label, self.experience)
+        accuracy: list[float] = []
+        if self._tested_after(index):
+            hits = np.bincount(self.experience, weights=predicted[-1] == self.label)
+            accuracy = (hits / np.bincount(self.experience)).tolist()
+        self.directory.journal(
+            {
+                "experience": index,
+                "name": bench.manifest.experience_names[index],
+                "train_seconds": seconds,
+                "train_images": len(self.stream.train_stream[index].dataset),
+                "accuracy": accuracy,
+                **sizes_of(self.strategy, bench.backbone, self.store),
+            }
+        )
+        self.directory.write_tables(self.strategy.plugins)
+        self.audience.tell("experience", index, accuracy, seconds)
+        # after the last, there is nothing left that is worth its while
+        if index + 1 < bench.manifest.experiences or bench.config.keep_state:
+            self.checkpoints.write(self.resumable, self.identity, predicted)
+
+
+def freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
+    """`backbone.train: first`: after experience 0 the backbone is frozen and its features replace the images."""
+    backbone = strategy.model.backbone
+    backbone.freeze()
+    if isinstance(store.views, views.ImageViews):  # before the images are gone; the first's are used up
+        later = store.views.settings.experiences == "all"
+        store.views = views.of_backbone(backbone, store.x, store.views, bench.device) if later else None
+    extracted = features_of(backbone, store.x, bench.device)
+    bad = not_finite_rows(extracted)
+    if len(bad):
+        share = f"{100 * len(bad) / len(extracted):.3g} %"
+        raise Diverged(f"the features of {share} of the images are not finite after {trained_place(strategy)}")
+    store.x = extracted.to(bench.device)
+    store.y, store.task = store.y.to(bench.device), store.task.to(bench.device)
+
+
+def features_of(backbone: Backbone, pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Features, float32 (images, feature_dim) on the CPU, of uint8 images (images, 3, size, size)."""
+    chunks = (
+        np.ascontiguousarray(pixels[i : i + features.BATCH].permute(0, 2, 3, 1).numpy())
+        for i in range(0, len(pixels), features.BATCH)
+    )
+    return torch.from_numpy(np.concatenate(list(features.extract(backbone, chunks, device))))
+
+
+def _synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
