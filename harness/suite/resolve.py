@@ -204,7 +204,7 @@ def _check_augment(config: ResolvedConfig) -> None:
             if entry.training.augment is not None:
                 raise InputError(
                     f"strategies.{label}.training.augment: benchmark {config.benchmark.name!r} has features and no "
-                    "images that could be augmented; set training.augment: null"
+                    f"images that could be augmented; set {label}.training.augment=null"
                 )
 
 

@@ -18,6 +18,7 @@ from lorisbench.reproduce.published import load
 from lorisbench.suite.resolve import load_suite
 
 CLASSES, WIDTH, FRAMES = 4, 16, 6
+FITTING = ["benchmark.fraction=0.5", "dnn-heads.training.augment=null"]
 
 
 @pytest.fixture
@@ -100,9 +101,11 @@ def test_without_features_it_is_synthetic_and_of_categories() -> None:
 
 
 def test_any_suite_runs_on_a_file_of_features(file: Path, tmp_path: Path) -> None:
-    suite = load_suite("quickstart", data_root=file, assignments=["benchmark.fraction=0.5"])
+    suite = load_suite("quickstart", data_root=file, assignments=FITTING)
     benchmark = suite.config.benchmark
     assert (benchmark.name, benchmark.file, benchmark.fraction) == ("features", str(file), 0.5)
     (tmp_path / "list.csv").write_text("path,label\n")
+    with pytest.raises(InputError, match=r"no images that could be augmented; set dnn-heads\.training\.augment=null"):
+        load_suite("quickstart", data_root=file)
     with pytest.raises(InputError, match="none of these formats"):
-        load_suite("quickstart", data_root=tmp_path / "list.csv").config.benchmark.usable()
+        load_suite("quickstart", data_root=tmp_path / "list.csv", assignments=FITTING).config.benchmark.usable()
