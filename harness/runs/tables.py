@@ -213,7 +213,8 @@ def _is_whole(row: Row, cells: Cells) -> bool:
     if experiences is None:
         return bool(cells)
     rows = {cell[1] for cell in cells}
-    return 0 < len(cells) == experiences * len(rows) and rows in ({experiences - 1}, set(range(experiences)))
+    every = len(rows) == experiences and rows == set(range(len(rows)))
+    return 0 < len(cells) == experiences * len(rows) and (every or rows == {experiences - 1})
 
 
 def _number(text: str) -> int | float | None:

@@ -16,7 +16,7 @@ from lorisbench.runs.directory import NOT_TESTED, RunDirectory
 from lorisbench.runs.loggers import _accuracies
 from lorisbench.runs.one_run import train
 from lorisbench.runs.rows import row_of
-from lorisbench.runs.tables import collected
+from lorisbench.runs.tables import _is_whole, collected
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -108,3 +108,14 @@ def test_what_reads_an_output_copes_with_one_row(suite_file: Any, cli: Any, tmp_
     assert len(collected(out)) == 1
     (out / "matrix.csv").write_text(whole.replace(f",{count - 1},0,", ",0,0,", 1))
     assert len(collected(out)) == 1
+
+
+@pytest.mark.parametrize(("rows", "experiences", "whole"), [
+    ([0, 1, 2], 3, True), ([0, 1, 2], 3.0, True), ([2], 3, True), ([2], 3.0, True), ([0, 1], 3, False), ([0], 3, False),
+    ([1, 2], 3.0, False), ([0], 1, True), ([], 3, False), ([0, 1, 2], 2.5, False), ([2], float("inf"), False),
+    ([0, 1, 3], 3, False),
+])  # fmt: skip
+def test_a_matrix_is_whole_or_its_last_row(rows: list[int], experiences: float, whole: bool) -> None:
+    """A number of experiences is a float where another line of the table has none."""
+    cells: list[Any] = [("run", i, j, 0.5, 2) for i in rows for j in range(3 if experiences != 1 else 1)]
+    assert _is_whole({"experiences": experiences}, cells) is whole
