@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.registry import BENCHMARKS, load_plugin, select
+from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, select
 from lorisbench.suite import shipped
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.overrides import override
@@ -34,7 +34,8 @@ def stream_named(
         suite = load_suite(what, data_root=data_root, assignments=assignments, plugins=plugins)
     else:
         select("suite or benchmark", [what], [*shipped.shipped(), *BENCHMARKS.names()])
-        raw = {"name": what, "benchmark": {"name": what}, "strategies": {"naive": {}}}
+        some = min(STRATEGIES.names())  # a suite has one; nothing is trained
+        raw = {"name": what, "benchmark": {"name": what}, "strategies": {some: {}}}
         override(raw, assignments)
         suite = resolve(parse(SuiteConfig, raw), data_root=data_root, base=Path.cwd())
     names = list(suite.streams)

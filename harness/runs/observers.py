@@ -81,9 +81,9 @@ class Watch(HarnessPlugin):
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         losses = torch.stack(self._losses).tolist() if self._losses else []
         self._losses = []
-        clock, epochs = strategy.clock, strategy.train_epochs
+        clock, epochs = strategy.clock, strategy.train_epochs  # the clock's own callback came first
         self.audience.tell(
-            "epoch", clock.train_exp_counter, clock.train_exp_epochs + 1, epochs, clock.train_iterations, losses
+            "epoch", clock.train_exp_counter, clock.train_exp_epochs, epochs, clock.train_iterations, losses
         )
 
 

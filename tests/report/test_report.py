@@ -281,8 +281,8 @@ def test_best_is_bold_with_ties_and_the_best_without_replay(tmp_path: Path) -> N
     write_report(folder.write())
     shown = {label: markdown_row(folder.out, "comparison", label) for label in ("a", "b", "c", "joint")}
     assert [shown[label][2] for label in shown] == ["**70.00**", "**70.00**", "60.00", "**90.00**"]
-    assert [shown[label][9] for label in shown] == ["**4.25**", "5.00", "6.00", "7.00"]
-    assert [shown[label][11] for label in shown] == ["**10.50**", "**10.50**", "61.25", "61.25"]
+    assert [shown[label][10] for label in shown] == ["**4.25**", "5.00", "6.00", "7.00"]
+    assert [shown[label][12] for label in shown] == ["**10.50**", "**10.50**", "61.25", "61.25"]
     # Nothing is forgotten by any of them: what all share is nobody's merit.
     assert shown["a"][7] == "0.00"
     assert shown["joint"][0] == "joint<sup>†</sup>"
@@ -421,7 +421,7 @@ def test_metric_missing_in_some_seeds_says_so(tmp_path: Path) -> None:
     for seed in range(3):
         folder.run("naive", seed, np.full((3, 3), 0.4), **({"latency_p50_ms": ""} if seed else {}))
     write_report(folder.write())
-    assert markdown_row(folder.out, "comparison", "naive")[9] == "5.50<sup>a</sup>"
+    assert markdown_row(folder.out, "comparison", "naive")[10] == "5.50<sup>b</sup>"
     assert "1 of 3 finished runs have a value." in (folder.out / "report/tables/comparison.md").read_text()
 
 

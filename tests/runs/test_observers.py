@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -106,5 +107,7 @@ def test_plain_output_tells_where_a_long_run_is(suite_file, cli, tmp_path: Path,
     monkeypatch.setattr(observers, "PAUSE", 0.0)
     answer = cli("run", suite_file(seeds=[3]), "--out", tmp_path / "out", "--workers", 1)
     assert answer.code == 0, answer.err
-    assert "naive seed 3, epoch 2/2, loss " in answer.err and "after 8 of 9 experiences" in answer.err
+    assert "naive seed 3, epoch 1/2, loss " in answer.err and "after 8 of 9 experiences" in answer.err
     assert "[1/1] naive seed 3: done" in answer.err
+    told = re.findall(r"epoch (\d+)/(\d+)", answer.err)
+    assert told and all(1 <= int(epoch) <= int(epochs) == 2 for epoch, epochs in told), told
