@@ -198,7 +198,7 @@ def test_own_data_are_not_compared_with_published_counts(own: Path, cli: Callabl
 def test_a_layout_that_there_is_not_lists_all_that_there_are(
     own: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
-    every = "auto, avalanche, release, benchmark1, challenge, folder, manifest"
+    every = "auto, avalanche, release, benchmark1, challenge, folder, manifest, features"
     for words in (("describe",), ("verify",), ("leaks",), ("split", "--disjoint", "-o", tmp_path / "x.csv")):
         line = refused(cli("data", *words, own, "--layout", "nosuch"), "unknown layout 'nosuch'")
         assert line.endswith(f"; available: {every}")

@@ -105,7 +105,7 @@ class Future(Distils, name="broken-future"):
 
 class Cheats(SupervisedPlugin):
     def after_eval_forward(self, strategy: Any, **kwargs: Any) -> None:
-        strategy.mb_output = strategy.mb_output + one_hot(strategy.mb_y, 4)
+        strategy.mb_output = strategy.mb_output + one_hot(strategy.mb_y, strategy.mb_output.shape[1])
 
 
 class TestLabels(Distils, name="broken-test-labels"):
@@ -289,6 +289,7 @@ class AddsLate(SupervisedPlugin):
 
 class LateHead(Strategy, name="broken-late-head"):
     state_growth = "experiences"
+    growing_heads = False
 
     def wrap(self, model: nn.Module, context: Context) -> nn.Module:
         return ManyHeads(model)
@@ -315,7 +316,7 @@ class AddsOffset(SupervisedPlugin):
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         if not hasattr(strategy.model, "offset"):
-            strategy.model.offset = nn.Parameter(torch.full((4,), 0.1))
+            strategy.model.offset = nn.Parameter(torch.full((strategy.model.head.out_features,), 0.1))
 
     def after_forward(self, strategy: Any, **kwargs: Any) -> None:
         if hasattr(strategy.model, "offset"):

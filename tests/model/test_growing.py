@@ -38,7 +38,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 ARRIVING = [[4, 1], [0], [3, 2, 1]]  # classes of each experience, not in the order of their labels; 1 comes back
 CLASSES, COUNT = 5, 12  # samples of a class in an experience
-REFUSED = {"dnn", "ncm", "slda", "ranpac", "dgr", "der", "der++"}
+RIVALS = {"dnn-dce", "dnn-expert-gate", "dnn-s-prompts", "dnn-soyo", "fecam", "klda", "simplecil"}
+REFUSED = {"dnn", "ncm", "slda", "ranpac", "dgr", "der", "der++", *RIVALS}
 OPEN = {"avalanche", "stack"}  # need settings
 WORKING = sorted(set(STRATEGIES.names()) - REFUSED - OPEN)
 SETTINGS: dict[str, dict[str, Any]] = {"gem": {"memory": 12}, "ewc-avalanche": {"ewc_lambda": 1.0}}

@@ -42,7 +42,8 @@ from lorisbench.strategies.parts import distillation
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 OF_TASKS = [[0, 1], [2], [], [0, 1, 2]]  # of four tasks; no image has the label 2
-REFUSED = {"dnn", "ncm", "slda", "ranpac", "dgr"}
+RIVALS = {"dnn-dce", "dnn-expert-gate", "dnn-s-prompts", "dnn-soyo", "fecam", "klda", "simplecil"}
+REFUSED = {"dnn", "ncm", "slda", "ranpac", "dgr", *RIVALS}
 OPEN = {"avalanche", "stack"}  # need settings
 WORKING = sorted(set(STRATEGIES.names()) - REFUSED - OPEN)
 

@@ -6,6 +6,7 @@ import copy
 import functools
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_stream
@@ -253,5 +254,6 @@ def test_bad_settings_are_refused_by_name(kind, bad):
 @pytest.mark.parametrize("name", ["joint", "ewc", "lwf"])
 def test_strategies_are_registered_and_make_fresh_plugins(name):
     config = STRATEGIES.get(name)()
-    assert config.plugins(None)[0] is not config.plugins(None)[0]
+    context = SimpleNamespace(rows="all", experiences=2)
+    assert config.plugins(context)[0] is not config.plugins(context)[0]
     assert STRATEGIES.entries()[name].summary
