@@ -61,10 +61,9 @@ def sizes_of(strategy: Any, backbone: nn.Module, store: Store) -> dict[str, Any]
 def state_bytes(strategy: Any, model: nn.Module) -> tuple[int, int]:
     """Bytes beyond the model kept by plugins (importances, teachers), and bytes of router buffers in the model."""
     own = {_storage(t) for t in (*model.parameters(), *model.buffers())}
+    # as `megabytes` counts them: a buffer may be a view of a larger storage
     router = {
-        _storage(buffer): buffer.untyped_storage().nbytes()
-        for name, buffer in model.named_buffers()
-        if name.partition(".")[0] not in MODEL_PARTS
+        id(buffer): buffer.nbytes for name, buffer in model.named_buffers() if name.partition(".")[0] not in MODEL_PARTS
     }
     held: dict[int, int] = {}
     for plugin in strategy.plugins:
