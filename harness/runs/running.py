@@ -135,7 +135,7 @@ class Running:
             self.spec.config_for(self.bench.manifest.experiences), self.where, found.trained if found else 0
         )
         if found is None:
-            return []
+            return self._begin()
         self.directory.write_tables(self.strategy.plugins)
         return found.predicted
 

@@ -99,6 +99,21 @@ def test_what_was_learned_goes_on_again(trained: Callable[..., Path], cli: Any, 
     assert set(matrix.after_experience) == {10} and len(matrix) == 11
 
 
+def test_a_damaged_checkpoint_of_what_was_learned_is_set_aside(
+    trained: Callable[..., Path], cli: Any, tmp_path: Path, later: Path
+) -> None:
+    """It is then learned anew, from where the finished run has ended, and not from the first experience on."""
+    learn = ("learn", only(trained(True, strategies=["replay"]), "replay"), "--data", later, "--out", tmp_path / "new")
+    assert cli(*learn).code == 0
+    directory = RunDirectory(only(tmp_path / "new", "replay"))
+    before = directory.predictions(), len(directory.entries())
+    (directory.path / "checkpoint" / "resume.safetensors").write_bytes(b"damaged")
+    directory.set_status("pending")
+    answer = cli(*learn)
+    assert answer.code == 0 and "set aside as resume.damaged" in answer.err, answer
+    assert all(map(np.array_equal, before[0], directory.predictions())) and len(directory.entries()) == before[1]
+
+
 @pytest.mark.parametrize("train", ["first", "always"])
 def test_a_backbone_that_is_trained_goes_on_too(
     trained: Callable[..., Path], cli: Any, tmp_path: Path, later: Path, train: str
