@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import shutil
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from lorisbench.common.files import atomic, check_space, existing_folder, is_leftover
+from lorisbench.common.files import atomic, check_space, existing_folder, is_leftover, write_json
 from lorisbench.common.rehearsal import only_noted
 
 if TYPE_CHECKING:
@@ -23,6 +24,19 @@ def cache_root() -> Path:
     if own := os.environ.get("LORISBENCH_CACHE"):
         return Path(own).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lorisbench"
+
+
+def remembered(stamp: str, make: Callable[[], str], **about: object) -> str:
+    """What `make` returns, which takes long to find out, kept in the cache folder under a stamp of what it depends on.
+
+    about : what else the file says, for whoever looks into it. What cannot be read back is made again.
+    """
+    memo = cache_root() / "hashes" / f"{stamp}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        return str(json.loads(memo.read_text("utf-8"))["value"])
+    value = make()
+    write_json(memo, {**about, "value": value})
+    return value
 
 
 def load_array(path: Path) -> np.ndarray | None:

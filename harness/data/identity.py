@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from lorisbench.common.cache import cache_root, cached_array
+from lorisbench.common.cache import cache_root, cached_array, remembered
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import digest_of, digest_of_file, write_json
+from lorisbench.common.files import digest_of, digest_of_file
 
 CHUNK = 256  # files that a thread takes at a time
 KEPT_FROM = 1 << 26  # bytes: comparing fewer takes no time worth remembering
@@ -76,14 +74,9 @@ def remembered_digest(file: Path) -> str:
     try:
         status = os.stat(file)
         stamp = digest_of([os.path.abspath(file), status.st_size, status.st_mtime_ns])
-        memo = cache_root() / "hashes" / f"{stamp}.json"
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            return str(json.loads(memo.read_text("utf-8"))["digest"])
-        digest = digest_of_file(file)
+        return remembered(stamp, lambda: digest_of_file(file), file=str(file))
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    write_json(memo, {"file": str(file), "digest": digest})
-    return digest
 
 
 def _numbered(keys: Iterable[object]) -> np.ndarray:

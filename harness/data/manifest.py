@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +14,9 @@ from typing import Any, Literal, overload
 import numpy as np
 import pandas as pd
 
-from lorisbench.common.cache import cache_root, load_array
+from lorisbench.common.cache import load_array, remembered
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import digest_of, digest_of_file, write_json
+from lorisbench.common.files import digest_of, digest_of_file
 
 COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "level", "recording"]
 TASK = "task"  # optional column: task labels of task-incremental streams, int64; 0 everywhere without it
@@ -319,20 +317,19 @@ class Manifest:
             if stat.st_size == 0:
                 raise InputError(f"{file}: the image has no bytes")
             stamp.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
-        memo = cache_root() / "hashes" / f"{stamp.hexdigest()}.json"
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            return str(json.loads(memo.read_text("utf-8"))["content_hash"])
-        # one task for many files: a task for each of a million takes gigabytes before the first is done
-        chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-        with ThreadPoolExecutor() as pool:
-            try:
-                for digests in pool.map(lambda chunk: "".join(map(digest_of_file, chunk)), chunks):
-                    table.update(digests.encode("ascii"))
-            except OSError as error:
-                raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
-        value = table.hexdigest()
-        write_json(memo, {"root": str(self.root), "images": len(files), "content_hash": value})
-        return value
+
+        def with_images() -> str:
+            # one task for many files: a task for each of a million takes gigabytes before the first is done
+            chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
+            with ThreadPoolExecutor() as pool:
+                try:
+                    for digests in pool.map(lambda chunk: "".join(map(digest_of_file, chunk)), chunks):
+                        table.update(digests.encode("ascii"))
+                except OSError as error:
+                    raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+            return table.hexdigest()
+
+        return remembered(stamp.hexdigest(), with_images, root=str(self.root), images=len(files))
 
     def counts(self) -> pd.DataFrame:
         """One row per experience: its number, name, factor, level and images per split.
