@@ -18,17 +18,16 @@ from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import contents, write_text
 from lorisbench.common.reading import read_text
-from lorisbench.common.registry import BENCHMARKS, load_plugin, nearest, select
+from lorisbench.common.registry import load_plugin, nearest
 from lorisbench.data.benchmark import Benchmark
 from lorisbench.data.manifest import Manifest
 from lorisbench.engine.strategy import Strategy
 from lorisbench.runs.launch import launch
 from lorisbench.runs.policy import Policy
 from lorisbench.runs.store import MANIFEST
-from lorisbench.suite import shipped
 from lorisbench.suite.benchmarks import settings_of_benchmark
 from lorisbench.suite.choice import check_added, entry_named, load_plugins
-from lorisbench.suite.config import SuiteConfig, read_suite
+from lorisbench.suite.config import SuiteConfig, names_suite, read_suite
 from lorisbench.suite.entries import by_label, settings_of, written_out
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.paths import folder_of, given_here
@@ -147,12 +146,7 @@ def _suite_of(what: Source, folder: Path) -> dict[str, Any]:
     """The mapping of a suite: the one that `what` is or names, or one made around the benchmark that it is or names."""
     if isinstance(what, str | os.PathLike):
         text = os.fspath(what)
-        is_file = text.endswith((".yaml", ".yml")) or Path(text).is_file()
-        if not is_file and text in BENCHMARKS.names():
-            return _around({"name": text})
-        if not is_file and text not in shipped.shipped():
-            select("suite or benchmark", [text], [*shipped.shipped(), *BENCHMARKS.names()])
-        return read_suite(text)
+        return read_suite(text) if names_suite(text) else _around({"name": text})
     if isinstance(what, Manifest):
         return _around(_listed(what, folder / MANIFEST))
     if isinstance(what, Benchmark):

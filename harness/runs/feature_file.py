@@ -7,9 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.registry import BENCHMARKS, STRATEGIES, load_plugin, select
-from lorisbench.suite import shipped
-from lorisbench.suite.config import SuiteConfig
+from lorisbench.common.registry import STRATEGIES, load_plugin, select
+from lorisbench.suite.config import SuiteConfig, names_suite
 from lorisbench.suite.overrides import override
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import ResolvedConfig, load_suite, resolve
@@ -29,11 +28,9 @@ def stream_named(
     """
     for plugin in plugins:
         load_plugin(plugin)
-    is_suite = Path(what).suffix in (".yaml", ".yml") or Path(what).is_file() or what in shipped.shipped()
-    if is_suite:
+    if names_suite(what):
         suite = load_suite(what, data_root=data_root, assignments=assignments, plugins=plugins)
     else:
-        select("suite or benchmark", [what], [*shipped.shipped(), *BENCHMARKS.names()])
         some = min(STRATEGIES.names())  # a suite has one; nothing is trained
         raw = {"name": what, "benchmark": {"name": what}, "strategies": {some: {}}}
         override(raw, assignments)

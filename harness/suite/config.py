@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.registry import nearest
+from lorisbench.common.registry import BENCHMARKS, nearest, select
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.suite import shipped as suites
 from lorisbench.suite.entries import by_label, written_out
@@ -269,6 +269,15 @@ def read_suite(name_or_path: str) -> dict[str, Any]:
     else:
         raise InputError(f"unknown suite {name_or_path!r}{nearest(name_or_path, suites.shipped())}")
     return without_schema(read_yaml(path), f"suite {path}")
+
+
+def names_suite(what: str) -> bool:
+    """Whether a text names a suite, by a shipped name or a file, and no benchmark; InputError if it names neither."""
+    path = Path(what)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return True
+    select("suite or benchmark", [what], [*suites.shipped(), *BENCHMARKS.names()])
+    return what not in BENCHMARKS.names()
 
 
 def check_name(name: str, what: str) -> None:
