@@ -75,12 +75,15 @@ class Gate(Domains):
     """Domains of which the likeliest answers alone; each experience is one, and several may have the same head.
 
     A subclass says in `learn` what it keeps of an experience, and in `scores` how likely each domain is, (batch, D).
-    What it draws depends on `seed` and the number of the experience only.
+    What it draws depends on `seed` and the number of the experience only. Its buffers are named with the shapes that
+    they have before the first domain.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, **buffers: tuple[int, ...]) -> None:
         super().__init__()
         self.seed = seed
+        for name, shape in buffers.items():
+            self.register_buffer(name, torch.zeros(shape))
 
     @torch.no_grad()
     def record(self, data: Iterable[tuple[torch.Tensor, torch.Tensor]], num_classes: int, head: int) -> None:

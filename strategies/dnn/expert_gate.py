@@ -28,12 +28,11 @@ class LeastError(Gate):
     decoder_bias: torch.Tensor
 
     def __init__(self, hidden: int, epochs: int, lr: float, seed: int) -> None:
-        super().__init__(seed)
+        super().__init__(
+            seed, mean=(0,), std=(0,), encoder=(0, 0, hidden), encoder_bias=(0, hidden), decoder=(0, hidden, 0),
+            decoder_bias=(0, 0),
+        )  # fmt: skip
         self.hidden, self.epochs, self.lr = hidden, epochs, lr
-        shapes = {"mean": (0,), "std": (0,), "encoder": (0, 0, hidden), "encoder_bias": (0, hidden),
-                  "decoder": (0, hidden, 0), "decoder_bias": (0, 0)}  # fmt: skip
-        for name, shape in shapes.items():
-            self.register_buffer(name, torch.zeros(shape))
 
     def prepared(self, features: torch.Tensor) -> torch.Tensor:
         """What the autoencoders see, in 0..1: the same for all, so that their errors can be compared."""

@@ -23,9 +23,8 @@ class NearestCentre(Gate):
     centres: torch.Tensor
 
     def __init__(self, count: int, seed: int) -> None:
-        super().__init__(seed)
+        super().__init__(seed, centres=(0, count, 0))
         self.count = count
-        self.register_buffer("centres", torch.zeros(0, count, 0))
 
     def learn(self, x: torch.Tensor, generator: torch.Generator) -> None:
         self.append("centres", clusters(normalize(x), self.count, generator))

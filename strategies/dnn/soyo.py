@@ -29,12 +29,11 @@ class DomainClassifier(Gate):
     selector_bias: torch.Tensor
 
     def __init__(self, components: int, epochs: int, lr: float, seed: int) -> None:
-        super().__init__(seed)
+        super().__init__(
+            seed, weights=(0, components), means=(0, components, 0), variances=(0, components, 0), selector=(0, 0),
+            selector_bias=(0,),
+        )  # fmt: skip
         self.components, self.epochs, self.lr = components, epochs, lr
-        shapes = {"weights": (0, components), "means": (0, components, 0), "variances": (0, components, 0),
-                  "selector": (0, 0), "selector_bias": (0,)}  # fmt: skip
-        for name, shape in shapes.items():
-            self.register_buffer(name, torch.zeros(shape))
 
     def learn(self, x: torch.Tensor, generator: torch.Generator) -> None:
         earlier = [Mixture(*parts) for parts in zip(self.weights, self.means, self.variances, strict=True)]
