@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -132,11 +132,16 @@ def run(
     if dry_run:
         tell_plan(resolved, target, workers or 1, policy)
         return
+    _carry_out(resolved, target, executor=trained_by, policy=policy)
+
+
+def _carry_out(suite: Any, target: Path, **how: Any) -> None:
+    """Run a suite to its end, as `launch` is told `how`, write its report and print what came of it."""
     from lorisbench.report import write_report
     from lorisbench.runs.launch import headline, launch
 
     with signals_told():
-        frame = launch(resolved, target, executor=trained_by, policy=policy)
+        frame = launch(suite, target, **how)
     page = write_report(target)
     print(headline(frame))
     print(f"report: {page}")
@@ -158,16 +163,7 @@ def learn(
 
     suite = suite_after(run, data, [str(path.absolute()) for path in plugin or []])
     former = run.absolute().parent.parent
-    target = out or former.with_name(f"{former.name}-learned")
-    from lorisbench.report import write_report
-    from lorisbench.runs.launch import headline, launch
-
-    with signals_told():
-        frame = launch(suite, target)
-    page = write_report(target)
-    print(headline(frame))
-    print(f"report: {page}")
-    tell_faults(frame)
+    _carry_out(suite, out or former.with_name(f"{former.name}-learned"))
 
 
 @app.command()

@@ -35,8 +35,8 @@ from lorisbench.suite.spec import RunSpec
 PLACE = Path("checkpoint") / "resume.safetensors"  # below the run directory
 LAST = Path("checkpoint") / "state.safetensors"  # of a finished run, where it is kept
 FORMAT = 1
-BUILT_WITH = ("format", "code", "torch", "numpy", "avalanche-lib", "lorisbench")  # of `identity`
 _LIBRARIES = ("torch", "numpy", "avalanche-lib", "lorisbench")
+BUILT_WITH = ("format", "code", *_LIBRARIES)  # of `identity`
 _ABOUT, _TREE, _SUM = "about", "tree", "checksum"  # besides these, the blobs by their numbers
 _BLOCK = 2**16  # bytes
 _said: set[str] = set()
