@@ -21,9 +21,9 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
 from lorisbench.common.rehearsal import noted, stand_in
 from lorisbench.data.identity import remembered_digest, same_rows
-from lorisbench.data.increments import by_classes
+from lorisbench.data.increments import ClassOrder, in_classes
 from lorisbench.data.manifest import COLUMNS, POSITION, TASK, Manifest
-from lorisbench.data.subsets import Shuffle, arrange, check_objects
+from lorisbench.data.subsets import arrange, check_objects
 from lorisbench.data.usable import some
 
 VERSION = 1  # of how features are laid out in the cache
@@ -51,7 +51,7 @@ class Features(OwnData, name="features"):
     labels: Path | None = None
     columns: dict[str, str | None] = {}
     classes_per_experience: int | None = Field(None, ge=1)
-    class_order: list[str] | Shuffle | None = None
+    class_order: ClassOrder = None
     objects: int | list[str] | None = None
     validation_share: float = Field(0.0, ge=0, lt=1)  # what authors publish stays as it is
 
@@ -86,11 +86,7 @@ class Features(OwnData, name="features"):
         subset = self.subset(self.objects)
         if self.classes_per_experience is None:
             return arrange(whole, subset)
-        # the order and the shots are those of the experiences, which are still to be made
-        chosen = arrange(whole, replace(subset, order=None, shots=None))
-        classes = self.class_order.seed if isinstance(self.class_order, Shuffle) else self.class_order
-        grouped = by_classes(chosen, self.classes_per_experience, classes)
-        return arrange(grouped, replace(subset, objects=None, fraction=1.0))
+        return in_classes(whole, subset, self.classes_per_experience, self.class_order)
 
     @staticmethod
     def _in_file_order(manifest: Manifest) -> Manifest:

@@ -12,9 +12,9 @@ from lorisbench.benchmarks.openloris.layouts import read
 from lorisbench.benchmarks.openloris.words import FACTORS
 from lorisbench.common.errors import InputError
 from lorisbench.data.disjoint import disjoint
-from lorisbench.data.increments import arriving, by_category, by_classes
+from lorisbench.data.increments import ClassOrder, arriving, by_category, in_classes
 from lorisbench.data.manifest import Manifest
-from lorisbench.data.subsets import Arranged, Shuffle, Subset, arrange, check_objects
+from lorisbench.data.subsets import Arranged, Subset, arrange, check_objects
 
 ARRIVE = ("classes", "both")  # protocols in which classes arrive one after the other
 Factor = Literal["illumination", "occlusion", "pixel", "clutter"]
@@ -38,7 +38,7 @@ class Protocol(Arranged):
     factor: Factor | None = None
     labels: Literal["instance", "category"] = "instance"
     classes_per_experience: int | None = Field(None, ge=1)
-    class_order: list[str] | Shuffle | None = None
+    class_order: ClassOrder = None
 
     @model_validator(mode="before")
     @classmethod
@@ -55,13 +55,6 @@ class Protocol(Arranged):
             return {**values, "factor": values.get("factor") or FACTORS[0]}
         return values
 
-    @field_validator("class_order")
-    @classmethod
-    def _check_class_order(cls, value: Any) -> Any:
-        if isinstance(value, list) and len(set(value)) < len(value):
-            raise ValueError("each class must occur exactly once")
-        return value
-
 
 class Recorded(Protocol):
     """Frames of recordings. With `disjoint`, no experience trains on a test recording (see lorisbench.data.disjoint).
@@ -73,27 +66,27 @@ class Recorded(Protocol):
 
     def read(self, root: Path, layout: str, objects: int | list[str] | None = None) -> Manifest:
         """The manifest of a folder under these settings."""
-        whole = self._tasks(root, layout)  # before order and subsets, so that they change no split
+        subset = self.subset(objects)
+        if self.labels == "instance" and self.protocol not in ARRIVE and not self.disjoint:
+            return self._tasks(root, layout, subset)
+        whole = self._tasks(root, layout, Subset())  # before order and subsets, so that they change no split
         if self.labels == "category":
             whole = by_category(whole)
         if self.disjoint:
             whole = disjoint(whole)
-        subset = self.subset(objects)
-        classes = self.class_order.seed if isinstance(self.class_order, Shuffle) else self.class_order
         if self.protocol == "classes":
-            # the order and the shots are those of the experiences, which are still to be made
-            chosen = arrange(whole, replace(subset, order=None, shots=None))
-            grouped = by_classes(chosen, self.classes_per_experience, classes)
-            return arrange(grouped, replace(subset, objects=None, fraction=1.0))
+            return in_classes(whole, subset, self.classes_per_experience, self.class_order)
         arranged = arrange(whole, subset)
-        return arriving(arranged, self.classes_per_experience, classes) if self.protocol == "both" else arranged
+        if self.protocol == "both":
+            return arriving(arranged, self.classes_per_experience, self.class_order)
+        return arranged
 
-    def _tasks(self, root: Path, layout: str) -> Manifest:
-        """The images in the tasks that they are recorded in."""
+    def _tasks(self, root: Path, layout: str, subset: Subset) -> Manifest:
+        """The images that `subset` selects, in the tasks that they are recorded in."""
         tasks: str = self.protocol
         if self.protocol in ARRIVE:
             tasks = "tasks" if self.factor is None else "factor"
-        found = read(root, layout, tasks, self.factor, Subset())
+        found = read(root, layout, tasks, self.factor, subset)
         return replace(found, notes={**found.notes, "protocol": self.protocol})
 
 

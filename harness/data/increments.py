@@ -9,19 +9,31 @@ import random
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
+from pydantic import AfterValidator
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 from lorisbench.data.manifest import Manifest
-from lorisbench.data.subsets import in_stream_order
+from lorisbench.data.subsets import Shuffle, Subset, arrange, in_stream_order
 from lorisbench.data.usable import told
 
 PARTS = 10  # of a class-incremental stream, where nobody says how many classes an experience has
 NUMBERED = re.compile(r"_\d+$")
 TOPIC = "increments"  # of a note
 SPELT = 3  # classes that an experience is named by
+
+
+def _each_once(value: list[str] | Shuffle | None) -> list[str] | Shuffle | None:
+    if isinstance(value, list) and len(set(value)) < len(value):
+        raise ValueError("each class must occur exactly once")
+    return value
+
+
+ClassOrder = Annotated[list[str] | Shuffle | None, AfterValidator(_each_once)]
+"""The setting `class_order`: in which order classes arrive, their names or a seeded shuffle."""
 
 
 def by_category(manifest: Manifest) -> Manifest:
@@ -44,16 +56,18 @@ def by_category(manifest: Manifest) -> Manifest:
     )
 
 
-def class_order(classes: Sequence[str], order: Sequence[str] | int | None) -> list[str]:
+def class_order(classes: Sequence[str], order: ClassOrder) -> list[str]:
     """The classes in the order in which they arrive: their own, one drawn by a seed, or as named.
 
     Raises InputError unless the names are those of all classes.
     """
     if order is None:
         return list(classes)
-    if isinstance(order, int):
+    if isinstance(order, Shuffle):
         shuffled = list(classes)
-        random.Random(f"lorisbench classes {order}").shuffle(shuffled)  # Python keeps this sequence across versions
+        random.Random(f"lorisbench classes {order.seed}").shuffle(
+            shuffled
+        )  # Python keeps this sequence across versions
         return shuffled
     for name in order:
         if name not in classes:
@@ -64,7 +78,13 @@ def class_order(classes: Sequence[str], order: Sequence[str] | int | None) -> li
     return list(order)
 
 
-def by_classes(manifest: Manifest, each: int | None, order: Sequence[str] | int | None) -> Manifest:
+def in_classes(manifest: Manifest, subset: Subset, each: int | None, order: ClassOrder) -> Manifest:
+    """What `subset` selects, in experiences of new classes (see `by_classes`), which its order and shots are of."""
+    chosen = arrange(manifest, replace(subset, order=None, shots=None))
+    return arrange(by_classes(chosen, each, order), replace(subset, objects=None, fraction=1.0))
+
+
+def by_classes(manifest: Manifest, each: int | None, order: ClassOrder) -> Manifest:
     """The same images, all factors and levels together, in experiences of `each` classes that no other one has.
 
     each : classes of an experience, the last one perhaps fewer; None: a tenth of all, rounded up. order : see
@@ -82,17 +102,15 @@ def by_classes(manifest: Manifest, each: int | None, order: Sequence[str] | int 
     groups = [names[first : first + each] for first in range(0, len(names), each)]
     place = {name: number for number, group in enumerate(groups) for name in group}
     table = manifest.table.assign(experience=manifest.table.class_name.map(place).astype(np.int64))
-    return told(
-        replace(
-            manifest,
-            table=in_stream_order(table),
-            experience_names=[_named(group) for group in groups],
-            notes={**manifest.notes, TOPIC: f"{_new(each)} with each experience, all images of each at once"},
-        )
+    return replace(
+        manifest,
+        table=in_stream_order(table),
+        experience_names=[_named(group) for group in groups],
+        notes={**manifest.notes, TOPIC: f"{_new(each)} with each experience, all images of each at once"},
     )
 
 
-def arriving(manifest: Manifest, each: int | None, order: Sequence[str] | int | None) -> Manifest:
+def arriving(manifest: Manifest, each: int | None, order: ClassOrder) -> Manifest:
     """The same experiences, but `each` classes more in every one: images of classes still to arrive are left out.
 
     each : classes that each experience brings; None: as few as let the last experience bring the last class. order :

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lorisbench.benchmarks.openloris.benchmark import OpenLORIS
 from lorisbench.data.increments import arriving, by_category, by_classes
 from lorisbench.data.manifest import COLUMNS, Manifest
-from lorisbench.data.subsets import Subset, arrange
+from lorisbench.data.subsets import Shuffle, Subset, arrange
 
 
 def opened(root: Path, **settings: Any) -> Manifest:
@@ -104,16 +104,20 @@ def test_unseen_recordings_stay_unseen(release: Path, settings: dict[str, Any]) 
 def test_every_class_arrives_once(classes: int, experiences: int, each: int, seed: int) -> None:
     whole = made(classes, experiences, frames=1, recordings=1)
     if each >= classes:
-        refused(lambda: by_classes(whole, each, seed), "classes_per_experience", "second experience")
+        refused(lambda: by_classes(whole, each, Shuffle(seed=seed)), "classes_per_experience", "second experience")
     else:
-        grouped = by_classes(whole, each, seed)
+        grouped = by_classes(whole, each, Shuffle(seed=seed))
         groups = classes_of(grouped, "train")
         assert sum(map(len, groups)) == classes == len(set.union(*groups)) and len(grouped.table) == len(whole.table)
         assert all(len(group) == each for group in groups[:-1])
     if each * experiences < classes:
-        refused(lambda: arriving(whole, each, seed), "classes_per_experience", f"at least {-(-classes // experiences)}")
+        refused(
+            lambda: arriving(whole, each, Shuffle(seed=seed)),
+            "classes_per_experience",
+            f"at least {-(-classes // experiences)}",
+        )
     else:
-        present = classes_of(arriving(whole, each, seed), "test")
+        present = classes_of(arriving(whole, each, Shuffle(seed=seed)), "test")
         assert all(before <= after for before, after in itertools.pairwise(present))
         assert len(present[-1]) == classes and len(present[0]) == min(each, classes)
 
