@@ -41,7 +41,7 @@ def continued(before: Manifest, more: Manifest) -> Manifest:
     has images that are not files of their own.
     """
     for part in (before, more):
-        if _kept_elsewhere(part):
+        if part.stacked is not None:
             raise InputError(f"{part.name}: only what was trained on image files can go on with image files")
     if more.experiences != 1:
         raise InputError(
@@ -68,10 +68,6 @@ def continued(before: Manifest, more: Manifest) -> Manifest:
         placed=True,
         parts=(before, more),
     )
-
-
-def _kept_elsewhere(manifest: Manifest) -> bool:
-    return manifest.stacked is not None
 
 
 def _name(name: str, others: Sequence[str]) -> str:
