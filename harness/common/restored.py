@@ -130,13 +130,19 @@ def _set_locale(before: str) -> None:
         locale.setlocale(locale.LC_ALL, before)
 
 
+def _set_profile(before: Any) -> None:
+    """A profiler in C, such as cProfile, is no function that could be set anew: it is switched on."""
+    if sys.getprofile() is not before:
+        getattr(before, "enable", lambda: sys.setprofile(before))()
+
+
 _PARTS = [
     *(attribute(sys, name) for name in ("stdout", "stderr", "stdin", "argv", "excepthook", "displayhook")),
     listed(sys.path),
     Part(sys.getrecursionlimit, sys.setrecursionlimit),
     Part(sys.getswitchinterval, sys.setswitchinterval),
     Part(sys.gettrace, sys.settrace),
-    Part(sys.getprofile, sys.setprofile),
+    Part(sys.getprofile, _set_profile),
     Part(_current_folder, _set_folder),
     Part(lambda: dict(os.environ), _set_environment),
     Part(_umask, os.umask),

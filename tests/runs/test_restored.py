@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cProfile
 import gc
 import locale
 import logging
 import os
+import pstats
 import random
 import signal
 import socket
@@ -87,6 +89,16 @@ def test_everything_is_put_back_however_the_block_ends() -> None:
         vandalise()
         1 / 0  # noqa: B018
     assert not differences(before)
+
+
+def test_a_profiler_goes_on() -> None:
+    profiler = cProfile.Profile()
+    with profiler:
+        with restored():
+            sys.setprofile(None)
+        with restored():
+            gc.collect()
+    assert any(name == "<built-in method gc.collect>" for _, _, name in pstats.Stats(profiler).stats)  # type: ignore
 
 
 def test_the_callers_own_settings_are_put_back_too() -> None:
