@@ -126,4 +126,14 @@ def rows_of(dataset: Any) -> torch.Tensor | None:
     attribute = getattr(dataset, SAMPLE_INDEX, None)
     if attribute is None or len(attribute) != len(dataset):
         return None
-    return torch.as_tensor(np.fromiter(attribute, dtype=np.int64, count=len(dataset)))
+    return torch.from_numpy(_values(attribute))
+
+
+def _values(attribute: DataAttribute) -> np.ndarray:
+    """int64 (samples,), the values of an attribute. Avalanche gives them one by one, 3 µs each, from the lists that it
+    keeps: where there are only lists, they are taken as they are."""
+    lists, chosen = getattr(attribute.data, "_datasets", []), getattr(attribute.data, "_indices", None)
+    if not lists or not all(isinstance(part, list) for part in lists):
+        return np.fromiter(attribute, dtype=np.int64, count=len(attribute))
+    values = np.concatenate([np.asarray(part, dtype=np.int64) for part in lists])
+    return values if chosen is None else values[np.fromiter(chosen, dtype=np.int64, count=len(attribute))]
