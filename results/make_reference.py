@@ -3,12 +3,12 @@
     lorisbench run quickstart --out results/quickstart
     python results/make_reference.py results/quickstart
 
-Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables and one run's env.json, and, of the
-suites in `PLOTS`, the PNG plots. Of an output of `lorisbench reproduce`, its tables as Markdown and CSV, its env.json
-if it has one, and of each stream, in a folder of that name, what suite.yaml, results.csv and data.json say of it, and
-one env.json. Where one of `PAGES` has a line
-`<!-- reference NAME -->`, the comparison, published beside measured, or the table of plugins is written between that
-line and `<!-- end NAME -->`, with its machine.
+Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables of comparison and of orders, one
+run's env.json, and, of the suites in `PLOTS`, all tables and the PNG plots. Of an output of `lorisbench reproduce`, its
+tables as Markdown and CSV, its env.json if it has one, and of each stream, in a folder of that name, what suite.yaml,
+results.csv and data.json say of it, and one env.json. Where one of `PAGES` has a line `<!-- reference NAME -->`, the
+comparison, published beside measured, or the table of plugins is written between that line and `<!-- end NAME -->`,
+with its machine.
 """
 
 import json
@@ -45,7 +45,7 @@ def copy(out: Path) -> Path:
     _write_suite(read_yaml(out / "suite.yaml"), target)
     (target / "tables").mkdir()
     for table in sorted((out / "report" / "tables").iterdir()):
-        if out.name in PLOTS or table.stem == "comparison":
+        if out.name in PLOTS or table.stem in ("comparison", "orders"):
             shutil.copy(table, target / "tables")
     for plot in PLOTS.get(out.name, ()):
         (target / "plots").mkdir(exist_ok=True)
@@ -163,22 +163,33 @@ def _compared(file: Path) -> pd.DataFrame:
 
 
 def _comparison(target: Path) -> str:
-    """The suite's strategies: mean ± half-width of the 95 % interval over seeds; columns no run has are left out."""
+    """The suite's strategies: mean ± half-width of the 95 % interval over seeds; columns no run has are left out.
+
+    With several orders, means are over these, and the spread over them follows the last row.
+    """
     table = pd.read_csv(target / "tables" / "comparison.csv")
+    file = target / "tables" / "orders.csv"
+    orders = pd.read_csv(file).set_index("strategy") if file.is_file() else None
     data = json.loads((target / "data.json").read_text("utf-8"))
     suite = (target / "suite.yaml").read_text("utf-8")
     columns = [key for key in COLUMNS if table[f"{key}_mean"].notna().any()]
     titles = [named(key).heading for key in columns]
     heads = ["strategy", *(title[0].lower() + title[1:] for title in titles)]
+    if orders is not None:
+        heads[2:2] = ["std over orders", "worst order"]
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in table.to_dict("records"):
         cells = [f"{row[f'{key}_mean']:.2f} ± {row[f'{key}_ci95']:.2f}" for key in columns]
+        if orders is not None:
+            of_row = orders.loc[row["strategy"]]
+            cells[1:1] = [f"{of_row.std_over_orders:.2f}", f"{of_row.worst:.2f}"]
         rows.append(f"| {row['strategy']} | " + " | ".join(cells) + " |")
     seeds = int(table.accuracy_last_n.max())
     split = "validation splits; " if "split: validation" in suite else ""
+    means = "mean" if orders is None else f"mean over {int(orders.orders.max())} orders"
+    over = f"{split}{means} ± 95 % interval over {seeds} seeds"
     lines = [
-        f"Results of `{target.name}` ({data['name']}, {_kind(data)}; {split}mean ± 95 % interval over {seeds} seeds; "
-        f"{_made_on(target)}):",
+        f"Results of `{target.name}` ({data['name']}, {_kind(data)}; {over}; {_made_on(target)}):",
         "",
         *rows,
     ]
