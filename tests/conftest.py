@@ -32,6 +32,13 @@ FIRST = ("conformance", "export", "report", "cli", "reproduce", "runs", "api")
 LAST = ("model", "suite", "data", "common", "metrics")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Half as many test processes again as there are cores: many a test waits for a process, a signal or a clock."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + cores // 2
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first; the tests of a file stay together, in their order."""
     items.sort(key=lambda item: (item.path.parent.name not in FIRST) + (item.path.parent.name in LAST))

@@ -186,6 +186,7 @@ def start_render(out: Path, settings: str) -> subprocess.Popen[bytes]:
     )
 
 
+@pytest.mark.heavy
 def test_a_killed_render_leaves_nothing_that_looks_whole(tmp_path: Path) -> None:
     out = tmp_path / "set"
     process = start_render(out, "objects=16, frames=10, size=64")

@@ -157,7 +157,13 @@ def test_good_files_are_remembered_until_they_change(cli: Any, tree: Path, decod
     assert "0 of them good" in cli(*words, "--fresh").out and len(decoded) == IMAGES
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"good": 3}', '{"version": 0, "root": "/", "good": {}}', "\x00\xff"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *('{"good": 3}', "\x00\xff"),
+        *(pytest.param(t, marks=pytest.mark.heavy) for t in ("", "[]", '{"version": 0, "root": "/", "good": {}}')),
+    ],
+)
 def test_a_damaged_memory_is_no_memory(cli: Any, tree: Path, own_cache: Path, decoded: list[str], text: str) -> None:
     words = ("data", "verify", tree, "--workers", 1)
     cli(*words)
@@ -231,6 +237,7 @@ def alive(group: int) -> list[str]:
     return found
 
 
+@pytest.mark.heavy
 def test_ctrl_c_ends_the_workers_without_tracebacks(tree: Path, tmp_path: Path) -> None:
     large = tmp_path / "large.jpg"
     Image.fromarray(np.zeros((3000, 4000, 3), np.uint8)).save(large)

@@ -25,7 +25,7 @@ BUILT_IN = [
 # Faults of Avalanche 0.6.0's own methods, which are there to be compared with: its SI sees no step on a CPU, where the
 # "old" weights it keeps are views of the live ones, and its LwF leaves the teacher in training mode
 KNOWN = {"si-avalanche": ["acts"], "lwf-avalanche": ["frozen"]}
-EVERYDAY = ("naive", "joint", "ewc", "lwf", "replay", "slda", "dnn")  # one for each kind of method
+EVERYDAY = ("ewc", "lwf", "replay", "slda", "dnn")  # one for each kind of method
 # by default they are made for wide features, and take far longer
 SMALLER = {"ranpac": ["projection=100"], "klda": ["width=100"]}
 
@@ -53,9 +53,9 @@ def test_a_built_in_strategy_conforms(name: str) -> None:
         ("sound-head", "features", []),
         ("sound-grows", "features", []),
         ("sound-keeps", "images", []),
-        ("sound-moving-teacher", "images", []),
+        pytest.param("sound-moving-teacher", "images", [], marks=pytest.mark.heavy),
         ("sound-build", "features", []),
-        ("sound-after-training", "features", []),
+        pytest.param("sound-after-training", "features", [], marks=pytest.mark.heavy),
         pytest.param("broken-exits", "features", ["batches"], marks=pytest.mark.heavy),
         ("broken-once", "features", ["repeats", "resumes", "arguments", "batches", "arriving classes"]),
         ("broken-noop", "features", ["acts"]),
@@ -65,25 +65,25 @@ def test_a_built_in_strategy_conforms(name: str) -> None:
         ("broken-test-labels", "features", ["future data"]),
         pytest.param("broken-test-batch", "features", ["future data", "arriving classes"], marks=pytest.mark.heavy),
         ("broken-leak", "features", ["past data"]),
-        ("broken-leak-normalised", "images", ["past data"]),
+        pytest.param("broken-leak-normalised", "images", ["past data"], marks=pytest.mark.heavy),
         pytest.param("broken-leak-dataset", "features", ["past data"], marks=pytest.mark.heavy),
         pytest.param("broken-leak-closure", "first", ["past data"], marks=pytest.mark.heavy),
         pytest.param("broken-leak-in-class", "features", ["past data"], marks=pytest.mark.heavy),
-        ("broken-secret-replay", "features", ["past data"]),
+        pytest.param("broken-secret-replay", "features", ["past data"], marks=pytest.mark.heavy),
         ("broken-teacher", "images", ["frozen"]),
         pytest.param("broken-renewed-teacher", "features", ["frozen"], marks=pytest.mark.heavy),
         pytest.param("broken-moving-teacher", "features", ["frozen"], marks=pytest.mark.heavy),
-        ("broken-norm", "frozen", ["frozen"]),
+        pytest.param("broken-norm", "frozen", ["frozen"], marks=pytest.mark.heavy),
         pytest.param("broken-frozen-moves", "first", ["frozen"], marks=pytest.mark.heavy),
         ("broken-late-head", "features", ["new parameters"]),
         ("broken-few-classes", "features", ["arriving classes"]),
-        ("broken-unmasked", "features", ["arriving classes"]),
+        pytest.param("broken-unmasked", "features", ["arriving classes"], marks=pytest.mark.heavy),
         pytest.param("broken-late-offset", "features", ["new parameters"], marks=pytest.mark.heavy),
         ("broken-eval-state", "features", ["evaluation"]),
         pytest.param("broken-eval-random", "features", ["evaluation"], marks=pytest.mark.heavy),
         pytest.param("broken-module-state", "features", ["repeats"], marks=pytest.mark.heavy),
         ("broken-unseeded", "features", ["repeats"]),
-        ("broken-module-state-of-a-run", "features", ["resumes"]),
+        pytest.param("broken-module-state-of-a-run", "features", ["resumes"], marks=pytest.mark.heavy),
         ("broken-forgets", "features", ["resumes"]),
         pytest.param("broken-shared-list", "features", ["repeats", "arguments"], marks=pytest.mark.heavy),
         ("broken-settings", "features", ["arguments"]),

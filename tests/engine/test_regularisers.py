@@ -41,7 +41,8 @@ def test_on_frozen_features_what_they_keep_is_of_the_size_of_the_head(suite_file
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("mode", ["first", pytest.param("always", marks=pytest.mark.heavy)])
+@pytest.mark.heavy
+@pytest.mark.parametrize("mode", ["first", "always"])
 def test_with_a_backbone_that_trains(suite_file, cli, tmp_path: Path, mode: str) -> None:
     backbone = {**SMALL, "train": mode}
     # an exact estimate of a whole network takes a while; test_run.py has it

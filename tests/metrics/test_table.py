@@ -78,6 +78,7 @@ def with_more(*commands: tuple[object, ...]) -> list[Answer]:
     return [Answer(*answer) for answer in json.loads(done.stdout)]
 
 
+@pytest.mark.heavy
 def test_an_entry_more_is_shown_everywhere(tmp_path: Path) -> None:
     a, b = finished(tmp_path / "a", hits=1), finished(tmp_path / "b", hits=0.5)
     *made, compared, passed, metrics = with_more(

@@ -469,6 +469,7 @@ def test_labels_that_make_the_same_file_name_keep_their_own_plots(tmp_path: Path
     assert len({path.name.lower() for path in (folder.out / "report/plots").glob("matrix_*.svg")}) == 3
 
 
+@pytest.mark.heavy
 @pytest.mark.drawn("curves")
 def test_many_strategies_with_long_names(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out", experiences=2)

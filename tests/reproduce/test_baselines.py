@@ -298,6 +298,7 @@ def reference(out: Path, folder: Path) -> Path:
     return copied
 
 
+@pytest.mark.heavy
 def test_from_end_to_end_and_again(
     cli: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -345,6 +346,7 @@ def test_from_end_to_end_and_again(
     assert other.code == 2 and not other.out and (out / "checks.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.heavy
 def test_a_check_that_fails_is_named_and_makes_exit_code_1(
     cli: Callable[..., Any], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

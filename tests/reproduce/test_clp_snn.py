@@ -40,6 +40,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "b0.npz"
 
 
+@pytest.mark.heavy
 def test_on_features_it_shows_what_is_published_and_what_cannot_be_compared(
     file: Path, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:

@@ -74,6 +74,7 @@ def begun(tmp_path: Path, seed: int, experience: int) -> int:
     return len(list((tmp_path / "marks").glob(f"{seed}-{experience}-*")))
 
 
+@pytest.mark.heavy
 def test_three_processes_share_a_suite(counted, cli, tmp_path: Path) -> None:
     suite = counted(5)
     assert cli("run", suite, "--out", tmp_path / "alone").code == 0

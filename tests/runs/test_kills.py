@@ -12,7 +12,6 @@ import pytest
 from same import same_results
 from warm import Command, until
 
-MANY = pytest.mark.heavy
 STRATEGIES = ["naive", "ewc", "replay", "dnn"]
 
 
@@ -39,10 +38,8 @@ def written(out: Path) -> int:
     return sum(file.read_bytes().count(b"\n") for file in out.glob("runs/*/journal.jsonl"))
 
 
-@pytest.mark.parametrize(
-    ("kills", "seed"),
-    [(8, 0), pytest.param(25, 1, marks=MANY), pytest.param(25, 2, marks=MANY)],
-)
+@pytest.mark.heavy  # tests/runs/test_joining.py has one of each kind
+@pytest.mark.parametrize(("kills", "seed"), [(8, 0), (25, 1), (25, 2)])
 def test_whatever_is_killed_the_files_are_the_same(suite_file, cli, tmp_path: Path, kills: int, seed: int) -> None:
     draw = random.Random(seed)
     seeds = [0] if kills < 10 else [0, 1]

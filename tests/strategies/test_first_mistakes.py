@@ -255,6 +255,7 @@ def test_modules_beside_a_file_are_its_own(tmp_path: Path, monkeypatch: pytest.M
     assert carried({"strategies": {"one": {"strategy": "one"}}}) == []
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("checked_on_features")
 def test_a_run_and_a_check_find_them_too(suite_file: Callable[..., Path], cli: Any, tmp_path: Path) -> None:
     files = [str(with_helpers(tmp_path / name, name)) for name in ("one", "another")]
