@@ -53,7 +53,7 @@ class GDumb(Strategy, name="gdumb"):
     whose experiences all have the same classes it would keep the first samples for ever; here each sample of a class is
     kept with the same probability. And CutMix is left out: it mixes images, and cached features are not images. A
     memory is smaller than an experience, so an epoch has fewer steps: to train for longer than the suite says, give the
-    strategy a `training: {epochs: ...}` of its own. Like joint, it needs a fresh optimizer in each experience.
+    strategy a `training: {epochs: ...}` of its own. Like joint, it starts with a fresh optimizer in each experience.
 
     memory: samples kept (200: our choice).
     """

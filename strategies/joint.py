@@ -51,7 +51,8 @@ class JointPlugin(SupervisedPlugin):
         self._past.append(present)
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Reset the weights that train to those the run began with."""
+        """Reset the weights that train to those the run began with; the optimizer knows nothing of others either."""
+        strategy.optimizer.state.clear()
         state = _trained_state(strategy.model)
         if self._initial is None:
             self._initial = {key: value.detach().clone() for key, value in state.items()}
@@ -78,8 +79,8 @@ class Joint(Strategy, name="joint"):
     """Joint training: one head from scratch on all data up to and including the current experience.
 
     The counterpart of Cumulative in the OpenLORIS paper (She et al. 2020, Fig. 5 and 7). It keeps all data, so it is an
-    upper reference, not a continual-learning method. Give it a fresh optimizer for each experience, as the harness
-    does; in a bare Avalanche script pass `reset_optimizer_state=True` to `train`. With `evaluation.rows: last` it
+    upper reference, not a continual-learning method. The optimizer starts afresh with each experience, whatever
+    `training.reset_optimizer` says. With `evaluation.rows: last` it
     trains once, in the last experience; what it would have learnt before counts for nothing there.
     """
 

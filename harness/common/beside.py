@@ -77,6 +77,11 @@ def _one(folder: str) -> Iterator[None]:
                 sys.modules[name] = module
 
 
+def forget_beside(folder: Path) -> None:
+    """Let the modules of a folder be imported anew."""
+    _OWN.pop(str(folder), None)
+
+
 def is_beside(module: str) -> bool:
     """Whether a module, by name, was imported from the folder of a plugin file."""
     return any(module in own for own in _OWN.values())

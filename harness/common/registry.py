@@ -20,8 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lorisbench.common.beside import importable, is_beside, shadowed
+from lorisbench.common.beside import forget_beside, importable, is_beside, shadowed
 from lorisbench.common.errors import InputError
+from lorisbench.common.fingerprint import is_as_loaded, of_file
 from lorisbench.common.restored import restored
 from lorisbench.common.scan import Entry, scan, summary_of
 
@@ -135,7 +136,8 @@ def load_plugin(file: str | Path) -> None:
     """Import a plugin file given by `--plugin` or `plugins:`; its strategies and benchmarks register themselves.
 
     Modules in its folder can be imported meanwhile (see `beside`). What it prints goes to stderr, and what it changes
-    in the process, such as the working folder or torch's defaults, is put back. Raises InputError in one line if the
+    in the process, such as the working folder or torch's defaults, is put back. A file that has been loaded is loaded
+    again only if it, or one beside it that it imports, has changed since. Raises InputError in one line if the
     file is missing, fails to import, exits, takes a name that is already taken, or defines no component.
     """
     path = Path(file)
@@ -143,12 +145,15 @@ def load_plugin(file: str | Path) -> None:
         raise InputError(f"plugin {path}: {'a folder, not a Python file' if path.is_dir() else 'no such file'}")
     module_name = f"{_PLUGIN}{path.stem}"
     if module_name in sys.modules:
-        if getattr(sys.modules[module_name], "__file__", None) == str(path.resolve()):
-            return
-        # a file of the same name in another folder is a different module: their components may clash
-        module_name += hashlib.blake2b(str(path.resolve()).encode("utf-8"), digest_size=4).hexdigest()
+        if getattr(sys.modules[module_name], "__file__", None) != str(path.resolve()):
+            # a file of the same name in another folder is a different module: their components may clash
+            module_name += hashlib.blake2b(str(path.resolve()).encode("utf-8"), digest_size=4).hexdigest()
         if module_name in sys.modules:
-            return
+            if is_as_loaded(path.resolve()):
+                return
+            forget_beside(path.resolve().parent)  # a file that was edited, as in a notebook, is loaded again
+            del sys.modules[module_name]
+    of_file(path.resolve())  # as it is loaded
     spec = importlib.util.spec_from_file_location(module_name, path.resolve())
     if spec is None or spec.loader is None:
         raise InputError(f"plugin {path}: not a Python file")

@@ -20,10 +20,10 @@ from lorisbench.engine.assembly import context_of, seed_everything
 from lorisbench.engine.checked import checked_strategy
 from lorisbench.engine.divergence import check_weights
 from lorisbench.engine.evaluation import learn
-from lorisbench.engine.strategy import Context, kinds_of
+from lorisbench.engine.strategy import Context
 from lorisbench.model.models import Backbone
 from lorisbench.suite.config import BackboneConfig, HeadConfig
-from lorisbench.suite.entries import make_strategy
+from lorisbench.suite.entries import kinds_of, make_strategy
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import LaterConfig, TrainingConfig
 

@@ -34,7 +34,9 @@ def assemble(
 ) -> Any:
     """The Avalanche strategy of a run, given the sizes of its data. A trained backbone is a copy of `pretrained`."""
     built = spec.strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
-    return checked_strategy(type(spec.strategy), built)
+    strategy = checked_strategy(type(spec.strategy), built)
+    strategy.reset_optimizer = spec.training.reset_optimizer
+    return strategy
 
 
 def context_of(

@@ -94,6 +94,9 @@ class Engine(SupervisedTemplate):
     Raises InputError for a plugin that cannot work in this run.
     """
 
+    reset_optimizer = True
+    """Whether the optimizer's state is emptied before each experience; see `lorisbench.engine.evaluation.learn`."""
+
     def __init__(
         self,
         *,

@@ -72,13 +72,15 @@ def evaluator_for(wanted: Wanted | None) -> EvaluationPlugin:
 def learn(strategy: Any, stream: Any, index: int) -> None:
     """Train an Avalanche strategy on experience `index` of a stream from `make_stream`, as every run does.
 
-    The optimizer's state starts anew. Raises InputError, before the first experience, if plugins want an evaluation on
-    images that an experience does not have, and Diverged for an error that numbers which are not finite led to.
+    The optimizer's state starts anew, unless the strategy's `reset_optimizer` (`training.reset_optimizer`) is False.
+    Raises InputError, before the first experience, if plugins want an evaluation on images that an experience does not
+    have, and Diverged for an error that numbers which are not finite led to.
     """
     wanted: Wanted | None = getattr(strategy, "wanted", None)
+    reset = getattr(strategy, "reset_optimizer", True)
     during = {} if wanted is None else {"eval_streams": _streams_of(stream, index, wanted)}
     try:
-        strategy.train(stream.train_stream[index], reset_optimizer_state=True, **during)
+        strategy.train(stream.train_stream[index], reset_optimizer_state=reset, **during)
     except Exception as error:
         raise cause_of(error, strategy) from error
 

@@ -73,8 +73,10 @@ class Resumable:
         optimizer = getattr(self.strategy, "optimizer", None)
         groups = getattr(optimizer, "param_groups", [])
         cleared = [id(parameter) for group in groups for parameter in group["params"]]
-        # the engine empties the state of an optimizer with one group before the next experience, and fills it anew
-        reset = len(groups) == 1 and getattr(type(self.strategy), "make_optimizer", None) is Engine.make_optimizer
+        # the engine empties the state of an optimizer with one group before the next experience, unless it is to be
+        # kept, and fills it anew
+        engine = isinstance(self.strategy, Engine) and type(self.strategy).make_optimizer is Engine.make_optimizer
+        reset = len(groups) == 1 and engine and self.strategy.reset_optimizer
         emptied = [id(optimizer.state)] if optimizer is not None and reset else []
         walk = Capture(self.names, self._born, self._leaves, cleared, map(id, self.asked), emptied)
         try:

@@ -163,8 +163,3 @@ def _check_method(kind: type, name: str, arguments: tuple[str, ...]) -> None:
             raise InputError(
                 f"{kind.__name__}.{name}{inspect.signature(method)}: expected def {name}({wanted})"
             ) from None
-
-
-def kinds_of(strategy: Strategy) -> list[type]:
-    """The classes of a strategy and, for a stack, of its parts."""
-    return [type(strategy), *(type(part) for part in getattr(strategy, "stack", ()))]

@@ -34,6 +34,7 @@ def collect(stored: Stored) -> Facts:
         *_backbone(backbone, features_in(stored.data)),
         ("Head", _head(_section(suite, "head"), increments(stored))),
         ("Training", _rest(training) or "not stored"),
+        *([("Code from outside", code)] if (code := _code(stored)) else []),
         ("Hyper-parameters", str(suite.get("tuning") or "untuned, as far as the suite says")),
         *([("Of this stream alone", own)] if (own := of_stream(stored)) else []),
         *([("Orders of the experiences", ", ".join(map(str, stored.orders)))] if stored.orders != [0] else []),
@@ -42,6 +43,12 @@ def collect(stored: Stored) -> Facts:
         ("Machine", _machine(environment)),
         ("Date", _dates(stored)),
     ]
+
+
+def _code(stored: Stored) -> str:
+    """For each strategy from outside, which version of its files or packages was run."""
+    told = {label: _rest(_section(settings, "code")) for label, settings in stored.settings.items()}
+    return "; ".join(f"{label}: {code}" for label, code in told.items() if code)
 
 
 def of_stream(stored: Stored) -> str:

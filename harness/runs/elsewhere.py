@@ -18,7 +18,6 @@ from lorisbench.common.registry import STRATEGIES, apart, load_plugin, select
 from lorisbench.common.rehearsal import noted, or_noted, rehearsal
 from lorisbench.common.restored import restored
 from lorisbench.engine.assembly import assemble
-from lorisbench.engine.strategy import kinds_of
 from lorisbench.metrics.records import features_in, images_by_stream
 from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import to_tensor
@@ -30,9 +29,10 @@ from lorisbench.runs.store import Output
 from lorisbench.runs.workbench import device_of, store_without_content
 from lorisbench.suite.benchmarks import make_benchmark
 from lorisbench.suite.config import BackboneConfig, LatencyConfig
+from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.run_folders import run_folders, suite_of
-from lorisbench.suite.spec import RunSpec, spec_from, stream_of
+from lorisbench.suite.spec import RunSpec, changed_code, spec_from, stream_of
 from lorisbench.suite.streams import benchmarks_of
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def _measure(
     folder = output.run(config["run_id"]).path
     try:
         spec = _spec(output.root, config)
+        if other := changed_code(config, spec.strategy):
+            say(f"{spec.run_id}: {other} changed since it was trained")
         backbone, weights = _backbone(spec, stream.width)
         model = _restore(spec, folder, backbone, stream, len(config.get("permutation") or [0])).to(device)
         architecture = architecture_of(model, spec)

@@ -18,7 +18,6 @@ from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import with_task
 from lorisbench.engine.divergence import not_finite, share_text
-from lorisbench.engine.strategy import kinds_of
 from lorisbench.metrics.costs import on_features
 from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import BATCH, extract, to_tensor
@@ -26,7 +25,7 @@ from lorisbench.model.models import Classifier, make_head
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.workbench import Workbench, build, store_of
 from lorisbench.suite.config import LatencyConfig
-from lorisbench.suite.entries import settings_of
+from lorisbench.suite.entries import kinds_of, settings_of
 from lorisbench.suite.spec import RunSpec
 
 

@@ -13,6 +13,7 @@ from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import Suite, resolve
 from lorisbench.suite.run_folders import read_config, suite_of
+from lorisbench.suite.spec import changed_code
 
 
 def suite_after(run: Path, data: Path, plugins: Sequence[str] = ()) -> Suite:
@@ -38,6 +39,10 @@ def suite_after(run: Path, data: Path, plugins: Sequence[str] = ()) -> Suite:
     suite = resolve(parse(SuiteConfig, raw, str(out / "suite.yaml")))
     spec = next((spec for spec in suite.runs if spec.run_id == run.name), None)
     if spec is None:
+        for settings in suite.streams.values():
+            entry = settings.strategies.get(str(config["label"]))
+            if entry is not None and (other := changed_code(config, entry.strategy)):
+                raise InputError(f"{run}: {other} changed since it was trained; what it knows is another method's")
         raise InputError(f"{run}: no run of {out / 'suite.yaml'}")
     if spec.head.per_task:
         raise InputError(f"{run}: head.per_task: nobody says which task the new images are of")

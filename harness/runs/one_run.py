@@ -11,7 +11,6 @@ from lorisbench.common.environment import environment
 from lorisbench.common.errors import InputError, Stopped, reason_of
 from lorisbench.common.registry import apart
 from lorisbench.engine.divergence import Diverged
-from lorisbench.engine.strategy import kinds_of
 from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.runs.continuing import Continued
 from lorisbench.runs.directory import RunDirectory
@@ -19,6 +18,7 @@ from lorisbench.runs.estimate import remember_run
 from lorisbench.runs.observers import Observer
 from lorisbench.runs.running import Running
 from lorisbench.runs.workbench import Workbench, of_seed, prepare
+from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.spec import RunSpec
 

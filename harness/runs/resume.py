@@ -28,8 +28,8 @@ from lorisbench.common.reading import as_mapping, parse_json, read_bytes
 from lorisbench.common.registry import file_of
 from lorisbench.engine.capture import Uncapturable
 from lorisbench.engine.resume import Resumable, State
-from lorisbench.engine.strategy import kinds_of
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.spec import RunSpec
 
 PLACE = Path("checkpoint") / "resume.safetensors"  # below the run directory
@@ -69,14 +69,15 @@ class Found:
 
 def identity(spec: RunSpec, content_hash: str, resumable: Resumable) -> dict[str, str]:
     """What must be the same when a run goes on: the run, its settings and data, the code and its versions."""
-    files = [Path(file_of(kind)) for kind in kinds_of(spec.strategy)]
-    files += [Path(str(getattr(sys.modules.get(name), "__file__", None))) for name in resumable.names.outside()]
+    settings = {key: value for key, value in spec.config.items() if key != "code"}
+    files = [Path(str(getattr(sys.modules.get(name), "__file__", None))) for name in resumable.names.outside()]
+    files += [Path(file_of(kind)) for kind in kinds_of(spec.strategy)]  # those of LorisBench, while it is worked on
     own = {
         str(file.name): digest_of_file(file) for file in files if file.is_file() and "site-packages" not in file.parts
     }
     return {
-        "format": str(FORMAT), "run": spec.run_id, "settings": digest_of(spec.config), "data": content_hash,
-        "code": digest_of(own), **versions(_LIBRARIES),
+        "format": str(FORMAT), "run": spec.run_id, "settings": digest_of(settings), "data": content_hash,
+        "code": digest_of({**own, **spec.code}), **versions(_LIBRARIES),
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import contents, write_json, write_text
+from lorisbench.common.fingerprint import changed
 from lorisbench.common.reading import as_mapping, read_json, read_table
 from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import read_yaml, write_yaml
@@ -129,6 +130,13 @@ class Output:
             for name in benchmarks_of(before):
                 known_value, value = entry_settings(before, name, label), entry_settings(merged, name, label)
                 if known_value != value and not self._is_new(written, suite.resolved, name, label):
+                    if other := self._changed_code(written, name, label, known_value, value):
+                        raise InputError(
+                            f"--out {self.root}: holds results of strategy {label!r} from other code ({other} changed "
+                            f"since); give another folder or label, or replace them with --rerun {label}"
+                        )
+                    if {**known_value, "code": None} == {**value, "code": None}:
+                        continue
                     where = f" on stream {name!r}" if len(benchmarks_of(before)) > 1 else ""
                     raise InputError(
                         f"--out {self.root}: holds results of strategy {label!r}{where} with different settings "
@@ -151,6 +159,22 @@ class Output:
             return True
         rows = read_table(self.root / "results.csv", ("stream", "strategy"))
         return not ((rows["stream"] == stream) & (rows["strategy"] == label)).any()
+
+    def _changed_code(
+        self, written: Mapping[str, Any], stream: str, label: str, before: Mapping[str, Any], now: Mapping[str, Any]
+    ) -> str:
+        """The files and packages whose code has changed since runs of a strategy were finished; empty if none.
+
+        Only if nothing else has changed. Runs that are not finished are left behind when their strategy is mended.
+        """
+        if {**before, "code": None} != {**now, "code": None}:
+            return ""
+        found = run_folders(self.root, written).kept
+        finished = any(
+            (stream_of(config), config["label"]) == (stream, label) and self.run(run_id).status()["status"] in FINISHED
+            for run_id, config in found.items()
+        )
+        return ", ".join(changed(before.get("code"), now.get("code") or {})) if finished else ""
 
     def _check_folders(self, suite: Suite, written: Mapping[str, Any]) -> None:
         """Raise InputError if something else is where a run of the suite belongs: it would be overwritten."""
@@ -274,9 +298,13 @@ def _completed(written: Mapping[str, Any], suite: Suite) -> dict[str, Any]:
     try:
         # Its plugins are not loaded: those that the strategies need are already among those of `suite`
         values = {"strategies": strategies, "streams": of_labels(written.get("streams"), strategies)}
-        return resolve(parse(SuiteConfig, {**written, **values, "about": [], "plugins": []})).resolved
+        completed = resolve(parse(SuiteConfig, {**written, **values, "about": [], "plugins": []})).resolved
     except InputError:
         return dict(written)
+    for label in set(known) & set(strategies):  # the code is what it was, whatever it is now
+        completed["strategies"][label].pop("code", None)
+        completed["strategies"][label] |= {key: known[label][key] for key in ("code",) if key in known[label]}
+    return completed
 
 
 def _difference(before: Any, now: Any) -> str:

@@ -23,10 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from lorisbench.common import console
 from lorisbench.common.errors import InputError
+from lorisbench.common.fingerprint import code_of, know
 from lorisbench.common.processes import interrupts_wait, stop_signals
 from lorisbench.common.registry import carried
 from lorisbench.runs.claims import Claim
 from lorisbench.runs.crews import Died, Ended, Event, Refused, Said, from_data, prepared, train_claimed
+from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.log import logged
 
 if TYPE_CHECKING:
@@ -203,10 +205,10 @@ class Given:
 
 
 def by_value(kinds: Sequence[type]) -> bytes:
-    """Classes that a script or a notebook defines, for a process that has neither."""
+    """Classes that a script or a notebook defines and their fingerprints, for a process that has neither."""
     from joblib.externals.loky.backend.reduction import dumps
 
-    return bytes(dumps(list(kinds)))
+    return bytes(dumps([(kind, code_of([kind])) for kind in kinds]))
 
 
 def given_here(resolved: Mapping[str, Any], out: Path, logs: Sequence[str]) -> Given:
@@ -252,15 +254,23 @@ def serve(connection: Connection, given: Given) -> None:
         try:
             with logged(given.out / "runs" / run_id):
                 bench_of, specs = _prepared(given.resolved, given.make)
-                spec = specs[run_id]
-                ended: Event = train_claimed(
-                    bench_of(spec.stream), spec, given.out, number, given.logs, _stopped.is_set, tell
+                ended: Event = (
+                    train_claimed(bench_of(spec.stream), spec, given.out, number, given.logs, _stopped.is_set, tell)
+                    if (spec := specs.get(run_id)) is not None
+                    else _of_other_code(given.out / "runs" / run_id, number)
                 )
         except InputError as error:
             ended = Refused(run_id, str(error))
         tell(ended)
         if _stopped.is_set():
             return
+
+
+def _of_other_code(folder: Path, number: int) -> Event:
+    """End a run that is not among those of the suite as this process has read it: a plugin file was edited since."""
+    reason = "the code of its strategy has changed since this suite was started; start it again"
+    RunDirectory(folder, number).set_status("failed", reason)
+    return Ended(folder.name)
 
 
 def _become(given: Given) -> None:
@@ -273,8 +283,9 @@ def _become(given: Given) -> None:
     os.chdir(given.folder)
     torch.set_num_threads(given.threads)
     console.hide_warnings()
-    for kind in pickle.loads(given.kinds):
+    for kind, code in pickle.loads(given.kinds):
         kind.registry.add(kind.name, kind)
+        know(kind, code)
 
 
 _prepared = functools.lru_cache(maxsize=1)(prepared)

@@ -8,8 +8,8 @@ Written out, an entry is `{strategy: NAME, **settings of its class, training: {.
 - `{stack: [...]}`, and `{strategy: {stack: [...]}}`, several strategies at once. An item of the list may also be
   `{NAME: {...}}`.
 
-`training` holds the training settings that differ from the suite's. `remarks` is written for readers of suite.yaml and
-never read back: it follows from the settings.
+`training` holds the training settings that differ from the suite's. `remarks` and `code`, the fingerprint of a strategy
+from outside, are written to suite.yaml and never read back as settings: they follow from these and from the code.
 
 What a stream changes of an entry (`streams.NAME.strategies.LABEL`) has the same keys, but cannot make it another
 strategy.
@@ -25,11 +25,12 @@ from typing import Any
 
 from lorisbench.common.component import Component
 from lorisbench.common.errors import InputError, reason_of
+from lorisbench.common.fingerprint import code_of
 from lorisbench.common.registry import STRATEGIES, Registry, apart, file_of
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.training import TrainingConfig, expand_preset, given_of, merged
 
-OWN_KEYS = ("strategy", "training", "remarks")  # keys of an entry that are not settings of the strategy's class
+OWN_KEYS = ("strategy", "training", "remarks", "code")  # keys of an entry that are not settings of the strategy's class
 SHORT_FOR = {"avalanche": "plugin", "stack": "stack"}  # keys that imply the strategy, and the setting that each fills
 
 
@@ -59,9 +60,8 @@ class Entry:
         return self._written(dict(self.own))
 
     def _written(self, training: dict[str, Any]) -> dict[str, Any]:
-        remarks = self.strategy.remarks()
-        trained = {"training": training} if training else {}
-        return {**settings_of(self.strategy), **trained, **({"remarks": remarks} if remarks else {})}
+        told = {"training": training, "remarks": self.strategy.remarks(), "code": fingerprint_of(self.strategy)}
+        return {**settings_of(self.strategy), **{key: value for key, value in told.items() if value}}
 
 
 def by_label(strategies: Any) -> Any:
@@ -211,6 +211,16 @@ def _check_declared(strategy: Any, where: str) -> None:
             f"{where}: {kind.__name__}.replay_limit() in {file_of(kind)} must return a number of samples, or None for "
             f"all of them, not {limit!r}"
         )
+
+
+def kinds_of(strategy: Any) -> list[type]:
+    """The classes of a strategy and, for a stack, of its parts."""
+    return [type(strategy), *(type(part) for part in getattr(strategy, "stack", ()))]
+
+
+def fingerprint_of(strategy: Any) -> dict[str, str]:
+    """What the code of a strategy from outside is (see `fingerprint.code_of`); empty for what LorisBench has itself."""
+    return code_of(kinds_of(strategy), strategy.model_dump(mode="json"))
 
 
 def settings_of(strategy: Any, changed_only: bool = False) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from lorisbench.common.registry import STRATEGIES, load_plugin, select
 from lorisbench.suite.benchmarks import check_alike, resolve_benchmark, settings_of_benchmark
 from lorisbench.suite.choice import check_chosen, include
 from lorisbench.suite.config import NO_BACKBONE, StreamConfig, SuiteConfig, SuiteSettings, read_suite
-from lorisbench.suite.entries import Entry, overridden, own_training, read_entry, settings_of
+from lorisbench.suite.entries import Entry, fingerprint_of, overridden, own_training, read_entry, settings_of
 from lorisbench.suite.overrides import override
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.paths import find_plugin, folder_of, given_here, placed
@@ -324,6 +324,7 @@ def _spec(config: ResolvedConfig, label: str, seed: int, order: int, streams: in
         stream=config.stream,
         order=order,
         among=(streams, len(config.orders)),
+        code=fingerprint_of(entry.strategy),
     )
 
 
@@ -331,7 +332,8 @@ def run_id_of(config: ResolvedConfig, label: str, seed: int, order: int = 0) -> 
     """`<stream>.<label>.s<seed>.<10 hex digits>`, with `.o<order>` after the seed unless it is the stream's own order.
 
     The digits are a hash of the schema number, the label and what differs from the defaults (a stream's name too, if
-    it is not the benchmark's), so that a new setting whose default changes nothing leaves the ids of runs as they are.
+    it is not the benchmark's), so that a new setting whose default changes nothing leaves the ids of runs as they are;
+    and of the code of a strategy from outside, so that the results of two versions of it are never taken for one.
     """
     entry = config.strategies[label]
     changed = config.model_dump(
@@ -340,6 +342,7 @@ def run_id_of(config: ResolvedConfig, label: str, seed: int, order: int = 0) -> 
     changed["benchmark"] = without_places(settings_of_benchmark(config.benchmark, changed_only=True))
     changed["training"] = entry.training.model_dump(mode="json", exclude_defaults=True)
     changed["strategy"] = settings_of(entry.strategy, changed_only=True)
+    changed["code"] = fingerprint_of(entry.strategy)
     changed["order"] = order
     title = title_of(settings_of_benchmark(config.benchmark))
     changed["stream"] = config.stream if config.stream not in ("", title) else ""

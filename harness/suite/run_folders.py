@@ -115,6 +115,7 @@ def _other_settings(config: Mapping[str, Any], suite: Mapping[str, Any]) -> str:
         pairs["training"] = config.get("training"), merged(own.get("training", {}), mine)
         mine = {key: value for key, value in entry.items() if key == "strategy" or key not in OWN_KEYS}
         pairs["strategy"] = config.get("strategy"), mine
+        pairs["code"] = config.get("code"), entry.get("code")
     known = {key: pair for key, pair in pairs.items() if None not in pair}
     return next((told for key, pair in known.items() if (told := _differing(key, *pair))), "")
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.fingerprint import changed
 from lorisbench.suite.config import BackboneConfig, EvaluationConfig, HeadConfig
-from lorisbench.suite.entries import make_strategy, settings_of
+from lorisbench.suite.entries import fingerprint_of, make_strategy, settings_of
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.schema import SCHEMA, has_schema, schema_of
@@ -31,6 +32,7 @@ class RunSpec:
         where there are no images.
     stream, order : the stream's name in its suite, and the number of the order of its experiences (`suite.orders`).
     among : how many streams and how many orders its suite has.
+    code : the fingerprint of a strategy from outside as it was when the run was planned, see `fingerprint.code_of`.
     """
 
     run_id: str
@@ -46,6 +48,7 @@ class RunSpec:
     stream: str = ""
     order: int = 0
     among: tuple[int, int] = field(default=(1, 1), compare=False)
+    code: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def told(self) -> str:
@@ -64,7 +67,7 @@ class RunSpec:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """All settings as plain values, every default filled in."""
+        """All settings as plain values, every default filled in, and `code` if it has any from outside."""
         return {
             "schema": SCHEMA,
             "run_id": self.run_id,
@@ -79,6 +82,7 @@ class RunSpec:
             "device": self.device,
             "strategy": settings_of(self.strategy),
             "seed": self.seed,
+            **({"code": dict(self.code)} if self.code else {}),
         }
 
 
@@ -111,7 +115,17 @@ def spec_from(config: Mapping[str, Any], file: Path) -> RunSpec:
         benchmark=parts["benchmark"],
         stream=stream_of(config),
         order=order,
+        code={str(name): str(code) for name, code in _mapping(config.get("code")).items()},
     )
+
+
+def changed_code(config: Mapping[str, Any], strategy: Any) -> str:
+    """The files and packages of a strategy from outside that are not as they were for the run of a config.yaml."""
+    return ", ".join(changed(_mapping(config.get("code")), fingerprint_of(strategy)))
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def check_schema(config: Mapping[str, Any], file: Path) -> None:

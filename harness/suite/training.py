@@ -105,7 +105,10 @@ def given_of(values: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
 
 
 class TrainingConfig(Settings):
-    """How each experience is trained. The optimizer starts afresh in each; lr is scaled at each milestone (epoch).
+    """How each experience is trained; lr is scaled at each milestone (epoch).
+
+    `reset_optimizer`: the optimizer forgets, with each experience, what it has gathered (moments, steps): what Adam has
+    learned of the gradients of one domain says nothing of the next. Avalanche's scripts keep it (`false`).
 
     Where `later` sets `epochs`, `lr` or `milestones`, those here are for the first experience only: for more batches
     for the first head, set `epochs: 30, later: {epochs: 10}`. `preset: hik2019` stands for the method's own values (see
@@ -127,6 +130,7 @@ class TrainingConfig(Settings):
     later: LaterConfig = LaterConfig()
     augment: AugmentConfig | None = None
     online: bool = False
+    reset_optimizer: bool = True
     stream: Literal["iid", "instance"] = "iid"
 
     @model_validator(mode="before")
