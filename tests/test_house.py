@@ -79,6 +79,7 @@ def test_no_room_imports_from_its_own_floor_or_a_higher_one() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.heavy
 def test_the_old_names_are_imported_nowhere() -> None:
     files = [*modules().values(), *(ROOT / "tests").rglob("*.py"), *(ROOT / "results").glob("*.py")]
     wrong = [f"{path}:{line}" for path in files for name, line in imports(path) if name.split(".")[0] in FOLDERS]
@@ -115,6 +116,7 @@ def test_suites_plugins_and_workers_run_beside_folders_of_the_same_names(crowded
     assert states == ["done", "done"]
 
 
+@pytest.mark.heavy
 def test_a_wheel_brings_one_name_and_all_files(tmp_path: Path) -> None:
     source = tmp_path / "source"
     listed = subprocess.run(

@@ -84,6 +84,7 @@ def test_tables_arrays_and_figures(results: lorisbench.Results) -> None:
     assert results.data["synthetic"] is False and results.suite["seeds"] == [0, 1]
 
 
+@pytest.mark.heavy
 def test_the_report_is_that_of_the_command_line(results: lorisbench.Results, cli, tmp_path: Path) -> None:
     assert not (results.out / "report").exists(), "nobody has asked for it"
     page = results.report()

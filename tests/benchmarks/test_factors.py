@@ -183,6 +183,7 @@ def test_the_object_of_a_transparent_image_is_what_is_opaque(tmp_path: Path) -> 
     assert whole.alpha.shape == (30 + 2 * PAD, 40 + 2 * PAD) and whole.alpha[PAD:-PAD, PAD:-PAD].min() == 1
 
 
+@pytest.mark.heavy
 def test_an_image_is_the_same_alone_and_among_others(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = pixels(manifest(tiny))
     monkeypatch.setattr(painting, "FEW", 1)

@@ -210,6 +210,7 @@ def test_a_layout_that_there_is_not_lists_all_that_there_are(
     assert cli("data", "describe", file, "--layout", "manifest").code == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.usefixtures("no_heif")
 def test_copies_without_validation_are_described_verified_and_read(cli: Callable[..., Any], tmp_path: Path) -> None:
     root = trees.benchmark1(tmp_path / "copy" / "OpenLORIS", validation=False)

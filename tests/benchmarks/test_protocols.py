@@ -74,6 +74,7 @@ def test_thinning_spaces_what_it_keeps_evenly(size: int, fraction: float) -> Non
     assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
 
 
+@pytest.mark.heavy
 def test_validation_images_as_replay(suite_file: Callable[..., Path], cli, tmp_path: Path, release: Path) -> None:
     benchmark = {"name": "openloris", "protocol": "factor", "factor": "clutter", "root": str(release)}
     results = {}

@@ -51,10 +51,10 @@ def test_a_built_in_strategy_conforms(name: str) -> None:
     ("name", "mode", "failing"),
     [
         ("sound-head", "features", []),
-        ("sound-grows", "features", []),
+        pytest.param("sound-grows", "features", [], marks=pytest.mark.heavy),
         ("sound-keeps", "images", []),
         pytest.param("sound-moving-teacher", "images", [], marks=pytest.mark.heavy),
-        ("sound-build", "features", []),
+        pytest.param("sound-build", "features", [], marks=pytest.mark.heavy),
         pytest.param("sound-after-training", "features", [], marks=pytest.mark.heavy),
         pytest.param("broken-exits", "features", ["batches"], marks=pytest.mark.heavy),
         ("broken-once", "features", ["repeats", "resumes", "arguments", "batches", "arriving classes"]),

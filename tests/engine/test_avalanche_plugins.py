@@ -278,6 +278,7 @@ def test_a_classifier_with_a_layer_for_each_task_is_traced() -> None:
 # ---- in suites
 
 
+@pytest.mark.heavy
 def test_early_stopping_stops_in_a_suite_and_what_cannot_work_ends_it_before_any_training(
     suite_file: Any, cli: Any, tmp_path: Path
 ) -> None:

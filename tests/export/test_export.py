@@ -89,7 +89,8 @@ def copied(run: Path, folder: Path) -> Path:
 @pytest.mark.parametrize(
     "label",
     [
-        *("naive", "own", "ranpac"),
+        *("naive", "own"),
+        pytest.param("ranpac", marks=pytest.mark.heavy),
         *(pytest.param(f"dnn-{rule}", marks=[pytest.mark.heavy] * (rule in RARE)) for rule in RULES),
     ],
 )

@@ -277,7 +277,8 @@ def test_without_them_the_report_says_nothing_of_them(
     assert yaml.safe_load((tmp_path / "out" / "suite.yaml").read_text("utf-8"))["head"]["per_task"] is False
 
 
-@pytest.mark.parametrize("mode", ["first", pytest.param("always", marks=pytest.mark.heavy)])
+@pytest.mark.heavy
+@pytest.mark.parametrize("mode", ["first", "always"])
 def test_images_carry_their_label_through_a_backbone_that_trains(
     suite: Callable[..., Path], cli: Callable[..., Any], tmp_path: Path, mode: str
 ) -> None:

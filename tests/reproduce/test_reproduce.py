@@ -334,6 +334,7 @@ def test_a_tree_without_one_of_the_parts_is_refused_before_training(cli: Callabl
     assert answer.code == 2 and "'factor'" in answer.err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.heavy
 def test_dry_run_lists_every_part_and_writes_nothing(cli: Callable[..., Any], tmp_path: Path) -> None:
     answer = cli("reproduce", "openloris2020", "--out", tmp_path / "out", "--dry-run")
     lines = answer.out.splitlines()

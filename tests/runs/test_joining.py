@@ -91,6 +91,7 @@ def test_three_processes_share_a_suite(counted, cli, tmp_path: Path) -> None:
     assert not list((out / "runs").rglob("claim-*"))
 
 
+@pytest.mark.heavy
 def test_a_signal_stops_a_suite_that_goes_on_later(counted, cli, tmp_path: Path) -> None:
     """Two processes, as of a job array: one is preempted, by either signal, and requeued."""
     suite, out = counted(2, pause=0.02), tmp_path / "out"

@@ -200,6 +200,7 @@ def trained(order: Order, out: Path, stop_after: int = 99) -> list[Event]:
     return told
 
 
+@pytest.mark.heavy
 def test_a_run_goes_on_on_a_machine_that_has_nothing(
     machine: Path, plugin: Path, suite_file, cli, tmp_path: Path, monkeypatch, cache: Path
 ) -> None:

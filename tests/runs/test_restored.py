@@ -155,6 +155,7 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.heavy
 def test_runs_after_a_vandal_give_the_same(suite_file: Callable[..., Path], at_home: Path) -> None:
     compare(suite_file, at_home, ["replay", "dnn", "slda", "ewc"])
 

@@ -529,7 +529,7 @@ STRATEGIES = {
 
 @pytest.mark.parametrize(
     ("mode", "labels"),
-    [("never", STRATEGIES), ("first", ["slda"]), pytest.param("always", ["slda"], marks=pytest.mark.heavy)],
+    [("never", STRATEGIES), *(pytest.param(mode, ["slda"], marks=pytest.mark.heavy) for mode in ("first", "always"))],
 )
 def test_runs_on_features_and_on_images(suite_file, cli, tmp_path, mode, labels):
     out = tmp_path / "out"

@@ -33,6 +33,7 @@ class Own(Strategy, name="own-part"):
 '''
 
 
+@pytest.mark.heavy
 def test_the_plugins_of_all_act_in_order(suite_file, cli, tmp_path: Path) -> None:
     strategies = {
         "ewc": {"ewc_lambda": 20},
