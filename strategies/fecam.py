@@ -100,6 +100,7 @@ class FeCAM(Strategy, name="fecam"):
 
     task_heads = False
     growing_heads = False
+    deterministic = True
 
     power: Annotated[float, Field(gt=0, le=1)] = 0.5
     diagonal: PositiveFloat = 1.0

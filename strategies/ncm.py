@@ -53,6 +53,7 @@ class NCM(Strategy, name="ncm"):
 
     task_heads = False
     growing_heads = False
+    deterministic = True
     tuned = {"metric": ("choice", ["euclidean", "cosine"])}
     tuned_from = 1
 

@@ -40,6 +40,7 @@ class SimpleCIL(Strategy, name="simplecil"):
 
     task_heads = False
     growing_heads = False
+    deterministic = True
 
     def wrap(self, model: nn.Module, context: Context) -> nn.Module:
         return with_linear_head(model, context)

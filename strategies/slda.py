@@ -101,6 +101,7 @@ class SLDA(Strategy, name="slda"):
 
     task_heads = False
     growing_heads = False
+    deterministic = True
     tuned = {"shrinkage": ("choice", ["oas", 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0])}
     tuned_from = 1
 

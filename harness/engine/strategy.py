@@ -84,6 +84,9 @@ class Strategy(Component):
     """
 
     registry: ClassVar = STRATEGIES
+    deterministic: ClassVar[bool] = False
+    """Whether, on given features, neither what it learns nor what it answers depends on the run's seed, nor on the
+    order of the images within an experience. One run then stands for all seeds, and the report says so."""
     # The five below are read from an instance: a stack's depend on what is in it
     needs_task_labels: ClassVar[bool] = False
     """Whether it needs task labels while training or testing; refused on a stream that has only one."""

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lorisbench.common.reading import read_json
 
+AS_SEED = "nothing in it depends on the seed"
+"""How the reason ends of a run that was copied from one of another seed (`runs.twins`)."""
+
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 Times = Annotated[list[Amount], Field(min_length=1)]  # milliseconds

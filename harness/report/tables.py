@@ -10,6 +10,7 @@ import pandas as pd
 
 from lorisbench.metrics.intervals import Interval, mean_interval
 from lorisbench.metrics.matrix import forgetting_max_by_experience
+from lorisbench.metrics.records import AS_SEED
 from lorisbench.metrics.table import Direction, named
 from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.summary import (
@@ -371,6 +372,9 @@ def _table(
         Note(f"{label} keeps {number(kept[label], 0)} images of earlier experiences.", DAGGER) for label in keepers
     ]
     notes += [Note(f"{reason}.", letter) for reason, letter in footnotes.items()]
+    once = [label for label in labels if stored.done(label)["reason"].astype(str).str.endswith(AS_SEED).any()]
+    if once:
+        notes.append(Note(f"{', '.join(once)}: one run stands for all seeds; {AS_SEED}."))
     notes += [Note(definition) for definition in definitions]
     heads = [Head("Strategy", number=False), Head("Seeds"), *(column.head for column in columns)]
     return Table(name, caption, heads, rows, _values(stored, columns, intervals), notes)

@@ -30,6 +30,7 @@ from lorisbench.runs.quiet import measuring, training
 from lorisbench.runs.schedule import Schedule
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
+from lorisbench.runs.twins import twins
 from lorisbench.suite.entries import SHORT_FOR
 from lorisbench.suite.resolve import Suite
 from lorisbench.suite.spec import RunSpec
@@ -112,7 +113,7 @@ def _launch(
     try:
         if ready is not None:
             crew = ready.crew(suite.resolved, bench_of, output.root, len(todo), policy.logs)
-            _train(suite, output, tables, todo, before, crew, policy)
+            _train(output, tables, todo, before, crew, policy, twins(suite, todo, manifests))
         _measure(suite, bench_of, output, tables)
     finally:
         frame = tables.complete()
@@ -173,15 +174,16 @@ def _tell_beforehand(suite: Suite, output: Output, todo: list[RunSpec]) -> None:
 
 
 def _train(
-    suite: Suite, output: Output, tables: Tables, todo: list[RunSpec], before: Mapping[str, Mapping[str, Any]],
-    crew: Crew, policy: Policy,
+    output: Output, tables: Tables, todo: list[RunSpec], before: Mapping[str, Mapping[str, Any]], crew: Crew,
+    policy: Policy, over_again: Mapping[str, RunSpec],
 ) -> None:  # fmt: skip
     with training(), Display({spec.run_id: spec.told for spec in todo}) as display:
-        schedule = Schedule(output, todo, before, crew, policy, display.heard)
+        schedule = Schedule(output, todo, before, crew, policy, display.heard, over_again)
         with contextlib.closing(schedule.ended()) as ended:
             for run_id in ended:
                 status = output.run(run_id).status()
-                line = _summary(output, run_id) if status["status"] == "done" else status["reason"]
+                trained = status["status"] == "done" and "copied_from" not in status
+                line = _summary(output, run_id) if trained else status["reason"]
                 display.ended(run_id, f"{status['status']}, {line}")
                 tables.read(run_id)
                 tables.write_if_due()

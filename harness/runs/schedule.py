@@ -12,11 +12,12 @@ from lorisbench.common.console import say
 from lorisbench.common.errors import InputError
 from lorisbench.runs.claims import Beats, Claim, Watch, claim
 from lorisbench.runs.crews import Crew, Died, Ended, Event, Progress, Refused, Said, Vanished
-from lorisbench.runs.directory import ENDED, RunDirectory
+from lorisbench.runs.directory import ENDED, FINISHED, RunDirectory
 from lorisbench.runs.log import tail_of
 from lorisbench.runs.policy import Policy
 from lorisbench.runs.resume import Checkpoints
 from lorisbench.runs.store import Output
+from lorisbench.runs.twins import copy_run
 
 if TYPE_CHECKING:
     from lorisbench.suite.spec import RunSpec
@@ -45,6 +46,7 @@ class Schedule:
     before : each run as `RunDirectory.stamped` says, before it was decided that it is to be trained; a run that has
         ended since then has been trained by another process.
     heard : is called with what crews tell besides the end of runs.
+    twins : for runs that are another one over again, that one (see `twins.twins`). They wait for it and are copied.
     """
 
     def __init__(
@@ -55,9 +57,11 @@ class Schedule:
         crew: Crew,
         policy: Policy,
         heard: Callable[[Event], None],
+        twins: Mapping[str, RunSpec] | None = None,
     ) -> None:
         self._output, self._crew, self._policy, self._heard = output, crew, policy, heard
         self._waiting = list(todo)
+        self._twins = twins or {}
         self._before = before
         self._attempts = {spec.run_id: 0 for spec in todo}
         self._moves = dict.fromkeys(self._attempts, 0)
@@ -91,11 +95,14 @@ class Schedule:
                 room = self._crew.size - len(self._running)
                 if room < 1 or any(a.again for a in self._running.values()) or (again and self._running):
                     return
+                twin = self._twins.get(spec.run_id)
+                if twin is not None and (twin in self._waiting or twin.run_id in self._running):
+                    continue
                 held = claim(self._output.run(spec.run_id).path, self._watch)
                 if held is None:
                     continue
                 self._waiting.remove(spec)
-                if self._ended_elsewhere(spec):
+                if self._ended_elsewhere(spec) or self._is_copied(spec, twin, held):
                     held.release(finished=True)
                     yield spec.run_id
                     continue
@@ -108,6 +115,13 @@ class Schedule:
             self._told_to_wait = True
             number = len(self._waiting)
             say(f"{number} {'run is' if number == 1 else 'runs are'} being trained by other processes; waiting")
+
+    def _is_copied(self, spec: RunSpec, twin: RunSpec | None, held: Claim) -> bool:
+        """Copy a run from the finished one that it is over again; False if it has to be trained."""
+        if twin is None or self._status(twin)["status"] not in FINISHED:
+            return False
+        copy_run(self._output.run(twin.run_id), twin.seed, RunDirectory(held.folder, held.number))
+        return True
 
     def _ended_elsewhere(self, spec: RunSpec) -> bool:
         now = self._output.run(spec.run_id).stamped()

@@ -20,7 +20,7 @@ from lorisbench.metrics.records import images_by_stream, read_latency
 from lorisbench.runs.claims import alone
 from lorisbench.runs.directory import FINISHED, RunDirectory
 from lorisbench.runs.tables import collected
-from lorisbench.suite.config import SuiteConfig
+from lorisbench.suite.config import LatencyConfig, SuiteConfig
 from lorisbench.suite.joining import entry_settings, joined, own_together, stream_settings
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import Suite, resolve
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 CLAIMS = ".claims"  # of what one process does at a time, besides the runs
 MANIFEST = "manifest.csv"  # the images of a run that was given them as a table, from Python
 REPRODUCTION = ("checks.json", "index.html", "tables")  # what `lorisbench reproduce` writes beside, maybe before
-FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device", "latency")
+FIXED_KEYS = ("name", "benchmark", "backbone", "head", "training", "evaluation", "device")  # they change numbers
 
 
 class _Own(BaseModel):
@@ -107,6 +107,8 @@ class Output:
                 continue
             if key == "benchmark":  # data.json says whether the images are the same
                 known_value, value = without_places(known_value or {}), without_places(value or {})
+            if key == "device" and self._is_same_kind(str(known_value), str(value)):
+                continue
             if known_value != value:
                 raise InputError(
                     f"--out {self.root}: holds results of another suite ({before.get('name')!r}, different {key!r}: "
@@ -144,6 +146,22 @@ class Output:
                         f"--rerun {label}"
                     )
         return merged
+
+    def _is_same_kind(self, before: str, now: str) -> bool:
+        """Whether two settings of `device` mean devices of one kind: `auto` what its runs had, or what is here."""
+        if before == now:
+            return True
+        kinds = {before.partition(":")[0], now.partition(":")[0]}
+        if "auto" in kinds:
+            kinds.remove("auto")
+            kinds |= self._trained_on() if before == "auto" else {_kind_here()}
+        return len(kinds) == 1
+
+    def _trained_on(self) -> set[str]:
+        """The kinds of devices that features and heads of the folder's runs were made on."""
+        found = [read_json(file) or {} for file in sorted(self.root.glob("runs/*/env.json"))]
+        named = [str(env[key]) for env in found for key in ("device", "accelerator") if env.get(key)]
+        return {name.partition(":")[0] for name in named}
 
     def _is_new(self, written: Mapping[str, Any], now: Mapping[str, Any], stream: str, label: str) -> bool:
         """Whether all that the folder has of a strategy is of other streams, so that this one may change its settings.
@@ -270,14 +288,23 @@ class Output:
         """Finished runs whose latency is still to be measured, after all training, when nothing else runs."""
         specs = suite.runs if suite.config.latency.enabled else []
         done = [spec for spec in specs if self.run(spec.run_id).status()["status"] == "done"]
-        return [spec for spec in done if not _is_measured(self.run(spec.run_id).path)]
+        return [spec for spec in done if not _is_measured(self.run(spec.run_id).path, suite.config.latency)]
 
 
-def _is_measured(folder: Path) -> bool:
+def _kind_here() -> str:
+    from lorisbench.runs.workbench import device_of
+
+    return device_of("auto").type
+
+
+def _is_measured(folder: Path, settings: LatencyConfig) -> bool:
+    """Whether a run's latency was measured as it is to be: what was measured with other settings is measured again."""
     try:
-        return read_latency(folder / "latency.json") is not None
+        found = read_latency(folder / "latency.json")
     except InputError:  # damaged, and made again
         return False
+    wanted = {"calls": settings.calls, "batch": settings.batch, "threads": settings.threads}
+    return found is not None and ("ms" not in found or {key: found.get(key) for key in wanted} == wanted)
 
 
 def _is_readable(directory: RunDirectory) -> bool:

@@ -336,9 +336,7 @@ def run_id_of(config: ResolvedConfig, label: str, seed: int, order: int = 0) -> 
     and of the code of a strategy from outside, so that the results of two versions of it are never taken for one.
     """
     entry = config.strategies[label]
-    changed = config.model_dump(
-        mode="json", exclude_defaults=True, include={"backbone", "head", "evaluation", "device"}
-    )
+    changed = config.model_dump(mode="json", exclude_defaults=True, include={"backbone", "head", "evaluation"})
     changed["benchmark"] = without_places(settings_of_benchmark(config.benchmark, changed_only=True))
     changed["training"] = entry.training.model_dump(mode="json", exclude_defaults=True)
     changed["strategy"] = settings_of(entry.strategy, changed_only=True)

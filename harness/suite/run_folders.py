@@ -17,7 +17,7 @@ from lorisbench.suite.spec import stream_of, without_places
 from lorisbench.suite.streams import benchmarks_of, entry_on, own_settings
 from lorisbench.suite.training import merged
 
-SETTINGS = ("schema", "evaluation", "device")  # the same for all runs of an output
+SETTINGS = ("schema", "evaluation")  # the same for all runs of an output
 
 
 class _Stored(BaseModel):

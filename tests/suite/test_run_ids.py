@@ -105,7 +105,6 @@ def test_a_new_setting_of_a_strategy_changes_no_id(suite_file: Callable[..., Pat
         "training.later.lr=0.1",
         "training.augment={}",
         "evaluation.split=validation",
-        "device=auto",
         "strategies.naive.training.epochs=3",
         "strategies={naive: {strategy: ewc}}",
         "strategies={other: {strategy: naive}}",
@@ -119,7 +118,7 @@ def test_what_changes_a_run_changes_its_id(suite_file: Callable[..., Path], assi
 def test_what_changes_no_number_changes_no_id(suite_file: Callable[..., Path], release: Path, tmp_path: Path) -> None:
     (tmp_path / "moved").symlink_to(release)
     others = [f"benchmark.root={tmp_path / 'moved'}", "name=other", "latency.calls=9", "backbone.train=never",
-              "training.weight_decay=0", "strategies=[naive, ewc]"]  # fmt: skip
+              "device=auto", "training.weight_decay=0", "strategies=[naive, ewc]"]  # fmt: skip
     file = str(suite_file(seeds=[0, 1]))
     plain, changed = load_suite(file).runs, load_suite(file, assignments=others).runs
     assert [run.run_id for run in plain] == [run.run_id for run in changed[:2]]
