@@ -73,22 +73,38 @@ IMAGES: dict[str, Any] = {
         "training": {**TRAINING, "augment": {"views": 2, "experiences": "all"}},
     },
 }
+KEPT: dict[str, Any] = {"training": {**TRAINING, "optimizer": "adam", "reset_optimizer": False}}
 PATHS: dict[str, Any] = {
     **IMAGES,
     "per task": {"head": {"per_task": True}, "of": manifest(tasks=True)},
     "growing": {"head": {"grow": True}, "of": manifest(classes_arrive=True)},
     "validation as replay": {"of": manifest(val_as_replay=True)},
     "adam": {"training": {**TRAINING, "optimizer": "adam", "milestones": [1]}, "head": {"hidden": [6]}},
+    "optimizer kept": KEPT,
 }
 EVERY_DAY = {
     "always": ["lwf", "dnn grows"], "first": ["replay"], "uncached": ["lwf-avalanche"], "augmented": ["joint"],
     "per task": ["lwf"], "growing": ["ewc"], "validation as replay": ["gdumb"], "adam": ["si-avalanche"],
+    "optimizer kept": ["stack"],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in EVERY_DAY.items() for name in names])
 def test_every_path_goes_on_bit_for_bit(path: str, name: str, tmp_path: Path) -> None:
     check(tmp_path, name, **PATHS[path])
+
+
+@pytest.mark.parametrize(("name", "is_other"), [("naive", True), ("avalanche replay", True), ("joint", False)])
+def test_an_optimizer_that_is_kept_changes_what_comes_after_the_first_experience(
+    name: str, is_other: bool, tmp_path: Path
+) -> None:
+    """Not of joint training, which starts from scratch with each."""
+    models = []
+    for reset in (True, False):
+        training = {**KEPT["training"], "reset_optimizer": reset}
+        found = written(run(bench(entry(name), training=training), tmp_path / str(reset)).path)
+        models.append({key: value for key, value in found.items() if key.startswith("model")})
+    assert (models[0] != models[1]) == is_other
 
 
 @pytest.mark.heavy
