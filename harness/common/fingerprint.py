@@ -37,14 +37,14 @@ def code_of(kinds: Iterable[type], settings: Any = None) -> dict[str, str]:
             found |= _told[_place(kind)]
         else:
             modules.append((kind.__module__, kind))
-    for name, kind in modules:
+    for name, typed in modules:
         top = name.partition(".")[0]
         if top in _OURS or (top in sys.stdlib_module_names and top != "__main__"):
             continue
         file = getattr(sys.modules.get(name), "__file__", None)
         if top == "__main__" or file is None:
-            if kind is not None:
-                found[kind.__name__] = _short("\n".join(_sources(kind)))
+            if typed is not None:
+                found[typed.__name__] = _short("\n".join(_sources(typed)))
         elif version := _version(top, file):
             found[top] = version
         elif getattr(sys.modules.get(top), "__file__", None) and hasattr(sys.modules[top], "__path__"):

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from lorisbench.common.cache import Cached, cache_root
+from lorisbench.common.cache import Cached, cache_root, cached_array, load_array
+from lorisbench.common.console import say
 from lorisbench.common.files import digest_of
 from lorisbench.data import images
+from lorisbench.data.identity import digests
 from lorisbench.data.manifest import Manifest
 from lorisbench.model.grey import grey_pixels
 from lorisbench.model.models import Backbone
 
 BATCH = 64
+IDENTITIES = "images-"  # how the files of what identifies a manifest's images are called, before its content hash
 Extract = Callable[[Backbone, Iterator[np.ndarray], torch.device], Iterator[np.ndarray]]
 
 
@@ -38,20 +43,23 @@ def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.devi
 
 def entry_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> Cached:
     """The features in the cache: named by the images' content, the preprocessing, the weights and the dtype."""
-    weights = backbone.digest()
+    path, shape = _path_of(manifest.content_hash, backbone, size, device), (len(manifest.table), backbone.feature_dim)
+    rate = f"features of {backbone.digest()}, size {size}, {device.type}"
+    return Cached(path, "<f4", shape, "extracting features", rate)
+
+
+def _path_of(content_hash: str, backbone: Backbone, size: int, device: torch.device) -> Path:
     key = digest_of(
         {
-            "content": manifest.content_hash,
+            "content": content_hash,
             "preprocessing": images.PREPROCESSING,
             "size": size,
-            "weights": weights,
+            "weights": backbone.digest(),
             "dtype": "float32",
             "device": device.type,  # the same images on another kind of device differ in the last bits
         }
     )
-    path, shape = cache_root() / "features" / f"{key}.npy", (len(manifest.table), backbone.feature_dim)
-    rate = f"features of {weights}, size {size}, {device.type}"
-    return Cached(path, "<f4", shape, "extracting features", rate)
+    return cache_root() / "features" / f"{key}.npy"
 
 
 def inputs(
@@ -73,10 +81,68 @@ def cached(
     """Features of every image of a manifest, float32 (images, feature_dim), memory-mapped.
 
     Where the manifest gives none and the cache has none, they are extracted with a progress bar, by `extract` or by
-    what does the same; the file appears only when it is complete.
+    what does the same; the file appears only when it is complete. Images whose features the cache has from another
+    manifest, such as another split or a subset of the same images, are not extracted again.
     """
     if manifest.features is not None:
         return manifest.given_features()
-    sources = manifest.sources()
     entry = entry_of(manifest, backbone, size, device)
-    return entry.made(lambda: (by or extract)(backbone, images.batches(sources, size, BATCH), device))
+    return entry.made(lambda: _blocks(manifest, backbone, size, device, by or extract))
+
+
+def _blocks(
+    manifest: Manifest, backbone: Backbone, size: int, device: torch.device, by: Extract
+) -> Iterator[np.ndarray]:
+    """The features of all images, in order: extracted, or taken from the cache where it has those of the same bytes."""
+    if manifest.pixels is not None or manifest.parts is not None:
+        sources = manifest.sources()
+        yield from _extracted(backbone, images.batches(sources, size, BATCH), device, by)
+        return
+    found = _known(manifest, backbone, size, device)
+    missing = [file for file, known in zip(manifest.files(), found, strict=True) if known is None]
+    if len(missing) < len(found):
+        say(f"{len(found) - len(missing)} of {len(found)} images have features already")
+    rows = (row for block in _extracted(backbone, images.batches(missing, size, BATCH), device, by) for row in block)
+    for start in range(0, len(found), BATCH):
+        yield np.stack([next(rows) if known is None else known for known in found[start : start + BATCH]])
+
+
+def _extracted(
+    backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.device, by: Extract
+) -> Iterator[np.ndarray]:
+    """Features of blocks of images, each filled up to a whole batch: then those of an image are the same in any."""
+    sizes: deque[int] = deque()
+
+    def whole() -> Iterator[np.ndarray]:
+        for block in blocks:
+            sizes.append(len(block))
+            yield np.concatenate([block, np.repeat(block[-1:], BATCH - len(block), axis=0)])
+
+    for extracted in by(backbone, whole(), device):
+        yield extracted[: sizes.popleft()]
+
+
+def _known(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> list[np.ndarray | None]:
+    """The features of each image that the cache has from other manifests, float32 (feature_dim,); None of the rest."""
+    own = _identities(manifest)
+    wanted = {identity.tobytes() for identity in own if identity.any()}
+    found: dict[bytes, np.ndarray] = {}
+    for file in sorted((cache_root() / "hashes").glob(f"{IDENTITIES}*.npy")):
+        content_hash = file.stem.removeprefix(IDENTITIES)
+        path = _path_of(content_hash, backbone, size, device)
+        if not path.is_file() or content_hash == manifest.content_hash:
+            continue
+        others, features = load_array(file), load_array(path)
+        if others is None or features is None or len(others) != len(features):
+            continue
+        for row, identity in enumerate(others):
+            if (name := identity.tobytes()) in wanted:
+                found.setdefault(name, features[row])
+    return [found.get(identity.tobytes()) for identity in own]
+
+
+def _identities(manifest: Manifest) -> np.ndarray:
+    """What identifies each image, uint8 (images, 16): see `identity.digests`."""
+    path = cache_root() / "hashes" / f"{IDENTITIES}{manifest.content_hash}.npy"
+    files = [str(file) for file in manifest.files()]
+    return cached_array(path, "|u1", (len(files), 16), "reading images", lambda: digests(files))

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from small_models import rounding_of
 from torch import nn
 
 from lorisbench.data.stream import Store, make_stream
-from lorisbench.model.models import Backbone
+from lorisbench.model import features
+from lorisbench.model.models import Backbone, backbone_of
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.one_run import train
 from lorisbench.runs.workbench import Workbench, build, prepare
+from lorisbench.suite.benchmarks import make_benchmark
+from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.resolve import Suite, load_suite
 
 
@@ -106,3 +111,36 @@ def test_a_step_of_training_makes_no_more_of_rounding_than_it_must(suite_file: C
     clear = first - second > 2 * limit
     assert clear.float().mean() > 0.5
     assert torch.equal(logits[0].argmax(1)[clear], logits[1].argmax(1)[clear])
+
+
+def test_features_are_shared_by_content(release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subset of the same images, even in another place, has its features already, equal bit for bit."""
+    backbone = backbone_of(BackboneConfig(name="resnet18", weights="none"))
+    backbone.freeze()
+    seen: list[int] = []
+
+    def counted(network: Backbone, blocks: Iterator[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
+        for found in features.extract(network, blocks, device):
+            seen.append(len(found))
+            yield found
+
+    def extracted(cache: str, root: Path, **settings: object) -> np.ndarray:
+        monkeypatch.setenv("LORISBENCH_CACHE", str(tmp_path / cache))
+        benchmark = {"name": "openloris", "protocol": "factor", "factor": "clutter", "root": str(root), **settings}
+        manifest = make_benchmark(benchmark).manifest()
+        return np.array(features.cached(manifest, backbone, 32, torch.device("cpu"), counted))
+
+    copy = tmp_path / "copy"
+    shutil.copytree(release, copy)
+    whole = extracted("shared", release)
+    assert len(seen) > 1 and set(seen) == {features.BATCH}, "the last batch is filled up"
+    seen.clear()
+    few = {"objects": 2, "fraction": 0.5}
+    found = extracted("shared", copy, **few)
+    assert not seen and 0 < len(found) < len(whole)
+    assert np.array_equal(found, extracted("own", release, **few)) and seen
+    seen.clear()
+    file = next((copy / "train" / "clutter" / "segment1").rglob("*.jpg"))
+    Image.new("RGB", (40, 32), (9, 9, 9)).save(file)
+    changed = extracted("shared", copy)
+    assert len(seen) == 1 and (changed != whole).any(axis=1).sum() == 1, "one image is another"
