@@ -21,14 +21,14 @@ from lorisbench.common.reading import read_text
 from lorisbench.common.registry import load_plugin, nearest
 from lorisbench.data.benchmark import Benchmark
 from lorisbench.data.manifest import Manifest
-from lorisbench.engine.strategy import Strategy
+from lorisbench.engine.strategy import Strategy, entry_from
 from lorisbench.runs.launch import launch
 from lorisbench.runs.policy import Policy
 from lorisbench.runs.store import MANIFEST
 from lorisbench.suite.benchmarks import settings_of_benchmark
 from lorisbench.suite.choice import check_added, entry_named, load_plugins
 from lorisbench.suite.config import SuiteConfig, names_suite, read_suite
-from lorisbench.suite.entries import by_label, settings_of, written_out
+from lorisbench.suite.entries import by_label
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.paths import folder_of, given_here
 from lorisbench.suite.resolve import resolve
@@ -194,16 +194,7 @@ def _entries(wanted: Sequence[Entry] | Mapping[str, Entry | None], own: Mapping[
 
 def _entry(given: Entry, own: Mapping[str, Any]) -> Any:
     """An entry of `strategies`, with all values written out for an instance; `own` as for `_entries`."""
-    if isinstance(given, str):
-        return entry_named(given, own)
-    if isinstance(given, Mapping):
-        return dict(written_out(given))
-    kind = given if isinstance(given, type) else type(given)
-    if not issubclass(kind, Strategy):
-        raise InputError(f"{kind.__name__} is not a Strategy: give a name, settings, or a class or instance of one")
-    if not kind.name:
-        raise InputError(f'{kind.__name__} has no name: class {kind.__name__}(Strategy, name="...")')
-    return settings_of(given) if isinstance(given, Strategy) else {"strategy": kind.name}
+    return entry_named(given, own) if isinstance(given, str) else entry_from(given)
 
 
 def _label(entry: Mapping[str, Any], taken: Mapping[str, Any]) -> str:

@@ -268,12 +268,23 @@ def list_components(
 @new_app.command("strategy")
 def new_strategy(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits and _, such as my_method")],
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="penalty (on the weights), distillation (a teacher), replay (a memory of samples), features (closed "
+            "form on features), heads (one more in each experience) or plain (a strategy of Avalanche: another "
+            "training loop)"
+        ),
+    ] = "penalty",
     out: Annotated[Path, typer.Option(help="Folder to write to")] = Path("."),
 ) -> None:
-    """Write NAME.py, a strategy to start from, and its test test_NAME.py; no existing file is overwritten."""
-    from lorisbench.cli.scaffold import STRATEGY, write_scaffold
+    """Write NAME.py, a strategy of some kind to start from, and its test test_NAME.py.
 
-    for file in write_scaffold(STRATEGY, name, out):
+    Both work as they are. No existing file is overwritten.
+    """
+    from lorisbench.cli.scaffold import strategy_of, write_scaffold
+
+    for file in write_scaffold(strategy_of(kind), name, out):
         print(file)
 
 

@@ -197,7 +197,7 @@ def _watched(running: Running, seen: Observation) -> None:
         held, where = held_samples(strategy, forms, so_far)
         seen.held.append(held)
         seen.held_in = seen.held_in or (where if limit is not None and held > limit else "")
-        kept = replay_samples(strategy.plugins)
+        kept = replay_samples(strategy)
         seen.declared.append(kept)
         state = whole_state(strategy)
         with _guards(running, seen, index, training=False):

@@ -12,7 +12,8 @@ from torch import nn
 
 from lorisbench.data.stream import Store
 from lorisbench.engine.checked import checked_model, checked_plugins, checked_strategy
-from lorisbench.engine.engine import Engine, make_optimizer, seed_of
+from lorisbench.engine.engine import EVAL_BATCH, Engine, Schedule, make_optimizer, seed_of
+from lorisbench.engine.evaluation import NoMetrics
 from lorisbench.engine.strategy import Context
 from lorisbench.model.growing import GrowingClassifier
 from lorisbench.model.models import Backbone, Classifier, backbone_of, make_head, xavier
@@ -62,8 +63,17 @@ def context_of(
     else:
         model = (TaskClassifier if head.per_task else Classifier)(backbone, new_head())
 
+    kind = type(spec.strategy)
+
+    def arguments(wrapped: nn.Module) -> dict[str, Any]:
+        checked_model(kind, wrapped).to(device)
+        return {
+            "model": wrapped, "optimizer": make_optimizer(wrapped, training), "train_mb_size": training.batch_size,
+            "train_epochs": training.epochs, "eval_mb_size": EVAL_BATCH, "device": device,
+            "plugins": [Schedule(training)], "evaluator": NoMetrics(),
+        }  # fmt: skip
+
     def engine(wrapped: nn.Module, plugins: list[Any]) -> Engine:
-        kind = type(spec.strategy)
         checked_model(kind, wrapped).to(device)
         return Engine(
             model=wrapped, optimizer=make_optimizer(wrapped, training), plugins=checked_plugins(kind, plugins),
@@ -73,7 +83,8 @@ def context_of(
 
     return Context(
         model=model, new_head=new_head, num_classes=classes, feature_dim=width,
-        experiences=experiences, device=device, seed=spec.seed, engine=engine, rows=spec.evaluation.rows,
+        experiences=experiences, device=device, seed=spec.seed, engine=engine, arguments=arguments,
+        rows=spec.evaluation.rows,
     )  # fmt: skip
 
 

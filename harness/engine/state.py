@@ -26,21 +26,23 @@ def heads_of(model: nn.Module) -> int:
     return len(heads) if isinstance(heads, nn.ModuleList) else 1
 
 
-def replay_samples(plugins: list[Any]) -> int:
-    """Samples of earlier experiences that plugins hold: their `replay_samples`, or a storage policy's buffer size."""
+def replay_samples(strategy: Any, referred_only: bool = False) -> int:
+    """Samples of earlier experiences that an Avalanche strategy and its plugins hold.
+
+    Of each, its `replay_samples`, or the size of its storage policy's buffer, as Avalanche's own strategies have one.
+    referred_only : without those that are tensors of a plugin that `owns_samples`, rather than parts of the stream's
+        data.
+    """
     total = 0
-    for plugin in plugins:
-        policy = getattr(plugin, "storage_policy", None)
-        if hasattr(plugin, "replay_samples"):
-            total += int(plugin.replay_samples)
+    for owner in (*strategy.plugins, strategy):
+        policy = getattr(owner, "storage_policy", None)
+        if referred_only and getattr(owner, "owns_samples", False):
+            continue
+        if hasattr(owner, "replay_samples"):
+            total += int(owner.replay_samples)
         elif policy is not None and hasattr(policy, "buffer"):
             total += len(policy.buffer)
     return total
-
-
-def referred_samples(plugins: list[Any]) -> int:
-    """Those of `replay_samples` that are parts of the stream's data, not tensors of a plugin that `owns_samples`."""
-    return replay_samples([plugin for plugin in plugins if not getattr(plugin, "owns_samples", False)])
 
 
 def sizes_of(strategy: Any, backbone: nn.Module, store: Store) -> dict[str, Any]:
@@ -52,8 +54,8 @@ def sizes_of(strategy: Any, backbone: nn.Module, store: Store) -> dict[str, Any]
     sample = store.x[0].nbytes
     return {
         "model_mb": parameters - router / 1e6,
-        "state_mb": (extra + router + referred_samples(strategy.plugins) * sample) / 1e6,
-        "replay_samples": replay_samples(strategy.plugins),
+        "state_mb": (extra + router + replay_samples(strategy, referred_only=True) * sample) / 1e6,
+        "replay_samples": replay_samples(strategy),
         "heads": heads_of(model),
     }
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from lorisbench.common.component import Component
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import STRATEGIES, nearest
+from lorisbench.suite.entries import settings_of, written_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import torch
     from torch import nn
@@ -52,6 +54,9 @@ class Context:
     device : where the run trains.
     seed : seed of the run.
     engine : `engine(model, plugins)` builds the harness's own Avalanche strategy around a model and plugins.
+    arguments : `arguments(model)` gives, by name, what every strategy of Avalanche takes, for `build`: model,
+        optimizer, train_mb_size, train_epochs, eval_mb_size, device, evaluator, and plugins, a new list with the one
+        that sets epochs and learning rate of each experience. All is as the run's settings say.
     rows : after which experiences the model is tested: `all`, or the `last` alone. For a strategy in a stack always
         `all`, as the others of it may need what it does before.
     """
@@ -64,6 +69,7 @@ class Context:
     device: torch.device
     seed: int
     engine: Callable[[nn.Module, list[Any]], Any]
+    arguments: Callable[[nn.Module], dict[str, Any]]
     rows: Literal["all", "last"] = "all"
 
 
@@ -151,7 +157,11 @@ class Strategy(Component):
         return []
 
     def build(self, context: Context) -> Any:
-        """The Avalanche strategy for one run; override only if the method cannot be written as plugins."""
+        """The Avalanche strategy for one run; override only if the method cannot be written as plugins.
+
+        One of Avalanche's own is `ER_ACE(**context.arguments(self.wrap(context.model, context)), mem_size=200)`. It
+        loads samples one by one, and so takes longer; `training.augment` and `training.stream: instance` are refused.
+        """
         return context.engine(self.wrap(context.model, context), self.plugins(context))
 
 
@@ -166,3 +176,18 @@ def _check_method(kind: type, name: str, arguments: tuple[str, ...]) -> None:
             raise InputError(
                 f"{kind.__name__}.{name}{inspect.signature(method)}: expected def {name}({wanted})"
             ) from None
+
+
+def entry_from(given: Mapping[str, Any] | Strategy | type[Strategy]) -> dict[str, Any]:
+    """A strategy's entry from settings in any form of a suite, a class, or an instance, with all values written out.
+
+    Raises InputError for anything else, and for a class without a name.
+    """
+    if isinstance(given, Mapping):
+        return dict(written_out(given))
+    kind = given if isinstance(given, type) else type(given)
+    if not issubclass(kind, Strategy):
+        raise InputError(f"{kind.__name__} is not a Strategy: give a name, settings, or a class or instance of one")
+    if not kind.name:
+        raise InputError(f'{kind.__name__} has no name: class {kind.__name__}(Strategy, name="...")')
+    return settings_of(given) if isinstance(given, Strategy) else {"strategy": kind.name}

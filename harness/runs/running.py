@@ -99,11 +99,13 @@ class Running:
             self.store.sequence = torch.from_numpy(bench.manifest.recorded_order())
         self.stream = make_stream(bench.manifest, self.store)
         self.strategy = build(bench, spec, self.store)
-        if self.store.sequence is not None and not isinstance(self.strategy, Engine):
-            raise InputError(
-                f"{spec.label}: training.stream: instance cannot be kept to by {type(self.strategy).__name__}: it is "
-                "not the harness's own engine"
-            )
+        if not isinstance(self.strategy, Engine):
+            asked = {"stream: instance": self.store.sequence, "augment": self.store.views}
+            for setting in (setting for setting, value in asked.items() if value is not None):
+                raise InputError(
+                    f"{spec.label}: training.{setting} cannot be kept to by {type(self.strategy).__name__}: it is "
+                    "not the harness's own engine"
+                )
         normalise_single_samples(self.strategy.model)  # also if it is no Engine, which does so too
         self.recorder = Recorder()
         plugins = self.strategy.plugins

@@ -1,21 +1,18 @@
-"""Strategies from outside: the template, installed packages by their entry points, and what each fault says."""
+"""Strategies from outside: installed packages by their entry points, plugin files, and what each fault says."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from answers import refused
-from safetensors.numpy import load_file
 
 from lorisbench.common.registry import STRATEGIES
 from lorisbench.data.manifest import Manifest
@@ -40,61 +37,6 @@ def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(STRATEGIES, "_entries", None)
     for name in [name for name in sys.modules if name.startswith("lorisbench_plugin_")]:
         monkeypatch.delitem(sys.modules, name)
-
-
-# ---------------------------------------------------------------- lorisbench new strategy
-
-
-def checks_of(file: Path) -> list[Callable[[], None]]:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec is not None and spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return [value for name, value in vars(module).items() if name.startswith("test_")]
-
-
-def test_a_new_strategy_passes_its_test_and_runs_in_a_suite(cli, suite_file, tmp_path: Path) -> None:
-    folder = tmp_path / "deep" / "mine"
-    answer = cli("new", "strategy", "my_method", "--out", folder)
-    assert answer.code == 0, answer.err
-    assert answer.out.split() == [str(folder / "my_method.py"), str(folder / "test_my_method.py")]
-    tests = checks_of(folder / "test_my_method.py")
-    assert len(tests) == 3
-    for test in tests:
-        test()
-    listed = cli("ls", "strategies", "--plugin", folder / "my_method.py").out
-    assert "my_method" in listed
-    strategies = {"naive": None, "my_method": {"strength": 5}, "weak": {"strategy": "my_method", "strength": 0}}
-    suite = suite_file(strategies=strategies, latency={"enabled": False}, plugins=[str(folder / "my_method.py")])
-    assert cli("run", suite, "--out", tmp_path / "out").code == 0
-    heads = {f.name.split(".")[1]: load_file(f / "checkpoint" / "model.safetensors")["head.weight"]
-             for f in (tmp_path / "out" / "runs").iterdir()}  # fmt: skip
-    assert np.array_equal(heads["naive"], heads["weak"]) and not np.array_equal(heads["naive"], heads["my_method"])
-
-
-def test_the_new_test_fails_when_the_method_is_broken(cli, tmp_path: Path) -> None:
-    assert cli("new", "strategy", "broken", "--out", tmp_path).code == 0
-    plugin = tmp_path / "broken.py"
-    plugin.write_text(plugin.read_text().replace("0.5 * self.strength", "0 * self.strength"))
-    test = {test.__name__: test for test in checks_of(tmp_path / "test_broken.py")}
-    with pytest.raises(AssertionError):
-        test["test_it_holds_the_weights_from_the_second_experience_on"]()
-
-
-@pytest.mark.parametrize("name", ["ewc", "My", "my-method", "1st", "class", "any", "context", "supervised", "torch",
-                                  "tensor_dataset", "conftest",
-                                  "../up", "", "strategy"])  # fmt: skip
-def test_names_that_cannot_be_are_refused(cli, tmp_path: Path, name: str) -> None:
-    refused(cli("new", "strategy", name, "--out", tmp_path / "new"), repr(name))
-    assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize("file", ["mine.py", "test_mine.py"])
-def test_nothing_is_overwritten(cli, tmp_path: Path, file: str) -> None:
-    (tmp_path / file).write_text("years of work")
-    refused(cli("new", "strategy", "mine", "--out", tmp_path), str(tmp_path / file))
-    assert [path.name for path in tmp_path.iterdir()] == [file]
-    assert (tmp_path / file).read_text() == "years of work"
 
 
 # ---------------------------------------------------------------- installed packages

@@ -467,7 +467,7 @@ class Count(SupervisedPlugin):
 
 
 def in_avalanche(config, model, shape):
-    context = Context(model, lambda: nn.Linear(WIDTH, CLASSES), CLASSES, WIDTH, 3, torch.device("cpu"), 0, None)
+    context = Context(model, lambda: nn.Linear(WIDTH, CLASSES), CLASSES, WIDTH, 3, torch.device("cpu"), 0, None, dict)
     model, count = config.wrap(model, context), Count()
     plugins = [*config.plugins(context), count]
     strategy = Naive(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.01), train_mb_size=4,

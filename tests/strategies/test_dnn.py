@@ -276,7 +276,7 @@ def test_strategy_wraps_the_runs_model_and_passes_its_settings():
     model = nn.Module()
     model.backbone, model.head = None, nn.Linear(WIDTH, CLASSES)
     new_head = lambda: nn.Linear(WIDTH, CLASSES)  # noqa: E731
-    context = Context(model, new_head, CLASSES, WIDTH, 3, torch.device("cpu"), 0, lambda *parts: parts)
+    context = Context(model, new_head, CLASSES, WIDTH, 3, torch.device("cpu"), 0, lambda *parts: parts, dict)
     config = STRATEGIES.get("dnn")(expand_at=[1], answer="mean", distill_weight=3.0, shrinkage=0.2)
     wrapped, (plugin, _) = config.build(context)
     assert wrapped.heads[0] is model.head  # so its first experience is fine-tuning's

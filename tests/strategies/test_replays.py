@@ -234,7 +234,7 @@ def test_gem_keeps_equally_many_of_each_experience():
 
 
 def test_gem_refuses_a_memory_of_less_than_a_sample_an_experience():
-    context = Context(nn.Linear(2, 2), lambda: nn.Linear(2, 2), 2, 2, 12, torch.device("cpu"), 0, lambda *a: None)
+    context = Context(nn.Linear(2, 2), lambda: nn.Linear(2, 2), 2, 2, 12, torch.device("cpu"), 0, lambda *a: None, dict)
     with pytest.raises(InputError, match=r"memory of 11 .* each of 12"):
         GEM(memory=11).plugins(context)
     assert GEM(memory=25).plugins(context)[0].samples == 2
@@ -336,7 +336,7 @@ def test_on_features_latent_replay_is_replay():
 
 @pytest.mark.parametrize("name", KEEPERS)
 def test_declarations_hold_and_each_run_has_plugins_of_its_own(name):
-    context = Context(nn.Linear(6, 3), lambda: nn.Linear(6, 3), 3, 6, 3, torch.device("cpu"), 4, lambda *a: None)
+    context = Context(nn.Linear(6, 3), lambda: nn.Linear(6, 3), 3, 6, 3, torch.device("cpu"), 4, lambda *a: None, dict)
     strategy = STRATEGIES.get(name)(memory=10)
     one, two = strategy.plugins(context), strategy.plugins(context)
     assert one[0] is not two[0] and strategy.state_growth in ("samples", "experiences")
