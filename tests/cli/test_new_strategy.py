@@ -11,13 +11,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 from answers import refused
+from registries import forgotten
 from safetensors.numpy import load_file
 from small_runs import bench, interrupted, run, written
 
 from lorisbench.cli.scaffold import KINDS, strategy_of, write_scaffold
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import STRATEGIES, load_plugin
-from lorisbench.testing import toy_run
 
 HEAVY = pytest.mark.heavy
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -142,22 +142,18 @@ def test_the_default_is_a_penalty_that_runs_in_a_suite(cli, suite_file, tmp_path
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_is_valid_under_any_name_that_is_accepted(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for attribute in ("_loaded", "_entries"):  # what is registered here is forgotten afterwards
-        monkeypatch.setattr(STRATEGIES, attribute, dict(getattr(STRATEGIES, attribute)))
+def test_what_is_written_works_under_any_name_that_is_accepted(tmp_path: Path, kind: str) -> None:
     accepted = []
-    for name in NAMES:
-        try:
-            plugin, test = write_scaffold(strategy_of(kind), name, tmp_path / kind)
-        except InputError:
-            continue
-        module = module_of(plugin.rename(plugin.with_name(f"{name}_of_{kind}.py")))
-        own = [value for value in vars(module).values() if getattr(value, "name", None) == name]
-        accepted.append((name, own))
-        ast.parse(test.read_text())
-    assert len(accepted) > 8 and all(len(own) == 1 for _, own in accepted), accepted
+    with forgotten():
+        for name in NAMES:
+            try:
+                plugin, test = write_scaffold(strategy_of(kind), name, tmp_path)
+            except InputError:
+                continue
+            assert test.name == f"test_{name}.py" and "test_it_conforms" in checks_of(test)
+            assert STRATEGIES.get(name).__module__ == f"lorisbench_plugin_{name}", plugin
+            accepted.append(name)
+    assert len(accepted) > 8, accepted
 
 
 @pytest.mark.parametrize(
@@ -211,6 +207,9 @@ def test_the_help_tells_the_kinds(cli) -> None:
     assert all(kind in told for kind in KINDS)
 
 
-def test_a_strategy_with_a_word_of_yaml_for_a_name_runs(cli, tmp_path: Path) -> None:
-    load_plugin(write_scaffold(strategy_of("penalty"), "yes", tmp_path)[0])
-    assert len(toy_run("yes", experiences=1).answers) == 1
+def test_a_strategy_with_a_word_of_yaml_for_a_name_runs(cli, suite_file, tmp_path: Path) -> None:
+    with forgotten():
+        plugin, _ = write_scaffold(strategy_of("features"), "null", tmp_path)
+        answer = cli("run", suite_file(strategies={"null": None}), "--plugin", plugin, "--out", tmp_path / "out")
+        assert answer.code == 0, answer.err
+        assert cli("run", suite_file(), "--add", "null", "--plugin", plugin, "--dry-run").out.count("null") == 1

@@ -7,14 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from answers import refused
+from registries import forgotten
 
-from lorisbench.common.registry import STRATEGIES
 from lorisbench.data.manifest import Manifest
 
 PLUGIN = '''
@@ -28,15 +28,9 @@ class Outside(Strategy, name="{name}"):
 
 
 @pytest.fixture(autouse=True)
-def registry_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is forgotten after it; built-ins, whose modules are imported once, are not."""
-    for name, entry in STRATEGIES.entries().items():
-        if entry.origin == "built-in":
-            STRATEGIES.get(name)
-    monkeypatch.setattr(STRATEGIES, "_loaded", dict(STRATEGIES._loaded))
-    monkeypatch.setattr(STRATEGIES, "_entries", None)
-    for name in [name for name in sys.modules if name.startswith("lorisbench_plugin_")]:
-        monkeypatch.delitem(sys.modules, name)
+def registry_as_before() -> Iterator[None]:
+    with forgotten():
+        yield
 
 
 # ---------------------------------------------------------------- installed packages
