@@ -63,7 +63,7 @@ def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "placed", lambda component, settings, base, where: dict(settings))
 
 
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small", "checked_on_features")
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if script.setup != ELSEWHERE], ids=str)
 def test_a_script_runs(script: Block, cli, suite_file, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
