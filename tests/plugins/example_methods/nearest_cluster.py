@@ -41,6 +41,7 @@ class NearestClusterModel(Classifier):
         self.new_head, self.heads = context.new_head, nn.ModuleList([model.head])
         self.register_buffer("centres", torch.zeros(0, context.feature_dim))
         self.register_buffer("owners", torch.zeros(0, dtype=torch.int64))
+        self.answered_by: torch.Tensor | None = None
 
     def chosen(self, features: torch.Tensor) -> torch.Tensor:
         """The head that answers each sample: float32 (batch, F) -> int64 (batch,)."""
@@ -99,12 +100,14 @@ class AnswersPlugin(SupervisedPlugin):
     def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
         choice = strategy.model.chosen(strategy.model.features(strategy.mb_x))
         self.counts += choice.bincount(minlength=len(self.counts))
+        strategy.model.answered_by = choice  # kept with the answer to each image
 
     def after_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         at = {
             "after_experience": len(strategy.model.heads) - 1,
             "test_experience": strategy.experience.current_experience,
         }
+        strategy.model.answered_by = None
         shares, self.counts = (self.counts / self.counts.sum()).tolist(), torch.zeros(0)
         earlier = [row for row in self.tables["answers"] if not at.items() <= row.items()]
         self.tables["answers"] = earlier + [{**at, "head": head, "share": share} for head, share in enumerate(shares)]
