@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lorisbench.common.errors import InputError
 from lorisbench.common.registry import load_plugin
 
 if TYPE_CHECKING:
@@ -103,6 +104,11 @@ def _entry(what: What, settings: Mapping[str, Any]) -> dict[str, Any]:
     from lorisbench.engine.strategy import entry_from
 
     entry = entry_of(what) if isinstance(what, str) else entry_from(what)
-    if entry["strategy"] == "avalanche":
-        return {**entry, "args": {**entry["args"], **settings}}
-    return {**entry, **settings}
+    if "strategy" not in entry:
+        raise InputError(f"{what!r}: an entry must say which strategy it is, as {{'strategy': 'ewc'}} does")
+    given = {"args": {**entry["args"], **settings}} if entry["strategy"] == "avalanche" else settings
+    if "training" in {**entry, **given}:
+        raise InputError(
+            f"{entry['strategy']}: training: the toy stream has its own; leave it out"
+        )
+    return {**entry, **given}
