@@ -71,6 +71,7 @@ class NaiveBayes(Strategy, name="naive-bayes"):
     """
 
     task_heads = growing_heads = False
+    deterministic = True
     tuned = {"smoothing": ("log", 1e-3, 10.0)}
     tuned_from = 1
     smoothing: PositiveFloat = 0.1
