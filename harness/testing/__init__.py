@@ -108,7 +108,5 @@ def _entry(what: What, settings: Mapping[str, Any]) -> dict[str, Any]:
         raise InputError(f"{what!r}: an entry must say which strategy it is, as {{'strategy': 'ewc'}} does")
     given = {"args": {**entry["args"], **settings}} if entry["strategy"] == "avalanche" else settings
     if "training" in {**entry, **given}:
-        raise InputError(
-            f"{entry['strategy']}: training: the toy stream has its own; leave it out"
-        )
+        raise InputError(f"{entry['strategy']}: training: the toy stream has its own; leave it out")
     return {**entry, **given}
