@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from answers import refused
+from pages import ROOT, rows
 from registries import forgotten
 from safetensors.numpy import load_file
 from small_runs import bench, interrupted, run, written
@@ -200,6 +201,14 @@ def test_nothing_is_overwritten(cli, tmp_path: Path, file: str) -> None:
     refused(cli("new", "strategy", "mine", "--out", tmp_path), str(tmp_path / file))
     assert [path.name for path in tmp_path.iterdir()] == [file]
     assert (tmp_path / file).read_text() == "years of work"
+
+
+def test_the_page_has_a_row_for_each_kind_with_a_complete_plugin() -> None:
+    table = rows(ROOT / "strategies" / "README.md", "Templates and complete examples")
+    assert [row[0].strip("`").partition("`")[0] for row in table] == list(KINDS)
+    methods = ROOT / "tests" / "plugins" / "example_methods"
+    shown = {row[3].partition("example_methods/")[2].partition(")")[0] for row in table}
+    assert shown == {file.name for file in methods.glob("[!_]*.py")}
 
 
 def test_the_help_tells_the_kinds(cli) -> None:
