@@ -90,7 +90,7 @@ def test_the_assertion_names_the_file_s_strategy_and_hides_its_own_lines() -> No
 @pytest.mark.parametrize(
     ("what", "settings", "words"),
     [
-        ("testing-decai", {}, "'testing-decay'"), ("testing-decay", {"strenght": 1}, "'strength'"),
+        ("lwff", {}, "'lwf'"), ("testing-decay", {"strenght": 1}, "'strength'"),
         (Decay, {"strength": "much"}, "strength"), (Nameless, {}, "has no name"), (Pull, {}, "not a Strategy"),
         (Pull(1), {}, "not a Strategy"), (3, {}, "not a Strategy"), ("no.such.module:Plugin", {}, "no.such.module"),
         ({"strategy": "nothing-like-it"}, {}, "nothing-like-it"), ({}, {}, "which strategy it is"),
