@@ -28,12 +28,16 @@ def read_bytes(path: Path) -> bytes:
 
 def read_text(path: Path) -> str:
     """A file's text in UTF-8, without a byte order mark. Raises InputError, naming file and line, for anything else."""
-    data = read_bytes(path)
+    return as_text(read_bytes(path), str(path))
+
+
+def as_text(data: bytes, where: str) -> str:
+    """Bytes in UTF-8 as text. Raises InputError, beginning with `where` and the line, for anything else."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}:{line}: not UTF-8 text") from error
+        raise InputError(f"{where}:{line}: not UTF-8 text") from error
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -84,15 +88,24 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
 
     Raises InputError, naming the file, if it is no table or lacks one of `columns`.
     """
+    return parse_table(read_bytes(path), str(path), columns)
+
+
+def parse_table(data: bytes, path: str, columns: Sequence[str] = (), others: bool = True) -> pd.DataFrame:
+    """The bytes of a CSV file as a table, all cells as text. Raises InputError, beginning with `path`, as above.
+
+    others : whether to read the columns besides `columns`, too.
+    """
     import io
 
     import pandas as pd
 
-    text = read_text(path)
+    text = as_text(data, path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # otherwise an overlong line is cut
-            table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
+            wanted = None if others else lambda name: name in columns
+            table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False, usecols=wanted)
     except pd.errors.EmptyDataError as error:
         raise InputError(f"{path}: is empty, where a table in CSV was expected") from error
     except Exception as error:  # pandas' parser has errors of several kinds for what is no table
@@ -103,16 +116,20 @@ def read_table(path: Path, columns: Sequence[str] = ()) -> pd.DataFrame:
     return table.fillna("")
 
 
-def read_arrays(path: Path, names: Sequence[str]) -> list[np.ndarray]:
-    """Arrays of a .npz file, by name, never unpickled. Raises InputError, naming the file, for anything else."""
-    import io
+def read_arrays(path: Path, names: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Arrays of a .npz file by name, never unpickled, those in `optional` if they are there; others are not read.
 
+    Raises InputError, naming the file, for anything else.
+    """
     import numpy as np
 
-    data = read_bytes(path)
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-            return [np.asarray(stored[name]) for name in names]
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            return {name: np.asarray(stored[name]) for name in (*names, *(n for n in optional if n in stored))}
+    except IsADirectoryError as error:
+        raise InputError(f"{path}: a folder, where a file was expected") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or reason_of(error)})") from error
     except KeyError as error:
         raise InputError(f"{path}: lacks an array ({', '.join(names)} were expected)") from error
     except (Exception, MemoryError) as error:  # zip, zlib, numpy's own parser: each has its kinds of errors for damage

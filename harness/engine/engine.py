@@ -6,16 +6,19 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
 from lorisbench.data.stream import Store, rows_of
+from lorisbench.engine.answers import Answers
 from lorisbench.engine.batches import cut, joined, normalise_single_samples
 from lorisbench.engine.checked import MAKERS
 from lorisbench.engine.divergence import Diverged, check_outputs, not_finite, training_place
 from lorisbench.engine.evaluation import evaluator_for, wanted_by
+from lorisbench.engine.heads import forget_heads, heads_told, joined_heads, probabilities
 from lorisbench.engine.needs import check_needs, fitted
 from lorisbench.model.models import Classifier
 from lorisbench.suite.training import TrainingConfig
@@ -280,30 +283,53 @@ class DivergenceGuard(HarnessPlugin):
 
 
 class Recorder(HarnessPlugin):
-    """Keeps the predicted classes of an evaluation on the device and hands them over in one transfer."""
+    """Keeps the answers of an evaluation on the device and hands them over in one transfer.
 
-    passing = ("_predicted", "_no_answer")
+    Parameters
+    ----------
+    classes : of how many classes the probabilities are kept as well; 0 for none.
+    """
 
-    def __init__(self) -> None:
+    passing = ("_predicted", "_no_answer", "_heads", "_head", "_scores")
+
+    def __init__(self, classes: int = 0) -> None:
         super().__init__()
+        self.classes = classes
+        self._forget()
+
+    def _forget(self) -> None:
         self._predicted: list[torch.Tensor] = []
         self._no_answer: list[torch.Tensor] = []
+        self._heads: list[torch.Tensor | None] = []
+        self._head: np.ndarray | None = None
+        self._scores: list[torch.Tensor] = []
 
     def before_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self._predicted, self._no_answer = [], []
+        self._forget()
+        forget_heads(strategy.model)
 
     def after_eval_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        """Raises ValueError if the model tells of its heads what cannot be (see `answers.heads_told`)."""
         self._predicted.append(strategy.mb_output.argmax(dim=1).to(torch.int32))
         self._no_answer.append(not_finite(strategy.mb_output))
+        self._heads.append(heads_told(strategy))
+        if self.classes:
+            self._scores.append(probabilities(strategy.mb_output, self.classes))
 
     def after_eval(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         """Raises Diverged, with their share, if outputs are not finite: their argmax is a class, but no answer."""
         if self._no_answer:
             check_outputs(torch.cat(self._no_answer), strategy)
+            self._head = joined_heads(self._heads, self._predicted, type(strategy.model).__name__)
 
     def predictions(self) -> torch.Tensor:
         """int32 (samples,) on the CPU: the predicted class of every sample in the last evaluation, in stream order."""
         return torch.cat(self._predicted).cpu()
+
+    def answers(self) -> Answers:
+        """All that is known of the answers in the last evaluation, in stream order."""
+        scores = torch.cat(self._scores).cpu().numpy() if self._scores else None
+        return Answers(self.predictions().numpy(), self._head, scores)
 
 
 def make_optimizer(model: nn.Module, training: TrainingConfig) -> torch.optim.Optimizer:

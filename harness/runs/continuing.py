@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from lorisbench.common.console import say
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import make_stream
+from lorisbench.engine.answers import Answers
 from lorisbench.engine.revive import Misfit
-from lorisbench.runs.directory import NOT_TESTED, RunDirectory
+from lorisbench.runs.answers import untested
+from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.resume import BUILT_WITH, LAST, unpacked
 from lorisbench.runs.running import Running, features_of, freeze_backbone
 from lorisbench.runs.workbench import Workbench
@@ -92,9 +93,9 @@ class Continued(Running):
                 f"{self._kept}, as happens with other versions or on another machine"
             )
 
-    def _begin(self) -> list[np.ndarray]:
+    def _begin(self) -> list[Answers]:
         """No answers, as the finished run was not tested on what came later; its journal without its accuracies."""
         entries = RunDirectory(self._kept).entries()
         for entry in entries:
             self.directory.journal({**entry, "accuracy": []})
-        return [np.full(len(self.label), NOT_TESTED, dtype=np.int32) for _ in entries]
+        return [untested(len(self.tested.label)) for _ in entries]

@@ -15,14 +15,14 @@ from pydantic import BaseModel, ConfigDict
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import atomic, unfinished, write_json, write_text, written
-from lorisbench.common.reading import as_mapping, parse_json, read_arrays, read_json, read_text
+from lorisbench.common.reading import as_mapping, parse_json, read_json, read_text
 from lorisbench.common.yaml_files import settings_to_yaml
 from lorisbench.metrics.records import JournalEntry
+from lorisbench.runs.answers import NOT_TESTED, Stored, read_stored
 from lorisbench.runs.claims import Lost, is_claim, is_held
 
 STATES = ("pending", "running", "done", "failed", "diverged")
 FINISHED = ("done", "diverged")  # runs are deterministic: one that diverged would diverge again
-NOT_TESTED = -1  # in place of a predicted class
 ENDED = (*FINISHED, "failed")  # left as they are unless one asks for more
 
 
@@ -87,7 +87,7 @@ class RunDirectory:
         """
         self._check_claim()
         lines = self.lines()[:trained] if trained else []  # else it may be damaged, and is removed
-        rows = self.predictions() if trained else None
+        stored = self.answers() if trained else None
         gone = () if trained else ("journal.jsonl", "predictions.npz", "checkpoint/state.safetensors")
         for name in ("latency.json", "model.onnx", *gone):
             (self.path / name).unlink(missing_ok=True)
@@ -98,9 +98,9 @@ class RunDirectory:
         for table in self.path.glob("*.csv"):
             if table.is_file():
                 table.unlink()
-        if rows is not None:
+        if stored is not None:
             write_text(self.path / "journal.jsonl", "".join(f"{line}\n" for line in lines))
-            self.write_predictions(rows[0][:trained], *rows[1:])
+            self.write_predictions(**stored.until(trained)._asdict())
         self.write_config(config)
         known = self._environment() if trained else {}
         resumed = [*known.get("resumed", []), trained] if trained else []
@@ -149,14 +149,17 @@ class RunDirectory:
             entries.append(as_mapping(value, where, JournalEntry))
         return entries
 
-    def write_predictions(self, predicted: np.ndarray, label: np.ndarray, experience: np.ndarray) -> None:
-        """predicted: int32 (experiences trained so far, samples), a row of `NOT_TESTED` after those that no test
-        followed; label, experience: int32 (samples,)."""
+    def write_predictions(
+        self, predicted: np.ndarray, label: np.ndarray, experience: np.ndarray, image: np.ndarray | None = None,
+        head: np.ndarray | None = None, scores: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """Write predictions.npz; the arrays are those of `answers.Stored`, without those that are None."""
         self._check_claim()
+        arrays = Stored(predicted, label, experience, image, head, scores)._asdict()
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, predicted=predicted, label=label, experience=experience)
+        np.savez_compressed(buffer, **{name: array for name, array in arrays.items() if array is not None})
         with atomic(self.path / "predictions.npz") as stream:
-            stream.write(buffer.getvalue())
+            stream.write(buffer.getbuffer())
 
     def write_tables(self, plugins: Sequence[Any]) -> None:
         """Write <name>.csv for each of the plugins' `tables`. Raises ValueError unless a name is a plain file name."""
@@ -191,18 +194,13 @@ class RunDirectory:
             return tested * hits / n, n
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`predicted`, `label` and `experience` of `answers`, whatever else is there."""
+        stored = self.answers(with_scores=False)
+        return stored.predicted, stored.label, stored.experience
+
+    def answers(self, with_scores: bool = True) -> Stored:
         """What `write_predictions` wrote. Raises InputError, naming the file, if it is missing or damaged."""
-        file = self.path / "predictions.npz"
-        predicted, label, experience = read_arrays(file, ("predicted", "label", "experience"))
-        wanted = "integers were expected: predicted (experiences trained, images), label and experience (images,)"
-        if not all(array.dtype.kind in "iu" for array in (predicted, label, experience)):
-            raise InputError(f"{file}: {wanted}")
-        if predicted.ndim != 2 or not predicted.size or not label.shape == experience.shape == predicted.shape[1:]:
-            raise InputError(f"{file}: {wanted}, not {predicted.shape}, {label.shape} and {experience.shape}")
-        first, last = int(experience.min()), int(experience.max())
-        if first < 0 or last >= len(experience) or len(predicted) > last + 1:
-            raise InputError(f"{file}: {len(predicted)} rows for experiences {first} to {last}")
-        return predicted, label, experience
+        return read_stored(self.path / "predictions.npz", with_scores)
 
     def outcome(self, status: str) -> tuple[list[dict[str, Any]], tuple[np.ndarray, np.ndarray] | None]:
         """The journal's `entries` and the `matrix`, which say how a run of this status went.

@@ -59,7 +59,7 @@ def suite_after(run: Path, data: Path, plugins: Sequence[str] = ()) -> Suite:
             "data": _benchmark_of(data.absolute()),
         },
         "strategies": {spec.label: settings.strategies[spec.label].settings},
-        "evaluation": {"split": settings.evaluation.split, "rows": "last"},
+        "evaluation": {**settings.evaluation.model_dump(), "rows": "last"},
         "seeds": [spec.seed],
         "orders": [0],
         "keep_state": settings.keep_state,

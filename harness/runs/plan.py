@@ -18,6 +18,7 @@ from lorisbench.suite.resolve import ResolvedConfig, Suite
 
 if TYPE_CHECKING:
     from lorisbench.common.cache import Cached
+    from lorisbench.data.manifest import Manifest
     from lorisbench.suite.spec import RunSpec
 
 
@@ -48,7 +49,7 @@ class Plan:
     unmeasured : how many finished runs have no latency yet.
     notes : what would be rendered or downloaded. arrays : what the cache holds, or would hold, for this.
     rest : what is known of the time and disk that the runs in `todo` take. again : why those of them that have ended
-    before are trained again, by id.
+    before are trained again, by id. scores : bytes of the probabilities that they keep, before compression.
     """
 
     states: dict[str, str]
@@ -58,6 +59,7 @@ class Plan:
     arrays: list[Array]
     rest: Estimate
     again: dict[str, str] = field(default_factory=dict)
+    scores: int = 0
 
     def lines(self, workers: int) -> list[str]:
         """The plan in sentences, besides the runs themselves and the notes."""
@@ -97,6 +99,8 @@ class Plan:
         if unsized:
             unknown = f"not known yet for {_count(unsized, 'run')}"
             runs = f"{runs}, {unknown}" if self.rest.sized else f"{unknown} in the output"
+        if self.scores:
+            runs += f", of which scores at most {_mb(self.scores)}"
         return [f"disk: {runs}" + (f", {_mb(cache)} in the cache" if cache else "")]
 
 
@@ -110,11 +114,13 @@ def plan(suite: Suite, output: Output, policy: Policy = POLICY) -> Plan:
     images: dict[str, str] = {}
     experiences: dict[str, int] = {}
     arrays: list[Array] = []
+    scores: dict[str, int] = {}
 
     def look(found: Inspected, config: ResolvedConfig) -> None:
         if found.manifest is None:
             return
         experiences[config.stream] = found.manifest.experiences
+        scores[config.stream] = _scores(found.manifest, config)
         if found.data is not None:
             images[config.stream] = str(found.data["content_hash"])
         else:  # what is in files that are yet to be made cannot be hashed, and nothing in the cache is named by it
@@ -142,7 +148,18 @@ def plan(suite: Suite, output: Output, policy: Policy = POLICY) -> Plan:
             again[spec.run_id] = f"{state}, but its files are damaged, so trained again"
     states = {run_id: status["status"] for run_id, status in statuses.items()}
     measured = [spec for spec in unmeasured if spec.run_id not in again]
-    return Plan(states, todo, len(measured), notes, arrays, estimate(left, _finished(suite, output, states)), again)
+    rest = estimate(left, _finished(suite, output, states))
+    size = sum(scores.get(spec.stream, 0) for spec in todo)
+    return Plan(states, todo, len(measured), notes, arrays, rest, again, size)
+
+
+def _scores(manifest: Manifest, config: ResolvedConfig) -> int:
+    """Bytes of the probabilities that a run keeps (`evaluation.scores`): float16 (rows, images, classes)."""
+    if not config.evaluation.scores:
+        return 0
+    tested = int((manifest.table.split == config.evaluation.split).sum())
+    rows = manifest.experiences if config.evaluation.rows == "all" else 1  # NaN everywhere else takes next to nothing
+    return 2 * rows * tested * len(manifest.classes)
 
 
 def _finished(suite: Suite, output: Output, states: dict[str, str]) -> list[Finished]:

@@ -26,8 +26,10 @@ from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.files import atomic, digest_of, digest_of_file
 from lorisbench.common.reading import as_mapping, parse_json, read_bytes
 from lorisbench.common.registry import file_of
+from lorisbench.engine.answers import Answers
 from lorisbench.engine.capture import Uncapturable
 from lorisbench.engine.resume import Resumable, State
+from lorisbench.runs.answers import Tested, told_in
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.spec import RunSpec
@@ -60,10 +62,10 @@ class About(BaseModel):
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint that fits a run: experiences behind it, their predictions (int32, one row each), the state."""
+    """A checkpoint that fits a run: experiences behind it, the answers after each of them, the state."""
 
     trained: int
-    predicted: list[np.ndarray]
+    rows: list[Answers]
     state: State
 
 
@@ -98,12 +100,12 @@ class Checkpoints:
         self._writer = ThreadPoolExecutor(1, "lorisbench-checkpoint")
         self._writing: Future[None] | None = None
 
-    def write(self, resumable: Resumable, of: Mapping[str, str], predicted: Sequence[np.ndarray]) -> None:
+    def write(self, resumable: Resumable, of: Mapping[str, str], rows: Sequence[Answers]) -> None:
         """Replace the checkpoint by the present state, beside what the run does next (see `settle`).
 
         A state that cannot be written down, or a full disk, is no reason to end a run.
 
-        predicted : int32, a row for each experience trained so far.
+        rows : the answers after each experience trained so far.
         """
         self.settle()
         if self.reason:
@@ -114,8 +116,8 @@ class Checkpoints:
             self._give_up(error)
             return
         about = About(
-            of=dict(of), trained=len(predicted), journal=_sum_of_journal(self.directory, len(predicted)),
-            predictions=_sum_of_rows(predicted),
+            of=dict(of), trained=len(rows), journal=_sum_of_journal(self.directory, len(rows)),
+            predictions=_sum_of_rows(rows),
         )  # fmt: skip
         self._writing = self._writer.submit(self._replace, about, state.copied())
 
@@ -160,11 +162,8 @@ class Checkpoints:
             return f"it goes on from experience {self.trained}"
         return f"it starts again from its beginning{f': {self.reason}' if self.reason else ''}"
 
-    def read(self, of: Mapping[str, str], label: np.ndarray, experience: np.ndarray) -> Found | None:
-        """The checkpoint, if there is one and it fits the run and its files; one that does not is set aside.
-
-        label, experience : of the images tested on, as in the predictions.
-        """
+    def read(self, of: Mapping[str, str], tested: Tested) -> Found | None:
+        """The checkpoint, if there is one and it fits the run and its files; one that does not is set aside."""
         if not self.path.exists():
             return None
         try:
@@ -177,7 +176,7 @@ class Checkpoints:
             self.set_aside("foreign", _told(other, of))
             return None
         try:
-            rows = self._rows(about, label, experience)
+            rows = self._rows(about, tested)
         except (InputError, OSError) as error:
             self.set_aside("unfitting", str(error))
             return None
@@ -191,14 +190,14 @@ class Checkpoints:
         self.trained = 0
         say(f"{self.path}: set aside as {aside.name}: {reason}; {self.label} starts again from its beginning")
 
-    def _rows(self, about: About, label: np.ndarray, experience: np.ndarray) -> list[np.ndarray]:
-        """The predictions behind the checkpoint. Raises InputError if they or the journal are not what they were."""
+    def _rows(self, about: About, tested: Tested) -> list[Answers]:
+        """The answers behind the checkpoint. Raises InputError if they or the journal are not what they were."""
         if _sum_of_journal(self.directory, about.trained) != about.journal:
             raise InputError(f"journal.jsonl is not what it was when {about.trained} experiences had been trained")
-        predicted, *others = self.directory.predictions()
-        rows = list(predicted[: about.trained].astype(np.int32))
-        same = all(np.array_equal(*pair) for pair in zip(others, (label, experience), strict=True))
-        if len(rows) < about.trained or not same or _sum_of_rows(rows) != about.predictions:
+        stored = self.directory.answers()
+        fits = stored.of_images(tested) and len(stored.predicted) >= about.trained
+        rows = stored.rows(about.trained) if fits else []
+        if not fits or _sum_of_rows(rows) != about.predictions:
             raise InputError(f"predictions.npz is not what it was when {about.trained} experiences had been trained")
         return rows
 
@@ -271,8 +270,12 @@ def _sum_of_journal(directory: RunDirectory, trained: int) -> int:
     return zlib.crc32("\n".join(directory.lines()[:trained]).encode("utf-8"))
 
 
-def _sum_of_rows(rows: Sequence[np.ndarray]) -> int:
-    return zlib.crc32(np.stack(rows).astype("<i4").tobytes()) if rows else 0
+def _sum_of_rows(rows: Sequence[Answers]) -> int:
+    value = 0
+    for row in rows:
+        for array in told_in(row):
+            value = zlib.crc32(np.ascontiguousarray(array), value)
+    return value
 
 
 def _told(other: Mapping[str, str], of: Mapping[str, str]) -> str:

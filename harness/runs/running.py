@@ -11,6 +11,7 @@ import torch
 
 from lorisbench.common.errors import InputError, Stopped
 from lorisbench.data.stream import Store, make_stream
+from lorisbench.engine.answers import Answers
 from lorisbench.engine.assembly import seed_everything
 from lorisbench.engine.batches import normalise_single_samples
 from lorisbench.engine.divergence import Diverged, check_weights, trained_place
@@ -23,8 +24,9 @@ from lorisbench.engine.stopping import StopRequest
 from lorisbench.engine.validation_replay import ValidationReplay
 from lorisbench.model import features, views
 from lorisbench.model.models import Backbone
+from lorisbench.runs.answers import Tested, stored, untested
 from lorisbench.runs.checks import not_finite_rows
-from lorisbench.runs.directory import NOT_TESTED, RunDirectory
+from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.observers import Audience, Observer, Watch
 from lorisbench.runs.resume import Checkpoints, identity
 from lorisbench.runs.workbench import Workbench, build, store_of, views_of
@@ -54,8 +56,9 @@ class Running:
         self.resumed: list[int] = []
         split, experiences = bench.config.evaluation.split, bench.manifest.experiences
         rows = [bench.manifest.rows(split, experience) for experience in range(experiences)]
-        self.label = bench.manifest.table.label.to_numpy(dtype=np.int32)[np.concatenate(rows)]
-        self.experience = np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows])
+        image = np.concatenate(rows).astype(np.int32)
+        label = bench.manifest.table.label.to_numpy(dtype=np.int32)[image]
+        self.tested = Tested(label, np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows]), image)
         if not self.checkpoints.path.exists():
             directory.start(spec.config_for(experiences), where)
 
@@ -68,23 +71,23 @@ class Running:
     def loop(self) -> None:
         """Train on each experience that is still to be trained on, evaluate, and write what came of it."""
         self._build()
-        predicted = self._continue() if self.checkpoints.path.exists() else self._begin()
-        self.audience.tell("begun", self.spec, self.bench.manifest.experience_names, len(predicted))
+        rows = self._continue() if self.checkpoints.path.exists() else self._begin()
+        self.audience.tell("begun", self.spec, self.bench.manifest.experience_names, len(rows))
         tests = list(self.stream.streams[self.bench.config.evaluation.split])
-        for index in range(len(predicted), self.bench.manifest.experiences):
+        for index in range(len(rows), self.bench.manifest.experiences):
             if self.stop():
                 raise Stopped
             seconds = self._learn(index)
-            answers = np.full(len(self.label), NOT_TESTED, dtype=np.int32)
+            answers = untested(len(self.tested.label))
             if self._tested_after(index):
                 self.strategy.eval(tests)
-                answers = self.recorder.predictions().numpy()
+                answers = self.recorder.answers()
             check_weights(self.strategy)  # of a part that did not answer, such as a head not chosen
-            predicted.append(answers)
-            self._write(index, seconds, predicted)
+            rows.append(answers)
+            self._write(index, seconds, rows)
 
-    def _begin(self) -> list[np.ndarray]:
-        """What is known before anything has been trained: rows of predictions, none as a rule."""
+    def _begin(self) -> list[Answers]:
+        """What is known before anything has been trained: answers after earlier experiences, none as a rule."""
         return []
 
     def _tested_after(self, index: int) -> bool:
@@ -107,7 +110,7 @@ class Running:
                     "not the harness's own engine"
                 )
         normalise_single_samples(self.strategy.model)  # also if it is no Engine, which does so too
-        self.recorder = Recorder()
+        self.recorder = Recorder(len(bench.manifest.classes) if spec.evaluation.scores else 0)
         plugins = self.strategy.plugins
         plugins.append(self.recorder)
         if not any(isinstance(plugin, DivergenceGuard) for plugin in plugins):
@@ -121,9 +124,9 @@ class Running:
         self.resumable = Resumable(self.strategy, [self.store, self.stream], own)
         self.identity = identity(spec, bench.manifest.content_hash, self.resumable)
 
-    def _continue(self) -> list[np.ndarray]:
-        """Put the checkpoint's state into the run, if it fits; the predictions of what has been trained so far."""
-        found = self.checkpoints.read(self.identity, self.label, self.experience)
+    def _continue(self) -> list[Answers]:
+        """Put the checkpoint's state into the run, if it fits; the answers after what has been trained so far."""
+        found = self.checkpoints.read(self.identity, self.tested)
         if found is not None:
             try:
                 self.resumable.restore(found.state)
@@ -139,7 +142,7 @@ class Running:
         if found is None:
             return self._begin()
         self.directory.write_tables(self.strategy.plugins)
-        return found.predicted
+        return found.rows
 
     def _learn(self, index: int) -> float:
         """Train on an experience; the seconds it took."""
@@ -152,14 +155,14 @@ class Running:
             freeze_backbone(self.bench, self.strategy, self.store)
         return seconds
 
-    def _write(self, index: int, seconds: float, predicted: list[np.ndarray]) -> None:
+    def _write(self, index: int, seconds: float, rows: list[Answers]) -> None:
         """Write predictions, journal and tables, and then the checkpoint that takes them for granted."""
         bench = self.bench
-        self.directory.write_predictions(np.stack(predicted), self.label, self.experience)
+        self.directory.write_predictions(*stored(rows, self.tested))
         accuracy: list[float] = []
         if self._tested_after(index):
-            hits = np.bincount(self.experience, weights=predicted[-1] == self.label)
-            accuracy = (hits / np.bincount(self.experience)).tolist()
+            hits = np.bincount(self.tested.experience, weights=rows[-1].predicted == self.tested.label)
+            accuracy = (hits / np.bincount(self.tested.experience)).tolist()
         self.directory.journal(
             {
                 "experience": index,
@@ -174,7 +177,7 @@ class Running:
         self.audience.tell("experience", index, accuracy, seconds)
         # after the last, there is nothing left that is worth its while
         if index + 1 < bench.manifest.experiences or bench.config.keep_state:
-            self.checkpoints.write(self.resumable, self.identity, predicted)
+            self.checkpoints.write(self.resumable, self.identity, rows)
 
 
 def freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:

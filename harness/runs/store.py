@@ -16,6 +16,7 @@ from lorisbench.common.fingerprint import changed
 from lorisbench.common.reading import as_mapping, read_json, read_table
 from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import read_yaml, write_yaml
+from lorisbench.data.image_table import IMAGES, add_images
 from lorisbench.metrics.records import images_by_stream, read_latency
 from lorisbench.runs.claims import alone
 from lorisbench.runs.directory import FINISHED, RunDirectory
@@ -259,6 +260,7 @@ class Output:
         if len(names) == 1:
             write_json(self.root / "data.json", images[names[0]])
         write_text(self.root / "experiences.csv", experiences.to_csv(index=False))
+        add_images(self.root / IMAGES, {name: manifests[name] for name in names if name in manifests})
         for spec in suite.runs:
             directory = self.run(spec.run_id)
             if not _is_readable(directory):  # its folder's name says which settings are in it

@@ -97,10 +97,13 @@ class EvaluationConfig(Settings):
 
     `rows: last` fills its last row alone, after all training: metrics that need another one are empty, and a strategy
     that starts afresh in each experience (joint) trains in the last one only, with the same numbers.
+
+    `scores: true` keeps the probability of each class for each image, too, after each experience that is tested.
     """
 
     split: Literal["test", "validation"] = "test"
     rows: Literal["all", "last"] = "all"
+    scores: bool = False
 
 
 class LatencyConfig(Settings):

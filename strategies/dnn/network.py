@@ -92,6 +92,8 @@ class DynamicNetwork(nn.Module):
     last_features : what the active head saw in the last forward pass in training mode, detached, or None.
     watch : if set, called in evaluation mode whenever several heads are weighed, with their log-probabilities
         (batch, heads, classes) and the router's scores (batch, D * K) or None.
+    answered_by : which head answered each image of the last minibatch, int64 (batch,), -1 for none; only while
+        somebody watches, else None.
     """
 
     _new_head: Callable[[], nn.Module]
@@ -121,6 +123,7 @@ class DynamicNetwork(nn.Module):
         self.told: int | None = None
         self.last_features: torch.Tensor | None = None
         self.watch: Callable[[torch.Tensor, torch.Tensor | None], None] | None = None
+        self.answered_by: torch.Tensor | None = None
         self._new_head = new_head
         self._stack: _Stack | None = None
 

@@ -1,4 +1,4 @@
-"""Which head answers which domain: a plugin that counts while a DynamicNetwork is evaluated."""
+"""Which head answers which domain: a plugin that watches while a DynamicNetwork is evaluated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from lorisbench.strategies.dnn.open import OpenRouter
 
 
 class AnswerPlugin(SupervisedPlugin):
-    """Counts, for each experience tested on, the share of its images that each head answers.
+    """Tells which head answers each image, and counts, for each experience tested on, the share that each head answers.
+
+    The network's `answered_by` is set for each minibatch of an evaluation: the head with the largest share of the
+    answer to an image, -1 if that is none, or several.
 
     It watches the evaluation's own forward pass and changes nothing in it. Counts stay on the device until
     the evaluation is over; outside evaluation the network is not watched. Evaluations before the first experience is
@@ -43,7 +46,9 @@ class AnswerPlugin(SupervisedPlugin):
             model: DynamicNetwork = strategy.model
 
             def watch(log_p: torch.Tensor, scores: torch.Tensor | None) -> None:
-                self._watched = head_shares(model, log_p, scores).sum(dim=0)
+                shares = head_shares(model, log_p, scores)
+                model.answered_by = largest_share(shares)
+                self._watched = shares.sum(dim=0)
 
             model.watch = watch
 
@@ -55,12 +60,14 @@ class AnswerPlugin(SupervisedPlugin):
             model: DynamicNetwork = strategy.model
             counts = torch.zeros(len(model.heads) + 1, device=strategy.device)
             told = model.told if model.answer == "oracle" and len(model.heads) > 1 else None
-            counts[len(model.heads) - 1 if told is None else told] = len(strategy.mb_y)
+            head = len(model.heads) - 1 if told is None else told
+            counts[head] = len(strategy.mb_y)
+            model.answered_by = torch.full_like(strategy.mb_y, head)
         test = int(strategy.experience.current_experience)
         self._counts[test] = counts if test not in self._counts else self._counts[test] + counts
 
     def after_eval(self, strategy: Any, **kwargs: Any) -> None:
-        strategy.model.watch = None
+        strategy.model.watch = strategy.model.answered_by = None
         counts, self._counts = self._counts, {}
         if not counts:
             return
@@ -103,3 +110,11 @@ def head_shares(model: DynamicNetwork, log_p: torch.Tensor, scores: torch.Tensor
         equal = torch.full(log_p.shape[:2], 1 / heads, device=log_p.device)
         return torch.cat([equal, torch.zeros_like(equal[:, :1])], dim=1)
     return (winner[:, None] == torch.arange(heads + 1, device=log_p.device)).float()
+
+
+def largest_share(shares: torch.Tensor) -> torch.Tensor:
+    """The head with the largest of `head_shares`, int64 (batch,); -1 for none, or where several have as much."""
+    most = shares.amax(dim=1, keepdim=True)
+    head = shares.argmax(dim=1)
+    alone = ((shares == most).sum(dim=1) == 1) & (head < shares.shape[1] - 1)
+    return torch.where(alone, head, -1)
