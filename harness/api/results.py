@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,14 +12,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from lorisbench.api import answers, restored, tallies
 from lorisbench.common.console import say
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest, select
+from lorisbench.data.image_table import IMAGES
 from lorisbench.report import frame, summary, tables
 from lorisbench.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import nn
+
+    from lorisbench.export.trained import TrainedRun
 
 
 class Predictions(NamedTuple):
@@ -120,6 +127,136 @@ class Results:
             told = " and ".join(f"the {key}s {_listed(runs[key].drop_duplicates())}" for key in several)
             raise InputError(f"{strategy!r} has {told}: give one of them")
         return Predictions(*RunDirectory(self.out / "runs" / str(runs["run_id"].iloc[0])).predictions())
+
+    @cached_property
+    def _images(self) -> answers.Images:
+        return answers.Images(self.out, self._all)
+
+    @property
+    def images(self) -> pd.DataFrame:
+        """A row for each image of the only stream: path, label, class_name, experience (in the stream's own order),
+        split, factor, level, recording. Row i is the image with the number `image` i in `answers`.
+
+        Raises InputError if there are several streams, or if the output says nothing of its images.
+        """
+        name, file = self._stored.runs["stream"].iloc[0], self.out / IMAGES
+        if name not in self._images.tables:
+            raise InputError(f"{file}: has no images of stream {name!r}; the command that made the output adds them")
+        return self._images.tables[name]
+
+    def answers(
+        self,
+        strategies: str | Sequence[str] | None = None,
+        seeds: int | Iterable[int] | None = None,
+        orders: int | Iterable[int] | None = None,
+        after: answers.After = "last",
+    ) -> pd.DataFrame:
+        """A row for each image that a run was tested on, with all that is known of it and of the answer.
+
+        Columns: `stream` (if there are several), `strategy`, `seed`, `order`; `after_experience`, and `experience`, the
+        test set that the image is in, both positions in the order; `image` (its number, see `images`), `path`,
+        `recording`, `factor`, `level`; `label` and `class_name`; `predicted` and `predicted_name`; `correct`; `score`,
+        the probability of the predicted class (NaN for runs without `evaluation.scores`, no column if none has them);
+        `head`, which one answered (-1: none, or not told; no column if no run tells); `status` of the run, and whether
+        that is `done`: `finished`. Texts are categories. What the output does not say is missing.
+
+        Parameters
+        ----------
+        strategies, seeds, orders : which runs, one or several; all by default, unfinished ones too.
+        after : `last`, the answers after the last experience that each run was tested after; `all`, or the numbers of
+            experiences (runs that have not been tested after them yet have no rows).
+
+        Raises InputError for a name or number that there is none of, or if no such run has stored answers.
+        """
+        wanted = answers.Wanted(strategies, seeds, orders, after)
+        runs = answers.runs_of(self.out, self._all, wanted)
+        return answers.tidy(runs, self._images, after, self.streams, self.strategies)
+
+    def accuracy_by(
+        self,
+        by: str | Sequence[str],
+        strategies: str | Sequence[str] | None = None,
+        seeds: int | Iterable[int] | None = None,
+        orders: int | Iterable[int] | None = None,
+        after: answers.After = "last",
+    ) -> pd.DataFrame:
+        """How often finished runs answer rightly, by `class`, `recording`, `factor`, `level`, `experience`, `head` or
+        `image`, or by several of them (`["factor", "level"]`).
+
+        Columns: `stream` (if there are several), `strategy`, `after_experience` (unless `after` is `last`), those of
+        `by`, `accuracy` in 0..1 over all runs, `sd` between them, `images` of each (on average) and how many `runs`.
+        Runs of which `by` is not known are left out. Raises InputError as `answers` does, and for an unknown name.
+        """
+        runs = answers.runs_of(self.out, self._all, answers.Wanted(strategies, seeds, orders, after, finished=True))
+        return tallies.accuracy_by(by, runs, self._images, after)
+
+    def confusion(
+        self,
+        strategy: str,
+        seed: int | Iterable[int] | None = None,
+        order: int | Iterable[int] | None = None,
+        after: answers.After = "last",
+    ) -> pd.DataFrame:
+        """How many images of each class (rows) finished runs take for each class (columns), int64, summed over runs.
+
+        Raises InputError as `answers` does, and if there are several streams: choose one by `on`.
+        """
+        of = {self._stored.runs["stream"].iloc[0]: self._stored}
+        runs = answers.runs_of(self.out, of, answers.Wanted(strategy, seed, order, after, finished=True))
+        return tallies.confusion(runs, self._images, after)
+
+    def model(
+        self, run: str, seed: int | None = None, order: int | None = None, plugins: Sequence[str | Path] = ()
+    ) -> nn.Module:
+        """The trained model of a finished run, on the CPU, in evaluation mode, with its backbone.
+
+        forward: images uint8 (batch, 3, size, size), or features float32 (batch, width) where these were given, ->
+        outputs (batch, classes), whose softmax the scores are.
+
+        Parameters
+        ----------
+        run : a run's id, or a strategy: of its finished runs the first with this seed and order.
+        plugins : files that define the strategy, where it is neither built in nor defined in this process.
+
+        Raises InputError if there is no such run, or if its model cannot be restored.
+        """
+        return restored.model_of(self._trained(run, seed, order, plugins))
+
+    def features(
+        self,
+        run: str,
+        images: restored.Given | None = None,
+        seed: int | None = None,
+        order: int | None = None,
+        plugins: Sequence[str | Path] = (),
+    ) -> np.ndarray:
+        """What the last layers of a run's model see of images, float32 (images, width).
+
+        Parameters
+        ----------
+        run, seed, order, plugins : as for `model`.
+        images : their numbers (`answers(...)["image"]`), for which the data set must be on this machine; or image
+            files, or pixels, uint8 (images, height, width, 3), that need not be of it. By default all that the run was
+            tested on, in the order of its answers.
+
+        Raises InputError if the model has no features, or the data set is not here.
+        """
+        return restored.features_of(self, self._trained(run, seed, order, plugins), images)
+
+    def pictures(self, images: restored.Numbers, size: int = 96) -> np.ndarray:
+        """The pixels of images by their numbers, uint8 (images, size, size, 3), cropped and scaled as for a model.
+
+        Raises InputError if the data set is not on this machine, or if there are several streams.
+        """
+        return restored.pictures(self, images, size)
+
+    def _trained(self, run: str, seed: int | None, order: int | None, plugins: Sequence[str | Path]) -> TrainedRun:
+        ids = list(self._stored.runs["run_id"])
+        if run not in ids:
+            if run not in self.strategies:
+                raise InputError(f"{self.out}: no run or strategy {run!r}{nearest(str(run), [*self.strategies, *ids])}")
+            run = str(self._runs(run, seed, order)["run_id"].iloc[0])
+        return restored.read(self.out / "runs" / run, plugins)
 
     def plots(self) -> dict[str, Figure]:
         """Every plot of the report by name, such as `curves`, `forgetting`, `latency`, `matrices`, `matrix_ewc`."""

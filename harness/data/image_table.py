@@ -1,4 +1,4 @@
-"""OUT/images.csv.gz: the images of each stream, so that what an output says of one is understood without the data set."""
+"""OUT/images.csv.gz, the images of each stream: what an output says of one is understood without the data set."""
 
 from __future__ import annotations
 

@@ -43,12 +43,14 @@ def heads_told(strategy: Any) -> torch.Tensor | None:
 
 
 def forget_heads(model: nn.Module) -> None:
-    """Take away what the model says of an earlier minibatch, unless it works it out whenever it is asked (a property)."""
+    """Take away what the model says of an earlier minibatch, unless it works it out when it is asked (a property)."""
     if ANSWERED_BY in vars(model) or ANSWERED_BY in model._buffers:
         setattr(model, ANSWERED_BY, None)
 
 
-def joined_heads(told: Sequence[torch.Tensor | None], predicted: Sequence[torch.Tensor], model: str) -> np.ndarray | None:
+def joined_heads(
+    told: Sequence[torch.Tensor | None], predicted: Sequence[torch.Tensor], model: str
+) -> np.ndarray | None:
     """int16 (images,) of what `heads_told` gave for each minibatch of an evaluation; None if it never gave any.
 
     predicted : of the same minibatches, for their sizes. Raises ValueError, naming the model, for a number that is no
@@ -61,8 +63,8 @@ def joined_heads(told: Sequence[torch.Tensor | None], predicted: Sequence[torch.
     heads = torch.cat(each).cpu().numpy()
     if not NO_HEAD <= heads.min() <= heads.max() <= _MOST:
         raise ValueError(
-            f"{model}.{ANSWERED_BY}: numbers of heads were expected, from 0, or {NO_HEAD} for none, not {heads.min()} to "
-            f"{heads.max()}"
+            f"{model}.{ANSWERED_BY}: numbers of heads were expected, from 0, or {NO_HEAD} for none, not "
+            f"{heads.min()} to {heads.max()}"
         )
     return heads.astype(np.int16)
 

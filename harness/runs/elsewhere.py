@@ -15,19 +15,18 @@ from lorisbench.common.console import say
 from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.reading import read_json
 from lorisbench.common.registry import STRATEGIES, apart, load_plugin, select
-from lorisbench.common.rehearsal import noted, or_noted, rehearsal
 from lorisbench.common.restored import restored
 from lorisbench.engine.assembly import assemble
 from lorisbench.metrics.records import features_in, images_by_stream
 from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import to_tensor
 from lorisbench.model.models import Backbone, backbone_of
+from lorisbench.runs.here import manifest_here
 from lorisbench.runs.latency import DISTINCT, architecture_of, bare_of, check_answers, frozen, samples, timed
 from lorisbench.runs.latency_table import OWN, RANDOM, add_rows, row_of
 from lorisbench.runs.quiet import measuring
 from lorisbench.runs.store import Output
 from lorisbench.runs.workbench import device_of, store_without_content
-from lorisbench.suite.benchmarks import make_benchmark
 from lorisbench.suite.config import BackboneConfig, LatencyConfig
 from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.parsing import parse
@@ -197,8 +196,7 @@ def _stream(
 def _manifest(settings: Mapping[str, Any], split: str, classes: Sequence[str]) -> Manifest | None:
     """The images of a stream if they are here; None if they are not, or would be rendered or downloaded."""
     try:
-        with rehearsal():
-            found = or_noted(lambda: make_benchmark(settings).usable(split), "images")
-            return None if found is None or noted() or list(found.classes) != list(classes) else found
+        found = manifest_here(settings, split)
+        return found if list(found.classes) == list(classes) else None
     except Exception:  # an InputError, or whatever the code of a reader raises that finds nothing here
         return None
