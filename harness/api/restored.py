@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
 from lorisbench.common.restored import restored
 from lorisbench.runs.directory import RunDirectory
@@ -38,6 +39,7 @@ def model_of(run: TrainedRun) -> nn.Module:
     """See `Results.model`."""
     from lorisbench.export.trained import restore_run
 
+    hide_warnings()  # until the decorator puts the filters back
     return restore_run(run)
 
 
@@ -57,8 +59,6 @@ def features_of(results: Results, run: TrainedRun, images: Given | None) -> np.n
             if not isinstance(seen, torch.Tensor) or len(seen) != len(block):
                 raise InputError(f"{name}.features gave no features of each image")
             found.append(seen.float().flatten(1).numpy())
-    if not found:
-        raise InputError("features: no images are given")
     return np.concatenate(found)
 
 
@@ -94,6 +94,8 @@ def _inputs(results: Results, run: TrainedRun, images: Given | None) -> Iterator
             raise InputError(f"{run.directory.path}: does not say which images it was tested on; give images=")
         given = stored.image
     rows = _numbers(given, len(manifest.table))
+    if not len(rows):
+        return iter([np.empty((0, run.width), np.float32) if run.width else np.empty((0, size, size, 3), np.uint8)])
     if manifest.features is not None:
         return _cut(manifest.given_features()[rows])
     kept = _kept(run, manifest)

@@ -143,6 +143,9 @@ class Strategy(Component):
     def wrap(self, model: nn.Module, context: Context) -> nn.Module:
         """The module to train; override to add heads or other parts around `model`.
 
+        A module with several heads may tell which of them answered each image of a minibatch: `answered_by`, integers
+        (batch,), -1 for none, set by its forward pass in evaluation mode. It is kept as `head` beside the predictions.
+
         If its answers depend on more than each image itself, such as a task label or the rest of the batch, it should
         have a method `not_exportable()` that returns the reason as text, or None, for `lorisbench export`.
         """

@@ -1,7 +1,8 @@
-"""The notebook of this repository, run from its first cell to its last: nothing fails, and the plots are shown."""
+"""The notebooks of this repository, run from first cell to last: nothing fails, and what they are to show is there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +10,54 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-NOTEBOOK = Path(__file__).resolve().parents[2] / "results" / "tour.ipynb"
+FOLDER = Path(__file__).resolve().parents[2] / "results"
+Shown = dict[str, list[Any]]
+
+
+@pytest.fixture
+def executed(tmp_path: Path) -> Callable[[str], Shown]:
+    """`executed(name)` -> the outputs of each cell with code; nothing warns, and nothing is left beside it."""
+
+    def run(name: str) -> Shown:
+        notebook = nbformat.read(FOLDER / name, as_version=4)
+        place = {"metadata": {"path": tmp_path}}
+        NotebookClient(notebook, timeout=500, kernel_name="python3", resources=place).execute()
+        cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source]
+        shown: Shown = {cell.source: cell.outputs for cell in cells}
+        said = "".join(output.get("text", "") for outputs in shown.values() for output in outputs)
+        assert "Warning" not in said
+        assert [path.name for path in tmp_path.iterdir()] == [], "nothing is left beside the notebook"
+        return shown
+
+    return run
+
+
+def with_data(outputs: list[Any], kind: str) -> str:
+    """The first of a cell's outputs that has data of this kind; empty if none has."""
+    return next((output["data"][kind] for output in outputs if kind in output.get("data", {})), "")
 
 
 @pytest.mark.heavy
-def test_the_notebook_runs_and_shows_its_plots(tmp_path: Path) -> None:
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
-    shown: dict[str, list[Any]] = {
-        cell.source: cell.outputs for cell in notebook.cells if cell.cell_type == "code" and cell.source
-    }
+def test_the_tour_runs_and_shows_its_plots(executed: Callable[[str], Shown]) -> None:
+    shown = executed("tour.ipynb")
     plotted = [code for code in shown if code.rstrip().split("\n")[-1].startswith(("results.plot(", "mine.plot("))]
     assert len(plotted) == 3
     for code in plotted:
-        assert any("image/png" in output.get("data", {}) for output in shown[code]), code
+        assert with_data(shown[code], "image/png"), code
     (comparison,) = (outputs for code, outputs in shown.items() if code.endswith("\nresults"))
-    assert any("<table" in output.get("data", {}).get("text/html", "") for output in comparison)
-    said = "".join(output.get("text", "") for outputs in shown.values() for output in outputs)
-    assert "Warning" not in said
-    assert [path.name for path in tmp_path.iterdir()] == [], "nothing is left beside the notebook"
+    assert "<table" in with_data(comparison, "text/html")
+
+
+@pytest.mark.heavy
+def test_why_a_method_fails_is_shown_by_class_head_and_picture(executed: Callable[[str], Shown]) -> None:
+    shown = executed("why.ipynb")
+    told = {code: with_data(outputs, "text/html") for code, outputs in shown.items()}
+    (levels,) = (table for code, table in told.items() if code.startswith("by_level"))
+    assert "clutter" in levels and "naive" in levels
+    (heads,) = (table for code, table in told.items() if '.groupby("head")' in code)
+    assert "<th>8</th>" in heads, "the head of pixel 3, which is experience 8"
+    (wrong,) = (table for code, table in told.items() if code.startswith("wrong = "))
+    assert "test/pixel/segment" in wrong and "predicted_name" in wrong
+    assert [code for code, outputs in shown.items() if with_data(outputs, "image/png")] == [
+        code for code in shown if "results.pictures(" in code
+    ]
