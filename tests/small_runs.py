@@ -113,7 +113,8 @@ def written(folder: Path) -> dict[str, Any]:
     assert directory.status()["status"] == "done", directory.status()
     entries = [{k: v for k, v in e.items() if k != "train_seconds"} for e in directory.entries()]
     model = load_file(folder / "checkpoint" / "model.safetensors")
-    found: dict[str, Any] = {f"predictions {i}": a.tobytes() for i, a in enumerate(directory.predictions())}
+    answers = directory.answers()._asdict()
+    found: dict[str, Any] = {name: None if array is None else array.tobytes() for name, array in answers.items()}
     found |= {f"model {name}": array.tobytes() for name, array in model.items()}
     found |= {table.name: table.read_text() for table in folder.glob("*.csv")}
     return found | {
