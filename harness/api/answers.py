@@ -98,7 +98,7 @@ class Images:
         level = np.zeros(len(image), dtype=np.int32)
         if table is not None:
             level[known] = table["level"].to_numpy()[image[known]]
-        found["level"] = level if known.all() else pd.array(np.where(known, level, None), dtype="Int32")
+        found["level"] = level if known.all() else pd.arrays.IntegerArray(level, ~known)
         return found
 
 

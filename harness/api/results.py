@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from lorisbench.api import answers, restored, tallies
+from lorisbench.api import restored, tallies
+from lorisbench.api.answers import After, Images, Wanted, runs_of, tidy
 from lorisbench.common.console import say
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest, select
@@ -129,8 +130,8 @@ class Results:
         return Predictions(*RunDirectory(self.out / "runs" / str(runs["run_id"].iloc[0])).predictions())
 
     @cached_property
-    def _images(self) -> answers.Images:
-        return answers.Images(self.out, self._all)
+    def _images(self) -> Images:
+        return Images(self.out, self._all)
 
     @property
     def images(self) -> pd.DataFrame:
@@ -149,7 +150,7 @@ class Results:
         strategies: str | Sequence[str] | None = None,
         seeds: int | Iterable[int] | None = None,
         orders: int | Iterable[int] | None = None,
-        after: answers.After = "last",
+        after: After = "last",
     ) -> pd.DataFrame:
         """A row for each image that a run was tested on, with all that is known of it and of the answer.
 
@@ -168,9 +169,9 @@ class Results:
 
         Raises InputError for a name or number that there is none of, or if no such run has stored answers.
         """
-        wanted = answers.Wanted(strategies, seeds, orders, after)
-        runs = answers.runs_of(self.out, self._all, wanted)
-        return answers.tidy(runs, self._images, after, self.streams, self.strategies)
+        wanted = Wanted(strategies, seeds, orders, after)
+        runs = runs_of(self.out, self._all, wanted)
+        return tidy(runs, self._images, after, self.streams, self.strategies)
 
     def accuracy_by(
         self,
@@ -178,7 +179,7 @@ class Results:
         strategies: str | Sequence[str] | None = None,
         seeds: int | Iterable[int] | None = None,
         orders: int | Iterable[int] | None = None,
-        after: answers.After = "last",
+        after: After = "last",
     ) -> pd.DataFrame:
         """How often finished runs answer rightly, by `class`, `recording`, `factor`, `level`, `experience`, `head` or
         `image`, or by several of them (`["factor", "level"]`).
@@ -187,7 +188,7 @@ class Results:
         `by`, `accuracy` in 0..1 over all runs, `sd` between them, `images` of each (on average) and how many `runs`.
         Runs of which `by` is not known are left out. Raises InputError as `answers` does, and for an unknown name.
         """
-        runs = answers.runs_of(self.out, self._all, answers.Wanted(strategies, seeds, orders, after, finished=True))
+        runs = runs_of(self.out, self._all, Wanted(strategies, seeds, orders, after, finished=True))
         return tallies.accuracy_by(by, runs, self._images, after)
 
     def confusion(
@@ -195,14 +196,14 @@ class Results:
         strategy: str,
         seed: int | Iterable[int] | None = None,
         order: int | Iterable[int] | None = None,
-        after: answers.After = "last",
+        after: After = "last",
     ) -> pd.DataFrame:
         """How many images of each class (rows) finished runs take for each class (columns), int64, summed over runs.
 
         Raises InputError as `answers` does, and if there are several streams: choose one by `on`.
         """
         of = {self._stored.runs["stream"].iloc[0]: self._stored}
-        runs = answers.runs_of(self.out, of, answers.Wanted(strategy, seed, order, after, finished=True))
+        runs = runs_of(self.out, of, Wanted(strategy, seed, order, after, finished=True))
         return tallies.confusion(runs, self._images, after)
 
     def model(

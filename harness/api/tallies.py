@@ -29,15 +29,15 @@ def accuracy_by(by: str | Sequence[str], runs: Iterable[Run], images: Images, af
             untold = f"{run.strategy} seed {run.seed}: the {unknown[0]} of its answers is not known"
             continue
         table["stream"], table["strategy"] = run.stream, run.strategy
-        groups = table.groupby(apart, observed=True, sort=True)["correct"]
-        counted.append(groups.agg(hits="sum", images="size").reset_index())
+        answered = table.groupby(apart, observed=True, sort=True)["correct"]
+        counted.append(answered.agg(hits="sum", images="size").reset_index())
     if not counted:
         raise InputError(f"accuracy_by({by!r}): {untold or 'there are no answers'}")
     every = pd.concat(counted, ignore_index=True)
     every["own"] = every["hits"] / every["images"]
     groups = every.groupby(apart, observed=True, sort=False)
-    found = groups.agg(hits=("hits", "sum"), images=("images", "sum"), sd=("own", "std"), runs=("own", "size"))
-    found = found.reset_index()
+    told = {"hits": ("hits", "sum"), "images": ("images", "sum"), "sd": ("own", "std"), "runs": ("own", "size")}
+    found: pd.DataFrame = groups.agg(**told).reset_index()
     found.insert(len(apart), "accuracy", found.pop("hits") / found["images"])
     found["images"] = found["images"] / found["runs"]
     if (found["images"] % 1 == 0).all():

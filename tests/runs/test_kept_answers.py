@@ -112,7 +112,7 @@ def test_a_checkpoint_does_not_fit_other_answers(name: str, tmp_path: Path, caps
     directory = RunDirectory(tmp_path / "run")
     arrays = directory.answers()._asdict()
     changed = arrays[name].copy()
-    changed.flat[0] = changed.flat[1] if changed.flat[0] != changed.flat[1] else 0
+    changed.flat[0] = 0 if changed.flat[0] else 1
     directory.write_predictions(**{**arrays, name: changed})
     assert (tmp_path / "run" / PLACE).exists()
     assert "resumed" not in run(made, tmp_path / "run").status()
@@ -140,7 +140,7 @@ def test_with_a_head_for_each_task_its_label_is_the_head(tmp_path: Path) -> None
     assert np.array_equal(stored.head, np.tile(stored.experience, (EXPERIENCES, 1)))
 
 
-@pytest.mark.parametrize("answer", ["open", "prototype", "confidence", "batch", "mean", "newest", "oracle"])
+@pytest.mark.parametrize("answer", ["open", "confidence", "mean", "oracle"])
 def test_the_heads_of_dnn_are_those_of_its_table(answer: str, tmp_path: Path) -> None:
     directory = run(bench({**HEADS, "answer": answer}), tmp_path / "run")
     stored, table = directory.answers(), pd.read_csv(directory.path / "answers.csv")
