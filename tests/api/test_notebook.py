@@ -20,8 +20,10 @@ def executed(tmp_path: Path) -> Callable[[str], Shown]:
 
     def run(name: str) -> Shown:
         notebook = nbformat.read(FOLDER / name, as_version=4)
-        place = {"metadata": {"path": tmp_path}}
-        NotebookClient(notebook, timeout=500, kernel_name="python3", resources=place).execute()
+        patience = {"timeout": 500, "iopub_timeout": 60}  # without the latter, a busy machine loses outputs
+        NotebookClient(
+            notebook, kernel_name="python3", resources={"metadata": {"path": tmp_path}}, **patience
+        ).execute()
         cells = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source]
         shown: Shown = {cell.source: cell.outputs for cell in cells}
         said = "".join(output.get("text", "") for outputs in shown.values() for output in outputs)

@@ -71,8 +71,8 @@ class Tells(lorisbench.Strategy, name="tells"):
 def test_an_interrupted_run_keeps_every_answer(tmp_path: Path, settings: dict[str, Any]) -> None:
     made = bench(HEADS, evaluation=settings)
     whole = written(run(made, tmp_path / "whole").path)
-    folder = interrupted(made, tmp_path / "cut").path
-    assert RunDirectory(folder).status()["resumed"] == [1, 2]
+    folder = interrupted(made, tmp_path / "cut", (1, 2, 2)).path  # again before anything is written
+    assert RunDirectory(folder).status()["resumed"] == [1, 2, 2]
     assert written(folder) == whole
     stored = RunDirectory(folder).answers()
     assert stored.scores.dtype == np.float16 and stored.scores.shape == (EXPERIENCES, TESTED, CLASSES)
