@@ -274,3 +274,19 @@ def test_files_that_are_damaged_or_missing_are_told_of(results: lorisbench.Resul
     table = lorisbench.load(copied).answers("dnn", 0, 0)
     assert table.path.isna().all() and table.class_name.notna().all() and IMAGES in capsys.readouterr().err
     refused(lambda: lorisbench.load(copied).images, IMAGES)
+
+
+def test_streams_are_told_apart(clutter: dict[str, Any], tmp_path: Path) -> None:
+    streams = {"one": clutter, "other": {**clutter, "factor": "pixel"}}
+    suite = {"name": "two", "benchmarks": streams, "strategies": ["naive"], "seeds": [0]}
+    results = lorisbench.run({**suite, "evaluation": {"rows": "last"}}, out=tmp_path / "out", **TINY)
+    table = results.answers(after="all")
+    assert list(table.columns[:2]) == ["stream", "strategy"] and len(table) == 2 * TESTED
+    assert {(s, f) for s, f in zip(table.stream, table.factor, strict=True)} == {("one", "clutter"), ("other", "pixel")}
+    assert all(f"/{factor}/" in path for factor, path in zip(table.factor, table.path, strict=True))
+    by_factor = results.accuracy_by("factor")
+    assert list(by_factor.columns[:3]) == ["stream", "strategy", "factor"] and len(by_factor) == 2
+    one = results.on("one")
+    assert "stream" not in one.answers() and len(one.images) == 162 and one.features("naive").shape == (TESTED, 96)
+    for wrong in (lambda: results.images, lambda: results.confusion("naive"), lambda: results.model("naive")):
+        refused(wrong, "choose one by .on(stream)")
