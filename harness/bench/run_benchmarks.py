@@ -149,6 +149,13 @@ def slda() -> Iterator[str]:
     yield from measure()
 
 
+def optimizer() -> Iterator[str]:
+    """What it changes to keep the optimizer's state between experiences, beside a plain script of Avalanche."""
+    from lorisbench.bench.optimizer import measure
+
+    yield from measure()
+
+
 def suite() -> Iterator[str]:
     """What a suite costs beyond the training of its runs."""
     from lorisbench.bench.suite import measure
@@ -163,5 +170,6 @@ BENCHMARKS: dict[str, Callable[[], Iterable[str]]] = {
     "data": data,
     "dnn": dnn,
     "slda": slda,
+    "optimizer": optimizer,
     "suite": suite,
 }

@@ -157,7 +157,9 @@ def check(
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help="startup, engine, memory, data, dnn, slda or suite; all if omitted")] = "",
+    what: Annotated[
+        str, typer.Argument(help="startup, engine, memory, data, dnn, slda, optimizer or suite; all if omitted")
+    ] = "",
 ) -> None:
     """Measure the harness on this machine by alternating comparisons and median ratios."""
     from lorisbench.bench.run_benchmarks import run_benchmarks
