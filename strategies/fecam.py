@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 from lorisbench.engine.strategy import Context, Strategy
 from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, SymmetricSum
 from lorisbench.strategies.parts.shrinkage import shrunk_correlation
-from lorisbench.strategies.parts.sized import SizedByState
 
 
 def tukey(x: torch.Tensor, power: float) -> torch.Tensor:
@@ -43,7 +42,7 @@ class ClassCovariances:
         return torch.linalg.solve_triangular(factor, torch.eye(len(factor)).to(factor), upper=False)
 
 
-class MahalanobisHead(SizedByState, nn.Linear):
+class MahalanobisHead(nn.Linear):
     """A linear layer until `take` has been called, then minus the squared distance to each class.
 
     Buffers (empty until then)

@@ -16,8 +16,7 @@ from torch import nn
 from lorisbench.common import registry
 from lorisbench.data.manifest import COLUMNS, SPLITS, Manifest
 from lorisbench.data.stream import Store, make_stream
-from lorisbench.engine.assembly import context_of, seed_everything
-from lorisbench.engine.checked import checked_strategy
+from lorisbench.engine.assembly import built, context_of, seed_everything
 from lorisbench.engine.divergence import check_weights
 from lorisbench.engine.evaluation import learn
 from lorisbench.engine.strategy import Context
@@ -94,14 +93,15 @@ class Running:
         self.stream = make_stream(self.manifest, self.store)
         self.train = list(self.stream.train_stream)
         self.tests = list(self.stream.test_stream)
-        self.strategy = checked_strategy(type(self.component), self.component.build(self.context()))
+        self.strategy = built(self.spec, self.context())
 
-    def context(self) -> Context:
-        """What a strategy for the stream is built from, made as a run makes it."""
+    @property
+    def spec(self) -> RunSpec:
+        """The settings of a run on the stream."""
         toy = self.toy
         epochs, later = toy.epochs
         training = TrainingConfig(epochs=epochs, later=LaterConfig(epochs=later), batch_size=toy.batch_size, lr=0.01)
-        spec = RunSpec(
+        return RunSpec(
             "toy",
             self.component.name,
             toy.seed,
@@ -110,10 +110,21 @@ class Running:
             head=HeadConfig(grow=toy.grow),
             training=training,
         )
+
+    def context(self) -> Context:
+        """What a strategy for the stream is built from, made as a run makes it."""
+        return context_of(self.spec, self.pretrained(), *self.sizes())
+
+    def pretrained(self) -> Backbone:
+        """The backbone that a run starts from."""
         backbone = _backbone()
-        if toy.mode == "frozen":
+        if self.toy.mode == "frozen":
             backbone.freeze()
-        return context_of(spec, backbone, self.store, len(self.manifest.classes), EXPERIENCES, torch.device(toy.device))
+        return backbone
+
+    def sizes(self) -> tuple[Store, int, int, torch.device]:
+        """What else the stream says of a run."""
+        return self.store, len(self.manifest.classes), EXPERIENCES, torch.device(self.toy.device)
 
     def seed(self, *parts: object) -> None:
         """Seed what is random, as a run does before each experience."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import copy
 import random
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from lorisbench.common.errors import InputError
 from lorisbench.data.stream import Store
 from lorisbench.engine.checked import checked_model, checked_plugins, checked_strategy
 from lorisbench.engine.engine import EVAL_BATCH, Engine, Schedule, make_optimizer, seed_of
 from lorisbench.engine.evaluation import NoMetrics
 from lorisbench.engine.strategy import Context
+from lorisbench.model.checkpoint import load_checkpoint
+from lorisbench.model.comparison import lacking
 from lorisbench.model.growing import GrowingClassifier
 from lorisbench.model.models import Backbone, Classifier, backbone_of, make_head, xavier
 from lorisbench.model.task_heads import TaskClassifier, TaskHead
@@ -34,8 +39,32 @@ def assemble(
     spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
 ) -> Any:
     """The Avalanche strategy of a run, given the sizes of its data. A trained backbone is a copy of `pretrained`."""
-    built = spec.strategy.build(context_of(spec, pretrained, store, classes, experiences, device))
-    strategy = checked_strategy(type(spec.strategy), built)
+    return built(spec, context_of(spec, pretrained, store, classes, experiences, device))
+
+
+def restored_model(
+    spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device,
+    folder: Path, check: Callable[[Any], None] = lambda strategy: None, attach: bool = True,
+) -> nn.Module:  # fmt: skip
+    """The trained model of a run from its folder, in eval mode: built as for `assemble`, then given what was learnt.
+
+    check : is given the strategy before, and may raise. attach : whether `pretrained` is put in front of a model that
+        was trained on its features.
+
+    Raises what `load_checkpoint` does, and what the strategy's own code raises.
+    """
+    context = context_of(spec, pretrained, store, classes, experiences, device)
+    strategy = built(spec, context)
+    check(strategy)
+    backbone = pretrained if attach else None
+    return load_checkpoint(strategy.model, folder, backbone, spec.backbone.train == "never", context.new_head)
+
+
+def built(spec: RunSpec, context: Context) -> Any:
+    """What a run's strategy builds. Raises TypeError if it cannot be trained, InputError if not as the run asks."""
+    strategy = checked_strategy(type(spec.strategy), spec.strategy.build(context))
+    if spec.backbone.train == "first" and (fault := lacking(strategy.model)):
+        raise InputError(f"strategy {spec.label!r}: backbone.train: first cannot be kept to: {fault}")
     strategy.reset_optimizer = spec.training.reset_optimizer
     return strategy
 

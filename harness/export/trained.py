@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorisbench.common.console import say
-from lorisbench.common.errors import InputError
+from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.reading import read_json
 from lorisbench.common.registry import STRATEGIES, load_plugin, with_folders_of
 from lorisbench.common.yaml_files import read_yaml
@@ -103,8 +103,8 @@ def restore_run(run: TrainedRun) -> nn.Module:
     from safetensors import SafetensorError
 
     from lorisbench.data.stream import Store
-    from lorisbench.engine.assembly import assemble
-    from lorisbench.model.checkpoint import PLACE, load_checkpoint
+    from lorisbench.engine.assembly import restored_model
+    from lorisbench.model.checkpoint import PLACE
     from lorisbench.model.models import backbone_of
 
     path = run.directory.path
@@ -118,13 +118,12 @@ def restore_run(run: TrainedRun) -> nn.Module:
     backbone = backbone_of(settings if frozen else settings.model_copy(update={"weights": "none"}), width=run.width)
     backbone.freeze()
     empty = Store(torch.zeros(0, backbone.feature_dim), torch.zeros(0, dtype=torch.int64))
-    with with_folders_of(kinds_of(run.spec.strategy)):
-        strategy = assemble(run.spec, backbone, empty, len(run.classes), run.experiences, torch.device("cpu"))
-    _check_answers(run, strategy)
+    at = len(run.classes), run.experiences, torch.device("cpu"), path
     try:
-        return load_checkpoint(strategy.model, path, backbone, frozen)
+        with with_folders_of(kinds_of(run.spec.strategy)):
+            return restored_model(run.spec, backbone, empty, *at, check=lambda strategy: _check_answers(run, strategy))
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path / PLACE}: {type(error).__name__}: {error}") from error
+        raise InputError(f"{path / PLACE}: {reason_of(error)}") from error
 
 
 def _check_known(folder: Path, config: Mapping[str, Any]) -> None:

@@ -16,9 +16,8 @@ from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.reading import read_json
 from lorisbench.common.registry import STRATEGIES, apart, load_plugin, select
 from lorisbench.common.restored import restored
-from lorisbench.engine.assembly import assemble
+from lorisbench.engine.assembly import restored_model
 from lorisbench.metrics.records import features_in, images_by_stream
-from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import to_tensor
 from lorisbench.model.models import Backbone, backbone_of
 from lorisbench.runs.here import manifest_here
@@ -163,8 +162,7 @@ def _restore(spec: RunSpec, folder: Path, backbone: Backbone, stream: _Stream, e
         raise InputError("head.per_task: which classes a task has is read from the images, which are not here")
     store = store_without_content(spec.backbone, backbone.feature_dim, stream.manifest, spec.head.per_task)
     with apart(kinds_of(spec.strategy)):
-        model = assemble(spec, backbone, store, stream.classes, experiences, torch.device("cpu")).model
-    return load_checkpoint(model, folder, backbone, frozen(spec))
+        return restored_model(spec, backbone, store, stream.classes, experiences, torch.device("cpu"), folder)
 
 
 def _stream(

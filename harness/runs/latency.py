@@ -17,13 +17,13 @@ from lorisbench.common.restored import restored
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import with_task
+from lorisbench.engine.assembly import restored_model
 from lorisbench.engine.divergence import not_finite, share_text
 from lorisbench.metrics.costs import on_features
-from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.features import BATCH, extract, to_tensor
 from lorisbench.model.models import Classifier, make_head
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.workbench import Workbench, build, store_of
+from lorisbench.runs.workbench import Workbench, store_of
 from lorisbench.suite.config import LatencyConfig
 from lorisbench.suite.entries import kinds_of, settings_of
 from lorisbench.suite.spec import RunSpec
@@ -53,9 +53,10 @@ def alternate(
 
 def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Module:
     """The trained model of a finished run with its backbone, in eval mode. Raises OSError if it has no checkpoint."""
+    classes, experiences = len(bench.manifest.classes), bench.manifest.experiences
+    at = store_of(bench), classes, experiences, bench.device, directory.path
     with apart(kinds_of(spec.strategy)):
-        model = build(bench, spec, store_of(bench)).model
-    return load_checkpoint(model, directory.path, bench.backbone, frozen(spec)).to(bench.accelerator)
+        return restored_model(spec, bench.backbone, *at).to(bench.accelerator)
 
 
 def frozen(spec: RunSpec) -> bool:

@@ -183,7 +183,8 @@ def _train(
             for run_id in ended:
                 status = output.run(run_id).status()
                 trained = status["status"] == "done" and "copied_from" not in status
-                line = _summary(output, run_id) if trained else status["reason"]
+                told = [_summary(output, run_id)] if trained else []
+                line = "; ".join([*told, *filter(None, [status["reason"]])])
                 display.ended(run_id, f"{status['status']}, {line}")
                 tables.read(run_id)
                 tables.write_if_due()
@@ -213,6 +214,8 @@ def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output,
                         found = measure(bench, spec, output.run(spec.run_id), forward, known)
                     finally:
                         tables.read(spec.run_id)
+                    if found.get("error"):
+                        say(f"{spec.told}: its latency could not be measured: {' '.join(found['error'].split())}")
                     if found.get("measured_on", spec.run_id) == spec.run_id:
                         threads = bench.config.latency.threads
                         rows.append(row_of(spec.config, found, str(bench.accelerator), threads, OWN))

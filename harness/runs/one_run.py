@@ -11,11 +11,11 @@ from lorisbench.common.environment import environment
 from lorisbench.common.errors import InputError, Stopped, reason_of
 from lorisbench.common.registry import apart
 from lorisbench.engine.divergence import Diverged
-from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.runs.continuing import Continued
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.estimate import remember_run
 from lorisbench.runs.observers import Observer
+from lorisbench.runs.restorable import keep_model
 from lorisbench.runs.running import Running
 from lorisbench.runs.workbench import Workbench, of_seed, prepare
 from lorisbench.suite.entries import kinds_of
@@ -52,8 +52,7 @@ def train(
             # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
             torch.set_num_threads(threads)
             running.loop()
-        write_checkpoint(running.strategy.model, directory.path, frozen=bench.config.backbone.train == "never")
-        running.end("done")
+        running.end("done", keep_model(running.bench, spec, directory, running.strategy, running.store))
         running.checkpoints.keep() if bench.config.keep_state else running.checkpoints.remove()
         remember_run(spec.config, bench.manifest.content_hash, directory)
     except Diverged as error:

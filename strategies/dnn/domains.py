@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
-from lorisbench.strategies.parts.sized import SizedByState
 
-
-class Domains(SizedByState):
+class Domains(nn.Module):
     """The domains seen, and for each image how much each of them weighs.
 
-    A subclass keeps what it learns of them in persistent buffers, of any shape: these are its state, and a state that
-    is loaded gives them their shapes.
+    A subclass keeps what it learns of them in persistent buffers, which grow: these are its state.
 
     Buffers
     -------

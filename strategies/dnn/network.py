@@ -283,13 +283,3 @@ class DynamicNetwork(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stack": None}  # the parameters of a copy count their versions from 0 again
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Grow to the state's number of heads before its tensors are loaded."""
-        start = f"{prefix}heads."
-        stored = {int(key[len(start) :].partition(".")[0]) for key in state_dict if key.startswith(start)}
-        if len(self.heads) <= max(stored, default=0):
-            while len(self.heads) <= max(stored):
-                self.add_head()
-            self.train_only(self.active)
-        super()._load_from_state_dict(state_dict, prefix, *args)

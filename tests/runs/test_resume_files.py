@@ -173,7 +173,7 @@ MOMENTS = {
     "before journal": (RunDirectory, "journal"),
     "before tables": (RunDirectory, "write_tables"),
     "before checkpoint": (Checkpoints, "write"),
-    "before the end": (one_run, "write_checkpoint"),
+    "before the end": (one_run, "keep_model"),
 }
 
 

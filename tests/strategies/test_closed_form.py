@@ -30,6 +30,7 @@ from torch.utils.data import Dataset
 from lorisbench.engine.state import state_bytes
 from lorisbench.engine.strategy import Context
 from lorisbench.export.trained import read_run, restore_run
+from lorisbench.model.checkpoint import load_state
 from lorisbench.model.models import Classifier
 from lorisbench.strategies import ranpac
 from lorisbench.strategies.fecam import ClassCovariances, FeCAM, MahalanobisHead, tukey
@@ -240,7 +241,7 @@ def test_fecam_is_linear_until_it_has_covariances_and_takes_them_from_a_state():
     x, y = draw(0, 30)
     head, fresh = mahalanobis(x, y, 7), MahalanobisHead(WIDTH, CLASSES, 0.5)
     assert torch.equal(fresh(x.float()), nn.functional.linear(x.float(), fresh.weight, fresh.bias))
-    fresh.load_state_dict(head.state_dict())
+    load_state(fresh, head.state_dict())
     assert torch.equal(fresh(x.float()), head(x.float()))
 
 
