@@ -13,6 +13,7 @@ import torch
 
 from lorisbench.common.errors import reason_of
 from lorisbench.common.threads import one_thread
+from lorisbench.conformance.causes import likely_cause
 from lorisbench.conformance.observe import BROKEN, Observation, difference, observe
 from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Mode, Toy
 from lorisbench.conformance.trials import answers, argument_faults, arrival_faults, batch_faults, replay, resume
@@ -104,7 +105,13 @@ def learns(evidence: Evidence) -> Verdict:
         right = (seen.answers[0][:count].argmax(dim=1) == seen.labels[:count]).float().mean().item()
         return "" if right >= LEARNT else f"accuracy {right:.2f} after training on experience 0, chance is 0.25"
 
-    advice = "Is the loss used, and is the head in the optimizer? If it has its own build(), are there enough steps?"
+    lost = [name for seen in evidence.runs.values() for name in seen.lost]
+    if lost:
+        advice = f"Likely cause: {_few(lost)}, see 'new parameters'"
+    else:
+        advice = (
+            "Is the loss used, and is the head in the optimizer? If it has its own build(), are there enough steps?"
+        )
     return _verdict(evidence.failing(fault), advice)
 
 
@@ -134,16 +141,26 @@ def past_data(evidence: Evidence) -> Verdict:
     def fault(seen: Observation) -> str:
         if max(seen.past) > limit:
             return f"{max(seen.past)} samples of earlier experiences are read, but replay_limit() is {limit}"
-        if max(seen.held) > limit:
-            return f"{max(seen.held)} samples are held in {seen.held_in}, but replay_limit() is {limit}"
         if max(seen.declared) > limit:
             return f"replay_samples is {max(seen.declared)}, but replay_limit() is {limit}"
+        found = held_fault(seen)
+        # an average over a cluster, or a class, of one sample equals it: it is none where every sample has a twin
+        if found and not (twins := observe(seen.toy.but(twins=True))).error and not held_fault(twins):
+            averages.append(f"{max(seen.held)} averages of one sample are no kept samples")
+            return ""
+        return found
+
+    def held_fault(seen: Observation) -> str:
+        if max(seen.held) > limit:
+            return f"{max(seen.held)} samples are held in {seen.held_in}, but replay_limit() is {limit}"
         for held, declared in zip(seen.held, seen.declared, strict=True):
             if held > declared:
                 return f"{held} samples are held, but replay_samples is {declared}"
         return ""
 
-    return _verdict(evidence.failing(fault), "Declare replay_limit() and replay_samples, or release the samples")
+    averages: list[str] = []
+    verdict = _verdict(evidence.failing(fault), "Declare replay_limit() and replay_samples, or release the samples")
+    return Verdict("pass", averages[0]) if verdict.status == "pass" and averages else verdict
 
 
 def future_data(evidence: Evidence) -> Verdict:
@@ -228,6 +245,25 @@ def resumes(evidence: Evidence) -> Verdict:
     return Verdict("pass", "; ".join(dict.fromkeys(each.how for each in found.values())))
 
 
+def model_parts(evidence: Evidence) -> Verdict:
+    """The model has the backbone where it is frozen, timed and exported: what wrap() returns hides it from no one."""
+    named = {seen.toy.mode: seen.lacks for seen in evidence.observations}
+    # where the backbone is frozen after experience 0, a run without it is refused before it begins
+    refused = [seen.error for seen in evidence.observations if "`backbone`" in seen.error and seen.kind == "refused"]
+    faults = [*filter(None, named.values()), *refused]
+    if faults:
+        return Verdict("fail", faults[0])
+    models = [seen for seen in evidence.runs.values() if not seen.has_features]
+    return Verdict("pass", "it has no `features`, which other strategies of a stack may read" if models else "")
+
+
+def restores(evidence: Evidence) -> Verdict:
+    """Saved when its run has ended, and loaded into a model built anew, it answers the same: latency, export need it."""
+    if any(seen.lacks for seen in evidence.runs.values()):
+        return Verdict("not applicable", "its model lacks what is needed for that, see 'model parts'")
+    return _verdict(evidence.failing(lambda seen: seen.unrestored))
+
+
 def arguments(evidence: Evidence) -> Verdict:
     """Settings and data sets stay unchanged, and two strategies built from the same settings share nothing."""
     if lacking := evidence.lack(("features",)):
@@ -274,7 +310,8 @@ def _steps(sizes: list[int]) -> list[int]:
 
 def batches(evidence: Evidence) -> Verdict:
     """It runs in every mode, with batches of one or a whole experience, a last batch of one, and on a GPU if any."""
-    broken = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "failed"]
+    ended = [seen for seen in evidence.observations if seen.kind == "failed"]
+    broken = [". ".join(filter(None, (f"{s.toy.mode}: {s.error}", likely_cause(s, evidence.runs)))) for s in ended]
     refused = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "refused"]
     if len(refused) == len(evidence.observations):
         return Verdict("fail", f"refuses every mode; {refused[0]}")
@@ -324,8 +361,8 @@ def losses(evidence: Evidence) -> Verdict:
 CHECKS: dict[str, Callable[[Evidence], Verdict]] = {
     check.__name__.replace("_", " "): check
     for check in (
-        learns, acts, past_data, future_data, frozen, new_parameters, evaluation, repeats, resumes, arguments, growth,
-        batches, arriving_classes, losses,
+        learns, acts, past_data, future_data, frozen, new_parameters, evaluation, repeats, resumes, model_parts,
+        restores, arguments, growth, batches, arriving_classes, losses,
     )
 }  # fmt: skip
 

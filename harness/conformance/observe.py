@@ -14,11 +14,13 @@ from torch import nn
 from lorisbench.common.errors import InputError, reason_of
 from lorisbench.conformance.copies import Samples, held_samples
 from lorisbench.conformance.guarded import Guarded, state_of
+from lorisbench.conformance.keeping import restored_fault
 from lorisbench.conformance.states import changed, copy_state, frozen_state, teacher_states, whole_state
 from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Running, Toy, apart
 from lorisbench.engine.divergence import Diverged, check_outputs, not_finite
 from lorisbench.engine.engine import HarnessPlugin
 from lorisbench.engine.state import replay_samples, state_bytes
+from lorisbench.model.comparison import lacking
 from lorisbench.model.models import megabytes
 
 BROKEN = (Exception, SystemExit)  # what a strategy may end a run with; an interrupt passes
@@ -43,6 +45,9 @@ class Observation:
     grown : parameters that require gradients and were not there when the strategy was built. trained : whether a
         parameter moved while it was trained.
     losses : mean loss of each epoch.
+    settled : whether features have replaced the images of mode `first`.
+    lacks, unrestored : what the model lacks that the harness reads; how it fails to be saved and restored; or empty.
+    has_features : whether the model has a method `features`.
     influenced : whether the next two were measured.
     label_influence, batch_influence : largest change of a probability when the labels of the test samples are permuted,
         and when the samples come in small batches.
@@ -67,6 +72,10 @@ class Observation:
     grown: int = 0
     trained: bool = False
     losses: list[list[float]] = field(default_factory=list)
+    settled: bool = False
+    lacks: str = ""
+    has_features: bool = True
+    unrestored: str = ""
     influenced: bool = False
     label_influence: float = 0.0
     batch_influence: float = 0.0
@@ -189,6 +198,7 @@ def _watched(running: Running, seen: Observation) -> None:
             running.learn(index)
         running.settle(index)
         if running.toy.mode == "first" and index == 0:
+            seen.settled = True
             forms.append(Samples(store.x))
         if backbone is not None:
             seen.guarded += len(before)
@@ -207,6 +217,9 @@ def _watched(running: Running, seen: Observation) -> None:
         size = round(megabytes(strategy.model) * 1e6) + extra + kept * store.x[0].numel() * store.x.element_size()
         seen.sizes.append(size)
     _influences(running, seen)
+    seen.has_features = callable(getattr(strategy.model, "features", None))
+    seen.lacks = lacking(strategy.model, running.toy.mode != "features")
+    seen.unrestored = "" if seen.lacks else restored_fault(running)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def restored_model(
 def built(spec: RunSpec, context: Context) -> Any:
     """What a run's strategy builds. Raises TypeError if it cannot be trained, InputError if not as the run asks."""
     strategy = checked_strategy(type(spec.strategy), spec.strategy.build(context))
-    if spec.backbone.train == "first" and (fault := lacking(strategy.model)):
+    if spec.backbone.train == "first" and (fault := lacking(strategy.model, True)):
         raise InputError(f"strategy {spec.label!r}: backbone.train: first cannot be kept to: {fault}")
     strategy.reset_optimizer = spec.training.reset_optimizer
     return strategy

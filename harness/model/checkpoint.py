@@ -66,6 +66,8 @@ def load_checkpoint(
             raise ValueError(fault)
         if model.backbone is None:
             model.backbone = backbone
+            if model.backbone is None:
+                raise ValueError(f"the `backbone` of a {type(model).__name__} is a property: nothing can be put there")
     return model.eval()
 
 

@@ -14,15 +14,24 @@ PLAIN = (bool, int, float, str, list, tuple, dict, set, torch.Tensor, np.ndarray
 _OF_TORCH = frozenset(vars(nn.Module()))
 
 
-def lacking(model: nn.Module) -> str:
-    """What a model has not that latency, export and `backbone.train: first` read of it, or an empty string."""
-    if hasattr(model, "backbone"):
-        return ""
+def lacking(model: nn.Module, on_images: bool = False) -> str:
+    """What a model has not that latency, export and `backbone.train: first` read of it, or an empty string.
+
+    on_images : whether it is given images, and so must have a backbone in that place.
+    """
     kind = type(model).__name__
-    return (
-        f"the model that wrap() returns, a {kind}, has no `backbone`, where a pretrained one is put, frozen and timed: "
-        "derive it from lorisbench.model.models.Classifier, or set self.backbone = model.backbone"
-    )
+    advice = "derive it from lorisbench.model.models.Classifier, or set self.backbone = model.backbone in it"
+    if not hasattr(model, "backbone"):
+        return (
+            f"the model that wrap() returns, a {kind}, has no `backbone`, which is frozen, timed and exported, and put "
+            f"there where features were cached: {advice}"
+        )
+    if on_images and not hasattr(model.backbone, "freeze"):
+        return (
+            f"the `backbone` of the model that wrap() returns, a {kind}, is a {type(model.backbone).__name__} and not "
+            f"the one that it was given: {advice}"
+        )
+    return ""
 
 
 def told_apart(model: nn.Module, restored: nn.Module, x: torch.Tensor) -> str:
@@ -32,13 +41,12 @@ def told_apart(model: nn.Module, restored: nn.Module, x: torch.Tensor) -> str:
     alike twice, is not compared.
     """
     try:
-        wanted, again = _answers(model, x), _answers(model, x)
+        wanted, again = answers_of(model, x), answers_of(model, x)
     except Exception:  # such as a model that wants task labels too
         return ""
     if wanted.shape != again.shape or not torch.equal(wanted.nan_to_num(), again.nan_to_num()):
         return ""
-    given = _answers(restored, x)
-    if wanted.shape == given.shape and float((wanted.softmax(1) - given.softmax(1)).abs().max()) <= ALIKE:
+    if alike(wanted, answers_of(restored, x)):
         return ""
     unsaved = list(_unsaved(model, restored))
     if unsaved:
@@ -50,7 +58,13 @@ def told_apart(model: nn.Module, restored: nn.Module, x: torch.Tensor) -> str:
     return "built anew and loaded, it answers otherwise: what it answers by is not in its parameters and buffers"
 
 
-def _answers(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def alike(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two outputs, logits or log-probabilities (batch, classes), stand for the same probabilities."""
+    return one.shape == other.shape and float((one.softmax(1) - other.softmax(1)).abs().max()) <= ALIKE
+
+
+def answers_of(model: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """What a model in eval mode says of inputs, float32 (batch, classes). Raises TypeError if these are no scores."""
     with torch.no_grad():
         answers = model.eval()(x.clone())
     if not isinstance(answers, torch.Tensor) or answers.ndim != 2:
