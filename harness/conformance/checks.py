@@ -246,7 +246,7 @@ def resumes(evidence: Evidence) -> Verdict:
 
 
 def model_parts(evidence: Evidence) -> Verdict:
-    """The model has the backbone where it is frozen, timed and exported: what wrap() returns hides it from no one."""
+    """The model that wrap() returns has its backbone where it is frozen, timed and exported."""
     named = {seen.toy.mode: seen.lacks for seen in evidence.observations}
     # where the backbone is frozen after experience 0, a run without it is refused before it begins
     refused = [seen.error for seen in evidence.observations if "`backbone`" in seen.error and seen.kind == "refused"]
@@ -258,7 +258,7 @@ def model_parts(evidence: Evidence) -> Verdict:
 
 
 def restores(evidence: Evidence) -> Verdict:
-    """Saved when its run has ended, and loaded into a model built anew, it answers the same: latency, export need it."""
+    """Saved at the end of its run and loaded into a model built anew, as for latency and export, it answers the same."""
     if any(seen.lacks for seen in evidence.runs.values()):
         return Verdict("not applicable", "its model lacks what is needed for that, see 'model parts'")
     return _verdict(evidence.failing(lambda seen: seen.unrestored))

@@ -14,6 +14,7 @@ from torch.nn.functional import one_hot
 from torch.utils.data import DataLoader, TensorDataset
 
 from lorisbench.engine.strategy import Context, Strategy
+from lorisbench.model.models import Classifier
 from lorisbench.strategies.ewc import EWCPlugin
 from lorisbench.strategies.joint import Joint
 from lorisbench.strategies.lwf import LwFPlugin
@@ -56,21 +57,16 @@ class FewClasses(Distils, name="broken-few-classes"):
         return FewOutputs()
 
 
-class AnswersAll(nn.Module):
-    def __init__(self, inner: nn.Module) -> None:
-        super().__init__()
-        self.inner = inner
-        self.head = inner.head
-
+class AnswersAll(Classifier):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.inner.head(self.inner.features(x)) + torch.arange(8.0)[: self.inner.head.out_features]
+        return self.head(self.features(x)) + torch.arange(8.0)[: self.head.out_features]
 
 
 class Unmasked(Strategy, name="broken-unmasked"):
     """Answers by the head itself, and so classes that are still to come, though it says that its heads can grow."""
 
     def wrap(self, model: nn.Module, context: Context) -> nn.Module:
-        return AnswersAll(model)
+        return AnswersAll(model.backbone, model.head)
 
 
 class ZeroLoss(SupervisedPlugin):

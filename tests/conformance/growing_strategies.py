@@ -1,4 +1,4 @@
-"""Methods of others, written as an author would who has read the README alone: what they know grows while they learn."""
+"""Methods written as an author would who has read the README alone: what they know grows while they learn."""
 
 from __future__ import annotations
 
