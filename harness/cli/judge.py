@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -138,6 +139,7 @@ def check(
     plugin: PluginOption = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, a setting of the strategy")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable")] = False,
+    export: Annotated[bool, typer.Option("--export", help="Export its model to ONNX, too (needs the extra)")] = False,
 ) -> None:
     """Check in seconds, on a toy stream, that a strategy does what it claims. Exit code 1 if a check failed.
 
@@ -148,6 +150,10 @@ def check(
     from lorisbench.conformance import kit
 
     report = kit.check(kit.entry_of(strategy, plugin or [], assignments or []))
+    if export:
+        from lorisbench.export.trial import trial
+
+        report = replace(report, rows=[*report.rows, trial(report.settings)])
     if as_json:
         print(kit.as_json(report))
     else:

@@ -258,7 +258,7 @@ def model_parts(evidence: Evidence) -> Verdict:
 
 
 def restores(evidence: Evidence) -> Verdict:
-    """Saved at the end of its run and loaded into a model built anew, as for latency and export, it answers the same."""
+    """Saved at its end and loaded into a model built anew, as latency and export do, it answers the same."""
     if any(seen.lacks for seen in evidence.runs.values()):
         return Verdict("not applicable", "its model lacks what is needed for that, see 'model parts'")
     return _verdict(evidence.failing(lambda seen: seen.unrestored))

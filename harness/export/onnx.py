@@ -3,7 +3,9 @@ probabilities out, checked against PyTorch."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
 import logging
 import warnings
@@ -16,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import nn
 
-from lorisbench.common.errors import InputError
+from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.files import write_bytes
 from lorisbench.common.registry import nearest
 from lorisbench.common.restored import restored
 from lorisbench.common.targets import output_file
 from lorisbench.data.images import PREPROCESSING
 from lorisbench.engine.divergence import faulty_weights, not_finite, share_text
+from lorisbench.export.causes import FIXED, cause_of
 from lorisbench.export.trained import TrainedRun, read_run, restore_run
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ EXTRA = ("onnx", "onnxruntime", "onnxscript")
 BATCHES = (1, 2, 7, 33)
 LARGEST_DIFFERENCE = 1e-3
 EQUAL_SHARE = 0.999
+_UNWRITTEN = "its model ({}) cannot be written as an ONNX graph"
 
 
 class Deployed(nn.Module):
@@ -117,11 +121,7 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
     """
     if kind not in FORMATS:
         raise InputError(f"unknown format {kind!r}{nearest(kind, FORMATS)}")
-    for package in EXTRA:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise InputError(f"export needs the package {package}: pip install 'lorisbench[onnx]'") from error
+    need_packages()
     run = read_run(folder, plugins)
     file = output_file(out or folder / "model.onnx", (f".{kind}",))
     model = restore_run(run)
@@ -129,19 +129,34 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
     inputs = inputs_of(run)
     check_finite(run.spec.run_id, model, inputs)
     deployed = Deployed(model).eval().requires_grad_(False)
+    graph = converted(run.spec.run_id, deployed, inputs)
     try:
-        graph = make_graph(deployed, inputs)
         describe(graph, run)
         data = graph.SerializeToString()
-    except Exception as error:  # from an outside strategy's model, the exporter's passes or protobuf (2 GB)
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{run.spec.run_id}: its model ({type(model).__name__}) cannot be written as an ONNX graph: {reason}"
-        ) from error
+    except Exception as error:  # from the checker, or protobuf (2 GB)
+        raise InputError(f"{run.spec.run_id}: {_UNWRITTEN.format(type(model).__name__)}: {reason_of(error)}") from error
     comparison = compare(data, deployed, inputs)
     if comparison.passed:
         write_bytes(file, data)
     return Export(comparison, file, len(data))
+
+
+def need_packages() -> None:
+    """Raise InputError if a package of the extra is missing."""
+    for package in EXTRA:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise InputError(f"export needs the package {package}: pip install 'lorisbench[onnx]'") from error
+
+
+def converted(name: str, deployed: Deployed, inputs: Inputs) -> onnx.ModelProto:
+    """What `make_graph` gives. Raises InputError, with the cause and the part of the model concerned, if it fails."""
+    try:
+        return make_graph(deployed, inputs)
+    except Exception as error:  # from an outside strategy's model, or the exporter's passes
+        fault = cause_of(error, deployed)
+        raise InputError(f"{name}: {_UNWRITTEN.format(type(deployed.model).__name__)}: {fault}") from error
 
 
 def check_exportable(name: str, model: nn.Module) -> None:
@@ -165,20 +180,19 @@ def make_graph(deployed: nn.Module, inputs: Inputs) -> onnx.ModelProto:
     """`deployed` as an ONNX model with all weights inside, any batch size; its input is called what it is, its output
     `probabilities`."""
     example = inputs.samples(2)
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # from the exporter's own passes: the comparison shows what matters
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
+    level = logging.root.manager.disable
+    # The exporter's passes warn, and print graphs that they fail on: the comparison, or one line, shows what matters
+    quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
+    with warnings.catch_warnings(), torch.no_grad(), quiet[0], quiet[1]:
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
         try:
             program: Any = torch.onnx.export(
                 deployed, (example,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
                 input_names=[inputs.name], output_names=["probabilities"], verbose=False,
             )  # fmt: skip
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+            logging.disable(level)
     proto: onnx.ModelProto = program.model_proto
     for part in (proto.graph, *proto.functions):
         _strip(part)
@@ -230,13 +244,22 @@ def compare(graph: bytes, deployed: nn.Module, inputs: Inputs) -> Comparison:
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         given = np.concatenate([session.run(["probabilities"], {inputs.name: x.numpy()})[0] for x in batches])
     except Exception as error:  # onnxruntime's exceptions have no common base class
-        return Comparison(0, float("nan"), 0.0, " ".join(str(error).split())[:300])
+        fault = " ".join(str(error).split())[:300]
+        return Comparison(0, float("nan"), 0.0, f"{fault}{_fixed_batch(graph)}")
     with torch.inference_mode():
         wanted = torch.cat([deployed(x) for x in batches]).numpy()
     if given.shape != wanted.shape:
         return Comparison(0, float("nan"), 0.0, f"its output has the shape {given.shape}, not {wanted.shape}")
     equal = float((given.argmax(axis=1) == wanted.argmax(axis=1)).mean())
     return Comparison(len(wanted), float(np.abs(given - wanted).max()), equal, of=inputs.name)
+
+
+def _fixed_batch(graph: bytes) -> str:
+    """What is to be said of a graph that takes batches of one size only."""
+    import onnx
+
+    dimensions = onnx.load_model_from_string(graph).graph.input[0].type.tensor_type.shape.dim
+    return f"; {FIXED.format(dimensions[0].dim_value)}" if dimensions and dimensions[0].dim_value else ""
 
 
 def sample_images(count: int, size: int) -> torch.Tensor:

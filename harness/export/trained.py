@@ -110,8 +110,9 @@ def restore_run(run: TrainedRun) -> nn.Module:
     path = run.directory.path
     if not (path / PLACE).is_file():
         raise InputError(f"{path / PLACE}: no such file; the run has no checkpoint")
+    name = f"{run.spec.run_id}: strategy {run.spec.label!r}"
     if run.spec.head.per_task:
-        raise InputError(_UNTOLD.format(f"{run.spec.run_id}: strategy {run.spec.label!r}"))
+        raise InputError(_UNTOLD.format(name))
     settings = run.spec.backbone
     frozen = settings.train == "never"
     # The checkpoint holds all that was trained: no pretrained weights are loaded, or even downloaded, needlessly
@@ -121,7 +122,7 @@ def restore_run(run: TrainedRun) -> nn.Module:
     at = len(run.classes), run.experiences, torch.device("cpu"), path
     try:
         with with_folders_of(kinds_of(run.spec.strategy)):
-            return restored_model(run.spec, backbone, empty, *at, check=lambda strategy: _check_answers(run, strategy))
+            return restored_model(run.spec, backbone, empty, *at, check=lambda strategy: check_answers(name, strategy))
     except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise InputError(f"{path / PLACE}: {reason_of(error)}") from error
 
@@ -140,8 +141,8 @@ def _check_known(folder: Path, config: Mapping[str, Any]) -> None:
         raise InputError(f"{config.get('run_id')}: strategy {name!r} is not built in; add {files}")
 
 
-def _check_answers(run: TrainedRun, strategy: Any) -> None:
-    """Raise InputError if a strategy's predictions do not come from its model alone."""
+def check_answers(name: str, strategy: Any) -> None:
+    """Raise InputError, which begins with `name`, if a strategy's predictions do not come from its model alone."""
     from avalanche.core import SupervisedPlugin
     from avalanche.models import MultiTaskModule
     from avalanche.training.plugins import EvaluationPlugin, LRSchedulerPlugin
@@ -149,7 +150,6 @@ def _check_answers(run: TrainedRun, strategy: Any) -> None:
 
     from lorisbench.engine.engine import Engine
 
-    name = f"{run.spec.run_id}: strategy {run.spec.label!r}"
     if getattr(type(strategy), "forward", None) is not Engine.forward:
         raise InputError(f"{name} predicts with its own code ({type(strategy).__name__}), not with its model alone")
     if isinstance(strategy.model, MultiTaskModule):
