@@ -27,6 +27,7 @@ RESUMED: tuple[Mode, ...] = ("features", "images", "first")  # a frozen backbone
 LEARNT = 0.6  # accuracy on four classes, where chance is 0.25; fine-tuning reaches 1
 ACTS = 1e-6  # if no probability changes by more than this, there is no effect
 SPREAD = 1e-3  # what rounding may do to a probability when batches are cut differently
+DENSE = {"samples": 31, "near": 12, "batch_size": 96}  # of a toy stream in which nothing is made of a single sample
 PER_SAMPLE = 64 + 8 * CLASSES  # bytes that may be kept with each replayed sample: label, logits, index
 
 
@@ -144,8 +145,8 @@ def past_data(evidence: Evidence) -> Verdict:
         if max(seen.declared) > limit:
             return f"replay_samples is {max(seen.declared)}, but replay_limit() is {limit}"
         found = held_fault(seen)
-        # an average over a cluster, or a class, of one sample equals it: it is none where every sample has a twin
-        if found and not (twins := observe(seen.toy.but(twins=True))).error and not held_fault(twins):
+        # the average of a cluster, or class, of one sample equals it, but not where each sample has its like beside it
+        if found and not (dense := observe(seen.toy.but(**DENSE))).error and not held_fault(dense):
             averages.append(f"{max(seen.held)} averages of one sample are no kept samples")
             return ""
         return found
@@ -373,7 +374,7 @@ def judge(evidence: Evidence) -> dict[str, Verdict]:
 
     def verdict(check: Callable[[Evidence], Verdict]) -> Verdict:
         diverged = any(seen.kind == "diverged" for seen in evidence.observations)
-        if not evidence.runs and check is not batches and not (check is losses and diverged):
+        if not evidence.runs and check not in (batches, model_parts) and not (check is losses and diverged):
             return Verdict("not applicable", "no run was completed")
         try:
             return check(evidence)

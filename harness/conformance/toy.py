@@ -30,7 +30,7 @@ Mode = Literal["features", "frozen", "images", "first"]
 
 CLASSES, EXPERIENCES, WIDTH, SIZE = 4, 4, 16, 8
 NEW = 2
-TWIN = 0.25  # how far twins are from each other, in units of what tells classes apart
+NEAR = 0.25  # how far nearly the same samples are apart, in units of what tells classes apart
 SETTINGS: dict[str, BackboneConfig] = {
     "features": BackboneConfig(train="never"),
     "frozen": BackboneConfig(train="never", cache=False),
@@ -51,8 +51,8 @@ class Toy:
     samples : training samples per experience. epochs : of the first experience and of each later one.
     arriving : each experience has `NEW` classes of its own, in place of the same `CLASSES` in all. grow : their outputs
         are masked until they come (`head.grow`).
-    twins : each training sample is there twice, nearly: whatever is made of a class, or of neighbours, is then made of
-        two samples at least, and equals neither.
+    near : how many times each training sample is there, nearly: with many, what is made of a class, or of neighbours,
+        is made of several samples and equals none.
     """
 
     strategy: dict[str, Any]
@@ -64,7 +64,7 @@ class Toy:
     device: str = "cpu"
     arriving: bool = False
     grow: bool = False
-    twins: bool = False
+    near: int = 1
 
     def but(self, **changes: Any) -> Toy:
         return replace(self, **changes)
@@ -87,9 +87,9 @@ class Running:
     def __init__(self, toy: Toy) -> None:
         self.toy = toy
         self.component = make_strategy(toy.strategy)
-        self.manifest = _manifest(toy.samples, toy.arriving, toy.twins)
+        self.manifest = _manifest(toy.samples, toy.arriving, toy.near)
         device = torch.device(toy.device)
-        x, y = _samples(self.manifest, images=toy.mode != "features", twins=toy.twins)
+        x, y = _samples(self.manifest, images=toy.mode != "features", near=toy.near)
         task = torch.from_numpy(self.manifest.table.experience.to_numpy(dtype=np.int64))
         on_features = toy.mode == "features"
         place = device if on_features else torch.device("cpu")
@@ -152,12 +152,12 @@ class Running:
 
     def rows(self, split: str, experience: int) -> set[int]:
         """Rows of the store of one split of one experience."""
-        return _rows(self.toy.samples, self.toy.arriving, self.toy.twins)[split, experience]
+        return _rows(self.toy.samples, self.toy.arriving, self.toy.near)[split, experience]
 
 
 @functools.cache
-def _rows(samples: int, arriving: bool, twins: bool) -> dict[tuple[str, int], set[int]]:
-    manifest = _manifest(samples, arriving, twins)
+def _rows(samples: int, arriving: bool, near: int) -> dict[tuple[str, int], set[int]]:
+    manifest = _manifest(samples, arriving, near)
     return {
         (split, experience): set(manifest.rows(split, experience).tolist())
         for split in SPLITS
@@ -166,7 +166,7 @@ def _rows(samples: int, arriving: bool, twins: bool) -> dict[tuple[str, int], se
 
 
 @functools.cache
-def _manifest(samples: int, arriving: bool, twins: bool) -> Manifest:
+def _manifest(samples: int, arriving: bool, near: int) -> Manifest:
     rows = [
         (
             f"{experience}-{split}-{index}",
@@ -179,16 +179,16 @@ def _manifest(samples: int, arriving: bool, twins: bool) -> Manifest:
             "",
         )
         for experience in range(EXPERIENCES)
-        for split, count in (("train", samples * (1 + twins)), ("validation", CLASSES), ("test", 6 * CLASSES))
+        for split, count in (("train", samples * near), ("validation", CLASSES), ("test", 6 * CLASSES))
         for index in range(count)
-        for place in [index // 2 if twins and split == "train" else index]
+        for place in [index // near if split == "train" else index]
     ]
     names = [str(index) for index in range(EXPERIENCES)]
     classes = [str(label) for label in range(NEW * EXPERIENCES if arriving else CLASSES)]
     return Manifest(pd.DataFrame(rows, columns=COLUMNS), Path(), "toy", True, classes, names)
 
 
-def _samples(manifest: Manifest, images: bool, twins: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def _samples(manifest: Manifest, images: bool, near: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Inputs and int64 labels in table order: the classes are apart, and look different in each experience.
 
     Experience 2 has nothing in common with those before; 1 and 3 are close to their predecessors.
@@ -204,9 +204,9 @@ def _samples(manifest: Manifest, images: bool, twins: bool) -> tuple[torch.Tenso
     if images:
         x = x.repeat_interleave(SIZE // 2, dim=2).repeat_interleave(SIZE // 2, dim=3)
     x = x + 0.4 * torch.randn(x.shape, generator=generator)
-    if twins:
-        first = torch.from_numpy(np.flatnonzero(manifest.table.split == "train")[::2].copy())
-        x[first + 1] = x[first] + TWIN * torch.randn(x[first].shape, generator=generator)
+    first = torch.from_numpy(np.flatnonzero(manifest.table.split == "train")[::near].copy())
+    for place in range(1, near):
+        x[first + place] = x[first] + NEAR * torch.randn(x[first].shape, generator=generator)
     return ((128 + 40 * x).clamp(0, 255).to(torch.uint8) if images else x), y
 
 

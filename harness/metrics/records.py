@@ -24,6 +24,9 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
+TABLE_HINTS = "tables.json"  # in the folder of a run: how its tables may be plotted
+
+
 class JournalEntry(Record):
     """A line of journal.jsonl: one experience."""
 

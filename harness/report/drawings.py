@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from lorisbench.report import heatmaps, plots, style, timeline
+from lorisbench.report import heatmaps, kept, kept_plots, plots, style, timeline
 from lorisbench.report.frame import Stored
+from lorisbench.report.kept import Kept
 from lorisbench.report.style import Drawing
 from lorisbench.report.summary import Summary
 
@@ -16,14 +17,18 @@ class Drawings:
     single: list[Drawing]
     others: list[Drawing]
     timelines: list[Drawing]
+    kept: list[Drawing]
     omitted: list[str]
 
     def all(self) -> list[Drawing]:
-        return [*self.single, *self.others, *self.timelines, *([self.matrices] if self.matrices else [])]
+        return [*self.single, *self.others, *self.timelines, *self.kept, *([self.matrices] if self.matrices else [])]
 
 
-def draw(stored: Stored, means: Summary) -> Drawings:
-    """Every plot there is data for. Call it within `style.plain_style`, which gives the figures their look."""
+def draw(stored: Stored, means: Summary, tables: list[Kept] | None = None) -> Drawings:
+    """Every plot there is data for. Call it within `style.plain_style`, which gives the figures their look.
+
+    tables : those that strategies kept, if they have been read already.
+    """
     looks = style.looks(stored.labels)
     single, together = heatmaps.matrices(stored)
     wanted = {
@@ -33,4 +38,5 @@ def draw(stored: Stored, means: Summary) -> Drawings:
     }
     others = [drawing for drawing in wanted.values() if drawing is not None]
     omitted = [sentence for sentence, drawing in wanted.items() if drawing is None]
-    return Drawings(together, single, others, timeline.draw(stored), omitted)
+    drawn, more = kept_plots.draw(kept.read(stored) if tables is None else tables)
+    return Drawings(together, single, others, timeline.draw(stored), drawn, omitted + more)

@@ -322,6 +322,10 @@ def _warnings(stored: Stored) -> list[str]:
     versions = {json.dumps(env.get("versions"), sort_keys=True) for env in stored.environments.values()}
     if len(versions) > 1:
         found.append(f"The runs were made with {len(versions)} different sets of package versions.")
+    unrestored = stored.runs[(stored.runs["status"] == "done") & (stored.runs["reason"] != "")]
+    for reason, those in unrestored.groupby("reason", sort=False):
+        labels = ", ".join(dict.fromkeys(those["strategy"]))
+        found.append(f"{labels} ({len(those)} run{'s' * (len(those) != 1)}): {reason}.")
     if not stored.data:
         found.append("There is no data.json, so where the images come from is not known.")
     return found

@@ -8,8 +8,9 @@ from lorisbench.common.files import write_text
 from lorisbench.common.targets import output_folder
 from lorisbench.metrics.records import features_in
 from lorisbench.metrics.table import of_matrices
-from lorisbench.report import facts, findings, frame, overview, render, summary, tables
+from lorisbench.report import facts, findings, frame, kept, overview, render, summary, tables
 from lorisbench.report.frame import Stored
+from lorisbench.report.kept import Kept
 from lorisbench.report.style import Drawing, Plot
 
 
@@ -21,6 +22,7 @@ class Plots:
     single: list[Plot]
     others: list[Plot]
     timelines: list[Plot]
+    kept: list[Plot]
     omitted: list[str]
 
 
@@ -50,11 +52,13 @@ def write(out: Path) -> Path:
 def _write(stored: Stored, report: Path) -> Path:
     """Write the report on one stream into a folder and return its index.html."""
     means = summary.summarise(stored)
-    built = tables.build(stored, means)
-    render.write_tables(built, report / "tables")
-    plots = draw(stored, means, report / "plots")
+    built, kept_tables = tables.build(stored, means), kept.read(stored)
+    of_strategies = kept.tables(stored, kept_tables)
+    render.write_tables([*built, *of_strategies], report / "tables")
+    _keep_only({table.name for table in (*built, *of_strategies)}, report / "tables", "md", "tex", "csv")
+    plots = draw(stored, means, report / "plots", kept_tables)
     page = report / "index.html"
-    write_text(page, html(stored, means, built, plots))
+    write_text(page, html(stored, means, built, plots, kept_tables, of_strategies))
     return page
 
 
@@ -65,30 +69,36 @@ def _keep_only(names: set[str], folder: Path, *endings: str) -> None:
             path.unlink()
 
 
-def draw(stored: Stored, means: summary.Summary, folder: Path) -> Plots:
+def draw(stored: Stored, means: summary.Summary, folder: Path, kept_tables: list[Kept]) -> Plots:
     """Write all plots there is data for, and remove those left by an earlier report that are no longer made."""
     # Matplotlib is slow to import, and of no use to callers that only want the tables.
     from lorisbench.report import drawings, style
 
     with style.plain_style():
-        drawn = drawings.draw(stored, means)
-        kept = {drawing.name: style.save(drawing, folder) for drawing in drawn.all()}
-    _keep_only(set(kept), folder, "png", "svg")
+        drawn = drawings.draw(stored, means, kept_tables)
+        saved = {drawing.name: style.save(drawing, folder) for drawing in drawn.all()}
+    _keep_only(set(saved), folder, "png", "svg")
 
     def written(of: list[Drawing]) -> list[Plot]:
-        return [kept[drawing.name] for drawing in of]
+        return [saved[drawing.name] for drawing in of]
 
-    together = kept[drawn.matrices.name] if drawn.matrices and len(drawn.single) > 1 else None
-    return Plots(together, written(drawn.single), written(drawn.others), written(drawn.timelines), drawn.omitted)
+    together = saved[drawn.matrices.name] if drawn.matrices and len(drawn.single) > 1 else None
+    parts = (drawn.single, drawn.others, drawn.timelines, drawn.kept)
+    return Plots(together, *map(written, parts), drawn.omitted)
 
 
-def html(stored: Stored, means: summary.Summary, built: list[tables.Table], plots: Plots) -> str:
+def html(
+    stored: Stored, means: summary.Summary, built: list[tables.Table], plots: Plots,
+    kept_tables: list[Kept], of_strategies: list[tables.Table],
+) -> str:  # fmt: skip
     """The page's text. Every name is escaped by the template engine; nothing is loaded from elsewhere."""
     failed = stored.runs["status"].isin(["failed", "diverged"])
+    up = "../../" if stored.stream else ""
+    shown = {each.file: each for each in kept_tables}
     return render.template("page.html").render(
         title=": ".join(filter(None, (str(stored.suite.get("name") or stored.out.resolve().name), stored.stream))),
         stream=stored.stream,
-        up="../../" if stored.stream else "",
+        up=up,
         description=str(stored.suite.get("description") or ""),
         synthetic=facts.is_synthetic(stored),
         data_name=str(stored.data.get("name") or "unnamed"),
@@ -103,6 +113,9 @@ def html(stored: Stored, means: summary.Summary, built: list[tables.Table], plot
         tables={table.name: table for table in built},
         groups=render.groups,
         plots=plots,
+        kept=[(table, kept.links(shown[table.name], up)) for table in of_strategies],
+        kept_omitted=kept.left_out(kept_tables),
+        kept_plots={plot.name: plot for plot in plots.kept},
         failures=int(failed.sum()),
         columns=summary.COLUMNS,
         others=[each for each in of_matrices() if each.in_results and not each.in_tables],

@@ -17,7 +17,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.files import atomic, unfinished, write_json, write_text, written
 from lorisbench.common.reading import as_mapping, parse_json, read_json, read_text
 from lorisbench.common.yaml_files import settings_to_yaml
-from lorisbench.metrics.records import JournalEntry
+from lorisbench.metrics.records import TABLE_HINTS, JournalEntry
 from lorisbench.runs.answers import NOT_TESTED, Stored, read_stored
 from lorisbench.runs.claims import Lost, is_claim, is_held
 
@@ -88,7 +88,7 @@ class RunDirectory:
         self._check_claim()
         lines = self.lines()[:trained] if trained else []  # else it may be damaged, and is removed
         stored = self.answers() if trained else None
-        gone = () if trained else ("journal.jsonl", "predictions.npz", "checkpoint/state.safetensors")
+        gone = () if trained else ("journal.jsonl", "predictions.npz", "checkpoint/state.safetensors", TABLE_HINTS)
         for name in ("latency.json", "model.onnx", *gone):
             (self.path / name).unlink(missing_ok=True)
         for folder in (self.path, self.path / "checkpoint"):
@@ -162,11 +162,19 @@ class RunDirectory:
             stream.write(buffer.getbuffer())
 
     def write_tables(self, plugins: Sequence[Any]) -> None:
-        """Write <name>.csv for each of the plugins' `tables`. Raises ValueError unless a name is a plain file name."""
+        """Write <name>.csv for each of the plugins' `tables`, and how they ask for them to be plotted (`table_plots`).
+
+        Raises ValueError unless a name is a plain file name.
+        """
         import pandas as pd
 
         tables: dict[str, list[Mapping[str, Any]]] = {}
+        hints: dict[str, dict[str, str]] = {}
         for plugin in plugins:
+            asked = getattr(plugin, "table_plots", None)
+            for name, hint in asked.items() if isinstance(asked, dict) else ():
+                if isinstance(hint, dict):
+                    hints[str(name)] = {str(key): str(value) for key, value in hint.items()}
             found = getattr(plugin, "tables", None)
             # A plugin of Avalanche or of a third party may use an attribute of this name for its own purposes
             for name, rows in found.items() if isinstance(found, dict) else ():
@@ -176,6 +184,8 @@ class RunDirectory:
             if not re.fullmatch("[a-z0-9_]+", name):
                 raise ValueError(f"a table may not be called {name!r}: use only a-z, 0-9 and _")
             write_text(self.path / f"{name}.csv", pd.DataFrame(rows).convert_dtypes().to_csv(index=False))
+        if hints and tables:
+            write_json(self.path / TABLE_HINTS, hints)
 
     def matrix(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Accuracy matrix R from the predictions, float64 (rows trained, experiences), and images per experience.
