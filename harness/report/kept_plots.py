@@ -43,6 +43,8 @@ def _figure(kept: Kept, values: dict[str, Any]) -> Drawing:
         _panel(panel, {name: values[label][name] for name in lines if name in values[label]}, places, style)
         panel.set_title(short(label), fontsize=10, loc="left")
         panel.set_xlabel(short(kept.hint["x"]))
+        if numeric and all(place == int(place) for place in places.values()):
+            panel.xaxis.get_major_locator().set_params(integer=True)
         if not numeric:
             at, named = ticks(points, NAMED)
             panel.set_xticks(at, named, rotation=40, ha="right", rotation_mode="anchor")
