@@ -86,7 +86,8 @@ class Strategy(Component):
     frozen), `answers_unchanged` (True if its evaluation hooks only watch and change no answer; a run with a plugin that
     has such hooks but does not declare this cannot be exported) and `tables` (a dict from names of lower-case letters,
     digits and underscores to lists of flat dicts; each non-empty list is written whole to <name>.csv in the run's
-    folder, and the rows of plugins that share a name follow one another).
+    folder, and the rows of plugins that share a name follow one another; all are shown in the report) and `table_plots`
+    (how the report plots some of them: a dict from a table's name to {"x": column, "y": column, "by": column}).
     """
 
     registry: ClassVar = STRATEGIES
