@@ -12,6 +12,9 @@ from lorisbench.common.reading import read_json
 
 AS_SEED = "nothing in it depends on the seed"
 """How the reason ends of a run that was copied from one of another seed (`runs.twins`)."""
+UNRESTORED = "its model cannot be restored"
+"""How the reason of a finished run begins whose model cannot be had back from its folder."""
+TABLE_HINTS = "tables.json"  # in the folder of a run: how its tables may be plotted
 
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
@@ -22,9 +25,6 @@ class Record(BaseModel):
     """Numbers are numbers, finite, and not text; keys that are not named here may be anything."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
-
-
-TABLE_HINTS = "tables.json"  # in the folder of a run: how its tables may be plotted
 
 
 class JournalEntry(Record):

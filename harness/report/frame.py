@@ -16,7 +16,7 @@ from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics import table
-from lorisbench.metrics.records import images_by_stream, read_latency
+from lorisbench.metrics.records import UNRESTORED, images_by_stream, read_latency
 from lorisbench.metrics.results import read_results
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.run_folders import run_folders
@@ -314,6 +314,11 @@ def _complete(runs: pd.DataFrame, matrices: dict[str, Matrix]) -> pd.DataFrame:
     return full
 
 
+def _before_copied(reason: str) -> str:
+    """A run's reason without the words on which run it was copied from."""
+    return reason.partition("; as seed ")[0]
+
+
 def _warnings(stored: Stored) -> list[str]:
     found = []
     machines = {json.dumps(env.get("machine"), sort_keys=True) for env in stored.environments.values()}
@@ -322,8 +327,10 @@ def _warnings(stored: Stored) -> list[str]:
     versions = {json.dumps(env.get("versions"), sort_keys=True) for env in stored.environments.values()}
     if len(versions) > 1:
         found.append(f"The runs were made with {len(versions)} different sets of package versions.")
-    unrestored = stored.runs[(stored.runs["status"] == "done") & (stored.runs["reason"] != "")]
-    for reason, those in unrestored.groupby("reason", sort=False):
+    unrestored = stored.runs[
+        (stored.runs["status"] == "done") & stored.runs["reason"].astype(str).str.startswith(UNRESTORED)
+    ]
+    for reason, those in unrestored.groupby(unrestored["reason"].map(_before_copied), sort=False):
         labels = ", ".join(dict.fromkeys(those["strategy"]))
         found.append(f"{labels} ({len(those)} run{'s' * (len(those) != 1)}): {reason}.")
     if not stored.data:

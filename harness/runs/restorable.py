@@ -15,6 +15,7 @@ from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.registry import apart
 from lorisbench.data.stream import Store
 from lorisbench.engine.assembly import restored_model
+from lorisbench.metrics.records import UNRESTORED
 from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.comparison import lacking, told_apart
 from lorisbench.runs.directory import RunDirectory
@@ -34,7 +35,7 @@ def keep_model(bench: Workbench, spec: RunSpec, directory: RunDirectory, strateg
     try:
         write_checkpoint(model, directory.path, frozen=spec.backbone.train == "never")
         if fault := lacking(model):
-            return f"its model cannot be restored: {fault}"
+            return f"{UNRESTORED}: {fault}"
         at = store_of(bench), len(bench.manifest.classes), bench.manifest.experiences, bench.device, directory.path
         with apart(kinds_of(spec.strategy)):
             restored = restored_model(spec, bench.backbone, *at, attach=False)
@@ -45,4 +46,4 @@ def keep_model(bench: Workbench, spec: RunSpec, directory: RunDirectory, strateg
         raise
     except Exception as error:  # whatever a strategy's own code, torch or safetensors raise
         fault = reason_of(error).removeprefix("ValueError: ")
-    return f"its model cannot be restored: {fault}" if fault else ""
+    return f"{UNRESTORED}: {fault}" if fault else ""
