@@ -15,12 +15,13 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 Tensors = Mapping[str, torch.Tensor]
 Maker = Callable[[], nn.Module]
 LISTS = (nn.ModuleList, nn.Sequential)
 CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+LAZY = (UninitializedParameter, UninitializedBuffer)  # torch gives them their shapes itself
 EXTRA = "_extra_state"  # torch's name for what a module says of itself besides its tensors
 
 
@@ -118,7 +119,7 @@ def _has(module: nn.Module, part: Tensors) -> bool:
     return own.keys() == part.keys() and all(
         own[name].shape == tensor.shape or not isinstance(own[name], nn.Parameter)
         for name, tensor in part.items()
-        if isinstance(own[name], torch.Tensor) and not isinstance(own[name], UninitializedTensorMixin)
+        if isinstance(own[name], torch.Tensor) and not isinstance(own[name], LAZY)
     )
 
 
@@ -141,9 +142,12 @@ def _drop_entries(module: nn.Module, kept: set[str]) -> None:
     for name, child in list(module._modules.items()):
         if name not in kept and child is not None and _names(child):
             del module._modules[name]
-    if isinstance(module, (nn.ParameterList, nn.ParameterDict)):
-        for name in [name for name in module._parameters if name not in kept]:
-            del module[int(name) if isinstance(module, nn.ParameterList) else name]  # type: ignore[index]
+    for name in [name for name in module._parameters if name not in kept]:
+        if isinstance(module, nn.ParameterDict):
+            del module[name]
+        elif isinstance(module, nn.ParameterList):  # which has no way to get shorter
+            del module._parameters[name]
+            module._size -= 1
 
 
 def _take(module: nn.Module, name: str, tensor: torch.Tensor, path: str) -> None:
@@ -174,7 +178,7 @@ def _take(module: nn.Module, name: str, tensor: torch.Tensor, path: str) -> None
 
 
 def _lazy(tensor: torch.Tensor) -> bool:
-    return isinstance(tensor, UninitializedTensorMixin)
+    return isinstance(tensor, LAZY)
 
 
 def _device_of(module: nn.Module, own: torch.Tensor | None) -> torch.device:

@@ -134,6 +134,18 @@ GROWTHS: dict[str, tuple[Callable[[], nn.Module], Callable[[Any], object]]] = {
         lambda: Grows(weighed, all=nn.ParameterList([torch.randn(WIDTH, CLASSES)])),
         another,
     ),
+    "a list of parameters gets shorter": (
+        lambda: Grows(weighed, all=nn.ParameterList(torch.randn(WIDTH, CLASSES) for _ in range(3))),
+        lambda m: setattr(m, "all", nn.ParameterList([torch.randn(WIDTH, CLASSES)])),
+    ),
+    "a dict of parameters loses one": (
+        lambda: Grows(weighed, all=nn.ParameterDict({key: torch.randn(WIDTH, CLASSES) for key in "abc"})),
+        lambda m: m.all.pop("b"),
+    ),
+    "a lazy layer": (
+        lambda: Grows(wide, head=nn.LazyLinear(CLASSES)),
+        lambda m: m(torch.zeros(1, WIDTH)),
+    ),
     "a dict of parameters grows": (lambda: Grows(weighed, all=nn.ParameterDict()), keyed),
     "a part was None": (
         lambda: Grows(lambda m, x: (m.old or m.head)(x), head=new_head(), old=None),
