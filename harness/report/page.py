@@ -83,8 +83,10 @@ def draw(stored: Stored, means: summary.Summary, folder: Path, kept_tables: list
         return [saved[drawing.name] for drawing in of]
 
     together = saved[drawn.matrices.name] if drawn.matrices and len(drawn.single) > 1 else None
-    parts = (drawn.single, drawn.others, drawn.timelines, drawn.kept)
-    return Plots(together, *map(written, parts), drawn.omitted)
+    return Plots(
+        together, written(drawn.single), written(drawn.others), written(drawn.timelines), written(drawn.kept),
+        drawn.omitted,
+    )  # fmt: skip
 
 
 def html(
