@@ -254,6 +254,8 @@ def model_parts(evidence: Evidence) -> Verdict:
     faults = [*filter(None, named.values()), *refused]
     if faults:
         return Verdict("fail", faults[0])
+    if not evidence.runs:
+        return Verdict("not applicable", "no run was completed")
     models = [seen for seen in evidence.runs.values() if not seen.has_features]
     return Verdict("pass", "it has no `features`, which other strategies of a stack may read" if models else "")
 
