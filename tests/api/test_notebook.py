@@ -35,8 +35,8 @@ def executed(tmp_path: Path) -> Callable[[str], Shown]:
 
 
 def with_data(outputs: list[Any], kind: str) -> str:
-    """The first of a cell's outputs that has data of this kind; empty if none has."""
-    return next((output["data"][kind] for output in outputs if kind in output.get("data", {})), "")
+    """The last of a cell's outputs that has data of this kind, which is after its progress; empty if none has."""
+    return next((output["data"][kind] for output in reversed(outputs) if kind in output.get("data", {})), "")
 
 
 @pytest.mark.heavy

@@ -11,10 +11,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from built_in import BUILT_IN
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from lorisbench.common.registry import STRATEGIES
 from lorisbench.data.manifest import COLUMNS, Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
@@ -41,7 +41,7 @@ CLASSES, COUNT = 5, 12  # samples of a class in an experience
 RIVALS = {"dnn-dce", "dnn-expert-gate", "dnn-s-prompts", "dnn-soyo", "fecam", "klda", "simplecil"}
 REFUSED = {"dnn", "ncm", "slda", "ranpac", "dgr", "der", "der++", *RIVALS}
 OPEN = {"avalanche", "stack"}  # need settings
-WORKING = sorted(set(STRATEGIES.names()) - REFUSED - OPEN)
+WORKING = sorted(set(BUILT_IN) - REFUSED - OPEN)
 SETTINGS: dict[str, dict[str, Any]] = {"gem": {"memory": 12}, "ewc-avalanche": {"ewc_lambda": 1.0}}
 
 

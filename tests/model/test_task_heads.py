@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from built_in import BUILT_IN
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import TWO_CALLS
 from torch import nn
 from torch.nn.functional import log_softmax
 
-from lorisbench.common.registry import STRATEGIES
 from lorisbench.data.stream import Store, with_task
 from lorisbench.model.models import Classifier
 from lorisbench.model.task_heads import MASKED, TaskClassifier, TaskHead
@@ -45,7 +45,7 @@ OF_TASKS = [[0, 1], [2], [], [0, 1, 2]]  # of four tasks; no image has the label
 RIVALS = {"dnn-dce", "dnn-expert-gate", "dnn-s-prompts", "dnn-soyo", "fecam", "klda", "simplecil"}
 REFUSED = {"dnn", "ncm", "slda", "ranpac", "dgr", *RIVALS}
 OPEN = {"avalanche", "stack"}  # need settings
-WORKING = sorted(set(STRATEGIES.names()) - REFUSED - OPEN)
+WORKING = sorted(set(BUILT_IN) - REFUSED - OPEN)
 
 
 def head(hidden: list[int]) -> TaskHead:

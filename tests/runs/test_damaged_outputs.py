@@ -84,7 +84,7 @@ def use(out: Path, suite: Suite) -> None:
         stored = frame.read(out)
         means = summary.summarise(stored)
         findings.headlines(stored, means), findings.duels(stored, means), facts.collect(stored)
-        page.html(stored, means, tables.build(stored, means), page.Plots(None, [], [], [], []))
+        page.html(stored, means, tables.build(stored, means), page.Plots(None, [], [], [], [], []))
 
     def load() -> None:
         results = lorisbench.load(out)

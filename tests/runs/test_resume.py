@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from built_in import BUILT_IN
 from small_runs import SIZE, TRAINING, WIDTH, bench, interrupted, manifest, run, written
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.registry import STRATEGIES
 from lorisbench.model.grey import GreyPixels
 from lorisbench.runs.workbench import Workbench
 
@@ -22,7 +22,7 @@ SMALLER: dict[str, dict[str, Any]] = {
     "latent-replay": {"memory": 20},
 }  # fmt: skip
 PIXELS = {"name": "pixels", "image_size": SIZE}
-BUILT_IN = [name for name in STRATEGIES.names() if name not in ("avalanche", "stack")]
+SINGLE = [name for name in BUILT_IN if name not in ("avalanche", "stack")]
 OTHERS: dict[str, Any] = {
     "stack": {"stack": ["ewc", {"strategy": "replay", "memory": 20, "selection": "class-balanced"}]},
     "dnn grows": {"strategy": "dnn", "expand_below": 1.0, "answer": "agreement"},
@@ -58,7 +58,7 @@ OFTEN = ("dgr", "gdumb", "lwf", "replay", "slda", "stack", "dnn grows", "ewc onl
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.heavy) for n in (*BUILT_IN, *OTHERS)]
+    "name", [pytest.param(n, marks=() if n in OFTEN else pytest.mark.heavy) for n in (*SINGLE, *OTHERS)]
 )
 def test_every_strategy_goes_on_bit_for_bit(name: str, tmp_path: Path) -> None:
     check(tmp_path, name)
@@ -109,7 +109,7 @@ def test_an_optimizer_that_is_kept_changes_what_comes_after_the_first_experience
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("name", [*BUILT_IN, *OTHERS])
+@pytest.mark.parametrize("name", [*SINGLE, *OTHERS])
 def test_every_strategy_on_every_path(path: str, name: str, tmp_path: Path) -> None:
     try:
         check(tmp_path, name, **PATHS[path], experiences=[1, 2])

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from answers import refused
+from built_in import BUILT_IN
 from small_models import TWO_CALLS
 
 from lorisbench.common.registry import STRATEGIES
@@ -18,7 +19,7 @@ from lorisbench.report.summary import summarise
 from lorisbench.report.tables import build
 from lorisbench.runs import one_run
 
-DETERMINISTIC = [name for name in STRATEGIES.names() if STRATEGIES.get(name).deterministic]  # type: ignore[attr-defined]
+DETERMINISTIC = [name for name in BUILT_IN if STRATEGIES.get(name).deterministic]  # type: ignore[attr-defined]
 
 
 @pytest.fixture
