@@ -45,6 +45,7 @@ class Pause(SupervisedPlugin):
 
     def before_training_exp(self, strategy, **kwargs):
         if strategy.clock.train_exp_counter == self.crash:
+            time.sleep(1)  # the checkpoint is written beside what the run does
             os.kill(os.getpid(), signal.SIGKILL)
 
     def before_training_iteration(self, strategy, **kwargs):
