@@ -96,6 +96,12 @@ class Registry:
             self._entries = found
         return self._entries
 
+    def forget(self, module: str) -> None:
+        """Leave out what a module has registered, which is to be loaded anew."""
+        for name in [name for name, kind in self._loaded.items() if kind.__module__ == module]:
+            del self._loaded[name]
+            self.entries().pop(name, None)
+
     def names(self) -> list[str]:
         return sorted(self.entries())
 
@@ -153,6 +159,8 @@ def load_plugin(file: str | Path) -> None:
                 return
             forget_beside(path.resolve().parent)  # a file that was edited, as in a notebook, is loaded again
             del sys.modules[module_name]
+            for registry in _ALL:
+                registry.forget(module_name)
     of_file(path.resolve())  # as it is loaded
     spec = importlib.util.spec_from_file_location(module_name, path.resolve())
     if spec is None or spec.loader is None:

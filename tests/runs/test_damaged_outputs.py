@@ -18,7 +18,7 @@ import lorisbench
 from lorisbench.common.errors import InputError
 from lorisbench.export.trained import read_run
 from lorisbench.metrics.compare import compare_outputs, missing
-from lorisbench.report import facts, findings, frame, page, summary, tables
+from lorisbench.report import facts, findings, frame, kept, page, summary, tables
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
 from lorisbench.suite.resolve import Suite, load_suite
@@ -84,7 +84,10 @@ def use(out: Path, suite: Suite) -> None:
         stored = frame.read(out)
         means = summary.summarise(stored)
         findings.headlines(stored, means), findings.duels(stored, means), facts.collect(stored)
-        page.html(stored, means, tables.build(stored, means), page.Plots(None, [], [], [], [], []))
+        kept_tables = kept.read(stored)
+        shown = kept.tables(stored, kept_tables)
+        plots = page.Plots(None, [], [], [], [], [])
+        page.html(stored, means, tables.build(stored, means), plots, kept_tables, shown)
 
     def load() -> None:
         results = lorisbench.load(out)
