@@ -101,7 +101,7 @@ def use(out: Path, suite: Suite) -> None:
         output = Output(out)
         resolved = output.check(suite)
         output.check_images(suite.config.stream, {"content_hash": "0"})
-        output.prepare(suite, resolved, {}, [])
+        output.prepare(suite, resolved, {})
         output.unfinished(suite), output.unmeasured(suite)
 
     for command in (
