@@ -68,7 +68,7 @@ def pictures(results: Results, images: Numbers, size: int) -> np.ndarray:
 
     manifest = _manifest(results)
     rows = _numbers(images, len(manifest.table))
-    return np.concatenate([np.empty((0, size, size, 3), np.uint8), *batches(_sources(manifest, rows), size, BATCH)])
+    return np.concatenate([np.empty((0, size, size, 3), np.uint8), *batches(manifest.sources_at(rows), size, BATCH)])
 
 
 def _inputs(results: Results, run: TrainedRun, images: Given | None) -> Iterator[np.ndarray]:
@@ -99,7 +99,7 @@ def _inputs(results: Results, run: TrainedRun, images: Given | None) -> Iterator
     if manifest.features is not None:
         return _cut(manifest.given_features()[rows])
     kept = _kept(run, manifest)
-    return batches(_sources(manifest, rows), size, BATCH) if kept is None else _cut(kept[rows])
+    return batches(manifest.sources_at(rows), size, BATCH) if kept is None else _cut(kept[rows])
 
 
 def _cut(rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -152,11 +152,3 @@ def _numbers(given: Any, images: int) -> np.ndarray:
         wrong = rows.min() if rows.min() < 0 else rows.max()
         raise InputError(f"images: there is no image {wrong}; the data set has the numbers 0 to {images - 1}")
     return rows.astype(np.int64)
-
-
-def _sources(manifest: Manifest, rows: np.ndarray) -> Any:
-    """What `images.batches` takes, of these images."""
-    from lorisbench.data.manifest import Pixels
-
-    sources = manifest.sources()
-    return sources.at(rows) if isinstance(sources, Pixels) else [sources[row] for row in rows]

@@ -17,7 +17,6 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of, digest_of_file
 
 CHUNK = 256  # files that a thread takes at a time
-DIGESTED = 8  # chunks whose digests are written at a time
 KEPT_FROM = 1 << 26  # bytes: comparing fewer takes no time worth remembering
 
 Answer = TypeVar("Answer")
@@ -53,11 +52,13 @@ def same_bytes(files: Sequence[str]) -> np.ndarray:
     return np.array(cached_array(path, "<i8", (len(files),), "comparing images", numbers), dtype=np.int64)
 
 
-def digests(files: Sequence[str]) -> Iterator[np.ndarray]:
-    """BLAKE2b (128 bit) of each file's bytes, in blocks of uint8 (files, 16); zeros for one that cannot be read."""
-    for start in range(0, len(files), CHUNK * DIGESTED):
-        found = _each(_digest, files[start : start + CHUNK * DIGESTED])
-        yield np.stack([np.frombuffer(bytes.fromhex(digest or "00" * 16), dtype=np.uint8) for digest in found])
+def digests(files: Sequence[str]) -> np.ndarray:
+    """BLAKE2b (128 bit) of each file's bytes, uint8 (files, 16). Raises InputError for one that cannot be read."""
+    try:
+        found = _each(digest_of_file, files)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    return np.frombuffer(bytes.fromhex("".join(found)), dtype=np.uint8).reshape(-1, 16)
 
 
 def same_rows(file: Path) -> np.ndarray:

@@ -65,9 +65,8 @@ def class_order(classes: Sequence[str], order: ClassOrder) -> list[str]:
         return list(classes)
     if isinstance(order, Shuffle):
         shuffled = list(classes)
-        random.Random(f"lorisbench classes {order.seed}").shuffle(
-            shuffled
-        )  # Python keeps this sequence across versions
+        # Python keeps this sequence across versions
+        random.Random(f"lorisbench classes {order.seed}").shuffle(shuffled)
         return shuffled
     for name in order:
         if name not in classes:

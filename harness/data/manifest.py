@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,14 +15,14 @@ import pandas as pd
 
 from lorisbench.common.cache import load_array, remembered
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import digest_of, digest_of_file
+from lorisbench.common.files import digest_of
+from lorisbench.data.identity import digests
 
 COLUMNS = ["path", "label", "class_name", "experience", "split", "factor", "level", "recording"]
 TASK = "task"  # optional column: task labels of task-incremental streams, int64; 0 everywhere without it
 POSITION = "position"  # optional column: row of the image in the file `pixels` or `features`; without it, its own
 MOVE = "move"  # optional column, with `moves`: which of them the image is shown by
 SPLITS = ("train", "validation", "test")
-CHUNK = 256
 
 
 class Pixels(Sequence[np.ndarray]):
@@ -188,6 +187,11 @@ class Manifest:
             return [str(self.stacked)]
         return [os.path.join(self.root, path) for path in self.table.path]
 
+    def sources_at(self, rows: np.ndarray) -> Sequence[str] | Pixels:
+        """What `sources` gives, of some of the rows."""
+        sources = self.sources()
+        return sources.at(rows) if isinstance(sources, Pixels) else [sources[row] for row in rows]
+
     def sources(self) -> Sequence[str] | Pixels:
         """What `images.decode` takes, in table order: file names, or arrays, uint8 (height, width, 1 or 3).
 
@@ -292,6 +296,11 @@ class Manifest:
         return np.zeros(len(self.table), dtype=np.int64)
 
     @cached_property
+    def digests(self) -> np.ndarray:
+        """Of the bytes of each of `files`, uint8 (files, 16). Raises InputError for one that cannot be read."""
+        return digests(self.files())
+
+    @cached_property
     def content_hash(self) -> str:
         """BLAKE2b (128 bit, hex) of the table and of the bytes of every image.
 
@@ -319,14 +328,7 @@ class Manifest:
             stamp.update(f"{file}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
 
         def with_images() -> str:
-            # one task for many files: a task for each of a million takes gigabytes before the first is done
-            chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
-            with ThreadPoolExecutor() as pool:
-                try:
-                    for digests in pool.map(lambda chunk: "".join(map(digest_of_file, chunk)), chunks):
-                        table.update(digests.encode("ascii"))
-                except OSError as error:
-                    raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+            table.update(self.digests.tobytes().hex().encode("ascii"))
             return table.hexdigest()
 
         return remembered(stamp.hexdigest(), with_images, root=str(self.root), images=len(files))

@@ -13,13 +13,12 @@ from lorisbench.common.cache import Cached, cache_root, cached_array, load_array
 from lorisbench.common.console import say
 from lorisbench.common.files import digest_of
 from lorisbench.data import images
-from lorisbench.data.identity import digests
 from lorisbench.data.manifest import Manifest
 from lorisbench.model.grey import grey_pixels
 from lorisbench.model.models import Backbone
 
 BATCH = 64
-IDENTITIES = "images-"  # how the files of what identifies a manifest's images are called, before its content hash
+DIGESTS = "images-"  # how the files of the images' digests are called, before the manifest's content hash
 Extract = Callable[[Backbone, Iterator[np.ndarray], torch.device], Iterator[np.ndarray]]
 
 
@@ -94,15 +93,14 @@ def _blocks(
     manifest: Manifest, backbone: Backbone, size: int, device: torch.device, by: Extract
 ) -> Iterator[np.ndarray]:
     """The features of all images, in order: extracted, or taken from the cache where it has those of the same bytes."""
-    if manifest.pixels is not None or manifest.parts is not None:
-        sources = manifest.sources()
-        yield from _extracted(backbone, images.batches(sources, size, BATCH), device, by)
-        return
     found = _known(manifest, backbone, size, device)
-    missing = [file for file, known in zip(manifest.files(), found, strict=True) if known is None]
-    if len(missing) < len(found):
-        say(f"{len(found) - len(missing)} of {len(found)} images have features already")
-    rows = (row for block in _extracted(backbone, images.batches(missing, size, BATCH), device, by) for row in block)
+    missing = np.array([row for row, known in enumerate(found) if known is None], dtype=np.int64)
+    extracted = _extracted(backbone, images.batches(manifest.sources_at(missing), size, BATCH), device, by)
+    if len(missing) == len(found):
+        yield from extracted
+        return
+    say(f"{len(found) - len(missing)} of {len(found)} images have features already")
+    rows = (row for block in extracted for row in block)
     for start in range(0, len(found), BATCH):
         yield np.stack([next(rows) if known is None else known for known in found[start : start + BATCH]])
 
@@ -124,25 +122,18 @@ def _extracted(
 
 def _known(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> list[np.ndarray | None]:
     """The features of each image that the cache has from other manifests, float32 (feature_dim,); None of the rest."""
-    own = _identities(manifest)
-    wanted = {identity.tobytes() for identity in own if identity.any()}
-    found: dict[bytes, np.ndarray] = {}
-    for file in sorted((cache_root() / "hashes").glob(f"{IDENTITIES}*.npy")):
-        content_hash = file.stem.removeprefix(IDENTITIES)
-        path = _path_of(content_hash, backbone, size, device)
-        if not path.is_file() or content_hash == manifest.content_hash:
-            continue
+    if manifest.pixels is not None or manifest.parts is not None:
+        return [None] * len(manifest.table)
+    folder = cache_root() / "hashes"
+    mine = folder / f"{DIGESTS}{manifest.content_hash}.npy"
+    form = (len(manifest.table), 16)
+    own = cached_array(mine, "|u1", form, "reading images", lambda: iter([manifest.digests]))
+    names = [each.tobytes() for each in own]
+    wanted, found = set(names), dict[bytes, np.ndarray]()
+    for file in sorted({*folder.glob(f"{DIGESTS}*.npy")} - {mine}):
+        path = _path_of(file.stem.removeprefix(DIGESTS), backbone, size, device)
         others, features = load_array(file), load_array(path)
-        if others is None or features is None or len(others) != len(features):
-            continue
-        for row, identity in enumerate(others):
-            if (name := identity.tobytes()) in wanted:
-                found.setdefault(name, features[row])
-    return [found.get(identity.tobytes()) for identity in own]
-
-
-def _identities(manifest: Manifest) -> np.ndarray:
-    """What identifies each image, uint8 (images, 16): see `identity.digests`."""
-    path = cache_root() / "hashes" / f"{IDENTITIES}{manifest.content_hash}.npy"
-    files = [str(file) for file in manifest.files()]
-    return cached_array(path, "|u1", (len(files), 16), "reading images", lambda: digests(files))
+        if others is not None and features is not None and len(features) == len(others):
+            there = ((row, each.tobytes()) for row, each in enumerate(others))
+            found |= {name: features[row] for row, name in there if name in wanted}
+    return [found.get(name) for name in names]

@@ -12,7 +12,7 @@ import torch
 from lorisbench.common.cache import Cached
 from lorisbench.common.files import digest_of
 from lorisbench.data import images
-from lorisbench.data.manifest import Manifest, Pixels
+from lorisbench.data.manifest import Manifest
 from lorisbench.model import features
 from lorisbench.model.augment import AUGMENTATION, augment, draws
 from lorisbench.model.models import Backbone
@@ -147,10 +147,8 @@ def cached(
     rows = rows_of(manifest, settings)
 
     def blocks() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        everything: Any = manifest.sources()
-        wanted = everything.at(rows) if isinstance(everything, Pixels) else [everything[row] for row in rows]
         start = 0
-        for block in images.batches(wanted, size, features.BATCH):
+        for block in images.batches(manifest.sources_at(rows), size, features.BATCH):
             yield torch.from_numpy(block).permute(0, 3, 1, 2), views.rows[start : start + len(block)]
             start += len(block)
 
