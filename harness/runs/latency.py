@@ -12,20 +12,18 @@ from safetensors import SafetensorError
 from torch import nn
 
 from lorisbench.common.files import digest_of, write_json
-from lorisbench.common.registry import apart
 from lorisbench.common.restored import restored
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import with_task
-from lorisbench.engine.assembly import restored_model
 from lorisbench.engine.divergence import not_finite, share_text
 from lorisbench.metrics.costs import on_features
 from lorisbench.model.features import BATCH, extract, to_tensor
 from lorisbench.model.models import Classifier, make_head
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.workbench import Workbench, store_of
+from lorisbench.runs.workbench import Workbench, rebuilt
 from lorisbench.suite.config import LatencyConfig
-from lorisbench.suite.entries import kinds_of, settings_of
+from lorisbench.suite.entries import settings_of
 from lorisbench.suite.spec import RunSpec
 
 
@@ -53,10 +51,7 @@ def alternate(
 
 def restore(bench: Workbench, spec: RunSpec, directory: RunDirectory) -> nn.Module:
     """The trained model of a finished run with its backbone, in eval mode. Raises OSError if it has no checkpoint."""
-    classes, experiences = len(bench.manifest.classes), bench.manifest.experiences
-    at = store_of(bench), classes, experiences, bench.device, directory.path
-    with apart(kinds_of(spec.strategy)):
-        return restored_model(spec, bench.backbone, *at).to(bench.accelerator)
+    return rebuilt(bench, spec, directory.path).to(bench.accelerator)
 
 
 def frozen(spec: RunSpec) -> bool:

@@ -14,12 +14,11 @@ from torch import nn
 from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.registry import apart
 from lorisbench.data.stream import Store
-from lorisbench.engine.assembly import restored_model
 from lorisbench.metrics.records import UNRESTORED
 from lorisbench.model.checkpoint import write_checkpoint
 from lorisbench.model.comparison import lacking, told_apart
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.workbench import Workbench, store_of
+from lorisbench.runs.workbench import Workbench, rebuilt
 from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.spec import RunSpec
 
@@ -36,9 +35,8 @@ def keep_model(bench: Workbench, spec: RunSpec, directory: RunDirectory, strateg
         write_checkpoint(model, directory.path, frozen=spec.backbone.train == "never")
         if fault := lacking(model):
             return f"{UNRESTORED}: {fault}"
-        at = store_of(bench), len(bench.manifest.classes), bench.manifest.experiences, bench.device, directory.path
+        restored = rebuilt(bench, spec, directory.path, attach=False)
         with apart(kinds_of(spec.strategy)):
-            restored = restored_model(spec, bench.backbone, *at, attach=False)
             rows = torch.from_numpy(bench.manifest.rows(spec.evaluation.split, 0)[:SAMPLES])
             x = store.inputs(store.x[rows.to(store.x.device)], rows.to(store.task.device)).to(bench.device)
             fault = told_apart(model, restored, x)

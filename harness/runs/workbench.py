@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.registry import apart
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, Views
-from lorisbench.engine.assembly import assemble
+from lorisbench.engine.assembly import assemble, restored_model
 from lorisbench.model import features, views
 from lorisbench.model.grey import GreyPixels, is_grey
 from lorisbench.model.models import Backbone, backbone_of
 from lorisbench.runs.checks import check_batch_sizes, check_features
 from lorisbench.suite.config import BackboneConfig
+from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.resolve import ResolvedConfig
 from lorisbench.suite.spec import RunSpec
@@ -187,6 +190,15 @@ def build(bench: Workbench, spec: RunSpec, store: Store) -> Any:
     """The Avalanche strategy of a run, with a fresh model, optimizer and plugin list. `store`: see `store_of`."""
     classes, experiences = len(bench.manifest.classes), bench.manifest.experiences
     return assemble(spec, bench.backbone, store, classes, experiences, bench.device)
+
+
+def rebuilt(bench: Workbench, spec: RunSpec, folder: Path, attach: bool = True) -> nn.Module:
+    """The trained model of a run from its folder, built anew beside its own code; see `assembly.restored_model`."""
+    classes, experiences = len(bench.manifest.classes), bench.manifest.experiences
+    with apart(kinds_of(spec.strategy)):
+        return restored_model(
+            spec, bench.backbone, store_of(bench), classes, experiences, bench.device, folder, attach=attach
+        )
 
 
 def store_of(bench: Workbench) -> Store:
