@@ -12,6 +12,7 @@ from lorisbench.common.reading import read_json
 
 AS_SEED = "nothing in it depends on the seed"
 """How the reason ends of a run that was copied from one of another seed (`runs.twins`)."""
+_COPIED = "as seed "
 UNRESTORED = "its model cannot be restored"
 """How the reason of a finished run begins whose model cannot be had back from its folder."""
 TABLE_HINTS = "tables.json"  # in the folder of a run: how its tables may be plotted
@@ -19,6 +20,16 @@ TABLE_HINTS = "tables.json"  # in the folder of a run: how its tables may be plo
 Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 Times = Annotated[list[Amount], Field(min_length=1)]  # milliseconds
+
+
+def copied_reason(reason: str, seed: int) -> str:
+    """The reason of a run that was copied from one of this seed, which had `reason` itself."""
+    return "; ".join(filter(None, (reason, f"{_COPIED}{seed}: {AS_SEED}")))
+
+
+def own_reason(reason: str) -> str:
+    """A run's reason without the words on which run it was copied from, where it had one before them."""
+    return reason.partition(f"; {_COPIED}")[0]
 
 
 class Record(BaseModel):

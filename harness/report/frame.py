@@ -16,7 +16,7 @@ from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics import table
-from lorisbench.metrics.records import UNRESTORED, images_by_stream, read_latency
+from lorisbench.metrics.records import UNRESTORED, images_by_stream, own_reason, read_latency
 from lorisbench.metrics.results import read_results
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.run_folders import run_folders
@@ -314,11 +314,6 @@ def _complete(runs: pd.DataFrame, matrices: dict[str, Matrix]) -> pd.DataFrame:
     return full
 
 
-def _before_copied(reason: str) -> str:
-    """A run's reason without the words on which run it was copied from."""
-    return reason.partition("; as seed ")[0]
-
-
 def _warnings(stored: Stored) -> list[str]:
     found = []
     machines = {json.dumps(env.get("machine"), sort_keys=True) for env in stored.environments.values()}
@@ -330,7 +325,7 @@ def _warnings(stored: Stored) -> list[str]:
     unrestored = stored.runs[
         (stored.runs["status"] == "done") & stored.runs["reason"].astype(str).str.startswith(UNRESTORED)
     ]
-    for reason, those in unrestored.groupby(unrestored["reason"].map(_before_copied), sort=False):
+    for reason, those in unrestored.groupby(unrestored["reason"].map(own_reason), sort=False):
         labels = ", ".join(dict.fromkeys(those["strategy"]))
         found.append(f"{labels} ({len(those)} run{'s' * (len(those) != 1)}): {reason}.")
     if not stored.data:

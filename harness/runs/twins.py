@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from lorisbench.common.files import atomic
 from lorisbench.data.manifest import Manifest
-from lorisbench.metrics.records import AS_SEED
+from lorisbench.metrics.records import copied_reason
 from lorisbench.runs.claims import is_claim
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.resume import PLACE
@@ -50,5 +50,4 @@ def copy_run(source: RunDirectory, seed: int, target: RunDirectory) -> None:
         if file.is_file() and str(name) not in OWN and not is_claim(file.name):
             with atomic(target.path / name, sync=False) as stream, open(file, "rb") as content:
                 shutil.copyfileobj(content, stream)
-    reason = "; ".join(filter(None, (status["reason"], f"as seed {seed}: {AS_SEED}")))
-    target.set_status(status["status"], reason, copied_from=source.path.name)
+    target.set_status(status["status"], copied_reason(status["reason"], seed), copied_from=source.path.name)
