@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fresh import forget_plugins
 
 ENDS = '''
 import ctypes, os, signal, sys, time
@@ -105,7 +104,6 @@ def test_whatever_ends_a_process_ends_one_run(ends, cli, tmp_path: Path) -> None
     again = cli("run", suite, "--out", out)
     assert again.code == 1 and "--retry-failed" in again.err
     assert len(list((tmp_path / "marks").glob("bug-*"))) == 1
-    forget_plugins()  # as the next command would have
     text = (tmp_path / "ends.py").read_text()
     (tmp_path / "ends.py").write_text(text.replace('raise ValueError("a bug")', "return"))
     mended = cli("run", suite, "--out", out, "--workers", 1, "--retry-failed", "--strategies", "bug")

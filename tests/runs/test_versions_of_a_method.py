@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from answers import refused
-from fresh import forget_plugins
+from registries import forgotten
 
 from lorisbench.common.fingerprint import code_of
 from lorisbench.common.registry import STRATEGIES, load_plugin
@@ -49,8 +50,9 @@ class Mine:
 
 
 @pytest.fixture(autouse=True)
-def forgotten() -> None:
-    forget_plugins()
+def alone() -> Iterator[None]:
+    with forgotten():
+        yield
 
 
 @pytest.fixture
@@ -66,14 +68,9 @@ def mine(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def again(mine: Path, suite_file: Callable[..., Path], cli: Callable, tmp_path: Path) -> Callable:
-    """`again(words)`: the same command in a new Python."""
+    """`again(words)`: the same command."""
     suite = suite_file(plugins=[str(mine)], strategies={"naive": None, "mine": None})
-
-    def run(*words: object) -> object:
-        forget_plugins()
-        return cli("run", suite, "--out", tmp_path / "out", *words)
-
-    return run
+    return functools.partial(cli, "run", suite, "--out", tmp_path / "out")
 
 
 def rows(out: Path) -> pd.DataFrame:
@@ -123,25 +120,24 @@ def test_a_run_of_other_code_is_named_where_it_is_used(
     assert again("--set", "keep_state=true").code == 0
     (run,) = (tmp_path / "out" / "runs").glob("*.mine.*")
     mine.write_text(f"{MINE}\n\nUNUSED = 1\n")
-    forget_plugins()
     answer = cli("latency", tmp_path / "out", "--strategies", "mine", "--plugin", mine, "--calls", 2)
     assert answer.code == 0 and "mine.py changed since it was trained" in answer.err
     folder = tmp_path / "new" / "cup_01"
     folder.mkdir(parents=True)
-    forget_plugins()
     refused(cli("learn", run, "--data", folder.parent, "--out", tmp_path / "more"), "mine.py changed since")
 
 
 def test_a_file_that_is_edited_is_loaded_again(mine: Path) -> None:
     load_plugin(mine)
     kind = STRATEGIES.get("mine")
+    before = code_of([kind])
     load_plugin(mine)
     assert STRATEGIES.get("mine") is kind
     (mine.parent / "helper.py").write_text("FACTOR = 1.0\n")
     load_plugin(mine)
     edited = STRATEGIES.get("mine")
     assert edited is not kind and sys.modules[edited.__module__].FACTOR == 1.0
-    assert code_of([edited]) != code_of([kind]) or kind.__module__ == edited.__module__
+    assert code_of([edited]) != before
 
 
 def test_a_run_that_would_be_trained_by_a_file_edited_since_fails(
@@ -163,9 +159,9 @@ def test_line_ends_and_places_are_no_code(mine: Path, tmp_path: Path) -> None:
     other = tmp_path / "elsewhere"
     shutil.copytree(mine.parent, other)
     (other / "mine.py").write_bytes(MINE.replace("\n", "\r\n").encode())
-    forget_plugins()
-    load_plugin(other / "mine.py")
-    assert code_of([STRATEGIES.get("mine")]) == first and len(first["mine.py"]) == 10
+    with forgotten():
+        load_plugin(other / "mine.py")
+        assert code_of([STRATEGIES.get("mine")]) == first and len(first["mine.py"]) == 10
 
 
 def test_a_package_has_its_version_or_a_hash_of_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
