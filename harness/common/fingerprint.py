@@ -31,7 +31,8 @@ def code_of(kinds: Iterable[type], settings: Any = None) -> dict[str, str]:
     of its source and of what it uses there. LorisBench, Avalanche and torch are left out.
     """
     found: dict[str, str] = {}
-    modules: list[tuple[str, type | None]] = [(name, None) for name in _dotted(settings)]
+    dotted = filter(None, map(_DOTTED.fullmatch, texts(settings)))
+    modules: list[tuple[str, type | None]] = [(each[1], None) for each in dotted if each[1] in sys.modules]
     for kind in kinds:
         if _place(kind) in _told:
             found |= _told[_place(kind)]
@@ -63,10 +64,10 @@ def _place(kind: type) -> tuple[str, str]:
     return kind.__module__, kind.__qualname__
 
 
-def changed(before: Mapping[str, str] | None, now: Mapping[str, str]) -> list[str]:
+def changed(before: Mapping[str, str] | None, now: Mapping[str, str] | None) -> list[str]:
     """The files, packages and classes whose code is not the same, or that are in one of the two only."""
-    known = before or {}
-    return sorted(name for name in {*known, *now} if known.get(name) != now.get(name))
+    known, new = before or {}, now or {}
+    return sorted(name for name in {*known, *new} if known.get(name) != new.get(name))
 
 
 def of_file(path: Path) -> str:
@@ -147,7 +148,8 @@ def _sources(kind: type) -> Iterator[str]:
         if isinstance(value, type):
             yield from (f"{key} = {default!r}" for key, default in _fields(value))
             waiting += [base.__name__ for base in value.__mro__]
-        waiting += sorted({name for function in functions for name in _names(function.__code__)})
+        codes = (code for function in functions for code in nested(function.__code__))
+        waiting += sorted({name for code in codes for name in code.co_names})
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
@@ -177,23 +179,22 @@ def _compiled(code: CodeType) -> Iterator[str]:
         yield from _compiled(constant) if isinstance(constant, CodeType) else [repr(constant)]
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
+def nested(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function and of all that is defined in it."""
+    yield code
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from _names(constant)
+            yield from nested(constant)
 
 
-def _dotted(value: Any) -> Iterator[str]:
-    """The modules that settings name as `package.module:Name`, of those that are imported."""
+def texts(value: Any) -> Iterator[str]:
+    """The texts in settings, which are mappings and lists of a resolved suite."""
     if isinstance(value, str):
-        match = _DOTTED.fullmatch(value)
-        if match and match[1] in sys.modules:
-            yield match[1]
+        yield value
     elif isinstance(value, Mapping):
-        yield from (name for item in value.values() for name in _dotted(item))
-    elif isinstance(value, list | tuple):
-        yield from (name for item in value for name in _dotted(item))
+        yield from (text for item in value.values() for text in texts(item))
+    elif isinstance(value, list):
+        yield from (text for item in value for text in texts(item))
 
 
 def _text(file: Path) -> bytes:

@@ -14,7 +14,7 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +22,7 @@ from typing import Any
 
 from lorisbench.common.beside import forget_beside, importable, is_beside, shadowed
 from lorisbench.common.errors import InputError
-from lorisbench.common.fingerprint import is_as_loaded, of_file
+from lorisbench.common.fingerprint import is_as_loaded, of_file, texts
 from lorisbench.common.restored import restored
 from lorisbench.common.scan import Entry, scan, summary_of
 
@@ -147,22 +147,23 @@ def load_plugin(file: str | Path) -> None:
     file is missing, fails to import, exits, takes a name that is already taken, or defines no component.
     """
     path = Path(file)
+    whole = path.resolve()
     if not path.is_file():
         raise InputError(f"plugin {path}: {'a folder, not a Python file' if path.is_dir() else 'no such file'}")
     module_name = f"{_PLUGIN}{path.stem}"
     if module_name in sys.modules:
-        if getattr(sys.modules[module_name], "__file__", None) != str(path.resolve()):
+        if getattr(sys.modules[module_name], "__file__", None) != str(whole):
             # a file of the same name in another folder is a different module: their components may clash
-            module_name += hashlib.blake2b(str(path.resolve()).encode("utf-8"), digest_size=4).hexdigest()
+            module_name += hashlib.blake2b(str(whole).encode("utf-8"), digest_size=4).hexdigest()
         if module_name in sys.modules:
-            if is_as_loaded(path.resolve()):
+            if is_as_loaded(whole):
                 return
-            forget_beside(path.resolve().parent)  # a file that was edited, as in a notebook, is loaded again
+            forget_beside(whole.parent)  # a file that was edited, as in a notebook, is loaded again
             del sys.modules[module_name]
             for registry in _ALL:
                 registry.forget(module_name)
-    of_file(path.resolve())  # as it is loaded
-    spec = importlib.util.spec_from_file_location(module_name, path.resolve())
+    of_file(whole)  # as it is loaded
+    spec = importlib.util.spec_from_file_location(module_name, whole)
     if spec is None or spec.loader is None:
         raise InputError(f"plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
@@ -171,7 +172,7 @@ def load_plugin(file: str | Path) -> None:
     if any(word in path.read_bytes() for word in (b"torch", b"avalanche")):
         import torch  # noqa: F401  # before the file does, so that what the file changes in it can be put back
     try:
-        with restored(), importable(path.resolve().parent), contextlib.redirect_stdout(sys.stderr):
+        with restored(), importable(whole.parent), contextlib.redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
     except InputError as error:
         del sys.modules[module_name]
@@ -246,19 +247,10 @@ def carried(settings: Any) -> list[type]:
 
     `settings` are mappings and lists of a resolved suite; built-ins and classes from plugin files are left out.
     """
-    named = set(_texts(settings))
+    named = set(texts(settings))
     outside = _outside_kinds()
     kinds = {kind for kind in outside if not kind.__module__.startswith(_PLUGIN) and not is_beside(kind.__module__)}
     return sorted((kind for kind in kinds if getattr(kind, "name", None) in named), key=lambda kind: kind.__qualname__)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from (text for item in value.values() for text in _texts(item))
-    elif isinstance(value, list):
-        yield from (text for item in value for text in _texts(item))
 
 
 def _outside_kinds() -> set[type]:

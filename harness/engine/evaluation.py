@@ -16,6 +16,7 @@ from avalanche.evaluation.metrics import accuracy_metrics, loss_metrics
 from avalanche.training.plugins import EarlyStoppingPlugin, EvaluationPlugin, LRSchedulerPlugin
 
 from lorisbench.common.errors import InputError
+from lorisbench.common.fingerprint import nested
 from lorisbench.common.registry import nearest
 from lorisbench.engine.divergence import cause_of
 
@@ -147,9 +148,6 @@ def _mentions(function: FunctionType, seen: set[Any]) -> bool:
 
 def _names(code: CodeType) -> Iterator[str]:
     """Attributes and globals that code uses, and its texts (`getattr(strategy, "evaluator")`)."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
-        elif isinstance(constant, str):
-            yield constant
+    for each in nested(code):
+        yield from each.co_names
+        yield from (constant for constant in each.co_consts if isinstance(constant, str))

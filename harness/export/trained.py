@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorisbench.common.console import say
 from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.reading import read_json
 from lorisbench.common.registry import STRATEGIES, load_plugin, with_folders_of
@@ -16,7 +15,7 @@ from lorisbench.metrics.records import features_in, images_by_stream
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.run_folders import read_config
-from lorisbench.suite.spec import RunSpec, changed_code, check_schema, spec_from, title_of
+from lorisbench.suite.spec import RunSpec, check_schema, spec_from, tell_changed_code, title_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,8 +65,7 @@ def read_run(folder: Path, plugins: Sequence[Path] = ()) -> TrainedRun:
     check_schema(config, file)
     _check_known(folder, config)
     spec = spec_from(config, file)
-    if other := changed_code(config, spec.strategy):
-        say(f"{spec.run_id}: {other} changed since it was trained")
+    tell_changed_code(config, spec)
     directory = RunDirectory(folder)
     status = directory.status()
     if status["status"] == "diverged":

@@ -30,7 +30,7 @@ from lorisbench.suite.config import BackboneConfig, LatencyConfig
 from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.run_folders import run_folders, suite_of
-from lorisbench.suite.spec import RunSpec, changed_code, spec_from, stream_of
+from lorisbench.suite.spec import RunSpec, spec_from, stream_of, tell_changed_code
 from lorisbench.suite.streams import benchmarks_of
 
 if TYPE_CHECKING:
@@ -110,8 +110,7 @@ def _measure(
     folder = output.run(config["run_id"]).path
     try:
         spec = _spec(output.root, config)
-        if other := changed_code(config, spec.strategy):
-            say(f"{spec.run_id}: {other} changed since it was trained")
+        tell_changed_code(config, spec)
         backbone, weights = _backbone(spec, stream.width)
         model = _restore(spec, folder, backbone, stream, len(config.get("permutation") or [0])).to(device)
         architecture = architecture_of(model, spec)

@@ -133,13 +133,14 @@ class Output:
             for name in benchmarks_of(before):
                 known_value, value = entry_settings(before, name, label), entry_settings(merged, name, label)
                 if known_value != value and not self._is_new(written, suite.resolved, name, label):
-                    if other := self._changed_code(written, name, label, known_value, value):
+                    if {**known_value, "code": None} == {**value, "code": None}:
+                        if not self._has_finished(written, name, label):  # left behind when a strategy is mended
+                            continue
+                        other = ", ".join(changed(known_value.get("code"), value.get("code")))
                         raise InputError(
                             f"--out {self.root}: holds results of strategy {label!r} from other code ({other} changed "
                             f"since); give another folder or label, or replace them with --rerun {label}"
                         )
-                    if {**known_value, "code": None} == {**value, "code": None}:
-                        continue
                     where = f" on stream {name!r}" if len(benchmarks_of(before)) > 1 else ""
                     raise InputError(
                         f"--out {self.root}: holds results of strategy {label!r}{where} with different settings "
@@ -179,21 +180,12 @@ class Output:
         rows = read_table(self.root / "results.csv", ("stream", "strategy"))
         return not ((rows["stream"] == stream) & (rows["strategy"] == label)).any()
 
-    def _changed_code(
-        self, written: Mapping[str, Any], stream: str, label: str, before: Mapping[str, Any], now: Mapping[str, Any]
-    ) -> str:
-        """The files and packages whose code has changed since runs of a strategy were finished; empty if none.
-
-        Only if nothing else has changed. Runs that are not finished are left behind when their strategy is mended.
-        """
-        if {**before, "code": None} != {**now, "code": None}:
-            return ""
-        found = run_folders(self.root, written).kept
-        finished = any(
+    def _has_finished(self, written: Mapping[str, Any], stream: str, label: str) -> bool:
+        """Whether the folder has a finished run of a strategy on a stream."""
+        return any(
             (stream_of(config), config["label"]) == (stream, label) and self.run(run_id).status()["status"] in FINISHED
-            for run_id, config in found.items()
+            for run_id, config in run_folders(self.root, written).kept.items()
         )
-        return ", ".join(changed(before.get("code"), now.get("code") or {})) if finished else ""
 
     def _check_folders(self, suite: Suite, written: Mapping[str, Any]) -> None:
         """Raise InputError if something else is where a run of the suite belongs: it would be overwritten."""

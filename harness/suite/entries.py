@@ -59,8 +59,13 @@ class Entry:
         """The same with its own training settings only, for a suite whose streams may train in different ways."""
         return self._written(dict(self.own))
 
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """The fingerprint of a strategy from outside, see `fingerprint_of`."""
+        return fingerprint_of(self.strategy)
+
     def _written(self, training: dict[str, Any]) -> dict[str, Any]:
-        told = {"training": training, "remarks": self.strategy.remarks(), "code": fingerprint_of(self.strategy)}
+        told = {"training": training, "remarks": self.strategy.remarks(), "code": self.code}
         return {**settings_of(self.strategy), **{key: value for key, value in told.items() if value}}
 
 

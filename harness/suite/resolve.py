@@ -16,7 +16,7 @@ from lorisbench.common.registry import STRATEGIES, load_plugin, select
 from lorisbench.suite.benchmarks import check_alike, resolve_benchmark, settings_of_benchmark
 from lorisbench.suite.choice import check_chosen, include
 from lorisbench.suite.config import NO_BACKBONE, StreamConfig, SuiteConfig, SuiteSettings, read_suite
-from lorisbench.suite.entries import Entry, fingerprint_of, overridden, own_training, read_entry, settings_of
+from lorisbench.suite.entries import Entry, overridden, own_training, read_entry, settings_of
 from lorisbench.suite.overrides import override
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.paths import find_plugin, folder_of, given_here, placed
@@ -324,7 +324,7 @@ def _spec(config: ResolvedConfig, label: str, seed: int, order: int, streams: in
         stream=config.stream,
         order=order,
         among=(streams, len(config.orders)),
-        code=fingerprint_of(entry.strategy),
+        code=entry.code,
     )
 
 
@@ -340,7 +340,7 @@ def run_id_of(config: ResolvedConfig, label: str, seed: int, order: int = 0) -> 
     changed["benchmark"] = without_places(settings_of_benchmark(config.benchmark, changed_only=True))
     changed["training"] = entry.training.model_dump(mode="json", exclude_defaults=True)
     changed["strategy"] = settings_of(entry.strategy, changed_only=True)
-    changed["code"] = fingerprint_of(entry.strategy)
+    changed["code"] = entry.code
     changed["order"] = order
     title = title_of(settings_of_benchmark(config.benchmark))
     changed["stream"] = config.stream if config.stream not in ("", title) else ""

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lorisbench.common.console import say
 from lorisbench.common.errors import InputError
 from lorisbench.common.fingerprint import changed
 from lorisbench.suite.config import BackboneConfig, EvaluationConfig, HeadConfig
@@ -122,6 +123,12 @@ def spec_from(config: Mapping[str, Any], file: Path) -> RunSpec:
 def changed_code(config: Mapping[str, Any], strategy: Any) -> str:
     """The files and packages of a strategy from outside that are not as they were for the run of a config.yaml."""
     return ", ".join(changed(_mapping(config.get("code")), fingerprint_of(strategy)))
+
+
+def tell_changed_code(config: Mapping[str, Any], spec: RunSpec) -> None:
+    """Say so if a finished run's strategy is not what it was: whoever uses its model may want to know."""
+    if other := changed_code(config, spec.strategy):
+        say(f"{spec.run_id}: {other} changed since it was trained")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
