@@ -75,6 +75,14 @@ def with_task(x: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
     return torch.cat([x, label.expand(-1, 1, *x.shape[2:])], dim=1)
 
 
+def taken(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """x[rows], a copy: of a tensor on a CPU in a quarter of the time, as whole rows are copied.
+
+    x : (samples, ...), a tensor or what is indexed like one. rows : int64 (batch,), on the same device.
+    """
+    return x.index_select(0, rows) if isinstance(x, torch.Tensor) else x[rows]
+
+
 class Rows(Dataset):
     """Some rows of a store, as (input, label) pairs."""
 

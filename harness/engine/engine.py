@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from avalanche.core import SupervisedPlugin
-from avalanche.training.templates import SupervisedTemplate
 from torch import nn
 
-from lorisbench.data.stream import Store, rows_of
+from lorisbench.data.stream import Store, rows_of, taken
 from lorisbench.engine.answers import Answers
 from lorisbench.engine.batches import cut, joined, normalise_single_samples
+from lorisbench.engine.callbacks import PerBatch
 from lorisbench.engine.checked import MAKERS
 from lorisbench.engine.divergence import Diverged, check_outputs, not_finite, training_place
 from lorisbench.engine.evaluation import evaluator_for, wanted_by
@@ -68,16 +68,17 @@ class TensorLoader:
         views = None if self.for_views is None else self.store.views
         for cpu_rows in self.cut(rows, self.batch_size):
             chunk = cpu_rows.to(self.store.y.device)
-            x = self.store.x[chunk]
+            x = taken(self.store.x, chunk)
             if views is not None:
                 x = views.pick(x, cpu_rows, torch.randint(views.count + 1, (len(chunk),), generator=self.for_views))
             x = self.store.inputs(x, chunk).to(self.device, non_blocking=True)
-            y = self.store.y[chunk].to(self.device, non_blocking=True)
-            yield [x, y, self.store.task[chunk].to(self.device, non_blocking=True)]
+            y = taken(self.store.y, chunk).to(self.device, non_blocking=True)
+            task = taken(self.store.task, chunk).to(self.device, non_blocking=True)
+            yield [x, y, task]
 
 
-class Engine(SupervisedTemplate):
-    """`SupervisedTemplate` whose loaders cut whole batches from the stream's store.
+class Engine(PerBatch):
+    """Avalanche's `SupervisedTemplate` whose loaders cut whole batches from the stream's store.
 
     Plugins written for Avalanche see the same callbacks, datasets and minibatches as there; one that cannot work here
     is refused (`lorisbench.engine.needs`). A dataset with samples from outside the store (say, from a generator) is
@@ -263,22 +264,21 @@ class Schedule(HarnessPlugin):
 
 
 class DivergenceGuard(HarnessPlugin):
-    """Stops a run whose loss is not finite; reads the loss from the device once per epoch."""
+    """Stops a run whose loss is not finite; reads the losses from the device once per epoch."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.total: torch.Tensor | None = None
+        self.losses: list[torch.Tensor] = []
 
     def before_training_exp(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.total = None
+        self.losses = []
 
     def after_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        loss = torch.as_tensor(strategy.loss).detach().sum()
-        self.total = loss if self.total is None else self.total + loss
+        self.losses.append(torch.as_tensor(strategy.loss).detach())
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        total, self.total = self.total, None
-        if total is not None and not torch.isfinite(total):
+        losses, self.losses = self.losses, []
+        if losses and not torch.cat([loss.flatten() for loss in losses]).isfinite().all():
             raise Diverged(f"the loss is not finite in {training_place(strategy)}")
 
 

@@ -9,6 +9,7 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import nn
 
+from lorisbench.data.stream import taken
 from lorisbench.strategies.parts.data import batches, evaluating
 
 Selection = Literal["reservoir", "class-balanced"]
@@ -89,7 +90,7 @@ class Memory:
 
     def at(self, indices: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The fields of the samples at `indices`, int64 on the CPU."""
-        return tuple(field[indices.to(field.device)] for field in self.fields)
+        return tuple(taken(field, indices.to(field.device)) for field in self.fields)
 
     def adapt(self, model: nn.Module, x: torch.Tensor) -> None:
         """Replace kept images by their `model.features` once the stream has switched to features.

@@ -1,0 +1,104 @@
+"""Plugins are called as Avalanche calls them, though what each does for a batch is looked up once for an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from avalanche.core import SupervisedPlugin
+from avalanche.training import Naive
+from tiny_stream import head, samples
+
+from lorisbench.bench.timing import one_experience
+from lorisbench.data.stream import Store
+from lorisbench.engine.callbacks import acting
+from lorisbench.engine.engine import Engine, make_optimizer
+from lorisbench.suite.training import TrainingConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+COUNT, BATCH = 12, 5
+BATCHES = 3  # 5, 5, 2
+PER_BATCH = [
+    name for name in dir(SupervisedPlugin)
+    if name.startswith(("before_", "after_")) and name.endswith(("iteration", "forward", "backward", "update"))
+]  # fmt: skip
+
+
+def tracer(names: list[str], trace: list[str]) -> Any:
+    """A plugin that notes each of these callbacks."""
+
+    def noting(name: str) -> Callable[..., None]:
+        return lambda self, strategy, **kwargs: trace.append(name)
+
+    kind = type("Tracer", (SupervisedPlugin,), {name: noting(name) for name in names})
+    return kind()
+
+
+def trained(strategy: Any, experience: Any) -> None:
+    strategy.train(experience)
+    strategy.eval([experience])
+
+
+def ours(plugins: list[Any]) -> tuple[Engine, Any]:
+    x, y = samples(0, COUNT + 2)
+    store, training, model = Store(x, y), TrainingConfig(epochs=2, batch_size=BATCH), head()
+    engine = Engine(
+        model=model, optimizer=make_optimizer(model, training), plugins=plugins, store=store, training=training,
+        device=torch.device("cpu"), seed=0,
+    )  # fmt: skip
+    return engine, one_experience(store, COUNT)
+
+
+def test_every_callback_comes_when_it_does_in_avalanche() -> None:
+    everything = [name for name in dir(SupervisedPlugin) if name.startswith(("before_", "after_"))]
+    here: list[str] = []
+    there: list[str] = []
+    engine, experience = ours([tracer(everything, here)])
+    trained(engine, experience)
+    model = head()
+    naive = Naive(
+        model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), train_mb_size=BATCH, train_epochs=2,
+        eval_mb_size=256, plugins=[tracer(everything, there)], evaluator=None,
+    )  # fmt: skip
+    trained(naive, experience)
+    assert here == there
+    assert len(PER_BATCH) == 12 and all(name in here for name in PER_BATCH)
+
+
+def test_what_does_nothing_is_not_called() -> None:
+    quiet, loud, alien = SupervisedPlugin(), tracer(["before_forward"], []), object()
+    assert acting([quiet, loud, alien], "before_forward") == [loud.before_forward]
+    assert acting([quiet, loud, alien], "after_forward") == []
+
+
+def test_a_method_may_be_given_to_a_plugin_itself() -> None:
+    calls: list[int] = []
+    plugin: Any = SupervisedPlugin()
+    plugin.after_update = lambda strategy, **kwargs: calls.append(strategy.clock.train_epoch_iterations)
+    engine, experience = ours([plugin])
+    engine.train(experience)
+    assert calls == [*range(BATCHES)] * 2
+
+
+class Inviting(SupervisedPlugin):
+    """Brings another plugin in at the second batch, and sends it away at the second batch of the next epoch."""
+
+    def __init__(self, guest: Any) -> None:
+        super().__init__()
+        self.guest = guest
+
+    def before_forward(self, strategy: Any, **kwargs: Any) -> None:
+        if strategy.clock.train_epoch_iterations == 1:
+            if self.guest in strategy.plugins:
+                strategy.plugins.remove(self.guest)
+            else:
+                strategy.plugins.append(self.guest)
+
+
+def test_a_plugin_that_joins_within_an_epoch_is_called_from_then_on() -> None:
+    trace: list[str] = []
+    engine, experience = ours([Inviting(tracer(["after_backward"], trace))])
+    engine.train(experience)
+    assert len(trace) == 2 + 1  # batches 1 and 2, then batch 0
