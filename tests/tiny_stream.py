@@ -13,9 +13,13 @@ from avalanche.training import Naive
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
+from lorisbench.bench.timing import one_experience
+from lorisbench.data.stream import Store
+from lorisbench.engine.engine import Engine, make_optimizer
 from lorisbench.reproduce.verification.tiny import CLASSES, SAMPLES, WIDTH, Spy, samples, weights
+from lorisbench.suite.training import TrainingConfig
 
-__all__ = ["Spy", "head", "mlp", "movement", "pairs", "samples", "stream", "stream_of", "train", "weights"]
+__all__ = ["Spy", "engine_of", "head", "mlp", "movement", "pairs", "samples", "stream", "stream_of", "train", "weights"]
 
 Samples = tuple[torch.Tensor, torch.Tensor]
 """x float32 (count, ...), y int64 (count,)."""
@@ -99,3 +103,14 @@ def movement(plugins: Callable[[], list[Any]], **settings: Any) -> float:
 def pairs(x: torch.Tensor, y: torch.Tensor, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """x and y in batches."""
     return zip(x.split(size), y.split(size), strict=True)
+
+
+def engine_of(plugins: list[Any], count: int = 12, batch_size: int = 5) -> tuple[Engine, Any]:
+    """The harness's engine on a linear head, two epochs, and an experience of `count` samples for it."""
+    x, y = samples(0, count + 2)
+    store, training, model = Store(x, y), TrainingConfig(epochs=2, batch_size=batch_size), head()
+    engine = Engine(
+        model=model, optimizer=make_optimizer(model, training), plugins=plugins, store=store, training=training,
+        device=torch.device("cpu"), seed=0,
+    )  # fmt: skip
+    return engine, one_experience(store, count)

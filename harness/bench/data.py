@@ -110,7 +110,7 @@ def measure_reading(root: str) -> None:
     from lorisbench.benchmarks.openloris.layouts import read
     from lorisbench.data.stream import Store, make_stream, rows_of
     from lorisbench.data.subsets import Subset
-    from lorisbench.engine.engine import TensorLoader
+    from lorisbench.engine.loader import TensorLoader
 
     lap("import")
     manifest = read(Path(root), "auto", "sequence", None, Subset())

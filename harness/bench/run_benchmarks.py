@@ -56,7 +56,8 @@ def engine() -> list[str]:
     from avalanche.training import Naive
 
     from lorisbench.data.stream import Store
-    from lorisbench.engine.engine import Engine, Recorder, make_optimizer
+    from lorisbench.engine.engine import Engine, make_optimizer
+    from lorisbench.engine.own_plugins import Recorder
     from lorisbench.suite.config import TrainingConfig
 
     torch.set_num_threads(1)

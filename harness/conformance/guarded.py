@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.own_plugins import HarnessPlugin
 from lorisbench.engine.reach import walk
 
 # What belongs to Avalanche's loop or to the harness, and is not a method's state

@@ -18,7 +18,7 @@ from lorisbench.conformance.keeping import restored_fault
 from lorisbench.conformance.states import changed, copy_state, frozen_state, teacher_states, whole_state
 from lorisbench.conformance.toy import CLASSES, EXPERIENCES, Running, Toy, apart
 from lorisbench.engine.divergence import Diverged, check_outputs, not_finite
-from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.own_plugins import HarnessPlugin
 from lorisbench.engine.state import replay_samples, state_bytes
 from lorisbench.model.comparison import lacking
 from lorisbench.model.models import megabytes

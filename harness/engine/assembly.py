@@ -15,8 +15,9 @@ from torch import nn
 from lorisbench.common.errors import InputError
 from lorisbench.data.stream import Store
 from lorisbench.engine.checked import checked_model, checked_plugins, checked_strategy
-from lorisbench.engine.engine import EVAL_BATCH, Engine, Schedule, make_optimizer, seed_of
+from lorisbench.engine.engine import EVAL_BATCH, Engine, make_optimizer, seed_of
 from lorisbench.engine.evaluation import NoMetrics
+from lorisbench.engine.own_plugins import Schedule
 from lorisbench.engine.strategy import Context
 from lorisbench.model.checkpoint import load_checkpoint
 from lorisbench.model.comparison import lacking

@@ -10,8 +10,8 @@ import torch
 from avalanche.training.templates.base import BaseTemplate
 from torch import nn
 
-from lorisbench.engine.engine import HarnessPlugin
 from lorisbench.engine.names import has_plain_state, is_of, slots_of
+from lorisbench.engine.own_plugins import HarnessPlugin
 
 # What Avalanche's loop sets anew for each experience before anything reads it
 PASSING = ("mbatch", "mb_output", "loss", "dataloader", "adapted_dataset", "_eval_streams", "current_eval_stream")

@@ -7,6 +7,7 @@ from operator import is_
 from typing import Any
 
 from avalanche.core import BasePlugin, BaseSGDPlugin, SupervisedPlugin
+from avalanche.training.plugins.clock import Clock
 from avalanche.training.templates import SupervisedTemplate
 
 _EMPTY = [body for base in (BasePlugin, BaseSGDPlugin, SupervisedPlugin) for body in vars(base).values()]
@@ -29,12 +30,18 @@ def _once_per_batch(event: str) -> Callable[..., None]:
     return trigger
 
 
+_WITH_LOSS = ("before_eval_iteration", "before_eval_forward", "after_eval_forward", "after_eval_iteration",
+              "after_eval_exp", "after_eval")  # fmt: skip
+
+
 class PerBatch(SupervisedTemplate):
     """Looks up once for an epoch what the plugins do for each batch, where Avalanche asks each plugin each time.
 
-    A plugin that joins or leaves in the midst of an epoch counts at once; a method that takes another's place in a
-    plugin, from the next epoch on.
+    In an evaluation, once for all of it. A plugin that joins or leaves in the midst counts at once; a method that takes
+    another's place in a plugin, from the next epoch on.
     """
+
+    _with_loss = True
 
     _before_training_iteration = _once_per_batch("before_training_iteration")
     _before_forward = _once_per_batch("before_forward")
@@ -70,7 +77,33 @@ class PerBatch(SupervisedTemplate):
         super().training_epoch(**kwargs)
         self._forget()
 
+    def _before_eval(self, **kwargs: Any) -> None:
+        super()._before_eval(**kwargs)
+        self._forget()
+        self._with_loss = any(_may_read_loss(plugin) for plugin in self.plugins)
+
+    def _after_eval(self, **kwargs: Any) -> None:
+        self._forget()
+        super()._after_eval(**kwargs)
+
     def eval_epoch(self, **kwargs: Any) -> None:
-        self._forget()
-        super().eval_epoch(**kwargs)
-        self._forget()
+        """Avalanche's, but that the loss is worked out only where a plugin from elsewhere might read it."""
+        if not self._with_loss:
+            self.loss = self._make_empty_loss()
+        for minibatch in self.dataloader:
+            self.mbatch = minibatch
+            self._unpack_minibatch()
+            self._before_eval_iteration(**kwargs)
+            self._before_eval_forward(**kwargs)
+            self.mb_output = self.forward()
+            self._after_eval_forward(**kwargs)
+            if self._with_loss:
+                self.loss = self.criterion()
+            self._after_eval_iteration(**kwargs)
+
+
+def _may_read_loss(plugin: Any) -> bool:
+    """Whether a plugin acts in evaluations, other than the clock and those of LorisBench, which read no loss there."""
+    if isinstance(plugin, Clock) or type(plugin).__module__.startswith("lorisbench."):
+        return False
+    return any(acting([plugin], event) for event in _WITH_LOSS)

@@ -48,18 +48,17 @@ def forget_heads(model: nn.Module) -> None:
         setattr(model, ANSWERED_BY, None)
 
 
-def joined_heads(
-    told: Sequence[torch.Tensor | None], predicted: Sequence[torch.Tensor], model: str
-) -> np.ndarray | None:
+def joined_heads(told: Sequence[torch.Tensor | None], sizes: Sequence[int], model: str) -> np.ndarray | None:
     """int16 (images,) of what `heads_told` gave for each minibatch of an evaluation; None if it never gave any.
 
-    predicted : of the same minibatches, for their sizes. Raises ValueError, naming the model, for a number that is no
+    sizes : images of each minibatch. Raises ValueError, naming the model, for a number that is no
     head's.
     """
     if all(heads is None for heads in told):
         return None
-    pairs = zip(told, predicted, strict=True)
-    each = [torch.full_like(size, NO_HEAD, dtype=torch.int64) if of is None else of.long() for of, size in pairs]
+    device = next(heads.device for heads in told if heads is not None)
+    pairs = zip(told, sizes, strict=True)
+    each = [torch.full((size,), NO_HEAD, device=device) if of is None else of.long() for of, size in pairs]
     heads = torch.cat(each).cpu().numpy()
     if not NO_HEAD <= heads.min() <= heads.max() <= _MOST:
         raise ValueError(

@@ -14,8 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from lorisbench.common.errors import reason_of
 from lorisbench.engine.capture import Capture, Uncapturable
-from lorisbench.engine.engine import Engine, HarnessPlugin
+from lorisbench.engine.engine import Engine
 from lorisbench.engine.names import Names, is_of, name_of
+from lorisbench.engine.own_plugins import HarnessPlugin
 from lorisbench.engine.revive import Misfit, Revival
 
 LARGE = 2**16  # bytes from which a tensor that never changes is kept, to be compared with, rather than written

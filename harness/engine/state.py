@@ -9,7 +9,7 @@ from avalanche.training.plugins import EvaluationPlugin
 from torch import nn
 
 from lorisbench.data.stream import Store
-from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.own_plugins import HarnessPlugin
 from lorisbench.engine.reach import walk
 from lorisbench.model.models import megabytes
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lorisbench.common.errors import Stopped
-from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.own_plugins import HarnessPlugin
 
 
 class StopRequest(HarnessPlugin):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.own_plugins import HarnessPlugin
 
 
 class ValidationReplay(HarnessPlugin):

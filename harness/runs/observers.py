@@ -14,7 +14,7 @@ import torch
 
 from lorisbench.common.console import say
 from lorisbench.common.errors import reason_of
-from lorisbench.engine.engine import HarnessPlugin
+from lorisbench.engine.own_plugins import HarnessPlugin
 from lorisbench.runs.crews import Progress
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from lorisbench.engine.answers import Answers
 from lorisbench.engine.assembly import seed_everything
 from lorisbench.engine.batches import normalise_single_samples
 from lorisbench.engine.divergence import Diverged, check_weights, trained_place
-from lorisbench.engine.engine import DivergenceGuard, Engine, Recorder
+from lorisbench.engine.engine import Engine
 from lorisbench.engine.evaluation import learn
+from lorisbench.engine.own_plugins import DivergenceGuard, Recorder
 from lorisbench.engine.resume import Resumable
 from lorisbench.engine.revive import Misfit
 from lorisbench.engine.state import sizes_of

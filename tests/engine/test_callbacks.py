@@ -9,17 +9,12 @@ import pytest
 import torch
 from avalanche.core import SupervisedPlugin
 from avalanche.training import Naive
-from tiny_stream import head, samples
+from tiny_stream import engine_of, head
 
-from lorisbench.bench.timing import one_experience
-from lorisbench.data.stream import Store
 from lorisbench.engine.callbacks import acting
-from lorisbench.engine.engine import Engine, make_optimizer
-from lorisbench.suite.training import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-COUNT, BATCH = 12, 5
-BATCHES = 3  # 5, 5, 2
+BATCH, BATCHES = 5, 3
 PER_BATCH = [
     name for name in dir(SupervisedPlugin)
     if name.startswith(("before_", "after_")) and name.endswith(("iteration", "forward", "backward", "update"))
@@ -41,21 +36,11 @@ def trained(strategy: Any, experience: Any) -> None:
     strategy.eval([experience])
 
 
-def ours(plugins: list[Any]) -> tuple[Engine, Any]:
-    x, y = samples(0, COUNT + 2)
-    store, training, model = Store(x, y), TrainingConfig(epochs=2, batch_size=BATCH), head()
-    engine = Engine(
-        model=model, optimizer=make_optimizer(model, training), plugins=plugins, store=store, training=training,
-        device=torch.device("cpu"), seed=0,
-    )  # fmt: skip
-    return engine, one_experience(store, COUNT)
-
-
 def test_every_callback_comes_when_it_does_in_avalanche() -> None:
     everything = [name for name in dir(SupervisedPlugin) if name.startswith(("before_", "after_"))]
     here: list[str] = []
     there: list[str] = []
-    engine, experience = ours([tracer(everything, here)])
+    engine, experience = engine_of([tracer(everything, here)])
     trained(engine, experience)
     model = head()
     naive = Naive(
@@ -77,7 +62,7 @@ def test_a_method_may_be_given_to_a_plugin_itself() -> None:
     calls: list[int] = []
     plugin: Any = SupervisedPlugin()
     plugin.after_update = lambda strategy, **kwargs: calls.append(strategy.clock.train_epoch_iterations)
-    engine, experience = ours([plugin])
+    engine, experience = engine_of([plugin])
     engine.train(experience)
     assert calls == [*range(BATCHES)] * 2
 
@@ -99,6 +84,6 @@ class Inviting(SupervisedPlugin):
 
 def test_a_plugin_that_joins_within_an_epoch_is_called_from_then_on() -> None:
     trace: list[str] = []
-    engine, experience = ours([Inviting(tracer(["after_backward"], trace))])
+    engine, experience = engine_of([Inviting(tracer(["after_backward"], trace))])
     engine.train(experience)
     assert len(trace) == 2 + 1  # batches 1 and 2, then batch 0

@@ -13,7 +13,7 @@ from small_models import SMALL, rounding_of
 
 from lorisbench.common.errors import InputError
 from lorisbench.data.stream import Store, make_stream, rows_of
-from lorisbench.engine.engine import TensorLoader
+from lorisbench.engine.loader import TensorLoader
 from lorisbench.model import views
 from lorisbench.model.augment import augment, draws
 from lorisbench.model.models import make_backbone

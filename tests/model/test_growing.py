@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from lorisbench.data.manifest import COLUMNS, Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
-from lorisbench.engine.engine import Recorder
+from lorisbench.engine.own_plugins import Recorder
 from lorisbench.export.trained import read_run, restore_run
 from lorisbench.model.checkpoint import load_checkpoint, write_checkpoint
 from lorisbench.model.growing import GrowingClassifier

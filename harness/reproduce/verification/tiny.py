@@ -13,8 +13,8 @@ from torch import nn
 from lorisbench.data.manifest import COLUMNS, Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.assembly import assemble, seed_everything
-from lorisbench.engine.engine import HarnessPlugin
 from lorisbench.engine.evaluation import learn
+from lorisbench.engine.own_plugins import HarnessPlugin
 from lorisbench.engine.strategy import Strategy
 from lorisbench.model.models import Backbone
 from lorisbench.suite.config import HeadConfig

@@ -1,0 +1,139 @@
+"""Whole minibatches from a stream's store: reshuffled for training, gathered once for evaluations."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lorisbench.data.stream import Store, rows_of, taken
+from lorisbench.engine.batches import cut
+
+MOST_GATHERED = 2**28
+"""Bytes of features that are kept for the evaluations of a run."""
+
+
+class TensorLoader:
+    """Minibatches [x, y, task labels] cut from a store as whole tensors on the device.
+
+    With a generator, the rows are reshuffled in each pass (on the CPU, so that every device sees the same order). With
+    a generator for views, each pass draws for each sample either the sample itself or one of the store's versions of
+    it, all equally likely. With `join`, as in training, a last batch of one sample joins the one before it. Where the
+    store has a `sequence`, samples come in this order where they would be reshuffled otherwise.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        rows: torch.Tensor,
+        batch_size: int,
+        device: torch.device,
+        generator: torch.Generator | None = None,
+        for_views: torch.Generator | None = None,
+        join: bool = False,
+    ) -> None:
+        self.store, self.rows, self.batch_size, self.device = store, rows, batch_size, device
+        self.generator, self.for_views = generator, for_views
+        self.in_sequence = generator is not None and store.sequence is not None
+        self.cut = cut if join else torch.split
+
+    def __len__(self) -> int:
+        return len(self.cut(self.rows, self.batch_size)) if len(self.rows) else 0
+
+    def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        rows = self.rows
+        if self.in_sequence:
+            rows = rows[self.store.sequence[rows].argsort()]  # type: ignore[index]
+        elif self.generator is not None:
+            rows = rows[torch.randperm(len(rows), generator=self.generator)]
+        views = None if self.for_views is None else self.store.views
+        for cpu_rows in self.cut(rows, self.batch_size):
+            chunk = cpu_rows.to(self.store.y.device)
+            x = taken(self.store.x, chunk)
+            if views is not None:
+                x = views.pick(x, cpu_rows, torch.randint(views.count + 1, (len(chunk),), generator=self.for_views))
+            x = self.store.inputs(x, chunk).to(self.device, non_blocking=True)
+            y = taken(self.store.y, chunk).to(self.device, non_blocking=True)
+            task = taken(self.store.task, chunk).to(self.device, non_blocking=True)
+            yield [x, y, task]
+
+
+_in_evaluation: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+_rows: weakref.WeakKeyDictionary[Any, torch.Tensor | None] = weakref.WeakKeyDictionary()
+
+
+def for_evaluation(dataset: Any) -> Any:
+    """`dataset.eval()` of Avalanche, which copies a dataset each time that it is asked, made once."""
+    if dataset not in _in_evaluation:
+        _in_evaluation[dataset] = dataset.eval()
+    return _in_evaluation[dataset]
+
+
+def rows_once(dataset: Any) -> torch.Tensor | None:
+    """`rows_of` a dataset, worked out once."""
+    if dataset not in _rows:
+        _rows[dataset] = rows_of(dataset)
+    return _rows[dataset]
+
+
+def eval_loader(
+    store: Store, rows: torch.Tensor, batch_size: int, device: torch.device
+) -> TensorLoader | list[list[torch.Tensor]]:
+    """Minibatches [x, y, task labels] of these rows, int64 (samples,), in their order, on the device.
+
+    Features are gathered once for all evaluations: copying them takes longer than a linear layer does. A minibatch is
+    a part of what is kept, so whoever changes one in place has the samples gathered anew for the next evaluation.
+    """
+    found = _gathered(store, rows)
+    if found is None:
+        return TensorLoader(store, rows, batch_size, device)
+    parts = (of.to(device, non_blocking=True).split(batch_size) for of in (found.x, found.y, found.task))
+    return [list(batch) for batch in zip(*parts, strict=True)]
+
+
+@dataclass
+class _Gathered:
+    """Samples copied out of a store, and by what is told that they still are what the store has at these rows."""
+
+    rows: torch.Tensor
+    x: torch.Tensor
+    y: torch.Tensor
+    task: torch.Tensor
+    source: weakref.ref[torch.Tensor]
+    versions: list[int]
+
+    def fits(self, store: Store, rows: torch.Tensor) -> bool:
+        return (
+            self.source() is store.x
+            and self.versions == _versions(store, self.x, self.y)
+            and torch.equal(self.rows, rows)
+        )
+
+
+_kept: weakref.WeakKeyDictionary[Store, dict[tuple[int, int], _Gathered]] = weakref.WeakKeyDictionary()
+
+
+def _versions(store: Store, x: torch.Tensor, y: torch.Tensor) -> list[int]:
+    """Numbers that rise with each change in place."""
+    return [tensor._version for tensor in (store.x, store.y, store.task, x, y)]
+
+
+def _gathered(store: Store, rows: torch.Tensor) -> _Gathered | None:
+    """The features at these rows; None for images, where a backbone costs far more, and for too many features."""
+    if not isinstance(store.x, torch.Tensor) or store.x.ndim != 2 or store.labelled or not len(rows):
+        return None
+    kept = _kept.setdefault(store, {})
+    place = (int(rows[0]), len(rows))
+    found = kept.get(place)
+    if found is not None and found.fits(store, rows):
+        return found
+    there = sum(of.x.nbytes for at, of in kept.items() if at != place)
+    if there + len(rows) * store.x[0].nbytes > MOST_GATHERED:
+        return None
+    chosen = rows.to(store.x.device)
+    x, y, task = (taken(of, chosen) for of in (store.x, store.y, store.task))
+    kept[place] = _Gathered(rows, x, y, task, weakref.ref(store.x), _versions(store, x, y))
+    return kept[place]
