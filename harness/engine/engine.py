@@ -137,7 +137,8 @@ class Engine(PerBatch):
         if rows is None:
             super().make_eval_dataloader(**kwargs)
         else:
-            self.dataloader = eval_loader(self.store, rows, self.eval_mb_size, self.device)
+            loader: Any = eval_loader(self.store, rows, self.eval_mb_size, self.device)
+            self.dataloader = loader
 
     def eval_dataset_adaptation(self, **kwargs: Any) -> None:
         self.adapted_dataset = for_evaluation(self.experience.dataset)
