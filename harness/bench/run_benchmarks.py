@@ -5,26 +5,52 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
-from lorisbench.bench.timing import alternated, one_experience
+from lorisbench.bench.measured import Earlier, Finding, Ratio, write_findings
+from lorisbench.bench.timing import alternated
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 
 
-def run_benchmarks(what: str = "") -> Iterator[str]:
-    """Run one benchmark, or all; yields the machine's description, then each line of text as soon as it is measured."""
+def run_benchmarks(
+    what: str = "", out: Path | None = None, compare: Path | None = None, any_machine: bool = False
+) -> Iterator[str]:
+    """Run one benchmark, or all; yields the machine's description, then each line of text as soon as it is measured.
+
+    out : a JSON file that all findings are written to at the end. compare : such a file of before, whose ratios are put
+    beside those measured now; `any_machine`, even if it is another machine's.
+
+    Raises InputError for an unknown benchmark, and for a file to compare that is none or another machine's.
+    """
     if what and what not in BENCHMARKS:
         raise InputError(f"unknown benchmark {what!r}{nearest(what, BENCHMARKS)}")
     from lorisbench.common.environment import environment
 
     env = environment(1, "cpu", "cpu")
-    versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     machine = env["machine"]
+    earlier = None if compare is None else Earlier(compare)
+    if earlier is not None and not any_machine:
+        earlier.check_machine(machine)
+    if out is not None and not out.parent.is_dir():
+        raise InputError(f"{out.parent}: no such folder")
+    versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}; {env['date']}"
+    found: dict[str, list[Finding]] = {}
     for name in [what] if what else BENCHMARKS:
-        for line in BENCHMARKS[name]():
-            yield f"{name}: {line}"
+        found[name] = []
+        for finding in BENCHMARKS[name]():
+            found[name].append(finding)
+            then = f" | {earlier.beside(name, finding)}" if earlier and isinstance(finding, Ratio) else ""
+            yield f"{name}: {finding}{then}"
+    if earlier is not None:
+        yield from earlier.missing(found)
+    if out is not None:
+        write_findings(out, env, found)
+    ratios = [each for findings in found.values() for each in findings if isinstance(each, Ratio) and each.limit]
+    if ratios:
+        yield f"{sum(each.median <= each.limit for each in ratios if each.limit)} of {len(ratios)} limits kept"
 
 
 def startup() -> list[str]:
@@ -48,54 +74,11 @@ def startup() -> list[str]:
     ]
 
 
-def engine() -> list[str]:
-    """Training and evaluating a linear head on features: our engine, Avalanche's own loop, and a bare torch loop."""
-    from types import SimpleNamespace
+def steps() -> Iterator[Finding]:
+    """Training steps and evaluations on features beside loops written by hand, and beside Avalanche's own loop."""
+    from lorisbench.bench.steps import measure
 
-    import torch
-    from avalanche.training import Naive
-
-    from lorisbench.data.stream import Store
-    from lorisbench.engine.engine import Engine, make_optimizer
-    from lorisbench.engine.own_plugins import Recorder
-    from lorisbench.suite.config import TrainingConfig
-
-    torch.set_num_threads(1)
-    samples, width, classes, batch = 4000, 1280, 16, 32
-    # two samples more than are trained on: the stream needs a validation and a test split
-    store = Store(torch.randn(samples + 2, width), torch.randint(classes, (samples + 2,)))
-    experience = one_experience(store, samples)
-    training = TrainingConfig(epochs=1, batch_size=batch)
-
-    def head() -> torch.nn.Module:
-        return torch.nn.Linear(width, classes)
-
-    ours_model, avalanche_model, torch_model = head(), head(), head()
-    ours = Engine(
-        model=ours_model, optimizer=make_optimizer(ours_model, training), plugins=[Recorder()], store=store,
-        training=training, device=torch.device("cpu"), seed=0,
-    )  # fmt: skip
-    theirs = Naive(
-        model=avalanche_model, optimizer=torch.optim.Adam(avalanche_model.parameters()), train_mb_size=batch,
-        train_epochs=1, eval_mb_size=256, evaluator=None,
-    )  # fmt: skip
-    plain = SimpleNamespace(optimizer=torch.optim.Adam(torch_model.parameters()), loss=torch.nn.CrossEntropyLoss())
-
-    def torch_loop() -> None:
-        for rows in torch.randperm(samples).split(batch):
-            plain.optimizer.zero_grad()
-            plain.loss(torch_model(store.x[rows]), store.y[rows]).backward()
-            plain.optimizer.step()
-
-    train = alternated(
-        {"ours": lambda: ours.train(experience), "avalanche": lambda: theirs.train(experience), "torch": torch_loop}, 7
-    )
-    test = alternated({"ours": lambda: ours.eval([experience]), "avalanche": lambda: theirs.eval([experience])}, 7)
-    return [
-        f"training an epoch ({samples} x {width}, batch {batch}): Avalanche's loop takes "
-        f"{train['avalanche'] / train['ours']:.1f} x ours, ours {train['ours'] / train['torch']:.2f} x plain torch",
-        f"evaluating the same: Avalanche's loop takes {test['avalanche'] / test['ours']:.1f} x ours",
-    ]
+    yield from measure()
 
 
 def memory() -> list[str]:
@@ -164,9 +147,9 @@ def suite() -> Iterator[str]:
     yield from measure()
 
 
-BENCHMARKS: dict[str, Callable[[], Iterable[str]]] = {
+BENCHMARKS: dict[str, Callable[[], Iterable[Finding]]] = {
     "startup": startup,
-    "engine": engine,
+    "steps": steps,
     "memory": memory,
     "data": data,
     "dnn": dnn,

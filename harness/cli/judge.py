@@ -164,11 +164,14 @@ def check(
 
 def bench(
     what: Annotated[
-        str, typer.Argument(help="startup, engine, memory, data, dnn, slda, optimizer or suite; all if omitted")
+        str, typer.Argument(help="startup, steps, memory, data, dnn, slda, optimizer or suite; all if omitted")
     ] = "",
+    out: Annotated[Path | None, typer.Option(help="Write all that was found to this JSON file")] = None,
+    compare: Annotated[Path | None, typer.Option(help="Put the ratios of such a file beside those measured")] = None,
+    any_machine: Annotated[bool, typer.Option("--any-machine", help="Compare even another machine's")] = False,
 ) -> None:
     """Measure the harness on this machine by alternating comparisons and median ratios."""
     from lorisbench.bench.run_benchmarks import run_benchmarks
 
-    for line in run_benchmarks(what):
+    for line in run_benchmarks(what, out, compare, any_machine):
         print(line, flush=True)

@@ -1,0 +1,218 @@
+"""`lorisbench bench steps`: training steps and evaluations on features beside loops written by hand.
+
+The loops do the same mathematics with the same batches and optimizer, and nothing else. Times are of one thread, in CPU
+seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from avalanche.training import Naive
+from torch import nn
+from torch.nn import functional as F
+
+from lorisbench.bench.measured import PAIRS, Finding, Ratio, paired
+from lorisbench.bench.timing import one_experience
+from lorisbench.common.threads import one_thread
+from lorisbench.data.manifest import COLUMNS, Manifest
+from lorisbench.data.stream import Store, make_stream
+from lorisbench.engine.engine import Engine, make_optimizer
+from lorisbench.engine.own_plugins import HarnessPlugin, Recorder
+from lorisbench.strategies.dnn.network import DynamicNetwork
+from lorisbench.strategies.dnn.strategy import DNNPlugin
+from lorisbench.strategies.ewc import EWCPlugin
+from lorisbench.strategies.lwf import LwFPlugin
+from lorisbench.strategies.parts.memory import Memory
+from lorisbench.strategies.replay import ReplayPlugin
+from lorisbench.suite.training import TrainingConfig
+
+WIDTH = 1280  # features of efficientnet-lite0
+STEPS = 50  # of an epoch
+LIMIT = 1.2
+CPU = torch.device("cpu")
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+"""Of a batch, inputs (batch, WIDTH) and labels int64 (batch,): a scalar."""
+
+
+def measure(pairs: int = PAIRS, steps: int = STEPS) -> Iterator[Finding]:
+    """Steps of naive training at each size, steps of the other methods, rows of the accuracy matrix."""
+    with one_thread():
+        for batch in (32, 256):
+            for classes in (16, 121):
+                for optimizer in ("adam", "sgd"):
+                    yield training("naive", batch, classes, optimizer, pairs, steps)
+        for method in ("ewc", "lwf", "replay", "dnn"):
+            for batch in (32, 256):
+                yield training(method, batch, 16, "adam", pairs, steps)
+        yield avalanche(pairs, steps)
+        for images in (4000, 600, 96):
+            yield evaluation(images, pairs)
+
+
+class EpochTime(HarnessPlugin):
+    """CPU seconds of the last epoch, between the other plugins' callbacks before and after it, those included."""
+
+    seconds = 0.0
+
+    def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.start = time.process_time()
+
+    def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.seconds = time.process_time() - self.start
+
+
+def training(method: str, batch: int, classes: int, optimizer: str, pairs: int, steps: int) -> Ratio:
+    """An epoch of the second experience by a strategy's plugin in the engine and by hand."""
+    samples = batch * steps
+    store = Store(torch.randn(samples + 2, WIDTH), torch.randint(classes, (samples + 2,)))
+    experience = one_experience(store, samples)
+    settings = TrainingConfig.model_validate({"epochs": 1, "batch_size": batch, "optimizer": optimizer})
+    model, plugin = _parts(method, classes)
+    watch = EpochTime()
+    engine = Engine(
+        model=model, optimizer=make_optimizer(model, settings), plugins=[watch, *plugin, Recorder()], store=store,
+        training=settings, device=CPU, seed=0,
+    )  # fmt: skip
+    engine.train(experience)
+    head = nn.Linear(WIDTH, classes)
+    loss = _by_hand(method, head, store)
+    stepping = make_optimizer(head, settings)
+
+    def by_hand() -> None:
+        for rows in torch.randperm(samples).split(batch):
+            stepping.zero_grad()
+            loss(store.x[rows], store.y[rows]).backward()
+            stepping.step()
+
+    ratios, taken = [], []
+    for number in range(-1, pairs):
+        if number % 2:
+            engine.train(experience)
+        start = time.process_time()
+        by_hand()
+        plain = time.process_time() - start
+        if not number % 2:
+            engine.train(experience)
+        if number >= 0:
+            ratios.append(watch.seconds / plain)
+            taken.append(1e3 * watch.seconds / steps)
+    what = f"a step of {method}, batch {batch}, {WIDTH} features, {classes} classes, {optimizer}, to a loop by hand"
+    return Ratio(what, tuple(ratios), sorted(taken)[len(taken) // 2], LIMIT)
+
+
+MEMORY = 200
+STRENGTH, ALPHA, TEMPERATURE = 100.0, 1.0, 2.0
+
+
+def _parts(method: str, classes: int) -> tuple[nn.Module, list[Any]]:
+    """The model, and the plugins of the method."""
+    head = nn.Linear(WIDTH, classes)
+    if method == "dnn":
+        network = DynamicNetwork(None, lambda: nn.Linear(WIDTH, classes), head, answer="confidence")
+        return network, [DNNPlugin(expand_at=[], distill_weight=ALPHA, temperature=TEMPERATURE)]
+    plugins: dict[str, list[Any]] = {
+        "naive": [],
+        "ewc": [EWCPlugin(STRENGTH)],
+        "lwf": [LwFPlugin(ALPHA, TEMPERATURE)],
+        "replay": [ReplayPlugin(Memory(MEMORY), 32)],
+    }
+    return head, plugins[method]
+
+
+def _by_hand(method: str, head: nn.Module, store: Store) -> Loss:
+    """The loss of the second experience, as one would write it in a script."""
+    teacher = nn.Linear(WIDTH, int(store.y.max()) + 1).requires_grad_(False)
+    weights = list(head.parameters())
+    held = [(torch.rand_like(weight), weight.detach().clone()) for weight in weights]
+    kept_x, kept_y = store.x[:MEMORY].clone(), store.y[:MEMORY].clone()
+
+    def divergence(student: torch.Tensor, target: torch.Tensor, reduction: str) -> torch.Tensor:
+        logs = (F.log_softmax(z / TEMPERATURE, dim=1) for z in (student, target))
+        return TEMPERATURE**2 * F.kl_div(*logs, reduction=reduction, log_target=True)
+
+    def naive(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(head(x), y)
+
+    def ewc(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        springs = [(fisher * (w - at).square()).sum() for w, (fisher, at) in zip(weights, held, strict=True)]
+        return naive(x, y) + 0.5 * STRENGTH * (springs[0] + springs[1])
+
+    def lwf(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        logits = head(x)
+        return F.cross_entropy(logits, y) + ALPHA * divergence(logits, teacher(x), "batchmean")
+
+    def replay(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        drawn = torch.randperm(MEMORY)[:32]
+        return naive(torch.cat([x, kept_x[drawn]]), torch.cat([y, kept_y[drawn]]))
+
+    def dnn(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        logits, target = head(x), teacher(x)
+        known = (target.argmax(dim=1) == y).float()
+        each = divergence(logits, target, "none").sum(dim=1)
+        return F.cross_entropy(logits, y) + ALPHA * (known * each).sum() / known.sum().clamp(min=1)
+
+    return {"naive": naive, "ewc": ewc, "lwf": lwf, "replay": replay, "dnn": dnn}[method]
+
+
+def avalanche(pairs: int, steps: int, batch: int = 32, classes: int = 16) -> Ratio:
+    """An epoch by Avalanche's own strategy, loaders included, and by the engine."""
+    samples = batch * steps
+    store = Store(torch.randn(samples + 2, WIDTH), torch.randint(classes, (samples + 2,)))
+    experience = one_experience(store, samples)
+    settings = TrainingConfig(epochs=1, batch_size=batch)
+    ours, theirs = nn.Linear(WIDTH, classes), nn.Linear(WIDTH, classes)
+    engine = Engine(
+        model=ours, optimizer=make_optimizer(ours, settings), plugins=[Recorder()], store=store, training=settings,
+        device=CPU, seed=0,
+    )  # fmt: skip
+    stock = Naive(
+        model=theirs, optimizer=torch.optim.Adam(theirs.parameters()), train_mb_size=batch, train_epochs=1,
+        eval_mb_size=256, evaluator=None,
+    )  # fmt: skip
+    what = f"an epoch of Avalanche's own loop, batch {batch}, {WIDTH} features, {classes} classes, to the engine's"
+    return paired(
+        what, partial(stock.train, experience), partial(engine.train, experience), None, pairs, time.process_time
+    )
+
+
+def evaluation(images: int, pairs: int, experiences: int = 12, classes: int = 16) -> Ratio:
+    """A row of the accuracy matrix, answers included, and the head's product over the same features at once."""
+    splits = {"train": 1, "validation": 1, "test": images}
+    rows = [
+        (f"{experience}-{split}-{i}", i % classes, "", experience, split, "", 1, "")
+        for experience in range(experiences)
+        for split, count in splits.items()
+        for i in range(count)
+    ]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    names = [str(label) for label in range(classes)], [str(experience) for experience in range(experiences)]
+    manifest = Manifest(table, Path(), "random numbers", True, *names)
+    store = Store(torch.randn(len(rows), WIDTH), torch.from_numpy(table.label.to_numpy(copy=True)))
+    tests = list(make_stream(manifest, store).streams["test"])
+    settings, head, recorder = TrainingConfig(), nn.Linear(WIDTH, classes), Recorder()
+    engine = Engine(
+        model=head, optimizer=make_optimizer(head, settings), plugins=[recorder], store=store, training=settings,
+        device=CPU, seed=0,
+    )  # fmt: skip
+    x = store.x[torch.cat([torch.from_numpy(manifest.rows("test", index)) for index in range(experiences)])]
+
+    def row() -> torch.Tensor:
+        engine.eval(tests)
+        return recorder.predictions()
+
+    @torch.no_grad()
+    def product() -> torch.Tensor:
+        return head(x).argmax(dim=1)
+
+    if not torch.equal(row(), product().int()):
+        raise RuntimeError("the evaluation and the product give other answers")
+    what = f"a row of the matrix, {experiences} x {images} test images, {WIDTH} features, to one matrix product"
+    return paired(what, row, product, LIMIT, pairs, time.process_time)
