@@ -28,7 +28,7 @@ def logged(folder: Path) -> Iterator[None]:
         for number in (1, 2):
             os.dup2(log.fileno(), number)
     try:
-        faulthandler.enable(2)
+        faulthandler.enable(2, all_threads=False)  # others wait; they would push what the run said out of the tail
         yield
     finally:
         _flush()
