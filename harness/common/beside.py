@@ -7,11 +7,12 @@ They never hide a module of Python or of an installed package: whoever imports `
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.machinery
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,7 +52,7 @@ def _one(folder: str) -> Iterator[None]:
     own = _OWN.setdefault(folder, {})
     sys.path_importer_cache.pop(folder, None)  # files may have been written since it was last looked at
     names = {name for name in modules_in(Path(folder)) if not _is_taken(name)}
-    before = {name: module for name, module in list(sys.modules.items()) if name.partition(".")[0] in names}
+    before = _loaded(names)
     for name, module in before.items():
         if not _is_in(module, folder):
             del sys.modules[name]
@@ -67,8 +68,8 @@ def _one(folder: str) -> Iterator[None]:
             sys.meta_path.remove(finder)
         _ADDED[folder] = [place for place in sys.path if place not in path]
         sys.path[:] = path
-        for name, module in list(sys.modules.items()):
-            if name.partition(".")[0] in names and name not in before and _is_in(module, folder):
+        for name, module in _loaded(names).items():
+            if name not in before and _is_in(module, folder):
                 own[name] = module
                 del sys.modules[name]
         for name, module in before.items():
@@ -76,6 +77,15 @@ def _one(folder: str) -> Iterator[None]:
                 if name in sys.modules and _is_in(sys.modules[name], folder):
                     own[name] = sys.modules[name]
                 sys.modules[name] = module
+
+
+def _loaded(names: Set[str]) -> dict[str, ModuleType]:
+    """The imported modules of these top-level names, with those inside packages."""
+    found = {name: sys.modules[name] for name in names if name in sys.modules}
+    inside = tuple(f"{name}." for name, module in found.items() if hasattr(module, "__path__"))
+    if not inside:
+        return found  # what follows looks at thousands
+    return found | {name: module for name, module in list(sys.modules.items()) if name.startswith(inside)}
 
 
 def forget_beside(folder: Path) -> None:
@@ -110,10 +120,15 @@ def modules_in(folder: Path) -> set[str]:
 def _is_taken(name: str) -> bool:
     if name in sys.stdlib_module_names or name == __name__.partition(".")[0]:
         return True
-    places = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), *sys.path]
-    installed = [place for place in places if Path(place).name in ("site-packages", "dist-packages")]
+    installed = [place for place in (*_site(), *sys.path) if Path(place).name in ("site-packages", "dist-packages")]
     spec = importlib.machinery.PathFinder.find_spec(name, installed)
     return spec is not None and spec.origin is not None
+
+
+@functools.cache
+def _site() -> tuple[str, str]:
+    """Where packages are installed."""
+    return sysconfig.get_path("purelib"), sysconfig.get_path("platlib")
 
 
 def _is_in(module: Any, folder: str) -> bool:
