@@ -49,7 +49,7 @@ def manifest(tasks: bool = False, classes_arrive: bool = False, val_as_replay: b
 def backbone() -> Backbone:
     """A convolution with BatchNorm, uint8 (batch, 3, 16, 16) -> float32 (batch, 8), always with the same weights."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         network = nn.Sequential(
             nn.Conv2d(3, WIDTH // 4, 3, padding=1), nn.BatchNorm2d(WIDTH // 4), nn.AdaptiveAvgPool2d(2), nn.Flatten()
         )

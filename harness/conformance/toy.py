@@ -213,7 +213,7 @@ def _samples(manifest: Manifest, images: bool, near: int) -> tuple[torch.Tensor,
 def _backbone() -> Backbone:
     """A small convolution with BatchNorm, uint8 (batch, 3, 8, 8) -> float32 (batch, 16); always the same weights."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         network = nn.Sequential(
             nn.Conv2d(3, WIDTH // 4, 3, padding=1),
             nn.BatchNorm2d(WIDTH // 4),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -31,9 +32,18 @@ from lorisbench.suite.spec import RunSpec
 def seed_everything(*parts: object) -> None:
     """Seed torch (all devices), numpy and random from all parts."""
     seed = seed_of(*parts)
-    torch.manual_seed(seed)
+    if _has_accelerator():
+        torch.manual_seed(seed)
+    else:  # the same for the CPU alone; the other notes, with a stack trace each time, what devices to come would need
+        torch.default_generator.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
+
+
+@functools.cache
+def _has_accelerator() -> bool:
+    """Whether torch can use any device but the CPU."""
+    return torch.cuda.is_available() or torch.xpu.is_available() or torch.backends.mps.is_available()
 
 
 def assemble(

@@ -234,7 +234,7 @@ def make_backbone(
 
 def _make(name: str, weights: str, seed: int) -> Backbone:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         if name == OFFLINE:
             return _offline_default(weights)
         source, _, bare = name.rpartition(":")
