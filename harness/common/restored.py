@@ -113,7 +113,9 @@ def _loggers() -> dict[str, tuple[Any, ...]]:
 
 def _set_loggers(before: dict[str, tuple[Any, ...]]) -> None:
     for name, state in _loggers().items():
-        level, handlers, propagate, disabled = before.get(name, state)
+        if state == before.get(name, state):
+            continue  # there are hundreds, of which hardly any is ever changed
+        level, handlers, propagate, disabled = before[name]
         logger = logging.getLogger(name)
         if logger.level != level:
             logger.setLevel(level)

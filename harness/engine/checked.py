@@ -71,8 +71,10 @@ def _check_callbacks(plugin: Any) -> None:
     """Raise TypeError for a callback that cannot be called with the strategy, or whose name is misspelt."""
     for kind in type(plugin).__mro__:
         for name in vars(kind) if kind.__module__.partition(".")[0] not in ("avalanche", "builtins") else ():
+            if name in HOOKS or not name.startswith(("before", "after")):
+                continue
             near = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.9)
-            if near and name not in HOOKS and name.startswith(("before", "after")):
+            if near:
                 raise TypeError(
                     f"{kind.__name__}.{name} in {file_of(kind)}: Avalanche has no callback of this name; did you mean "
                     f"{near[0]!r}?"

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from lorisbench.data.stream import Rows
 
 _PROJECT = __name__.partition(".")[0]
+_PLAIN = {bool, int, float, str, bytes, type(None)}  # they hold nothing
 _OPAQUE = ("builtins", "torch", "numpy", "pydantic", _PROJECT)
 
 
@@ -29,7 +30,7 @@ def walk(value: Any, path: str, inside: bool = False, seen: dict[int, Any] | Non
     A module gives itself and its state; with `inside`, also tensors that are plain attributes of it or of its parts.
     """
     seen = {} if seen is None else seen
-    if id(value) in seen:
+    if type(value) in _PLAIN or id(value) in seen:
         return
     seen[id(value)] = value  # kept alive, so that no later object gets its id
     if isinstance(value, torch.Tensor):
