@@ -78,7 +78,8 @@ def test_tables_arrays_and_figures(results: lorisbench.Results) -> None:
     assert not np.array_equal(results.matrix("naive", 0), results.matrix("pulled-strength=50.0", 0))
     figures = results.plots()
     assert {"curves", "forgetting", "matrices", "matrix_naive"} <= set(figures)
-    assert isinstance(results.plot("curves"), Figure) and results.plot("curves").axes[0].lines
+    curves = results.plot("curves")
+    assert isinstance(curves, Figure) and curves.axes[0].lines
     assert "pulled-strength=50.0" in results._repr_html_() and "8 done" in repr(results)
     assert list(results.summary.strategy) == results.strategies
     assert results.data["synthetic"] is False and results.suite["seeds"] == [0, 1]
