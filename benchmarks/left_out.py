@@ -63,7 +63,7 @@ def _files(root: Path, place: str, deep: bool) -> Iterator[str]:
     while waiting:
         below = waiting.pop()
         try:
-            entries = list(os.scandir(root / below))
+            entries = list(os.scandir(os.path.join(root, below)))
         except OSError:  # what cannot be looked into is told where it is needed
             continue
         prefix = f"{below}/" if below else ""

@@ -138,8 +138,8 @@ class Manifest:
 
     def _refuse(self, wrong: pd.Series, column: str, known: str) -> None:
         """Raise InputError for the first image whose value in a column is wrong."""
-        rows = self.table[wrong]
-        if len(rows):
+        if wrong.any():
+            rows = self.table[wrong]
             raise InputError(f"{rows.path.iloc[0]}: {column} {rows[column].iloc[0]} is not in {known}")
 
     @property
