@@ -107,6 +107,17 @@ def cache(made_once: Callable[..., Path]) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_lock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No measurement of a latency waits, for seconds, until other test processes, or other users, train nothing."""
+    from lorisbench.runs import quiet
+
+    lock = tmp_path_factory.mktemp("lock") / "lock"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quiet, "_file", lambda: lock)
+        yield
+
+
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x40\0\0\0\x40"
 """As much of a PNG file, 64 pixels wide, as the report reads."""
 
