@@ -31,7 +31,9 @@ def reproduce(
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/reproduce-<paper>]")] = None,
     parts: Annotated[str, typer.Option(help="Run only these, separated by commas, e.g. clutter,sequence")] = "",
     seeds: Annotated[str, typer.Option(help="Run under these seeds, separated by commas")] = "",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that train runs")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that train runs; 0 trains in this one  [default: 1]")
+    ] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
     dry_run: Annotated[
         bool,
@@ -44,7 +46,7 @@ def reproduce(
     options but --out and --dry-run. Exit code 1 if a run or a check failed.
     """
     if paper == "plugins":
-        if data_root or parts or seeds or workers != 1 or assignments:
+        if data_root or parts or seeds or workers is not None or assignments:
             raise InputError("reproduce plugins: it has no options but --out and --dry-run")
         _plugins(out or Path("results") / "reproduce-plugins", dry_run)
         return
@@ -60,7 +62,7 @@ def reproduce(
     )
     target = out or Path("results") / f"reproduce-{paper}"
     if dry_run:
-        tell_plan(planned.suite, target, workers)
+        tell_plan(planned.suite, target, workers or 1)
         return
     from lorisbench.reproduce.page import text
 

@@ -134,7 +134,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def reproduce(reproduction: Reproduction, out: Path, workers: int = 1) -> tuple[pd.DataFrame, list[Table]]:
+def reproduce(reproduction: Reproduction, out: Path, workers: int | None = None) -> tuple[pd.DataFrame, list[Table]]:
     """Run what is not finished in OUT, and write its report, and tables and page from all results so far.
 
     Returns the rows of results.csv of all parts run now, and the tables. Raises InputError, before anything is

@@ -40,7 +40,7 @@ from lorisbench.suite.resolve import load_suite
 QUICK = (
     "--set", "backbone.image_size=16", "--set", "benchmark.validation=2", "--set", "head.hidden=[8]",
     "--set", "training.epochs=1", "--set", "training.batch_size=16", "--set", "gem.memory=20",
-    "--set", "replay.memory=20",
+    "--set", "replay.memory=20", "--set", "latency.calls=2", "--set", "latency.warmup=0",
 )  # fmt: skip
 
 

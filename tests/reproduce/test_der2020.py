@@ -24,6 +24,7 @@ from lorisbench.suite.overrides import override
 
 TINY = (
     "--set", "benchmark.tasks=2", "--set", "training.batch_size=16", "--set", "head.hidden=[8]",
+    "--set", "latency.calls=2", "--set", "latency.warmup=0",
     "--set", "strategies={naive: {training: {lr: 0.2}}, joint: , gem-200: {strategy: gem, memory: 8}}",
 )  # fmt: skip
 

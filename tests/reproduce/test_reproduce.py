@@ -23,7 +23,10 @@ from lorisbench.reproduce.tables import build
 REAL = Ground("OpenLORIS-Object", False, [])
 SIM = Ground("OpenLORIS-Sim", True, [])
 OTHER = Ground("OpenLORIS-Object", False, ["69 objects, not 51"])
-QUICK = ("--set", "training.epochs=1", "--set", "training.later.epochs=1", "--set", "backbone.image_size=32")
+QUICK = (
+    "--set", "training.epochs=1", "--set", "training.later.epochs=1", "--set", "backbone.image_size=32",
+    "--set", "latency.calls=2", "--set", "latency.warmup=0",
+)  # fmt: skip
 LABELS = ("no-expand", "expand@1", "no-expand+lr", "expand@1+lr", "v2-worst-expand@1+3")
 NO_ROUTER = tuple(word for label in LABELS for word in ("--set", f"{label}.answer=newest"))  # a second less a run
 
