@@ -14,6 +14,7 @@ import pytest
 import typer.main
 import yaml
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 # One thread per process, set before torch is imported and also for processes that a test starts: workers of
@@ -23,6 +24,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("LORISBENCH_WORKERS", "0")
 # Commands are made of their functions' signatures once, not for each of a thousand calls.
 typer.main.get_command = functools.cache(typer.main.get_command)
+# Examples may take long on a machine that does other things as well.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 # Nothing that a test writes has to outlast a power cut, and waiting for the disk takes a tenth of a tiny run.
 os.fsync = lambda descriptor: None
 
@@ -177,7 +181,7 @@ def suite_file(tmp_path: Path, release: Path) -> Callable[..., Path]:
     from small_models import SMALL
 
     def write(**changes: object) -> Path:
-        settings: dict[str, object] = {
+        suite: dict[str, object] = {
             "name": "tiny",
             "benchmark": {
                 "name": "openloris",
@@ -194,7 +198,7 @@ def suite_file(tmp_path: Path, release: Path) -> Callable[..., Path]:
             **changes,
         }
         path = tmp_path / "tiny.yaml"
-        path.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+        path.write_text(yaml.safe_dump(suite, sort_keys=False), encoding="utf-8")
         return path
 
     return write
