@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,14 @@ os.fsync = lambda descriptor: None
 # files in this order, so that none is left with a long one at the end.
 FIRST = ("conformance", "export", "report", "cli", "reproduce", "runs", "api")
 LAST = ("model", "suite", "data", "common", "metrics")
+# Files that one worker has, as each process in which they run imports something large anew: torch in the server that
+# runs are forked from, and torch's exporter.
+TOGETHER = (
+    (
+        "runs/test_isolation.py", "runs/test_joining.py", "runs/test_observers.py", "runs/test_versions_of_a_method.py",
+    ),
+    ("export/test_export.py", "export/test_causes.py"),
+)  # fmt: skip
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -43,9 +52,28 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return cores + cores // 2
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Files are handed out one by one, except those that belong together (`TOGETHER`)."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return next((files[0] for files in TOGETHER if file.removeprefix("tests/") in files), file)
+
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take long come first; the tests of a file stay together, in their order."""
-    items.sort(key=lambda item: (item.path.parent.name not in FIRST) + (item.path.parent.name in LAST))
+    together = {Path(__file__).parent / file for files in TOGETHER for file in files}
+
+    def turn(item: pytest.Item) -> tuple[bool, int]:
+        folder = item.path.parent.name
+        return item.path not in together, (folder not in FIRST) + (folder in LAST)
+
+    items.sort(key=turn)
 
 
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")
