@@ -244,7 +244,7 @@ class Watch(SupervisedPlugin):
     def after_eval_forward(self, strategy, **kwargs):
         pass
 
-class Watched(Strategy, name="watched"):
+class Watched(Strategy, name="watched-in-tests"):
     says: bool = True
     reason: str = ""
 
@@ -270,7 +270,7 @@ def test_any_plugin_may_say_that_it_only_watches_and_any_model_that_it_is_no_gra
     monkeypatch.setattr(export, "make_graph", lambda deployed, size: onnx.load(naive_file))  # saves seconds
 
     def answer(**settings: object):
-        entry = {**config["strategy"], "strategy": "watched", **settings}
+        entry = {**config["strategy"], "strategy": "watched-in-tests", **settings}
         (run / "config.yaml").write_text(yaml.safe_dump({**config, "strategy": entry}))
         return cli("export", run, "--plugin", tmp_path / "watched.py")
 
