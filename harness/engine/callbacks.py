@@ -22,28 +22,57 @@ def acting(plugins: Sequence[Any], event: str) -> list[Callable[..., Any]]:
     return [call for call in found if call is not None and getattr(call, "__func__", call) not in _EMPTY]
 
 
+_IN_EVALUATION = (
+    "before_eval_iteration", "before_eval_forward", "after_eval_forward", "after_eval_iteration", "after_eval_exp",
+    "after_eval",
+)  # fmt: skip
+
+
 def _once_per_batch(event: str) -> Callable[..., None]:
     def trigger(strategy: PerBatch, **kwargs: Any) -> None:
-        for call in strategy.acting(event):
+        calls = strategy.calls
+        for call in acting(strategy.plugins, event) if calls is None else calls[event]:
             call(strategy, **kwargs)
 
     return trigger
 
 
-_WITH_LOSS = ("before_eval_iteration", "before_eval_forward", "after_eval_forward", "after_eval_iteration",
-              "after_eval_exp", "after_eval")  # fmt: skip
+def _first_of_batch(event: str) -> Callable[..., None]:
+    def trigger(strategy: PerBatch, **kwargs: Any) -> None:
+        if strategy.calls is None or not strategy.calls.are_of(strategy.plugins):
+            strategy.calls = Calls(strategy.plugins)
+        for call in strategy.calls[event]:
+            call(strategy, **kwargs)
+
+    return trigger
+
+
+class Calls(dict[str, list[Callable[..., Any]]]):
+    """What plugins do at callbacks, by their names, looked up at the first call of each."""
+
+    def __init__(self, plugins: Sequence[Any]) -> None:
+        super().__init__()
+        self.plugins = list(plugins)
+
+    def __missing__(self, event: str) -> list[Callable[..., Any]]:
+        self[event] = acting(self.plugins, event)
+        return self[event]
+
+    def are_of(self, plugins: Sequence[Any]) -> bool:
+        return len(self.plugins) == len(plugins) and all(map(is_, self.plugins, plugins))
 
 
 class PerBatch(SupervisedTemplate):
     """Looks up once for an epoch what the plugins do for each batch, where Avalanche asks each plugin each time.
 
-    In an evaluation, once for all of it. A plugin that joins or leaves in the midst counts at once; a method that takes
-    another's place in a plugin, from the next epoch on.
+    In an evaluation, once for all of it. A plugin that joins or leaves in the midst counts from the next batch on; a
+    method that takes another's place in a plugin, from the next epoch on.
     """
 
+    calls: Calls | None = None
     _with_loss = True
 
-    _before_training_iteration = _once_per_batch("before_training_iteration")
+    _before_training_iteration = _first_of_batch("before_training_iteration")
     _before_forward = _once_per_batch("before_forward")
     _after_forward = _once_per_batch("after_forward")
     _before_backward = _once_per_batch("before_backward")
@@ -51,39 +80,23 @@ class PerBatch(SupervisedTemplate):
     _before_update = _once_per_batch("before_update")
     _after_update = _once_per_batch("after_update")
     _after_training_iteration = _once_per_batch("after_training_iteration")
-    _before_eval_iteration = _once_per_batch("before_eval_iteration")
+    _before_eval_iteration = _first_of_batch("before_eval_iteration")
     _before_eval_forward = _once_per_batch("before_eval_forward")
     _after_eval_forward = _once_per_batch("after_eval_forward")
     _after_eval_iteration = _once_per_batch("after_eval_iteration")
 
-    def __init__(self, **kwargs: Any) -> None:
-        self._forget()
-        super().__init__(**kwargs)
-
-    def _forget(self) -> None:
-        self._acting: dict[str, list[Callable[..., Any]]] = {}
-        self._asked: list[Any] = []  # the plugins that were
-
-    def acting(self, event: str) -> list[Callable[..., Any]]:
-        """What is called at a callback that comes once for each batch."""
-        if len(self._asked) != len(self.plugins) or not all(map(is_, self._asked, self.plugins)):
-            self._acting, self._asked = {}, list(self.plugins)
-        if event not in self._acting:
-            self._acting[event] = acting(self.plugins, event)
-        return self._acting[event]
-
     def training_epoch(self, **kwargs: Any) -> None:
-        self._forget()
+        self.calls = None
         super().training_epoch(**kwargs)
-        self._forget()
+        self.calls = None
 
     def _before_eval(self, **kwargs: Any) -> None:
         super()._before_eval(**kwargs)
-        self._forget()
+        self.calls = None
         self._with_loss = any(_may_read_loss(plugin) for plugin in self.plugins)
 
     def _after_eval(self, **kwargs: Any) -> None:
-        self._forget()
+        self.calls = None
         super()._after_eval(**kwargs)
 
     def eval_epoch(self, **kwargs: Any) -> None:
@@ -106,4 +119,4 @@ def _may_read_loss(plugin: Any) -> bool:
     """Whether a plugin acts in evaluations, other than the clock and those of LorisBench, which read no loss there."""
     if isinstance(plugin, Clock) or type(plugin).__module__.startswith("lorisbench."):
         return False
-    return any(acting([plugin], event) for event in _WITH_LOSS)
+    return any(acting([plugin], event) for event in _IN_EVALUATION)

@@ -82,8 +82,30 @@ class Inviting(SupervisedPlugin):
                 strategy.plugins.append(self.guest)
 
 
-def test_a_plugin_that_joins_within_an_epoch_is_called_from_then_on() -> None:
+def test_a_plugin_that_joins_within_an_epoch_is_called_from_the_next_batch_on() -> None:
     trace: list[str] = []
     engine, experience = engine_of([Inviting(tracer(["after_backward"], trace))])
     engine.train(experience)
-    assert len(trace) == 2 + 1  # batches 1 and 2, then batch 0
+    assert len(trace) == 1 + 2  # batch 2, then batches 0 and 1
+
+
+class Testing(SupervisedPlugin):
+    """Has the strategy tested in the midst of each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experience: Any = None
+
+    def before_backward(self, strategy: Any, **kwargs: Any) -> None:
+        loss = strategy.loss
+        strategy.eval([self.experience])
+        strategy.loss = loss
+
+
+def test_callbacks_go_on_after_an_evaluation_in_the_midst_of_a_batch() -> None:
+    trace: list[str] = []
+    testing = Testing()
+    engine, testing.experience = engine_of([testing, tracer(PER_BATCH, trace)])
+    engine.train(testing.experience)
+    assert trace.count("before_eval_forward") == 2 * BATCHES
+    assert trace.count("after_update") == trace.count("after_training_iteration") == 2 * BATCHES

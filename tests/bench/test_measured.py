@@ -1,0 +1,110 @@
+"""What `lorisbench bench` finds goes to a file, and is put beside what such a file holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorisbench.bench import run_benchmarks as bench
+from lorisbench.bench import steps
+from lorisbench.bench.measured import Ratio, paired
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """What the benchmark `steps` finds; the only one there is."""
+    found: dict[str, list[Any]] = {"found": [Ratio("a step", (1.0, 1.1, 1.3), 2.0, 1.2), "a sentence"]}
+    monkeypatch.setattr(bench, "BENCHMARKS", {"steps": lambda: found["found"]})
+    return found
+
+
+def test_what_is_found_is_told_and_written(cli, tmp_path: Path, measured: dict[str, list[Any]]) -> None:
+    answer = cli("bench", "--out", tmp_path / "found.json")
+    assert answer.code == 0, answer.err
+    _, step, sentence, kept = answer.out.splitlines()
+    assert step == "steps: a step: 1.1 x (1 to 1.3 in 3 pairs; at most 1.2; 2 ms)"
+    assert sentence == "steps: a sentence" and kept == "1 of 1 limits kept"
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert {"cpu", "cores", "system"} <= set(found["machine"]) and "torch" in found["versions"] and found["date"]
+    ratio, told = found["benchmarks"]["steps"]
+    assert ratio == {"what": "a step", "median": 1.1, "values": [1.0, 1.1, 1.3], "milliseconds": 2.0, "limit": 1.2,
+                     "kept": True}  # fmt: skip
+    assert told == "a sentence"
+
+
+def test_a_limit_that_is_missed_is_said_to_be(cli, measured: dict[str, list[Any]]) -> None:
+    measured["found"] = [Ratio("a step", (1.0, 1.5, 1.6), 2.0, 1.2)]
+    out = cli("bench").out
+    assert "at most 1.2: MISSED" in out and out.endswith("0 of 1 limits kept\n")
+
+
+@pytest.mark.parametrize(
+    ("now", "told"),
+    [
+        ((2.0, 2.2, 2.4), "1.1 x then, +100.0 %"),
+        ((1.2, 1.21, 1.9), "1.1 x then, +10.0 % (their ranges overlap)"),
+    ],
+)
+def test_ratios_are_put_beside_earlier_ones(
+    cli, tmp_path: Path, measured: dict[str, list[Any]], now: tuple[float, ...], told: str
+) -> None:
+    measured["found"].append(Ratio("another", (1.0,), 1.0))
+    cli("bench", "--out", tmp_path / "found.json")
+    measured["found"] = [Ratio("a step", now, 2.0, 1.2), Ratio("a new one", (1.0,), 1.0)]
+    answer = cli("bench", "steps", "--compare", tmp_path / "found.json")
+    assert answer.code == 0, answer.err
+    lines = answer.out.splitlines()
+    assert lines[1].endswith(f" | {told}")
+    assert lines[2].endswith(" | not measured then")
+    assert lines[3] == "steps: another: only in found.json"
+
+
+def test_another_machine_is_refused_unless_told(cli, tmp_path: Path, measured: dict[str, list[Any]]) -> None:
+    file = tmp_path / "found.json"
+    cli("bench", "--out", file)
+    found = json.loads(file.read_text())
+    found["machine"]["cores"] = 128
+    file.write_text(json.dumps(found))
+    answer = cli("bench", "--compare", file)
+    assert answer.code == 2 and "cores 128 there" in answer.err and "--any-machine" in answer.err and not answer.out
+    assert cli("bench", "--compare", file, "--any-machine").code == 0
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"machine": {}, "date": "", "benchmarks": {"steps": [{}]}}'])
+def test_a_file_that_is_none_is_named(cli, tmp_path: Path, measured: dict[str, list[Any]], text: str | None) -> None:
+    file = tmp_path / "found.json"
+    if text is not None:
+        file.write_text(text)
+    answer = cli("bench", "--compare", file)
+    assert answer.code == 2 and str(file) in answer.err and not answer.out
+
+
+def test_nothing_is_measured_for_a_file_that_cannot_be_written(
+    cli, tmp_path: Path, measured: dict[str, list[Any]]
+) -> None:
+    answer = cli("bench", "--out", tmp_path / "none" / "found.json")
+    assert answer.code == 2 and str(tmp_path / "none") in answer.err and not answer.out
+
+
+def test_pairs_are_timed_in_turn_by_the_clock_that_is_given() -> None:
+    calls: list[str] = []
+    seconds = iter(range(100))
+
+    def ours() -> None:
+        calls.append("ours")
+        next(seconds)  # so that ours takes two seconds, the other one
+
+    found = paired("it", ours, lambda: calls.append("other"), 3.0, 4, lambda: float(next(seconds)))
+    assert found.values == (2.0, 2.0, 2.0, 2.0) and found.milliseconds == 2000
+    assert calls == ["ours", "other", "other", "ours"] * 2 + ["ours", "other"]
+
+
+def test_steps_are_compared_with_loops_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "WIDTH", 6)
+    monkeypatch.setattr(steps, "MEMORY", 8)
+    found = list(steps.measure(pairs=1, steps=3))
+    assert len({each.what for each in found if isinstance(each, Ratio)}) == len(found) == 20
+    assert sum(each.limit == 1.2 for each in found if isinstance(each, Ratio)) == 19
