@@ -81,6 +81,13 @@ def steps() -> Iterator[Finding]:
     yield from measure()
 
 
+def extraction() -> Iterator[Finding]:
+    """Extracting features of images in the cache beside plain forward passes over decoded ones."""
+    from lorisbench.bench.extraction import measure
+
+    yield from measure()
+
+
 def memory() -> list[str]:
     """Peak resident memory of a process that imports what a run needs, and of the quickstart suite."""
     import tempfile
@@ -150,6 +157,7 @@ def suite() -> Iterator[str]:
 BENCHMARKS: dict[str, Callable[[], Iterable[Finding]]] = {
     "startup": startup,
     "steps": steps,
+    "extraction": extraction,
     "memory": memory,
     "data": data,
     "dnn": dnn,

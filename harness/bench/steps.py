@@ -135,8 +135,8 @@ def _by_hand(method: str, head: nn.Module, store: Store) -> Loss:
     kept_x, kept_y = store.x[:MEMORY].clone(), store.y[:MEMORY].clone()
 
     def divergence(student: torch.Tensor, target: torch.Tensor, reduction: str) -> torch.Tensor:
-        logs = (F.log_softmax(z / TEMPERATURE, dim=1) for z in (student, target))
-        return TEMPERATURE**2 * F.kl_div(*logs, reduction=reduction, log_target=True)
+        ours, theirs = (F.log_softmax(z / TEMPERATURE, dim=1) for z in (student, target))
+        return TEMPERATURE**2 * F.kl_div(ours, theirs, reduction=reduction, log_target=True)
 
     def naive(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(head(x), y)

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from lorisbench.common.cache import Cached, cache_root, cached_array, load_array
 from lorisbench.common.console import say
 from lorisbench.common.files import digest_of
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
+from lorisbench.model.folding import folded
 from lorisbench.model.grey import grey_pixels
 from lorisbench.model.models import Backbone
 
@@ -29,15 +31,28 @@ def to_tensor(block: np.ndarray, device: torch.device) -> torch.Tensor:
 
 @torch.inference_mode()
 def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
-    """Features, float32 (n, feature_dim), of each block of images, uint8 (n, size, size, 3). Eval mode throughout."""
+    """Features, float32 (n, feature_dim), of each block of images, uint8 (n, size, size, 3). Eval mode throughout.
+
+    Batch norms are folded into convolutions, which changes the last bits.
+    """
     was_training = backbone.network.training
     backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     backbone.network.eval()
+    network: nn.Module | None = None
     try:
         for block in blocks:
-            yield backbone(to_tensor(block, device)).float().cpu().numpy()
+            x = backbone.normalised(to_tensor(block, device))
+            network = network or _folded(backbone, x.shape[2])
+            yield network(x).float().cpu().numpy()
     finally:
         backbone.network.train(was_training)
+
+
+def _folded(backbone: Backbone, size: int) -> nn.Module:
+    """The backbone's network with folded batch norms, tried on two images of noise, the same ones each time."""
+    noise = torch.randint(0, 256, (2, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    network = folded(backbone.network, backbone.normalised(noise.to(backbone.mean.device)))
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def entry_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> Cached:
@@ -55,6 +70,7 @@ def _path_of(content_hash: str, backbone: Backbone, size: int, device: torch.dev
             "size": size,
             "weights": backbone.digest(),
             "dtype": "float32",
+            "batch norms": "folded",
             "device": device.type,  # the same images on another kind of device differ in the last bits
         }
     )

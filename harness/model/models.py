@@ -70,8 +70,11 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        normalised = (images.to(self.mean.dtype) - self.mean) / self.std
-        return self.network(normalised)
+        return self.network(self.normalised(images))
+
+    def normalised(self, images: torch.Tensor) -> torch.Tensor:
+        """What the network is given: float32 images of the same shape."""
+        return (images.to(self.mean.dtype) - self.mean) / self.std
 
     def digest(self) -> str:
         """BLAKE2b (128 bit, hex) of all weights, buffers and group norms: what a feature cache is keyed by."""

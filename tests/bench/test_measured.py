@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from lorisbench.bench import extraction, steps
 from lorisbench.bench import run_benchmarks as bench
-from lorisbench.bench import steps
 from lorisbench.bench.measured import Ratio, paired
 
 
@@ -108,3 +108,11 @@ def test_steps_are_compared_with_loops_by_hand(monkeypatch: pytest.MonkeyPatch) 
     found = list(steps.measure(pairs=1, steps=3))
     assert len({each.what for each in found if isinstance(each, Ratio)}) == len(found) == 20
     assert sum(each.limit == 1.2 for each in found if isinstance(each, Ratio)) == 19
+
+
+def test_extraction_is_compared_with_plain_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "SIZES", (("resnet18", 32, 70),))
+    ratio, told = extraction.measure(pairs=1)
+    assert isinstance(ratio, Ratio) and ratio.limit and "of 70 images of 32 pixels by resnet18" in ratio.what
+    assert isinstance(told, str)
+    assert float(told.split("differ by ")[1].split()[0]) < 1e-4

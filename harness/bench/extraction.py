@@ -1,0 +1,58 @@
+"""`lorisbench bench extraction`: features of images in the cache beside plain forward passes over decoded tensors."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lorisbench.bench.measured import Finding, paired
+from lorisbench.model import features
+from lorisbench.model.models import make_backbone
+
+CPU = torch.device("cpu")
+SIZES = (("efficientnet-lite0", 96, 256), ("efficientnet-lite0", 224, 64), ("resnet18", 224, 64))  # and how many images
+LIMIT = 1 / 0.9  # of the time, for 0.9 of the speed
+
+
+def measure(pairs: int = 7) -> Iterator[Finding]:
+    """Backbones of random weights, whose speed is that of any others, on all threads.
+
+    The images lie in a memory-mapped file, as in the cache of decoded images; the plain passes have them in memory, as
+    tensors that are channels last, and use the network as it is.
+    """
+    generator = np.random.default_rng(0)
+    for name, size, count in SIZES:
+        backbone = make_backbone(name, "none", size)
+        backbone.freeze()
+        backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        pixels = generator.integers(0, 256, (count, size, size, 3), np.uint8)
+        decoded = features.to_tensor(pixels, CPU)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "images.npy"
+            np.save(file, pixels)
+            found: list[np.ndarray] = []
+
+            def extract(
+                file: Path = file, backbone: torch.nn.Module = backbone, into: list = found, count: int = count
+            ) -> None:
+                cached = np.load(file, mmap_mode="r")
+                blocks = (np.array(cached[at : at + features.BATCH]) for at in range(0, count, features.BATCH))
+                into[:] = features.extract(backbone, blocks, CPU)  # type: ignore[arg-type]
+
+            @torch.inference_mode()
+            def plain(decoded: torch.Tensor = decoded, backbone: torch.nn.Module = backbone) -> torch.Tensor:
+                return torch.cat([backbone(part) for part in decoded.split(features.BATCH)])
+
+            what = f"features of {count} images of {size} pixels by {name}, from the cache, to plain forward passes"
+            ratio = paired(what, extract, plain, LIMIT, pairs)
+            wanted = plain().numpy()
+            apart = np.abs(np.concatenate(found) - wanted).max() / np.abs(wanted).max()
+        yield ratio
+        yield (
+            f"that is {count / ratio.milliseconds * 1e3:.0f} images a second on {torch.get_num_threads()} threads; the "
+            f"features differ by {apart:.1g} of the largest"
+        )
