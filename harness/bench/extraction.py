@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from lorisbench.bench.measured import Finding, paired
 from lorisbench.model import features
-from lorisbench.model.models import make_backbone
+from lorisbench.model.models import Backbone, make_backbone
 
 CPU = torch.device("cpu")
 SIZES = (("efficientnet-lite0", 96, 256), ("efficientnet-lite0", 224, 64), ("resnet18", 224, 64))  # and how many images
@@ -34,25 +35,22 @@ def measure(pairs: int = 7) -> Iterator[Finding]:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "images.npy"
             np.save(file, pixels)
-            found: list[np.ndarray] = []
-
-            def extract(
-                file: Path = file, backbone: torch.nn.Module = backbone, into: list = found, count: int = count
-            ) -> None:
-                cached = np.load(file, mmap_mode="r")
-                blocks = (np.array(cached[at : at + features.BATCH]) for at in range(0, count, features.BATCH))
-                into[:] = features.extract(backbone, blocks, CPU)  # type: ignore[arg-type]
-
-            @torch.inference_mode()
-            def plain(decoded: torch.Tensor = decoded, backbone: torch.nn.Module = backbone) -> torch.Tensor:
-                return torch.cat([backbone(part) for part in decoded.split(features.BATCH)])
-
             what = f"features of {count} images of {size} pixels by {name}, from the cache, to plain forward passes"
-            ratio = paired(what, extract, plain, LIMIT, pairs)
-            wanted = plain().numpy()
-            apart = np.abs(np.concatenate(found) - wanted).max() / np.abs(wanted).max()
+            ratio = paired(what, partial(_extracted, file, backbone), partial(_plain, decoded, backbone), LIMIT, pairs)
+            found, wanted = _extracted(file, backbone), _plain(decoded, backbone)
         yield ratio
         yield (
             f"that is {count / ratio.milliseconds * 1e3:.0f} images a second on {torch.get_num_threads()} threads; the "
-            f"features differ by {apart:.1g} of the largest"
+            f"features differ by {np.abs(found - wanted).max() / np.abs(wanted).max():.1g} of the largest"
         )
+
+
+def _extracted(file: Path, backbone: Backbone) -> np.ndarray:
+    cached = np.load(file, mmap_mode="r")
+    blocks = (np.array(cached[start : start + features.BATCH]) for start in range(0, len(cached), features.BATCH))
+    return np.concatenate(list(features.extract(backbone, blocks, CPU)))
+
+
+@torch.inference_mode()
+def _plain(decoded: torch.Tensor, backbone: Backbone) -> np.ndarray:
+    return torch.cat([backbone(part) for part in decoded.split(features.BATCH)]).numpy()
