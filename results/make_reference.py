@@ -6,9 +6,9 @@
 Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables of comparison and of orders, one
 run's env.json, and, of the suites in `PLOTS`, all tables and the PNG plots. Of an output of `lorisbench reproduce`, its
 tables as Markdown and CSV, its env.json if it has one, and of each stream, in a folder of that name, what suite.yaml,
-results.csv and data.json say of it, and one env.json. Where one of `PAGES` has a line `<!-- reference NAME -->`, the
-comparison, published beside measured, or the table of plugins is written between that line and `<!-- end NAME -->`,
-with its machine.
+results.csv and data.json say of it, and one env.json. Of a folder of what `lorisbench bench --out` found, its files.
+Where one of `PAGES` has a line `<!-- reference NAME -->`, the comparison, published beside measured, or the table of
+plugins is written between that line and `<!-- end NAME -->`, with its machine.
 """
 
 import json
@@ -28,7 +28,8 @@ from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.spec import PLACES
 
 HERE = Path(__file__).resolve().parent
-PAGES = tuple(HERE.parent / page for page in ("README.md", "results/README.md", "strategies/README.md"))
+READMES = ("README.md", "harness/README.md", "results/README.md", "strategies/README.md")
+PAGES = tuple(HERE.parent / page for page in READMES)
 COLUMNS = ("accuracy_last", "accuracy_seen", "square", "forgetting_max", "latency_ratio", "state_mb")
 PLOTS = {"quickstart": ("curves", "forgetting", "latency", "matrices")}
 
@@ -38,6 +39,10 @@ def copy(out: Path) -> Path:
     target = HERE / "reference" / out.name
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
+    if not (out / "results.csv").is_file() and not (out / "tables").is_dir():
+        for file in sorted(out.glob("*.json")):
+            shutil.copy(file, target)
+        return target
     if (out / "tables").is_dir():  # other outputs have theirs in the report
         return _copy_reproduction(out, target)
     for name in ("results.csv", "matrix.csv", "data.json", "experiences.csv"):
@@ -83,6 +88,8 @@ def _write_suite(resolved: dict[str, Any], target: Path) -> None:
 def block(target: Path, page: Path) -> str:
     """What a page shows of a folder of results/reference/: a table, where it comes from, and a plot if there is one."""
     if not (target / "suite.yaml").is_file():
+        if not (target / "tables").is_dir():
+            return _findings(target)
         return _plugins(target) if (target / "tables" / "plugins.csv").is_file() else _reproduction(target)
     lines = [_comparison(target)]
     if target.name in PLOTS:
@@ -152,6 +159,24 @@ def _plugins(target: Path) -> str:
     return "\n".join([f"Results of `{target.name}` ({_made_on(target)}):", "", *rows])
 
 
+def _findings(target: Path) -> str:
+    """What the benchmarks found: each comparison with its range and limit, then the sentences."""
+    files = {file.stem: json.loads(file.read_text("utf-8")) for file in sorted(target.glob("*.json"))}
+    rows = ["| benchmark | what, to what | median | range | at most |", "|---|---|---|---|---|"]
+    sentences = []
+    for found in files.values():
+        for name, each in found["benchmarks"].items():
+            for one in each:
+                if isinstance(one, str):
+                    sentences.append(f"* `{name}`: {one}")
+                    continue
+                limit = "" if one["limit"] is None else f"{one['limit']:.3g}{'' if one['kept'] else ' (missed)'}"
+                span = f"{min(one['values']):.2f} to {max(one['values']):.2f}"
+                rows.append(f"| `{name}` | {one['what']} | {one['median']:.2f} | {span} | {limit} |")
+    machines = dict.fromkeys(_told_of(found) for found in files.values())
+    return "\n".join([f"Results of `lorisbench bench` ({'; '.join(machines)}):", "", *rows, "", *sentences]).rstrip()
+
+
 def _value(mean: float, spread: float) -> str:
     """A mean with its standard deviation, which one seed does not have."""
     return f"{mean:.2f}" if pd.isna(spread) else f"{mean:.2f} ± {spread:.2f}"
@@ -202,7 +227,10 @@ def _kind(data: dict[str, object]) -> str:
 
 def _made_on(folder: Path) -> str:
     """Machine, versions and date of a folder's env.json."""
-    env = json.loads((folder / "env.json").read_text("utf-8"))
+    return _told_of(json.loads((folder / "env.json").read_text("utf-8")))
+
+
+def _told_of(env: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     return f"{env['machine']['cpu']}, {env['machine']['cores']} cores; {versions}; {env['date'][:10]}"
 

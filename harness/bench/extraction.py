@@ -39,9 +39,10 @@ def measure(pairs: int = 7) -> Iterator[Finding]:
             ratio = paired(what, partial(_extracted, file, backbone), partial(_plain, decoded, backbone), LIMIT, pairs)
             found, wanted = _extracted(file, backbone), _plain(decoded, backbone)
         yield ratio
+        rate, apart = 1e3 * count / ratio.milliseconds, np.abs(found - wanted).max() / np.abs(wanted).max()
         yield (
-            f"that is {count / ratio.milliseconds * 1e3:.0f} images a second on {torch.get_num_threads()} threads; the "
-            f"features differ by {np.abs(found - wanted).max() / np.abs(wanted).max():.1g} of the largest"
+            f"{name} at {size} pixels: {rate:.0f} images a second on {torch.get_num_threads()} threads; the features "
+            f"differ by {apart:.1g} of the largest"
         )
 
 
