@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorisbench.bench.timing import alternated
+from lorisbench.bench.timing import alternated, peak_so_far
 from lorisbench.common.errors import InputError
 
 IMAGES, OBJECTS = 1_106_424, 121  # of the ICRA 2020 data set, depth images included
@@ -126,24 +126,14 @@ def measure_reading(root: str) -> None:
         for _, y, _ in TensorLoader(store, rows, BATCH, torch.device("cpu")):
             seen += len(y)
     lap("pass")
-    times |= {"images": seen, "peak": _peak_so_far()}
+    times |= {"images": seen, "peak": peak_so_far()}
     last = time.perf_counter()
     first = manifest.content_hash
     lap("hash")
     del manifest.__dict__["content_hash"]  # as in a later process, which has only what is in the cache folder
     assert manifest.content_hash == first
     lap("hash again")
-    print(json.dumps({**times, "peak with hash": _peak_so_far()}))
-
-
-def _peak_so_far() -> float:
-    """Peak resident memory of this process in GB (10^9 bytes).
-
-    Not ru_maxrss, which in a process started by vfork begins at its parent's peak.
-    """
-    with open("/proc/self/status", encoding="ascii") as status:
-        (line,) = (line for line in status if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024 / 1e9
+    print(json.dumps({**times, "peak with hash": peak_so_far()}))
 
 
 def caching(count: int = 300, size: int = SIZE, rounds: int = 5) -> list[str]:

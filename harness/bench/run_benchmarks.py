@@ -154,6 +154,13 @@ def suite() -> Iterator[str]:
     yield from measure()
 
 
+def report() -> Iterator[str]:
+    """What collecting and reporting on many runs takes, and how it grows with their number."""
+    from lorisbench.bench.report import measure
+
+    yield from measure()
+
+
 BENCHMARKS: dict[str, Callable[[], Iterable[Finding]]] = {
     "startup": startup,
     "steps": steps,
@@ -164,4 +171,5 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Finding]]] = {
     "slda": slda,
     "optimizer": optimizer,
     "suite": suite,
+    "report": report,
 }

@@ -1,4 +1,4 @@
-"""What benchmarks of the harness share: functions timed in turn, and one experience to train on."""
+"""What benchmarks of the harness share: functions timed in turn, peaks of memory, and one experience to train on."""
 
 from __future__ import annotations
 
@@ -21,6 +21,16 @@ def alternated(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[
             if round_number >= 0:
                 taken[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def peak_so_far() -> float:
+    """Peak resident memory of this process in GB (10^9 bytes).
+
+    Not ru_maxrss, which in a process started by vfork begins at its parent's peak.
+    """
+    with open("/proc/self/status", encoding="ascii") as status:
+        (line,) = (line for line in status if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024 / 1e9
 
 
 def one_experience(store: Any, samples: int) -> Any:
