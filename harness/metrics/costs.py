@@ -22,13 +22,13 @@ class RunRecord:
     entries : the journal, one mapping per experience; empty before the first has ended.
     latency : latency.json; empty if it was not measured.
     backbone : the suite's backbone settings.
-    tables : rows of those that a plugin of its strategy kept, by name; see `routing.TABLES` for those that count.
+    tables : those that a plugin of its strategy kept, by name: the columns in `routing.TABLES`, a tuple for each row.
     """
 
     entries: Sequence[Mapping[str, Any]]
     latency: Mapping[str, Any]
     backbone: Mapping[str, Any]
-    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[tuple[str, ...]]] = field(default_factory=dict)
 
 
 def train_seconds(run: RunRecord) -> float | None:

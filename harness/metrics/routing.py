@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from lorisbench.metrics.costs import RunRecord
 from lorisbench.metrics.matrix import UndefinedMetricError
@@ -33,9 +32,9 @@ def routing_accuracy(run: RunRecord) -> float | None:
     if missing:
         raise UndefinedMetricError(f"which head answers is not told: no readable {' and no '.join(missing)}")
     try:
-        own = {int(row["experience"]): int(row["head"]) for row in run.tables["decisions"]}
+        own = {int(experience): int(head) for experience, head in run.tables["decisions"]}
         shares = list(_shares(run.tables["answers"]))
-    except (KeyError, ValueError) as error:
+    except ValueError as error:
         raise UndefinedMetricError("decisions.csv or answers.csv has a number that cannot be right") from error
     last = max(after for after, *_ in shares)
     at_end = {(test, head): share for after, test, head, share in shares if after == last}
@@ -46,11 +45,10 @@ def routing_accuracy(run: RunRecord) -> float | None:
     return sum(at_end.get((test, own[test]), 0.0) for test in trained) / len(trained)
 
 
-def _shares(rows: Iterable[Mapping[str, Any]]) -> Iterable[tuple[int, int, int, float]]:
+def _shares(rows: Iterable[tuple[str, ...]]) -> Iterable[tuple[int, int, int, float]]:
     """after_experience, test_experience, head and share of each row."""
-    for row in rows:
-        after, test, head = (int(row[key]) for key in TABLES["answers"][:3])
-        share = float(row["share"])
+    for after, test, head, text in rows:
+        share = float(text)
         if not 0 <= share <= 1:
-            raise ValueError(share)
-        yield after, test, head, share
+            raise ValueError(text)
+        yield int(after), int(test), int(head), share

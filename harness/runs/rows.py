@@ -60,13 +60,13 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str
     return {k: (None if isinstance(v, float) and np.isnan(v) else v) for k, v in row.items()}, cells
 
 
-def _tables(directory: RunDirectory) -> dict[str, list[dict[str, Any]]]:
-    """The rows of the tables that metrics are computed from; one that is missing or damaged is left out."""
+def _tables(directory: RunDirectory) -> dict[str, list[tuple[str, ...]]]:
+    """The tables that metrics are computed from, see `RunRecord`; one that is missing or damaged is left out."""
     found = {}
     for name, columns in TABLES.items():
         with contextlib.suppress(InputError):
-            rows = read_table(directory.path / f"{name}.csv", columns)[list(columns)]
-            found[name] = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+            table = read_table(directory.path / f"{name}.csv", columns)
+            found[name] = list(zip(*(table[column].tolist() for column in columns), strict=True))
     return found
 
 

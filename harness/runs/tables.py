@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,16 @@ class Tables:
         self._places = {"strategy": _places(strategies), "stream": _places(streams)}
         images = images_by_stream(read_json(root / "data.json") or {}, streams)
         self._synthetic = {name for name, about in images.items() if about.get("synthetic") is True}
-        self._kept = _earlier(root)
+        self._kept: dict[str, tuple[Row, Cells]] = {}
         self._read: dict[str, tuple[Row, Cells]] = {}
         self._known: dict[str, tuple[int, ...]] = {}
         self._pace = Pace()
+        self._damaged: dict[str, str] = {}
         found = run_folders(root, suite)
         self._left = found.faults
+        for run_id, config in found.kept.items():
+            self._read_run(run_id, config)
+        self._kept = _earlier(root, {run_id for run_id, (_, cells) in self._read.items() if cells})
         replaced = _replaced(self._kept, found.kept)
         self._left += [
             f"{root / 'results.csv'}: the run {run_id} is left out: its strategy has other settings now"
@@ -59,9 +63,8 @@ class Tables:
         self.left_out = {*found.foreign, *replaced}
         for run_id in self.left_out:  # lines that were collected before
             self._kept.pop(run_id, None)
-        self._damaged: dict[str, str] = {}
-        for run_id, config in found.kept.items():
-            self._read_run(run_id, config)
+        for run_id in self._kept.keys() & found.kept.keys():  # its files do not say what its lines do
+            self._read_run(run_id, found.kept[run_id])
 
     @property
     def faults(self) -> list[str]:
@@ -181,27 +184,32 @@ def _places(names: Iterable[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(names)}
 
 
-def _earlier(root: Path) -> dict[str, tuple[Row, Cells]]:
-    """The rows and cells that the existing tables hold for finished runs, by run id, if they hold all of them."""
+def _earlier(root: Path, without: Set[str] = frozenset()) -> dict[str, tuple[Row, Cells]]:
+    """The rows and cells that the existing tables hold for finished runs, by run id, if they hold all of them.
+
+    Those of the runs `without` are not wanted: there are many of them as a rule, and numbers take long to read.
+    """
     try:
-        rows = with_streams(read_table(root / "results.csv"))
+        table = with_streams(read_table(root / "results.csv"))
+        if not {"run_id", "status"} <= set(table.columns) <= set(RUN_COLUMNS):  # an older version has fewer columns
+            return {}
+        table = table[(table.status == "done") & ~table.run_id.isin(without)]
+        if table.empty:
+            return {}
         cells = read_table(root / "matrix.csv", CELL)[list(CELL)]
     except InputError:
         return {}
-    if not {"run_id", "status"} <= set(rows.columns) <= set(RUN_COLUMNS):  # an older version has fewer columns
-        return {}
     groups: dict[str, Cells] = {}
-    done = rows[rows.status == "done"].to_dict("records")
     try:
-        for run_id, *numbers in cells.itertuples(index=False, name=None):
+        for run_id, *numbers in cells[cells.run_id.isin(table.run_id)].itertuples(index=False, name=None):
             groups.setdefault(run_id, []).append((run_id, *map(_number, numbers)))
-        rows_of = {
+        rows = {
             row["run_id"]: {str(key): text if key in TEXT_COLUMNS else _number(text) for key, text in row.items()}
-            for row in done
+            for row in table.to_dict("records")
         }
     except ValueError:  # a number that is none
         return {}
-    return {run_id: (row, groups[run_id]) for run_id, row in rows_of.items() if _is_whole(row, groups.get(run_id, []))}
+    return {run_id: (row, groups[run_id]) for run_id, row in rows.items() if _is_whole(row, groups.get(run_id, []))}
 
 
 def _is_whole(row: Row, cells: Cells) -> bool:

@@ -27,8 +27,9 @@ ANSWERS = [
 
 
 def record(**changes: Any) -> RunRecord:
+    entries = changes.pop("entries", TWO_HEADS)
     tables = {"decisions": DECISIONS, "answers": ANSWERS, **changes}
-    return RunRecord(changes.pop("entries", TWO_HEADS), {}, {}, tables)
+    return RunRecord(entries, {}, {}, {name: [tuple(row.values()) for row in rows] for name, rows in tables.items()})
 
 
 def test_it_is_the_mean_share_of_the_head_that_each_experience_trained_in_the_end() -> None:
