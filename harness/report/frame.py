@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ class Stored:
     `runs`: one row per run, columns as in results.csv. `names`: the experiences in the order in which they come; only
     positions if there are several orders. `own_names`: in the stream's own order. `suite`: the settings, of those that
     a stream may have of its own this one's. `stream`: its name, empty if it is the only one. `matrices`: run_id
-    → accuracy matrix (T, T) in fractions, NaN where not measured. `environments`, `latencies`, `decisions`,
-    `answers`: run_id → env.json, latency.json, decisions.csv and answers.csv, for the runs that have one.
+    → accuracy matrix (T, T) in fractions, NaN where not measured. `environments`, `latencies`: run_id → env.json and
+    latency.json, for the runs that have one.
     `machines`: latency.csv, as text; empty if there is none.
     `warnings`: sentences about inconsistencies. `left_out`: those about rows and folders that are not counted.
     """
@@ -58,14 +59,12 @@ class Stored:
     matrices: dict[str, Matrix]
     environments: dict[str, dict[str, Any]]
     latencies: dict[str, dict[str, Any]]
-    decisions: dict[str, pd.DataFrame]
-    answers: dict[str, pd.DataFrame]
     warnings: list[str]
     left_out: list[str] = field(default_factory=list)
     stream: str = ""
     own_names: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def orders(self) -> list[int]:
         """Numbers of the orders in which the experiences came, ascending."""
         return sorted({int(order) for order in self.runs["order"].dropna()}) if "order" in self.runs else [0]
@@ -96,6 +95,17 @@ class Stored:
         wanted = wanted if isinstance(wanted, list) else [wanted]
         return [label for label in self.settings if label in wanted]
 
+    def kept(self, run: str, name: str) -> pd.DataFrame | None:
+        """A table that the strategy of a run kept, with numbers; None without one that can be read and has a row.
+
+        Read when it is asked for: the tables of all runs are much, and few of them are drawn.
+        """
+        try:
+            table = _csv(self.out / "runs" / run / f"{name}.csv") if _is_plain(run) else pd.DataFrame()
+        except InputError:  # `report.kept` names it
+            return None
+        return None if table.empty else table
+
     def remarks(self, label: str) -> list[str]:
         """What a reader must know about a strategy before comparing it, as in suite.yaml."""
         remarks = self.settings.get(label, {}).get("remarks")
@@ -103,8 +113,14 @@ class Stored:
 
     def done(self, label: str) -> pd.DataFrame:
         """The finished runs of one strategy, by order and seed; only these count in tables and plots."""
-        mine = (self.runs["strategy"] == label) & (self.runs["status"] == "done")
-        return self.runs[mine].sort_values(["order", "seed"] if len(self.orders) > 1 else "seed")
+        return self._done[label] if label in self._done else self.runs.iloc[:0]
+
+    @cached_property
+    def _done(self) -> dict[str, pd.DataFrame]:
+        """The same by label: every cell of a table asks for it."""
+        finished = self.runs[self.runs["status"] == "done"]
+        by = ["order", "seed"] if len(self.orders) > 1 else "seed"
+        return {str(label): mine.sort_values(by) for label, mine in finished.groupby("strategy")}
 
     def per_seed(self, label: str, column: str) -> Numbers:
         """A column of a strategy's finished runs, a value for each seed: the mean over the orders."""
@@ -197,8 +213,6 @@ def read(out: Path, stream: str | None = None) -> Stored:
         matrices=matrices,
         environments={run: content for run, content in of_runs("env.json", read_json).items() if content},
         latencies={run: content for run, content in of_runs("latency.json", read_latency).items() if content},
-        decisions={run: table for run, table in of_runs("decisions.csv", _csv).items() if not table.empty},
-        answers={run: table for run, table in of_runs("answers.csv", _csv).items() if not table.empty},
         warnings=[],
         left_out=not_counted,
         stream=name if len(known) > 1 else "",

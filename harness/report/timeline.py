@@ -108,8 +108,8 @@ def draw(stored: Stored) -> list[Drawing]:
     for label in stored.labels:
         runs = stored.done(label)
         for run, order, seed in zip(*(runs[key] for key in ("run_id", "order", "seed")), strict=True):
-            if run in stored.decisions:
-                timeline = structure(stored.decisions[run], stored.answers.get(run), len(stored.names))
+            if (decisions := stored.kept(run, "decisions")) is not None:
+                timeline = structure(decisions, stored.kept(run, "answers"), len(stored.names))
                 if timeline is not None:
                     found.append((label, int(order), int(seed), len(runs), timeline))
                 break
