@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from lorisbench.engine.batches import cut
+from lorisbench.engine.meter import alike
 from lorisbench.engine.strategy import Context, Strategy
 from lorisbench.strategies.parts.data import batches
 from lorisbench.strategies.parts.distillation import distillation
@@ -99,15 +100,15 @@ class DGRPlugin(SupervisedPlugin):
             new.load_state_dict(before.state_dict())
         optimizer = torch.optim.Adam(new.parameters(), lr=self.generator_lr)
         share = self.past / (self.past + 1)
-        for _ in range(self.generator_epochs):
-            for rows in cut(torch.randperm(len(x), generator=self._random).to(x.device), _GENERATOR_BATCH):
-                loss = (1 - share) * new.losses(x[rows], self._noise(len(rows), x.device)).mean()
-                if before is not None:
-                    replayed = before.generate(self._noise(len(rows), x.device))
-                    loss += share * new.losses(replayed, self._noise(len(rows), x.device)).mean()
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+        orders = (torch.randperm(len(x), generator=self._random).to(x.device) for _ in range(self.generator_epochs))
+        for rows in alike(rows for order in orders for rows in cut(order, _GENERATOR_BATCH)):
+            loss = (1 - share) * new.losses(x[rows], self._noise(len(rows), x.device)).mean()
+            if before is not None:
+                replayed = before.generate(self._noise(len(rows), x.device))
+                loss += share * new.losses(replayed, self._noise(len(rows), x.device)).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
         return new.eval().requires_grad_(False)
 
     def _noise(self, count: int, device: torch.device) -> torch.Tensor:

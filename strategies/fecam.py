@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from lorisbench.engine.strategy import Context, Strategy
-from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, SymmetricSum
+from lorisbench.strategies.parts.closed_form import NO_STEPS, ClosedFormPlugin, Means, SymmetricSum
 from lorisbench.strategies.parts.shrinkage import shrunk_correlation
 
 
@@ -98,6 +98,7 @@ class FeCAM(Strategy, name="fecam"):
     """
 
     task_heads = False
+    without_steps = NO_STEPS
     growing_heads = False
     deterministic = True
 

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import nn
 
 from lorisbench.engine.strategy import Context, Strategy
-from lorisbench.strategies.parts.closed_form import BATCH, ClosedFormPlugin
+from lorisbench.strategies.parts.closed_form import BATCH, NO_STEPS, ClosedFormPlugin
 from lorisbench.strategies.parts.data import batches, evaluating
 from lorisbench.strategies.slda import StreamingLDA
 
@@ -82,6 +82,7 @@ class KLDA(Strategy, name="klda"):
     """
 
     task_heads = False
+    without_steps = NO_STEPS
     growing_heads = False
 
     width: PositiveInt = 2000

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from lorisbench.engine.strategy import Context, Strategy
-from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, scoring, with_linear_head
+from lorisbench.strategies.parts.closed_form import NO_STEPS, ClosedFormPlugin, Means, scoring, with_linear_head
 
 Metric = Literal["euclidean", "cosine"]
 
@@ -52,6 +52,7 @@ class NCM(Strategy, name="ncm"):
     """
 
     task_heads = False
+    without_steps = NO_STEPS
     growing_heads = False
     deterministic = True
     tuned = {"metric": ("choice", ["euclidean", "cosine"])}

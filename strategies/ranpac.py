@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import one_hot
 
 from lorisbench.engine.strategy import Context, Strategy
-from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, SymmetricSum, earlier, scoring
+from lorisbench.strategies.parts.closed_form import NO_STEPS, ClosedFormPlugin, SymmetricSum, earlier, scoring
 
 RIDGES = tuple(10.0**power for power in range(-8, 9))
 HELD_OUT = 5  # every fifth sample of a class in the first experience
@@ -189,6 +189,7 @@ class RanPAC(Strategy, name="ranpac"):
     """
 
     task_heads = False
+    without_steps = NO_STEPS
     growing_heads = False
 
     projection: PositiveInt = 2000

@@ -9,7 +9,14 @@ from pydantic import Field
 from torch import nn
 
 from lorisbench.engine.strategy import Context, Strategy
-from lorisbench.strategies.parts.closed_form import ClosedFormPlugin, Means, SymmetricSum, scoring, with_linear_head
+from lorisbench.strategies.parts.closed_form import (
+    NO_STEPS,
+    ClosedFormPlugin,
+    Means,
+    SymmetricSum,
+    scoring,
+    with_linear_head,
+)
 from lorisbench.strategies.parts.shrinkage import Shrinkage, oas_share
 
 Definition = Literal["paper", "lda"]
@@ -100,6 +107,7 @@ class SLDA(Strategy, name="slda"):
     """
 
     task_heads = False
+    without_steps = NO_STEPS
     growing_heads = False
     deterministic = True
     tuned = {"shrinkage": ("choice", ["oas", 1e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0])}

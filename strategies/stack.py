@@ -59,6 +59,10 @@ class Stack(Strategy, name="stack"):
         return next((part.needs_epochs for part in self.stack if part.needs_epochs), "")
 
     @property
+    def without_steps(self) -> str:  # type: ignore[override]
+        return next((part.without_steps for part in self.stack if part.without_steps), "")
+
+    @property
     def state_growth(self) -> Growth:  # type: ignore[override]
         return max((part.state_growth for part in self.stack), key=GROWTHS.index)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-TIMES = ("train_seconds", "seconds", "latency", "_ms", "_s")
+TIMES = ("train_seconds", "seconds", "latency", "_ms", "_s", "peak_memory_mb")
 
 
 def same_results(one: Path, other: Path) -> None:

@@ -111,7 +111,9 @@ def written(folder: Path) -> dict[str, Any]:
     """What a finished run left that no interrupt may change: predictions, journal without times, tables, model."""
     directory = RunDirectory(folder)
     assert directory.status()["status"] == "done", directory.status()
-    entries = [{k: v for k, v in e.items() if k != "train_seconds"} for e in directory.entries()]
+    entries = [
+        {k: v for k, v in e.items() if k not in ("train_seconds", "peak_memory_mb")} for e in directory.entries()
+    ]
     model = load_file(folder / "checkpoint" / "model.safetensors")
     answers = directory.answers()._asdict()
     found: dict[str, Any] = {name: None if array is None else array.tobytes() for name, array in answers.items()}

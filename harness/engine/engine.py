@@ -11,10 +11,12 @@ from torch import nn
 
 from lorisbench.data.stream import Store, rows_of
 from lorisbench.engine.batches import joined, normalise_single_samples
+from lorisbench.engine.budget import budget_of
 from lorisbench.engine.callbacks import PerBatch
 from lorisbench.engine.checked import MAKERS
 from lorisbench.engine.evaluation import evaluator_for, wanted_by
 from lorisbench.engine.loader import TensorLoader, eval_loader, for_evaluation, rows_once
+from lorisbench.engine.meter import metered
 from lorisbench.engine.needs import check_needs, fitted
 from lorisbench.engine.own_plugins import DivergenceGuard, Schedule
 from lorisbench.model.models import Classifier
@@ -85,6 +87,7 @@ class Engine(PerBatch):
         self.store = store
         self.seed = seed
         self.augment = training.augment
+        self.budget = budget_of(training)
         self.wanted = wanted
         self.features_move = features_move
         self._frozen: list[nn.Parameter] = []
@@ -127,6 +130,7 @@ class Engine(PerBatch):
         given = self.dataloader
         if not isinstance(given, TensorLoader):
             self.dataloader = joined(given)
+        self.dataloader = metered(self, self.dataloader)
         try:
             super().training_epoch(**kwargs)
         finally:

@@ -19,6 +19,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.fingerprint import nested
 from lorisbench.common.registry import nearest
 from lorisbench.engine.divergence import cause_of
+from lorisbench.engine.meter import Meter
 
 METRICS = ("Top1_Acc_Stream", "Top1_Acc_Exp", "Loss_Stream", "Loss_Exp")
 """What is measured in an evaluation, by Avalanche's names."""
@@ -70,8 +71,10 @@ def evaluator_for(wanted: Wanted | None) -> EvaluationPlugin:
     return EvaluationPlugin(accuracy_metrics(**kinds), loss_metrics(**kinds))
 
 
-def learn(strategy: Any, stream: Any, index: int) -> None:
+def learn(strategy: Any, stream: Any, index: int) -> Meter:
     """Train an Avalanche strategy on experience `index` of a stream from `make_stream`, as every run does.
+
+    Returns what it cost.
 
     The optimizer's state starts anew, unless the strategy's `reset_optimizer` (`training.reset_optimizer`) is False.
     Raises InputError, before the first experience, if plugins want an evaluation on images that an experience does not
@@ -80,10 +83,13 @@ def learn(strategy: Any, stream: Any, index: int) -> None:
     wanted: Wanted | None = getattr(strategy, "wanted", None)
     reset = getattr(strategy, "reset_optimizer", True)
     during = {} if wanted is None else {"eval_streams": _streams_of(stream, index, wanted)}
+    meter = Meter(strategy)
     try:
-        strategy.train(stream.train_stream[index], reset_optimizer_state=reset, **during)
+        with meter:
+            strategy.train(stream.train_stream[index], reset_optimizer_state=reset, **during)
     except Exception as error:
         raise cause_of(error, strategy) from error
+    return meter
 
 
 def _streams_of(stream: Any, index: int, wanted: Wanted) -> list[list[Any]]:

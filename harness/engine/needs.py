@@ -161,6 +161,8 @@ def _cope(plugin: Any, engine: Any) -> Iterator[str]:
 def _packnet(plugin: Any, engine: Any) -> Iterator[str]:
     if not isinstance(engine.model, PackNetModel):
         yield f"the model must be a PackNetModel; {OWN}"
+    if engine.budget is not None:
+        yield "it prunes some epochs before the last, and with training.budget nothing says which is the last"
 
 
 def _icarl_loss(plugin: Any, engine: Any) -> Iterator[str]:

@@ -33,10 +33,11 @@ class HarnessPlugin(SupervisedPlugin):
 class Schedule(HarnessPlugin):
     """Epochs, learning rate and milestones of each experience, as set by `training` and `training.later`.
 
+    With a budget, there are as many epochs as it pays for, and milestones are left to it (`lorisbench.engine.budget`).
     They are set before any other plugin acts, so that whatever one changes in any callback stays.
     """
 
-    passing = ("training", "milestones")
+    passing = ("training", "milestones", "budget")
 
     def __init__(self, training: TrainingConfig) -> None:
         super().__init__()
@@ -49,13 +50,14 @@ class Schedule(HarnessPlugin):
         lr = training.lr if first else later.lr or training.lr
         milestones = training.milestones if first or later.milestones is None else later.milestones
         self.milestones = set(milestones)
-        strategy.train_epochs = epochs
+        self.budget = getattr(strategy, "budget", None)
+        strategy.train_epochs = epochs if self.budget is None else self.budget.begin(milestones, epochs)
         for group in strategy.optimizer.param_groups:
             group["lr"] = lr
 
     def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         # The rate is changed only at milestones; in between it is left to plugins that schedule it
-        if strategy.clock.train_exp_epochs in self.milestones:
+        if self.budget is None and strategy.clock.train_exp_epochs in self.milestones:
             for group in strategy.optimizer.param_groups:
                 group["lr"] *= self.training.milestone_factor
 

@@ -94,7 +94,7 @@ class Strategy(Component):
     deterministic: ClassVar[bool] = False
     """Whether, on given features, neither what it learns nor what it answers depends on the run's seed, nor on the
     order of the images within an experience. One run then stands for all seeds, and the report says so."""
-    # The five below are read from an instance: a stack's depend on what is in it
+    # The six below are read from an instance: a stack's depend on what is in it
     needs_task_labels: ClassVar[bool] = False
     """Whether it needs task labels while training or testing; refused on a stream that has only one."""
     task_heads: ClassVar[bool] = True
@@ -105,6 +105,8 @@ class Strategy(Component):
     or it compares logits of different times), it is refused with `head.grow`."""
     needs_epochs: ClassVar[str] = ""
     """Why it has to train on an image more than once, if it does; it is then refused with `training.online`."""
+    without_steps: ClassVar[str] = ""
+    """How it learns, if not in training steps; it is then refused with `training.budget`, which counts these."""
     state_growth: ClassVar[Growth] = "constant"
     """What state and model may grow with after the second experience: nothing, experiences, or samples."""
     tuned: ClassVar[Mapping[str, Range]] = {}
@@ -164,7 +166,8 @@ class Strategy(Component):
         """The Avalanche strategy for one run; override only if the method cannot be written as plugins.
 
         One of Avalanche's own is `ER_ACE(**context.arguments(self.wrap(context.model, context)), mem_size=200)`. It
-        loads samples one by one, and so takes longer; `training.augment` and `training.stream: instance` are refused.
+        loads samples one by one, and so takes longer; `training.augment`, `training.budget` and
+        `training.stream: instance` are refused.
         """
         return context.engine(self.wrap(context.model, context), self.plugins(context))
 

@@ -36,6 +36,45 @@ def train_seconds(run: RunRecord) -> float | None:
     return round(sum(entry["train_seconds"] for entry in run.entries), 4) if run.entries else None
 
 
+NOT_RECORDED = "the version that trained the run did not record it"
+
+
+def summed(key: str, absent: str = "") -> Callable[[RunRecord], float | None]:
+    """The function that adds up a key of all journal entries. `absent` says why one may lack it, unless another metric
+    does so already."""
+
+    def total(run: RunRecord) -> float | None:
+        if not run.entries or (not absent and any(entry.get(key) is None for entry in run.entries)):
+            return None
+        return sum(_of_all(run, key, absent))
+
+    return total
+
+
+def peak_memory_mb(run: RunRecord) -> float | None:
+    """10^6 bytes: the largest of all experiences."""
+    if not run.entries:
+        return None
+    if any("peak_memory_mb" in entry and entry["peak_memory_mb"] is None for entry in run.entries):
+        raise UndefinedMetricError("the system does not tell the peak of an experience")
+    return round(max(_of_all(run, "peak_memory_mb", NOT_RECORDED)), 3)
+
+
+def budget_used(run: RunRecord) -> float | None:
+    """The share of the budgets of all experiences that was used."""
+    if not run.entries:
+        return None
+    used = _of_all(run, "budget_used", "no budget was set (training.budget)")
+    return round(sum(used) / len(used), 6)
+
+
+def _of_all(run: RunRecord, key: str, absent: str) -> list[Any]:
+    values = [entry.get(key) for entry in run.entries]
+    if any(value is None for value in values):
+        raise UndefinedMetricError(absent)
+    return values
+
+
 def in_the_end(key: str) -> Callable[[RunRecord], float | None]:
     """The function that reads a key of the journal's last entry."""
 

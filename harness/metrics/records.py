@@ -45,6 +45,12 @@ class JournalEntry(Record):
     train_seconds: Amount
     accuracy: list[Annotated[float, Field(allow_inf_nan=True)] | None] = []  # NaN without test images
     train_images: Count = 0
+    train_flops: Count | None = None
+    train_samples: Count | None = None
+    train_steps: Count | None = None
+    feature_flops: Count | None = None
+    peak_memory_mb: Amount | None = None
+    budget_used: Amount | None = None
     model_mb: Amount | None = None
     state_mb: Amount | None = None
     replay_samples: Amount | None = None

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Unit = Literal["%", "points", "s", "ms", "MB", "images", ""]
+Unit = Literal["%", "points", "s", "ms", "MB", "images", "GFLOP", ""]
 Direction = Literal["higher", "lower", ""]
-Group = Literal["Accuracy (%)", "Time", "Size"]
+Group = Literal["Accuracy (%)", "Time", "Size", "Compute"]
 Source = Literal[
     "matrix.csv", "journal.jsonl", "latency.json", "journal.jsonl and latency.json", "decisions.csv and answers.csv"
 ]
@@ -72,7 +72,7 @@ class Metric:
     @property
     def scale(self) -> float:
         """The factor that turns a stored value into the unit shown."""
-        return 100.0 if self.unit in ("%", "points") else 1.0
+        return {"%": 100.0, "points": 100.0, "GFLOP": 1e-9}.get(self.unit, 1.0)
 
     @property
     def heading(self) -> str:
@@ -111,6 +111,17 @@ def at_the_end(name: str, header: str, unit: Unit, better: Direction, formula: s
     return Metric(
         name=name, header=header, unit=unit, better=better, formula=formula, group="Size", source="journal.jsonl",
         of_run=costs.in_the_end(name), leads=leads,
+    )  # fmt: skip
+
+
+def of_compute(
+    name: str, header: str, unit: Unit, formula: str, of_run: Callable[[RunRecord], float | None],
+    better: Direction = "lower", decimals: int | None = None, reason_of: str = "",
+) -> Metric:  # fmt: skip
+    """What training took, in the report's table of compute rather than in that of all metrics."""
+    return Metric(
+        name=name, header=header, unit=unit, better=better, formula=formula, group="Compute", source="journal.jsonl",
+        of_run=of_run, decimals=decimals, reason_of=reason_of, in_tables=False,
     )  # fmt: skip
 
 
@@ -189,6 +200,41 @@ METRICS = (
     at_the_end("state_mb", "State", "MB", "lower", "what the strategy keeps between experiences.", leads=True),
     at_the_end("replay_samples", "Replay", "images", "", "images of earlier experiences that are kept."),
     at_the_end("heads", "Heads", "", "", "classification heads of the final model."),
+    of_compute(
+        "train_flops", "Operations", "GFLOP",
+        "floating-point operations of all that a strategy did to train on all experiences, with forward and backward "
+        "passes, memories, teachers, importances and closed forms, a multiplication and an addition being two; without "
+        "what is done element by element, and without the features of a frozen backbone that are extracted once.",
+        costs.summed("train_flops", costs.NOT_RECORDED),
+    ),
+    of_compute(
+        "feature_flops", "Features", "GFLOP",
+        "operations of extracting the features that were trained on, each once (and once for each augmented version), "
+        "whether or not the cache had them: the same for all strategies; 0 where the backbone runs in training steps, "
+        "and so is in the operations of training.",
+        costs.summed("feature_flops", "features were given, or the version that trained the run did not record it"),
+        better="",
+    ),
+    of_compute(
+        "train_samples", "Samples", "",
+        "samples that the model was given in training steps, or a closed form in its pass, each as often as it was, "
+        "replayed and generated ones included.",
+        costs.summed("train_samples"), reason_of="train_flops",
+    ),
+    of_compute(
+        "train_steps", "Steps", "", "training steps.", costs.summed("train_steps"), better="", reason_of="train_flops",
+    ),
+    of_compute(
+        "peak_memory_mb", "Peak memory", "MB",
+        "the most memory that was in use at a time in training: of the GPU, what torch had allocated; on a CPU, what "
+        "of the process was resident, its libraries and shared data included.",
+        costs.peak_memory_mb, better="",
+    ),
+    of_compute(
+        "budget_used", "Budget used", "%",
+        "of the budgets of all experiences (`training.budget`), what was used.",
+        costs.budget_used, better="", decimals=1,
+    ),
 )  # fmt: skip
 """Every metric; those in results.csv are in the order of its columns."""
 

@@ -108,7 +108,7 @@ def why_empty(stored: Stored, label: str, column: str) -> str:
     if done.empty:
         return f"no finished run ({count_states(mine['status'])})" if len(mine) else "no run"
     # One measurement yields several figures, and its absence is explained only once in the stored files.
-    key = next((metric.reason_of for metric in COLUMNS if metric.name == column), "") or column
+    key = next((metric.reason_of for metric in table.METRICS if metric.name == column), "") or column
     reasons = {parse_undefined(text).get(key, "") for text in done["undefined"]} - {""}
     return "; ".join(sorted(reasons)) or "not measured"
 

@@ -1,5 +1,6 @@
 """The report's tables, as data that the page and the writers in render.py show alike."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from string import ascii_lowercase
@@ -11,7 +12,7 @@ import pandas as pd
 from lorisbench.metrics.intervals import Interval, mean_interval
 from lorisbench.metrics.matrix import forgetting_max_by_experience
 from lorisbench.metrics.records import AS_SEED
-from lorisbench.metrics.table import Direction, named
+from lorisbench.metrics.table import METRICS, Direction, named
 from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.summary import (
     COLUMNS,
@@ -91,6 +92,7 @@ def build(stored: Stored, summary: Summary) -> list[Table]:
     """All tables, in the page's order."""
     return [
         comparison(stored, summary),
+        *([compute(stored, summary)] if stored.runs["train_flops"].notna().any() else []),
         *([orders(stored)] if len(stored.orders) > 1 else []),
         accuracy_last_per_experience(stored, summary),
         forgetting_per_experience(stored, summary),
@@ -116,6 +118,44 @@ def comparison(stored: Stored, summary: Summary) -> Table:
         )
     definitions = [f"{column.column_header}: {column.formula}" for column in COLUMNS]
     return _table("comparison", "Comparison of the strategies", stored, summary, columns, definitions)
+
+
+def compute(stored: Stored, summary: Summary) -> Table:
+    """A row for each strategy: what training took and, if there is a budget, how much of it was used."""
+    shown = [named("train_seconds"), *(metric for metric in METRICS if metric.group == "Compute")]
+    budgets = {label: _budget(stored, label) for label in stored.labels}
+    if not any(budgets.values()):
+        shown.remove(named("budget_used"))
+    largest = stored.runs["train_flops"].max() * 1e-9
+    places = {"GFLOP": 2 - math.floor(math.log10(largest)) if 0 < largest < 1 else None}
+    columns = [
+        _Column(
+            key=metric.name,
+            head=Head(metric.heading),
+            better=metric.better,
+            interval=lambda label, metric=metric: mean_interval(  # type: ignore[misc]
+                stored.per_seed(label, metric.name) * metric.scale
+            ),
+            why=lambda label, key=metric.name: why_empty(stored, label, key),  # type: ignore[misc]
+            decimals=places.get(metric.unit, metric.decimals),
+            quiet=True,
+        )
+        for metric in shown
+    ]
+    notes = [f"{metric.header}: {metric.formula}" for metric in shown]
+    for budget in dict.fromkeys(budgets.values()):
+        if any(budgets.values()):
+            those = ", ".join(label for label, own in budgets.items() if own == budget)
+            notes.append(f"Budget of each experience, {those}: {budget or 'none, but epochs'}.")
+    return _table("compute", "What training took", stored, summary, columns, notes)
+
+
+def _budget(stored: Stored, label: str) -> str:
+    """The budget of each experience of a strategy in words, empty if it has none."""
+    given = [owner.get("training") for owner in (stored.suite, stored.settings.get(label, {}))]
+    own = [training["budget"] for training in given if isinstance(training, dict) and "budget" in training][-1:]
+    amounts = own[0].items() if own and isinstance(own[0], dict) else ()
+    return ", ".join(f"{number(amount, 0)} {key}" for key, amount in amounts if isinstance(amount, int | float))
 
 
 def accuracy_last_per_experience(stored: Stored, summary: Summary) -> Table:

@@ -17,21 +17,26 @@ from lorisbench.engine.batches import normalise_single_samples
 from lorisbench.engine.divergence import Diverged, check_weights, trained_place
 from lorisbench.engine.engine import Engine
 from lorisbench.engine.evaluation import learn
+from lorisbench.engine.flops import forward_flops
 from lorisbench.engine.own_plugins import DivergenceGuard, Recorder
 from lorisbench.engine.resume import Resumable
 from lorisbench.engine.revive import Misfit
 from lorisbench.engine.state import sizes_of
 from lorisbench.engine.stopping import StopRequest
+from lorisbench.engine.tally import StepTally
 from lorisbench.engine.validation_replay import ValidationReplay
 from lorisbench.model import features, views
 from lorisbench.model.models import Backbone
 from lorisbench.runs.answers import Tested, stored, untested
 from lorisbench.runs.checks import not_finite_rows
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.runs.memory import PeakMemory
 from lorisbench.runs.observers import Audience, Observer, Watch
 from lorisbench.runs.resume import Checkpoints, identity
 from lorisbench.runs.workbench import Workbench, build, store_of, views_of
+from lorisbench.suite.config import NO_BACKBONE
 from lorisbench.suite.spec import RunSpec
+from lorisbench.suite.training import AugmentConfig
 
 
 class Running:
@@ -78,14 +83,14 @@ class Running:
         for index in range(len(rows), self.bench.manifest.experiences):
             if self.stop():
                 raise Stopped
-            seconds = self._learn(index)
+            cost = self._learn(index)
             answers = untested(len(self.tested.label))
             if self._tested_after(index):
                 self.strategy.eval(tests)
                 answers = self.recorder.answers()
             check_weights(self.strategy)  # of a part that did not answer, such as a head not chosen
             rows.append(answers)
-            self._write(index, seconds, rows)
+            self._write(index, cost, rows)
 
     def _begin(self) -> list[Answers]:
         """What is known before anything has been trained: answers after earlier experiences, none as a rule."""
@@ -104,7 +109,8 @@ class Running:
         self.stream = make_stream(bench.manifest, self.store)
         self.strategy = build(bench, spec, self.store)
         if not isinstance(self.strategy, Engine):
-            asked = {"stream: instance": self.store.sequence, "augment": self.store.views}
+            training = spec.training
+            asked = {"stream: instance": self.store.sequence, "augment": self.store.views, "budget": training.budget}
             for setting in (setting for setting, value in asked.items() if value is not None):
                 raise InputError(
                     f"{spec.label}: training.{setting} cannot be kept to by {type(self.strategy).__name__}: it is "
@@ -118,6 +124,8 @@ class Running:
             plugins.append(DivergenceGuard())
         if bench.manifest.val_as_replay:
             plugins.append(ValidationReplay([e.dataset for e in self.stream.streams["validation"]]))
+        if not isinstance(self.strategy, Engine):
+            plugins.append(StepTally())
         plugins.append(StopRequest(self.stop))
         if self.audience:
             plugins.append(Watch(self.audience))
@@ -145,18 +153,26 @@ class Running:
         self.directory.write_tables(self.strategy.plugins)
         return found.rows
 
-    def _learn(self, index: int) -> float:
-        """Train on an experience; the seconds it took."""
+    def _learn(self, index: int) -> dict[str, Any]:
+        """Train on an experience; what it cost, as the journal has it."""
         seed_everything(self.spec.seed, index)
+        images = len(self.stream.train_stream[index].dataset)
+        features = feature_flops(self.bench, self.spec.training.augment, index, images)
+        memory = PeakMemory(self.bench.device)
         start = time.perf_counter()
-        learn(self.strategy, self.stream, index)
+        meter = learn(self.strategy, self.stream, index)
         _synchronise(self.bench.device)
-        seconds = time.perf_counter() - start
+        cost = {
+            "train_seconds": time.perf_counter() - start,
+            "peak_memory_mb": memory.megabytes(),
+            **meter.journal(),
+            **features,
+        }
         if index == 0 and self.bench.config.backbone.train == "first":
             freeze_backbone(self.bench, self.strategy, self.store)
-        return seconds
+        return cost
 
-    def _write(self, index: int, seconds: float, rows: list[Answers]) -> None:
+    def _write(self, index: int, cost: dict[str, Any], rows: list[Answers]) -> None:
         """Write predictions, journal and tables, and then the checkpoint that takes them for granted."""
         bench = self.bench
         self.directory.write_predictions(*stored(rows, self.tested))
@@ -168,17 +184,32 @@ class Running:
             {
                 "experience": index,
                 "name": bench.manifest.experience_names[index],
-                "train_seconds": seconds,
                 "train_images": len(self.stream.train_stream[index].dataset),
+                **cost,
                 "accuracy": accuracy,
                 **sizes_of(self.strategy, bench.backbone, self.store),
             }
         )
         self.directory.write_tables(self.strategy.plugins)
-        self.audience.tell("experience", index, accuracy, seconds)
+        self.audience.tell("experience", index, accuracy, cost["train_seconds"])
         # after the last, there is nothing left that is worth its while
         if index + 1 < bench.manifest.experiences or bench.config.keep_state:
             self.checkpoints.write(self.resumable, self.identity, rows)
+
+
+def feature_flops(bench: Workbench, augment: AugmentConfig | None, index: int, images: int) -> dict[str, int]:
+    """Operations of the passes by which the features of an experience's training images come about, once each.
+
+    Nothing where features are given: nobody knows of what. 0 where the backbone runs in training steps.
+    """
+    settings = bench.config.backbone
+    if settings.name == NO_BACKBONE.name:
+        return {}
+    if not (settings.on_features or (settings.train == "first" and index > 0)):
+        return {"feature_flops": 0}
+    augmented = augment is not None and (index == 0 or augment.experiences == "all")
+    versions = 1 + (augment.views if augment is not None and augmented else 0)
+    return {"feature_flops": versions * images * forward_flops(bench.backbone, settings.image_size)}
 
 
 def freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:

@@ -234,13 +234,19 @@ def _check_heads(config: ResolvedConfig) -> None:
 
 
 def _check_passes(config: ResolvedConfig) -> None:
-    """Raise InputError for a strategy that needs more than the one pass that its training is."""
+    """Raise InputError for a strategy that needs more than one pass where there is one, or can use no budget."""
     for label, entry in config.strategies.items():
         if entry.training.online and entry.strategy.needs_epochs:
             name, why = entry.strategy.name, entry.strategy.needs_epochs
             raise InputError(
                 f"strategies.{label}: {name} cannot learn in one pass (training.online): {why}; leave it out, or give "
                 "its entry a `training` of its own with online: false"
+            )
+        if entry.training.budget is not None and entry.strategy.without_steps:
+            name, how = entry.strategy.name, entry.strategy.without_steps
+            raise InputError(
+                f"strategies.{label}: {name} cannot use up a budget (training.budget): {how}; leave it out, or give "
+                "its entry a `training` of its own with budget: null"
             )
 
 

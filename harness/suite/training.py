@@ -39,6 +39,42 @@ class AugmentConfig(Settings):
     seed: int = Field(0, ge=0)
 
 
+class BudgetConfig(Settings):
+    """How much training each experience gets, in place of epochs: one of three, the same for all strategies.
+
+    `iterations`: training steps. `samples`: those in them, replayed and generated ones included. `flops`: operations of
+    all that a strategy does for an experience, see `lorisbench.engine.flops`. (Computationally budgeted continual
+    learning: Prabhu et al. 2023, arXiv 2303.11165.)
+    """
+
+    iterations: int | None = Field(None, ge=1)
+    samples: int | None = Field(None, ge=1)
+    flops: int | None = Field(None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_numbers(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError("expected one of iterations, samples and flops with a number, as in {iterations: 200}")
+        for key, number in value.items():
+            if isinstance(number, bool) and key in cls.model_fields:
+                raise ValueError(f"{key}: expected a whole number from 1, not {str(number).lower()}")
+        return value
+
+    @model_validator(mode="after")
+    def _only_one(self) -> BudgetConfig:
+        given = [key for key in BudgetConfig.model_fields if getattr(self, key) is not None]
+        if len(given) != 1:
+            told = f"not {' and '.join(given)}" if given else "and none is given"
+            raise ValueError(f"one of iterations, samples and flops was expected, {told}")
+        return self
+
+    @property
+    def given(self) -> tuple[str, int]:
+        """What is counted, and how much of it there is."""
+        return next((key, number) for key, number in self if number is not None)
+
+
 PRESETS: dict[str, dict[str, Any]] = {
     # "Adam, base lr=0.003 @[50, 90, 120], inc lr=0.003 @[50, 90]" (Ma et al. 2019, caption). The epochs are ours, 30
     # after the last milestone; batch size and the factor at a milestone are not stated either and keep their defaults
@@ -78,8 +114,9 @@ def expand_preset(training: Any) -> Any:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the values of `changes`; where both hold a mapping, the two are merged."""
+    """`base` with the values of `changes`; where both hold a mapping, the two are merged, but for a `budget`."""
     both = {key for key in changes if isinstance(changes[key], Mapping) and isinstance(base.get(key), Mapping)}
+    both -= {"budget"}  # of samples in place of one of iterations
     return {**base, **changes, **{key: {**base[key], **changes[key]} for key in both}}
 
 
@@ -117,6 +154,9 @@ class TrainingConfig(Settings):
     `online: true` is one pass over each experience: every image is trained on once. `stream` says in which order an
     epoch takes the images: shuffled (`iid`), or as a robot sees them (`instance`, as in Hayes and Kanan 2022): all
     frames of one recording of one object, in their order, then the next.
+
+    With a `budget` an experience is trained on until that is used up, whatever `epochs` says; milestones come at the
+    share of it that they are of `epochs`.
     """
 
     epochs: int = Field(10, ge=1)
@@ -132,6 +172,7 @@ class TrainingConfig(Settings):
     online: bool = False
     reset_optimizer: bool = True
     stream: Literal["iid", "instance"] = "iid"
+    budget: BudgetConfig | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -143,6 +184,8 @@ class TrainingConfig(Settings):
 
     @model_validator(mode="after")
     def _one_pass(self) -> TrainingConfig:
+        if self.online and self.budget is not None:
+            raise ValueError("online is one pass over each experience, and a budget may be more or less: give one only")
         if self.online:
             for key, epochs in (("epochs", self.epochs), ("later.epochs", self.later.epochs)):
                 if epochs not in (1, None):

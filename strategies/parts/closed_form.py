@@ -9,9 +9,11 @@ from avalanche.core import SupervisedPlugin
 from torch import nn
 from torch.nn.functional import one_hot
 
+from lorisbench.engine.meter import alike, learnt, uncounted
 from lorisbench.engine.strategy import Context
 from lorisbench.strategies.parts.data import batches, evaluating
 
+NO_STEPS = "it learns in one pass over the images, in closed form"
 BATCH = 128  # samples a pass takes at a time; their pairs are compared, so more is slower
 BLOCK = 160  # columns of a block of a Gram matrix: smaller ones waste less on what symmetry gives, but multiply slower
 
@@ -65,8 +67,9 @@ class ClosedFormPlugin(SupervisedPlugin):
             model.backbone.requires_grad_(False)
         before, linear = _parts(model.head)
         with evaluating(model):
-            for x, y in batches(strategy, strategy.experience.dataset.eval(), BATCH):
+            for x, y in alike(batches(strategy, strategy.experience.dataset.eval(), BATCH)):
                 self.statistics.update(before(model.features(x)).double(), y)
+                learnt(strategy, len(y))
         self.write(linear)
 
     def write(self, layer: nn.Linear) -> None:
@@ -200,12 +203,14 @@ class SymmetricSum:
     def pack(self) -> None:
         """Keep only the triangle: half the memory."""
         if self._lower is not None:
-            self.packed, self._lower = torch.cat([row[: i + 1] for i, row in enumerate(self._lower)]), None
+            with uncounted():
+                self.packed, self._lower = torch.cat([row[: i + 1] for i, row in enumerate(self._lower)]), None
 
     def _unpacked(self) -> torch.Tensor:
         if self._lower is None:
             self._lower = self.packed.new_zeros(self._width, self._width)
-            for i, part in enumerate(self.packed.split(list(range(1, self._width + 1)))):
-                self._lower[i, : i + 1] = part
+            with uncounted():
+                for i, part in enumerate(self.packed.split(list(range(1, self._width + 1)))):
+                    self._lower[i, : i + 1] = part
             self.packed = self.packed[:0].clone()
         return self._lower

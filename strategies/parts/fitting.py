@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from lorisbench.engine.meter import alike
+
 
 def minimise(
     parameters: Sequence[torch.Tensor],
@@ -27,11 +29,11 @@ def minimise(
         for parameter in parameters:
             parameter.requires_grad_(True)
         optimizer = torch.optim.Adam(parameters, lr=lr)
-        for _ in range(epochs):
-            for rows in torch.randperm(samples, generator=generator).split(batch_size):
-                optimizer.zero_grad()
-                loss(rows.to(parameters[0].device)).mean().backward()
-                optimizer.step()
+        orders = (torch.randperm(samples, generator=generator) for _ in range(epochs))
+        for rows in alike(rows for order in orders for rows in order.split(batch_size)):
+            optimizer.zero_grad()
+            loss(rows.to(parameters[0].device)).mean().backward()
+            optimizer.step()
     for parameter in parameters:
         parameter.requires_grad_(False)
         parameter.grad = None

@@ -124,11 +124,12 @@ def test_columns_and_their_orders_are_those_that_readers_know() -> None:
     assert list(RUN_COLUMNS) == [
         "run_id", "benchmark", "stream", "order", "strategy", "seed", "status", "reason", "experiences",
         "square", "accuracy_last", "accuracy_seen", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
-        "plasticity", "routing_accuracy", *costs, "replay_samples", "heads", "undefined",
+        "plasticity", "routing_accuracy", *costs, "replay_samples", "heads", "train_flops", "feature_flops",
+        "train_samples", "train_steps", "peak_memory_mb", "budget_used", "undefined",
     ]  # fmt: skip
     assert list(compare.METRICS) == [
         "accuracy_last", "accuracy_seen", "square", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
-        "plasticity", "routing_accuracy", *costs,
+        "plasticity", "routing_accuracy", *costs, "train_flops", "train_samples",
     ]  # fmt: skip
     assert [column.column_header for column in summary.COLUMNS] == [
         "Last row", "Seen", "Square", "BWT", "FWT", "Forgetting", "Plasticity", "Own head",
