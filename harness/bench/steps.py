@@ -24,6 +24,7 @@ from lorisbench.common.threads import one_thread
 from lorisbench.data.manifest import COLUMNS, Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.engine import Engine, make_optimizer
+from lorisbench.engine.meter import Meter
 from lorisbench.engine.own_plugins import HarnessPlugin, Recorder
 from lorisbench.strategies.dnn.network import DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNNPlugin
@@ -81,7 +82,12 @@ def training(method: str, batch: int, classes: int, optimizer: str, pairs: int, 
         model=model, optimizer=make_optimizer(model, settings), plugins=[watch, *plugin, Recorder()], store=store,
         training=settings, device=CPU, seed=0,
     )  # fmt: skip
-    engine.train(experience)
+
+    def by_engine() -> None:
+        with Meter(engine):  # as every run does
+            engine.train(experience)
+
+    by_engine()
     head = nn.Linear(WIDTH, classes)
     loss = _by_hand(method, head, store)
     stepping = make_optimizer(head, settings)
@@ -95,12 +101,12 @@ def training(method: str, batch: int, classes: int, optimizer: str, pairs: int, 
     ratios, taken = [], []
     for number in range(-1, pairs):
         if number % 2:
-            engine.train(experience)
+            by_engine()
         start = time.process_time()
         by_hand()
         plain = time.process_time() - start
         if not number % 2:
-            engine.train(experience)
+            by_engine()
         if number >= 0:
             ratios.append(watch.seconds / plain)
             taken.append(1e3 * watch.seconds / steps)

@@ -2,9 +2,9 @@
 
 Counting an operation takes longer than a small one itself. All that a run does outside of training steps (before and
 after them, in evaluations that a plugin asks for) is counted op by op. Of training steps, and of `alike` batches, the
-1st, 2nd, 32nd, 512th … of each size are, in the first experience the 4th, 8th and 16th, too, and each of them stands
-for those after it. So what is counted does not depend on the machine, and is exact if steps over batches of one size
-cost the same.
+1st, 64th, 4096th … of each size are, in the first experience the 2nd, 4th, 8th, 16th and 32nd, too, and each of them
+stands for those after it. So what is counted does not depend on the machine, and is exact if steps over batches of one
+size cost the same.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class _Kind:
     def counts_next(self, often: bool = False) -> bool:
         """Whether the next batch is counted. What it costs may have changed since: a memory fills up.
 
-        often : as in a first experience, in which most of what fills up does: the 4th, 8th and 16th are counted, too.
+        often : as in a first experience, in which most of what fills up does: the 2nd, 4th, 8th … are counted, too.
         """
         self.number += 1
         if self.number & (self.number - 1):
             return False
-        return self.number == 1 or self.number.bit_length() % 4 == 2 or (often and self.number < 32)
+        return self.number.bit_length() % 6 == 1 or (often and self.number < 64)
 
 
 class Meter:

@@ -186,6 +186,26 @@ def test_best_is_bold_with_ties_and_the_best_without_replay(tmp_path: Path) -> N
     assert "<sup>†</sup>joint keeps 1\N{NARROW NO-BREAK SPACE}920 images of earlier experiences." in text
 
 
+def test_what_training_took_has_a_table_with_the_budget_of_each(tmp_path: Path) -> None:
+    training = {"epochs": 5, "budget": {"iterations": 1200, "samples": None, "flops": None}}
+    folder = Folder(tmp_path / "out", training=training)
+    for label, flops, used in (("a", 3e9, 1.0), ("b", 5e9, 0.4), ("off", 7e9, None)):
+        reason = {} if used else {"undefined": "budget_used: no budget was set (training.budget)"}
+        folder.run(label, 0, np.full((3, 3), 0.7), train_flops=flops, train_samples=9, budget_used=used, **reason)
+    folder.suite["strategies"]["off"]["training"] = {"epochs": 5, "budget": None}
+    write_report(folder.write())
+    shown = {label: markdown_row(folder.out, "compute", label) for label in ("a", "b", "off")}
+    assert [shown[label][3] for label in shown] == ["**3**", "5", "7"]
+    assert [shown[label][-1].partition("<")[0] for label in shown] == ["100.0", "40.0", "—"]
+    text = (folder.out / "report" / "tables" / "compute.md").read_text()
+    assert "Budget of each experience, a, b: 1\N{NARROW NO-BREAK SPACE}200 iterations." in text
+    assert "Budget of each experience, off: none, but epochs." in text and "no budget was set" in text
+
+
+def test_results_of_before_have_no_table_of_what_training_took(full: Path) -> None:
+    assert not (full / "report" / "tables" / "compute.md").exists()
+
+
 def test_a_remark_is_a_footnote_and_keeps_a_strategy_out_of_the_best(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out")
     for label, final in (("told", 0.79), ("fair", 0.6), ("poor", 0.5)):

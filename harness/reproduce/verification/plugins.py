@@ -268,7 +268,7 @@ def _plainly(case: Case) -> str:
     return "runs"
 
 
-def _numbers(strategy: Any, stream: Any, train: Callable[[int], None]) -> torch.Tensor:
+def _numbers(strategy: Any, stream: Any, train: Callable[[int], object]) -> torch.Tensor:
     """All weights after training on a stream, and the outputs on its test samples, flat; NaN where it diverged."""
     outputs: list[torch.Tensor] = []
     strategy.plugins.append(tiny.Spy(after_eval_iteration=lambda s: outputs.append(s.mb_output.detach().clone())))
