@@ -73,6 +73,16 @@ def paired(
     return Ratio(what, tuple(ratios), 1e3 * statistics.median(taken), limit)
 
 
+def folder_for(path: Path) -> None:
+    """Make the folder that a file is to be in, and raise InputError where that cannot be or `path` is a folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{path.parent}: {error.strerror or error}") from error
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, where a file is to be written")
+
+
 def write_findings(path: Path, environment: dict[str, Any], findings: dict[str, list[Finding]]) -> None:
     """Write the findings of benchmarks, by name, with machine and versions, as JSON."""
     found = {name: [f if isinstance(f, str) else f.as_json() for f in each] for name, each in findings.items()}

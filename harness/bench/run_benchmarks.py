@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorisbench.bench.measured import Earlier, Finding, Ratio, write_findings
+from lorisbench.bench.measured import Earlier, Finding, Ratio, folder_for, write_findings
 from lorisbench.bench.timing import alternated
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
@@ -33,8 +33,8 @@ def run_benchmarks(
     earlier = None if compare is None else Earlier(compare)
     if earlier is not None and not any_machine:
         earlier.check_machine(machine)
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"{out.parent}: no such folder")
+    if out is not None:
+        folder_for(out)
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}; {env['date']}"
     found: dict[str, list[Finding]] = {}

@@ -22,12 +22,12 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
 
 
 def test_what_is_found_is_told_and_written(cli, tmp_path: Path, measured: dict[str, list[Any]]) -> None:
-    answer = cli("bench", "--out", tmp_path / "found.json")
+    answer = cli("bench", "--out", tmp_path / "new" / "found.json")
     assert answer.code == 0, answer.err
     _, step, sentence, kept = answer.out.splitlines()
     assert step == "steps: a step: 1.1 x (1 to 1.3 in 3 pairs; at most 1.2; 2 ms)"
     assert sentence == "steps: a sentence" and kept == "1 of 1 limits kept"
-    found = json.loads((tmp_path / "found.json").read_text())
+    found = json.loads((tmp_path / "new" / "found.json").read_text())
     assert {"cpu", "cores", "system"} <= set(found["machine"]) and "torch" in found["versions"] and found["date"]
     ratio, told = found["benchmarks"]["steps"]
     assert ratio == {"what": "a step", "median": 1.1, "values": [1.0, 1.1, 1.3], "milliseconds": 2.0, "limit": 1.2,
@@ -82,11 +82,15 @@ def test_a_file_that_is_none_is_named(cli, tmp_path: Path, measured: dict[str, l
     assert answer.code == 2 and str(file) in answer.err and not answer.out
 
 
+@pytest.mark.parametrize("place", ["file/found.json", "folder"])
 def test_nothing_is_measured_for_a_file_that_cannot_be_written(
-    cli, tmp_path: Path, measured: dict[str, list[Any]]
+    cli, tmp_path: Path, measured: dict[str, list[Any]], place: str
 ) -> None:
-    answer = cli("bench", "--out", tmp_path / "none" / "found.json")
-    assert answer.code == 2 and str(tmp_path / "none") in answer.err and not answer.out
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "folder").mkdir()
+    answer = cli("bench", "--out", tmp_path / place)
+    assert answer.code == 2 and str(tmp_path / place.partition("/")[0]) in answer.err and not answer.out
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_pairs_are_timed_in_turn_by_the_clock_that_is_given() -> None:
