@@ -109,7 +109,7 @@ def test_figures_are_those_of_the_reference_results() -> None:
             assert make_reference.written(text, ROOT / "results" / "reference" / name, page) == text, name
             shown.append(name)
     assert sorted(shown) == [
-        "all-strategies", "dnn-answers", "dnn-orders", "quickstart", "quickstart-disjoint", "reproduce-baselines",
+        "all-strategies", "bench", "dnn-answers", "dnn-orders", "quickstart", "quickstart-disjoint", "reproduce-baselines",
         "reproduce-plugins",
     ]  # fmt: skip
 
