@@ -167,7 +167,9 @@ def check(
 def bench(
     what: Annotated[
         str,
-        typer.Argument(help="startup, steps, extraction, memory, data, dnn, slda, optimizer, suite; all if omitted"),
+        typer.Argument(
+            help="startup, steps, extraction, memory, data, dnn, slda, optimizer, suite, report; all if omitted"
+        ),
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Write all that was found to this JSON file")] = None,
     compare: Annotated[Path | None, typer.Option(help="Put the ratios of such a file beside those measured")] = None,

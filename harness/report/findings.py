@@ -7,7 +7,7 @@ import numpy as np
 from lorisbench.metrics.intervals import Interval, Verdict, paired_difference, verdict
 from lorisbench.report.frame import Stored
 from lorisbench.report.summary import MINUS, Summary, by_seed, count_states, number, paired, replay
-from lorisbench.report.tables import DAGGER
+from lorisbench.report.tabular import DAGGER
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json, read_table
 from lorisbench.metrics.records import TABLE_HINTS
 from lorisbench.report.frame import Stored
-from lorisbench.report.tables import Cell, Head, Note, Table
+from lorisbench.report.tabular import Cell, Head, Note, Table
 
 ROWS, LEAST = 60, 3  # rows shown in all, and of each run at least
 COLUMNS, LETTERS = 16, 60  # columns shown, and letters of a cell

@@ -14,7 +14,8 @@ from lorisbench.report.findings import headlines
 from lorisbench.report.frame import Stored
 from lorisbench.report.heatmaps import file_names
 from lorisbench.report.summary import DASH, Summary, number, replay
-from lorisbench.report.tables import DAGGER, Cell, Head, Note, Table, build
+from lorisbench.report.tables import build
+from lorisbench.report.tabular import DAGGER, Cell, Head, Note, Table
 
 FOLDER = "streams"
 SHOWN = ("comparison", "orders")  # tables of each stream

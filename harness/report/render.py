@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from lorisbench.common.files import write_text
 from lorisbench.report.summary import DASH, MINUS
-from lorisbench.report.tables import Cell, Head, Table
+from lorisbench.report.tabular import Cell, Head, Table
 
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -1,18 +1,15 @@
 """The report's tables, as data that the page and the writers in render.py show alike."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from string import ascii_lowercase
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from lorisbench.metrics.intervals import Interval, mean_interval
+from lorisbench.metrics.intervals import mean_interval
 from lorisbench.metrics.matrix import forgetting_max_by_experience
-from lorisbench.metrics.records import AS_SEED
-from lorisbench.metrics.table import METRICS, Direction, named
+from lorisbench.metrics.table import METRICS, named
 from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.summary import (
     COLUMNS,
@@ -21,71 +18,14 @@ from lorisbench.report.summary import (
     count_states,
     number,
     over_orders,
-    replay,
     why_empty,
 )  # fmt: skip
+from lorisbench.report.tabular import Cell, Column, Head, Note, Table, of_strategies
 from lorisbench.suite.orders import permutation
 
-DAGGER = "†"
 RUN_METRICS = {"accuracy_last": 2, "train_seconds": 1}
 """What the table of all runs shows for each run, with the number of decimals."""
 STATES = ("failed", "diverged", "running", "pending", "done")
-INTERVAL = (
-    "Mean ± half-width of the 95 % Student-t interval over seeds; no ± where only one run has a value (and, "
-    "for time and size, where all runs agree). Bold: best mean of a column, ties included"
-)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell: text, half-width of its interval, whether it is the best, its footnote's mark."""
-
-    text: str
-    spread: str = ""
-    bold: bool = False
-    mark: str = ""
-
-
-@dataclass(frozen=True)
-class Head:
-    """A column's heading. Numbers are right-aligned; `group` spans neighbours that share it."""
-
-    text: str
-    group: str = ""
-    number: bool = True
-
-
-@dataclass(frozen=True)
-class Note:
-    """A line below a table; `mark` is that of the cells it refers to."""
-
-    text: str
-    mark: str = ""
-
-
-@dataclass
-class Table:
-    """A table as shown (`rows`; `states` holds the state of each row that has one) and as data (`values`)."""
-
-    name: str
-    caption: str
-    heads: list[Head]
-    rows: list[list[Cell]]
-    values: pd.DataFrame
-    notes: list[Note] = field(default_factory=list)
-    states: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Column:
-    key: str
-    head: Head
-    better: Direction
-    interval: Callable[[str], Interval]
-    why: Callable[[str], str]
-    decimals: int | None = 2
-    quiet: bool = False
-    """Leave out an interval of width 0, such as that of a size that is the same in every run."""
 
 
 def build(stored: Stored, summary: Summary) -> list[Table]:
@@ -106,7 +46,7 @@ def comparison(stored: Stored, summary: Summary) -> Table:
     columns = []
     for column in COLUMNS:
         columns.append(
-            _Column(
+            Column(
                 key=column.name,
                 head=Head(column.column_header, column.group),
                 better=column.better,
@@ -117,7 +57,7 @@ def comparison(stored: Stored, summary: Summary) -> Table:
             )
         )
     definitions = [f"{column.column_header}: {column.formula}" for column in COLUMNS]
-    return _table("comparison", "Comparison of the strategies", stored, summary, columns, definitions)
+    return of_strategies("comparison", "Comparison of the strategies", stored, summary, columns, definitions)
 
 
 def compute(stored: Stored, summary: Summary) -> Table:
@@ -129,7 +69,7 @@ def compute(stored: Stored, summary: Summary) -> Table:
     largest = stored.runs["train_flops"].max() * 1e-9
     places = {"GFLOP": 2 - math.floor(math.log10(largest)) if 0 < largest < 1 else None}
     columns = [
-        _Column(
+        Column(
             key=metric.name,
             head=Head(metric.heading),
             better=metric.better,
@@ -147,7 +87,7 @@ def compute(stored: Stored, summary: Summary) -> Table:
         if any(budgets.values()):
             those = ", ".join(label for label, own in budgets.items() if own == budget)
             notes.append(f"Budget of each experience, {those}: {budget or 'none, but epochs'}.")
-    return _table("compute", "What training took", stored, summary, columns, notes)
+    return of_strategies("compute", "What training took", stored, summary, columns, notes)
 
 
 def _budget(stored: Stored, label: str) -> str:
@@ -215,7 +155,7 @@ def _per_experience(
         return why_empty(stored, label, "") if stored.done(label).empty else "no accuracy matrix is stored"
 
     columns = [
-        _Column(
+        Column(
             key=experience,
             head=Head(experience),
             better=better,
@@ -224,7 +164,7 @@ def _per_experience(
         )
         for j, experience in enumerate(names[:size])
     ]
-    return _table(name, caption, stored, summary, columns, [definition])
+    return of_strategies(name, caption, stored, summary, columns, [definition])
 
 
 def _by_experience(stored: Stored, label: str, values_of: Callable[[Matrix], Matrix]) -> Matrix:
@@ -351,117 +291,3 @@ def latency_by_machine(stored: Stored) -> list[Table]:
 
 def _plain(value: float, scale: float, decimals: int) -> str:
     return DASH if pd.isna(value) else number(value * scale, decimals)
-
-
-def _table(
-    name: str,
-    caption: str,
-    stored: Stored,
-    summary: Summary,
-    columns: Sequence[_Column],
-    definitions: Sequence[str],
-) -> Table:
-    """A table with a row for each strategy: intervals, best values in bold, daggers, footnotes for empty cells."""
-    labels = stored.labels
-    kept = {label: replay(summary, label) for label in labels}
-    remarks = {label: stored.remarks(label) for label in labels}
-    intervals = {label: [column.interval(label) for column in columns] for label in labels}
-    footnotes: dict[str, str] = {}
-    units = "runs" if len(stored.orders) < 2 else "seeds"
-
-    def mark(reason: str) -> str:
-        return footnotes.setdefault(reason, _letters(len(footnotes)))
-
-    cells: dict[str, list[Cell]] = {label: [] for label in labels}
-    for position, column in enumerate(columns):
-        found = {label: intervals[label][position] for label in labels}
-        decimals = _decimals(found.values()) if column.decimals is None else column.decimals
-        plain = {label: round(found[label].mean, decimals) for label in labels if not remarks[label]}
-        best = _best(plain, column.better, kept)
-        for label in labels:
-            interval, done = found[label], stored.done(label)["seed"].nunique()
-            if np.isnan(interval.mean):
-                cells[label].append(Cell(DASH, mark=mark(column.why(label))))
-                continue
-            silent = np.isnan(interval.half_width) or (column.quiet and interval.half_width == 0)
-            cells[label].append(
-                Cell(
-                    number(interval.mean, decimals),
-                    "" if silent else number(interval.half_width, decimals),
-                    label in best,
-                    mark(f"{interval.n} of {done} finished {units} have a value") if interval.n < done else "",
-                )
-            )
-
-    rows = []
-    for label in labels:
-        runs_of = stored.runs["strategy"] == label
-        done, total = len(stored.done(label)), int(runs_of.sum())
-        count = str(done) if done == total else f"{done} of {total}"
-        if len(stored.orders) > 1:
-            seeds = stored.done(label)["seed"].nunique()
-            count = str(seeds) if done == total else f"{seeds} ({done} of {total} runs)"
-        marks = [DAGGER] * bool(kept[label]) + [mark(remark) for remark in remarks[label]]
-        rows.append([Cell(label, mark=" ".join(marks)), Cell(count), *cells[label]])
-
-    keepers = [label for label in labels if kept[label]]
-    also = "; also the best that keeps no images" if keepers else ""
-    aside = "; a strategy with a letter beside its name is left out of this" if any(remarks.values()) else ""
-    notes = [Note(f"{INTERVAL}{also}{aside}.")]
-    notes += [
-        Note(f"{label} keeps {number(kept[label], 0)} images of earlier experiences.", DAGGER) for label in keepers
-    ]
-    notes += [Note(f"{reason}.", letter) for reason, letter in footnotes.items()]
-    once = [label for label in labels if stored.done(label)["reason"].astype(str).str.endswith(AS_SEED).any()]
-    if once:
-        notes.append(Note(f"{', '.join(once)}: one run stands for all seeds; {AS_SEED}."))
-    notes += [Note(definition) for definition in definitions]
-    heads = [Head("Strategy", number=False), Head("Seeds"), *(column.head for column in columns)]
-    return Table(name, caption, heads, rows, _values(stored, columns, intervals), notes)
-
-
-def _best(means: dict[str, float], better: str, kept: dict[str, int]) -> set[str]:
-    """Labels of the best mean as printed, ties included; if those keep images, also the best that keeps none.
-
-    A single value, or the same in all rows, is no comparison and has no best.
-    """
-    known = {label: mean for label, mean in means.items() if not np.isnan(mean)}
-    if better == "" or len(set(known.values())) < 2:
-        return set()
-    pick = max if better == "higher" else min
-    best = pick(known.values())
-    chosen = {label for label, mean in known.items() if mean == best}
-    free = {label: mean for label, mean in known.items() if not kept[label]}
-    if free and any(kept[label] for label in chosen):
-        best = pick(free.values())
-        chosen |= {label for label, mean in free.items() if mean == best}
-    return chosen
-
-
-def _decimals(intervals: Iterable[Interval]) -> int:
-    """Decimals that a column of times, sizes or counts needs: none for whole numbers, else about three figures."""
-    means = [abs(interval.mean) for interval in intervals if not np.isnan(interval.mean)]
-    if all(mean == int(mean) for mean in means):
-        return 0
-    largest = max(means, default=0.0)
-    return 0 if largest >= 1000 else 1 if largest >= 100 else 2
-
-
-def _letters(position: int) -> str:
-    """a … z, aa, ab …: footnote marks."""
-    quotient, rest = divmod(position, len(ascii_lowercase))
-    return (_letters(quotient - 1) if quotient else "") + ascii_lowercase[rest]
-
-
-def _values(stored: Stored, columns: Sequence[_Column], intervals: dict[str, list[Interval]]) -> pd.DataFrame:
-    """The numbers behind a table: KEY_mean, KEY_ci95 (half-width) and KEY_n for each column, in the unit shown."""
-    names = ["strategy", "seeds_done"]
-    for column in columns:
-        names += [f"{column.key}_mean", f"{column.key}_ci95", f"{column.key}_n"]
-    rows: list[list[object]] = []
-    for label in stored.labels:
-        row: list[object] = [label, stored.done(label)["seed"].nunique()]
-        for interval in intervals[label]:
-            row += [interval.mean, interval.half_width, interval.n]
-        rows.append(row)
-    return pd.DataFrame(rows, columns=names)

@@ -10,7 +10,7 @@ import pandas as pd
 from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.reading import parse_json, read_text
 from lorisbench.report.summary import DASH
-from lorisbench.report.tables import Cell, Head, Note, Table
+from lorisbench.report.tabular import Cell, Head, Note, Table
 
 COLUMNS = ("name", "compared", "figure", "tolerance", "control", "passed")
 NOTES = (

@@ -12,7 +12,7 @@ from lorisbench.report import render
 from lorisbench.report.frame import Stored, read, streams
 from lorisbench.report.overview import folders
 from lorisbench.report.summary import count_states
-from lorisbench.report.tables import Cell, Table
+from lorisbench.report.tabular import Cell, Table
 from lorisbench.reproduce.checks_table import checks_table
 from lorisbench.reproduce.claims import changes, ground_of
 from lorisbench.reproduce.published import Published

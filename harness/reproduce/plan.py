@@ -23,7 +23,7 @@ from lorisbench.suite.training import differing, preset_as_mapping
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lorisbench.report.tables import Table
+    from lorisbench.report.tabular import Table
 
 
 @dataclass(frozen=True)

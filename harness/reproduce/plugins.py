@@ -13,7 +13,7 @@ from lorisbench.common.files import write_json
 from lorisbench.common.threads import one_thread
 from lorisbench.report import render
 from lorisbench.report.summary import DASH
-from lorisbench.report.tables import Cell, Head, Note, Table
+from lorisbench.report.tabular import Cell, Head, Note, Table
 
 if TYPE_CHECKING:
     from lorisbench.reproduce.verification.plugins import Compared

@@ -11,7 +11,7 @@ import pandas as pd
 from lorisbench.metrics.table import of_matrices
 from lorisbench.report.frame import Stored
 from lorisbench.report.summary import DASH, number
-from lorisbench.report.tables import Cell, Head, Note, Table
+from lorisbench.report.tabular import Cell, Head, Note, Table
 from lorisbench.reproduce.claims import (
     DIFFERS,
     MARKS,

@@ -13,6 +13,7 @@ import pytest
 from lorisbench.bench import report as bench
 
 
+@pytest.mark.heavy
 def test_many_runs_are_reported_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,7 +26,7 @@ from lorisbench.model.task_heads import TaskHead
 from lorisbench.report import render
 from lorisbench.report.frame import Stored
 from lorisbench.report.page import write as write_report
-from lorisbench.report.tables import Table
+from lorisbench.report.tabular import Table
 from lorisbench.reproduce.page import text
 from lorisbench.reproduce.plan import plan
 from lorisbench.reproduce.published import PublishedTable, load

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lorisbench.report import render
 from lorisbench.report.frame import Stored
-from lorisbench.report.tables import Table
+from lorisbench.report.tabular import Table
 from lorisbench.reproduce.claims import Ground, Measured, claim, ground_of, over_seeds, tolerance
 from lorisbench.reproduce.page import text
 from lorisbench.reproduce.published import Number, Published, load

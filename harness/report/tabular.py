@@ -1,0 +1,186 @@
+"""A table of a report: its cells, and how one is made of columns that have an interval for each strategy."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from string import ascii_lowercase
+
+import numpy as np
+import pandas as pd
+
+from lorisbench.metrics.intervals import Interval
+from lorisbench.metrics.records import AS_SEED
+from lorisbench.metrics.table import Direction
+from lorisbench.report.frame import Stored
+from lorisbench.report.summary import DASH, Summary, number, replay
+
+DAGGER = "†"
+INTERVAL = (
+    "Mean ± half-width of the 95 % Student-t interval over seeds; no ± where only one run has a value (and, "
+    "for time and size, where all runs agree). Bold: best mean of a column, ties included"
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: text, half-width of its interval, whether it is the best, its footnote's mark."""
+
+    text: str
+    spread: str = ""
+    bold: bool = False
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's heading. Numbers are right-aligned; `group` spans neighbours that share it."""
+
+    text: str
+    group: str = ""
+    number: bool = True
+
+
+@dataclass(frozen=True)
+class Note:
+    """A line below a table; `mark` is that of the cells it refers to."""
+
+    text: str
+    mark: str = ""
+
+
+@dataclass
+class Table:
+    """A table as shown (`rows`; `states` holds the state of each row that has one) and as data (`values`)."""
+
+    name: str
+    caption: str
+    heads: list[Head]
+    rows: list[list[Cell]]
+    values: pd.DataFrame
+    notes: list[Note] = field(default_factory=list)
+    states: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Column:
+    key: str
+    head: Head
+    better: Direction
+    interval: Callable[[str], Interval]
+    why: Callable[[str], str]
+    decimals: int | None = 2
+    quiet: bool = False
+    """Leave out an interval of width 0, such as that of a size that is the same in every run."""
+
+
+def of_strategies(
+    name: str,
+    caption: str,
+    stored: Stored,
+    summary: Summary,
+    columns: Sequence[Column],
+    definitions: Sequence[str],
+) -> Table:
+    """A table with a row for each strategy: intervals, best values in bold, daggers, footnotes for empty cells."""
+    labels = stored.labels
+    kept = {label: replay(summary, label) for label in labels}
+    remarks = {label: stored.remarks(label) for label in labels}
+    intervals = {label: [column.interval(label) for column in columns] for label in labels}
+    footnotes: dict[str, str] = {}
+    units = "runs" if len(stored.orders) < 2 else "seeds"
+
+    def mark(reason: str) -> str:
+        return footnotes.setdefault(reason, _letters(len(footnotes)))
+
+    cells: dict[str, list[Cell]] = {label: [] for label in labels}
+    for position, column in enumerate(columns):
+        found = {label: intervals[label][position] for label in labels}
+        decimals = _decimals(found.values()) if column.decimals is None else column.decimals
+        plain = {label: round(found[label].mean, decimals) for label in labels if not remarks[label]}
+        best = best_of(plain, column.better, kept)
+        for label in labels:
+            interval, done = found[label], stored.done(label)["seed"].nunique()
+            if np.isnan(interval.mean):
+                cells[label].append(Cell(DASH, mark=mark(column.why(label))))
+                continue
+            silent = np.isnan(interval.half_width) or (column.quiet and interval.half_width == 0)
+            cells[label].append(
+                Cell(
+                    number(interval.mean, decimals),
+                    "" if silent else number(interval.half_width, decimals),
+                    label in best,
+                    mark(f"{interval.n} of {done} finished {units} have a value") if interval.n < done else "",
+                )
+            )
+
+    rows = []
+    for label in labels:
+        runs_of = stored.runs["strategy"] == label
+        done, total = len(stored.done(label)), int(runs_of.sum())
+        count = str(done) if done == total else f"{done} of {total}"
+        if len(stored.orders) > 1:
+            seeds = stored.done(label)["seed"].nunique()
+            count = str(seeds) if done == total else f"{seeds} ({done} of {total} runs)"
+        marks = [DAGGER] * bool(kept[label]) + [mark(remark) for remark in remarks[label]]
+        rows.append([Cell(label, mark=" ".join(marks)), Cell(count), *cells[label]])
+
+    keepers = [label for label in labels if kept[label]]
+    also = "; also the best that keeps no images" if keepers else ""
+    aside = "; a strategy with a letter beside its name is left out of this" if any(remarks.values()) else ""
+    notes = [Note(f"{INTERVAL}{also}{aside}.")]
+    notes += [
+        Note(f"{label} keeps {number(kept[label], 0)} images of earlier experiences.", DAGGER) for label in keepers
+    ]
+    notes += [Note(f"{reason}.", letter) for reason, letter in footnotes.items()]
+    once = [label for label in labels if stored.done(label)["reason"].astype(str).str.endswith(AS_SEED).any()]
+    if once:
+        notes.append(Note(f"{', '.join(once)}: one run stands for all seeds; {AS_SEED}."))
+    notes += [Note(definition) for definition in definitions]
+    heads = [Head("Strategy", number=False), Head("Seeds"), *(column.head for column in columns)]
+    return Table(name, caption, heads, rows, _values(stored, columns, intervals), notes)
+
+
+def best_of(means: dict[str, float], better: str, kept: dict[str, int]) -> set[str]:
+    """Labels of the best mean as printed, ties included; if those keep images, also the best that keeps none.
+
+    A single value, or the same in all rows, is no comparison and has no best.
+    """
+    known = {label: mean for label, mean in means.items() if not np.isnan(mean)}
+    if better == "" or len(set(known.values())) < 2:
+        return set()
+    pick = max if better == "higher" else min
+    best = pick(known.values())
+    chosen = {label for label, mean in known.items() if mean == best}
+    free = {label: mean for label, mean in known.items() if not kept[label]}
+    if free and any(kept[label] for label in chosen):
+        best = pick(free.values())
+        chosen |= {label for label, mean in free.items() if mean == best}
+    return chosen
+
+
+def _decimals(intervals: Iterable[Interval]) -> int:
+    """Decimals that a column of times, sizes or counts needs: none for whole numbers, else about three figures."""
+    means = [abs(interval.mean) for interval in intervals if not np.isnan(interval.mean)]
+    if all(mean == int(mean) for mean in means):
+        return 0
+    largest = max(means, default=0.0)
+    return 0 if largest >= 1000 else 1 if largest >= 100 else 2
+
+
+def _letters(position: int) -> str:
+    """a … z, aa, ab …: footnote marks."""
+    quotient, rest = divmod(position, len(ascii_lowercase))
+    return (_letters(quotient - 1) if quotient else "") + ascii_lowercase[rest]
+
+
+def _values(stored: Stored, columns: Sequence[Column], intervals: dict[str, list[Interval]]) -> pd.DataFrame:
+    """The numbers behind a table: KEY_mean, KEY_ci95 (half-width) and KEY_n for each column, in the unit shown."""
+    names = ["strategy", "seeds_done"]
+    for column in columns:
+        names += [f"{column.key}_mean", f"{column.key}_ci95", f"{column.key}_n"]
+    rows: list[list[object]] = []
+    for label in stored.labels:
+        row: list[object] = [label, stored.done(label)["seed"].nunique()]
+        for interval in intervals[label]:
+            row += [interval.mean, interval.half_width, interval.n]
+        rows.append(row)
+    return pd.DataFrame(rows, columns=names)
