@@ -43,20 +43,17 @@ class SpringPlugin(SupervisedPlugin):
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if self.importance:
-            strategy.loss += 0.5 * self.strength * self._stretched(strategy.model)
+            strategy.loss += self.strength * self.penalty(strategy.model)
 
     def penalty(self, model: nn.Module) -> torch.Tensor:
         """Half the sum of importance * (weight - centre)^2, a scalar with a gradient."""
-        return 0.5 * self._stretched(model)
-
-    def _stretched(self, model: nn.Module) -> torch.Tensor:
         live = trainable(model)
         terms = [
             (importance * (live[name] - self.centre[name]).square()).sum()
             for name, importance in self.importance.items()
             if name in live
         ]
-        return reduce(add, terms) if terms else torch.zeros(())
+        return 0.5 * reduce(add, terms) if terms else torch.zeros(())
 
 
 def still_there(values: Tensors, model: nn.Module) -> Tensors:

@@ -161,7 +161,7 @@ def folder(name: str, accuracy: dict[str, list[float]], **changes: Any) -> Store
         "experiences": pd.DataFrame(),
         "names": [str(k) for k in range(5)],
         "matrices": {f"{k}-{s}": np.full((5, 5), v) for k, values in accuracy.items() for s, v in enumerate(values)},
-        "environments": {}, "latencies": {}, "decisions": {}, "answers": {}, "warnings": [],
+        "environments": {}, "latencies": {}, "warnings": [],
     }  # fmt: skip
     return Stored(**(fields | changes))
 

@@ -44,7 +44,7 @@ def stored(accuracy: dict[str, float], part: str = "rotated", **benchmark: Any) 
         data={"name": f"{part.capitalize()} MNIST", "synthetic": False, "classes": [str(k) for k in range(10)]},
         runs=pd.DataFrame(runs, columns=["run_id", "strategy", "seed", "status", "reason"]),
         experiences=pd.DataFrame(), names=[str(k) for k in range(20)], matrices=matrices, environments={},
-        latencies={}, decisions={}, answers={}, warnings=[],
+        latencies={}, warnings=[],
     )  # fmt: skip
 
 

@@ -120,8 +120,6 @@ def folder(matrices: dict[str, list[np.ndarray]], protocol: str = "challenge", *
         "matrices": {f"{label}-{seed}": m for label, stack in matrices.items() for seed, m in enumerate(stack)},
         "environments": {},
         "latencies": {},
-        "decisions": {},
-        "answers": {},
         "warnings": [],
     }
     return Stored(**(fields | changes))
