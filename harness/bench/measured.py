@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_json
+from lorisbench.common.reading import parse_json, read_text
 
 PAIRS = 9  # comparisons of a benchmark, unless it says otherwise
 MACHINE = ("cpu", "cores", "gpu", "system")  # what has to agree before times are compared
@@ -73,16 +73,6 @@ def paired(
     return Ratio(what, tuple(ratios), 1e3 * statistics.median(taken), limit)
 
 
-def folder_for(path: Path) -> None:
-    """Make the folder that a file is to be in, and raise InputError where that cannot be or `path` is a folder."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{path.parent}: {error.strerror or error}") from error
-    if path.is_dir():
-        raise InputError(f"{path}: a folder, where a file is to be written")
-
-
 def write_findings(path: Path, environment: dict[str, Any], findings: dict[str, list[Finding]]) -> None:
     """Write the findings of benchmarks, by name, with machine and versions, as JSON."""
     found = {name: [f if isinstance(f, str) else f.as_json() for f in each] for name, each in findings.items()}
@@ -94,18 +84,15 @@ class Earlier:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        whole = parse_json(read_text(path), str(path))
         try:
-            whole = json.loads(path.read_text(encoding="utf-8"))
             self.machine = {key: whole["machine"].get(key) for key in MACHINE}
-            self.date = str(whole["date"])
             self.medians = {
                 (name, found["what"]): (float(found["median"]), [float(value) for value in found["values"]])
                 for name, each in whole["benchmarks"].items()
                 for found in each
                 if isinstance(found, dict)
             }
-        except OSError as error:
-            raise InputError(f"{path}: {error.strerror or error}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{path}: no file that `lorisbench bench --out` wrote") from error
 

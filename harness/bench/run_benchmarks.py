@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lorisbench.bench.measured import Earlier, Finding, Ratio, folder_for, write_findings
+from lorisbench.bench.measured import Earlier, Finding, Ratio, write_findings
 from lorisbench.bench.timing import alternated
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
+from lorisbench.common.targets import output_file
 
 
 def run_benchmarks(
@@ -34,7 +35,7 @@ def run_benchmarks(
     if earlier is not None and not any_machine:
         earlier.check_machine(machine)
     if out is not None:
-        folder_for(out)
+        output_file(out, (".json",))
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}; {env['date']}"
     found: dict[str, list[Finding]] = {}

@@ -70,18 +70,25 @@ class EpochTime(HarnessPlugin):
         self.seconds = time.process_time() - self.start
 
 
+def _samples(count: int, classes: int) -> tuple[Store, Any]:
+    """Random features and labels, and the experience of `count` of them: a validation and a test sample are besides."""
+    store = Store(torch.randn(count + 2, WIDTH), torch.randint(classes, (count + 2,)))
+    return store, one_experience(store, count)
+
+
+def _engine(model: nn.Module, plugins: list[Any], store: Store, settings: TrainingConfig) -> Engine:
+    optimizer = make_optimizer(model, settings)
+    return Engine(model=model, optimizer=optimizer, plugins=plugins, store=store, training=settings, device=CPU, seed=0)
+
+
 def training(method: str, batch: int, classes: int, optimizer: str, pairs: int, steps: int) -> Ratio:
     """An epoch of the second experience by a strategy's plugin in the engine and by hand."""
     samples = batch * steps
-    store = Store(torch.randn(samples + 2, WIDTH), torch.randint(classes, (samples + 2,)))
-    experience = one_experience(store, samples)
+    store, experience = _samples(samples, classes)
     settings = TrainingConfig.model_validate({"epochs": 1, "batch_size": batch, "optimizer": optimizer})
     model, plugin = _parts(method, classes)
     watch = EpochTime()
-    engine = Engine(
-        model=model, optimizer=make_optimizer(model, settings), plugins=[watch, *plugin, Recorder()], store=store,
-        training=settings, device=CPU, seed=0,
-    )  # fmt: skip
+    engine = _engine(model, [watch, *plugin, Recorder()], store, settings)
 
     def by_engine() -> None:
         with Meter(engine):  # as every run does
@@ -171,14 +178,10 @@ def _by_hand(method: str, head: nn.Module, store: Store) -> Loss:
 def avalanche(pairs: int, steps: int, batch: int = 32, classes: int = 16) -> Ratio:
     """An epoch by Avalanche's own strategy, loaders included, and by the engine."""
     samples = batch * steps
-    store = Store(torch.randn(samples + 2, WIDTH), torch.randint(classes, (samples + 2,)))
-    experience = one_experience(store, samples)
+    store, experience = _samples(samples, classes)
     settings = TrainingConfig(epochs=1, batch_size=batch)
     ours, theirs = nn.Linear(WIDTH, classes), nn.Linear(WIDTH, classes)
-    engine = Engine(
-        model=ours, optimizer=make_optimizer(ours, settings), plugins=[Recorder()], store=store, training=settings,
-        device=CPU, seed=0,
-    )  # fmt: skip
+    engine = _engine(ours, [Recorder()], store, settings)
     stock = Naive(
         model=theirs, optimizer=torch.optim.Adam(theirs.parameters()), train_mb_size=batch, train_epochs=1,
         eval_mb_size=256, evaluator=None,
@@ -204,10 +207,7 @@ def evaluation(images: int, pairs: int, experiences: int = 12, classes: int = 16
     store = Store(torch.randn(len(rows), WIDTH), torch.from_numpy(table.label.to_numpy(copy=True)))
     tests = list(make_stream(manifest, store).streams["test"])
     settings, head, recorder = TrainingConfig(), nn.Linear(WIDTH, classes), Recorder()
-    engine = Engine(
-        model=head, optimizer=make_optimizer(head, settings), plugins=[recorder], store=store, training=settings,
-        device=CPU, seed=0,
-    )  # fmt: skip
+    engine = _engine(head, [recorder], store, settings)
     x = store.x[torch.cat([torch.from_numpy(manifest.rows("test", index)) for index in range(experiences)])]
 
     def row() -> torch.Tensor:

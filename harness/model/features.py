@@ -42,7 +42,7 @@ def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.devi
     try:
         for block in blocks:
             x = backbone.normalised(to_tensor(block, device))
-            network = network or _folded(backbone, x.shape[2])
+            network = _folded(backbone, x.shape[2]) if network is None else network
             yield network(x).float().cpu().numpy()
     finally:
         backbone.network.train(was_training)
