@@ -216,7 +216,8 @@ def test_a_killed_process_loses_one_experience_at_most(made: Workbench, whole: d
         return lambda: os.kill(os.getpid(), signal.SIGKILL) or False if next(steps, None) is None else False
 
     for number in (12, 10):
-        assert _killed(made, tmp_path, lambda number=number: at_step(number)) == -signal.SIGKILL
+        code = _killed(made, tmp_path, lambda number=number: at_step(number))
+        assert code == -signal.SIGKILL, RunDirectory(tmp_path).status()
     assert run(made, tmp_path).status()["resumed"]
     assert written(tmp_path) == whole
 
