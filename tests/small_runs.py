@@ -93,14 +93,14 @@ def run(made: Workbench, folder: Path, stop: Callable[[], bool] = lambda: False)
 
 
 def interrupted(made: Workbench, folder: Path, experiences: Sequence[int] = (1, 2)) -> RunDirectory:
-    """The same run, stopped in the second step of each of these experiences and then begun again."""
+    """The same run, stopped in the first step of each of these experiences and then begun again."""
     for experience in experiences:
         steps = 0
 
         def stop(experience: int = experience) -> bool:
             nonlocal steps
             steps += len(RunDirectory(folder).lines()) == experience
-            return steps > 2  # asked before the first step, too
+            return steps > 1  # asked before the first step, too
 
         with pytest.raises(Stopped):
             run(made, folder, stop)

@@ -22,7 +22,7 @@ def acting(plugins: Sequence[Any], event: str) -> list[Callable[..., Any]]:
     return [call for call in found if call is not None and getattr(call, "__func__", call) not in _EMPTY]
 
 
-_IN_EVALUATION = (
+IN_EVALUATION = (
     "before_eval_iteration", "before_eval_forward", "after_eval_forward", "after_eval_iteration", "after_eval_exp",
     "after_eval",
 )  # fmt: skip
@@ -119,4 +119,4 @@ def _may_read_loss(plugin: Any) -> bool:
     """Whether a plugin acts in evaluations, other than the clock and those of LorisBench, which read no loss there."""
     if isinstance(plugin, Clock) or type(plugin).__module__.startswith("lorisbench."):
         return False
-    return any(acting([plugin], event) for event in _IN_EVALUATION)
+    return any(acting([plugin], event) for event in IN_EVALUATION)

@@ -26,6 +26,8 @@ def not_finite(outputs: torch.Tensor) -> torch.Tensor:
     if not outputs.dtype.is_floating_point:
         return torch.zeros(len(outputs), dtype=torch.bool, device=outputs.device)
     scores = outputs.flatten(1)
+    if scores.shape[1] and scores.sum().isfinite():  # as a rule: only finite numbers have a finite sum
+        return torch.zeros(len(outputs), dtype=torch.bool, device=outputs.device)
     return scores.isnan().any(dim=1) | scores.isposinf().any(dim=1) | ~scores.isfinite().any(dim=1)
 
 

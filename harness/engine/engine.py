@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from lorisbench.engine.loader import TensorLoader, eval_loader, for_evaluation, 
 from lorisbench.engine.meter import metered
 from lorisbench.engine.needs import check_needs, fitted
 from lorisbench.engine.own_plugins import DivergenceGuard, Schedule
+from lorisbench.engine.whole_row import minibatches_of_all
 from lorisbench.model.models import Classifier
 from lorisbench.suite.training import TrainingConfig
 
@@ -136,13 +137,30 @@ class Engine(PerBatch):
         finally:
             self.dataloader = given
 
+    @torch.no_grad()
+    def eval(self, exp_list: Any, **kwargs: Any) -> Any:
+        """Avalanche's, but that it does not go from experience to experience where nothing depends on that."""
+        batches = minibatches_of_all(self, exp_list) if isinstance(exp_list, list) else None
+        if batches is None:
+            return super().eval(exp_list, **kwargs)
+        before = self._save_train_state()
+        self.is_training = False
+        self.model.eval()
+        self.current_eval_stream = exp_list
+        self._before_eval(**kwargs)
+        self.dataloader = cast(Any, batches)
+        self.eval_epoch(**kwargs)
+        self._after_eval(**kwargs)
+        self._eval_cleanup()
+        self._load_train_state(before)
+        return self.evaluator.get_last_metrics()
+
     def make_eval_dataloader(self, **kwargs: Any) -> None:
         rows = rows_once(self.adapted_dataset)
         if rows is None:
             super().make_eval_dataloader(**kwargs)
         else:
-            loader: Any = eval_loader(self.store, rows, self.eval_mb_size, self.device)
-            self.dataloader = loader
+            self.dataloader = cast(Any, eval_loader(self.store, rows, self.eval_mb_size, self.device))
 
     def eval_dataset_adaptation(self, **kwargs: Any) -> None:
         self.adapted_dataset = for_evaluation(self.experience.dataset)

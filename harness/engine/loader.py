@@ -82,14 +82,22 @@ def rows_once(dataset: Any) -> torch.Tensor | None:
 def eval_loader(
     store: Store, rows: torch.Tensor, batch_size: int, device: torch.device
 ) -> TensorLoader | list[list[torch.Tensor]]:
-    """Minibatches [x, y, task labels] of these rows, int64 (samples,), in their order, on the device.
+    """Minibatches [x, y, task labels] of these rows, int64 (samples,), in their order, on the device."""
+    found = gathered(store, rows, batch_size, device)
+    return TensorLoader(store, rows, batch_size, device) if found is None else found
+
+
+def gathered(
+    store: Store, rows: torch.Tensor, batch_size: int, device: torch.device
+) -> list[list[torch.Tensor]] | None:
+    """Minibatches of features at these rows; None for images, where a backbone costs far more, and for too many.
 
     Features are gathered once for all evaluations: copying them takes longer than a linear layer does. A minibatch is
     a part of what is kept, so whoever changes one in place has the samples gathered anew for the next evaluation.
     """
     found = _gathered(store, rows)
     if found is None:
-        return TensorLoader(store, rows, batch_size, device)
+        return None
     parts = (of.to(device, non_blocking=True).split(batch_size) for of in (found.x, found.y, found.task))
     return [list(batch) for batch in zip(*parts, strict=True)]
 
@@ -122,7 +130,6 @@ def _versions(store: Store, x: torch.Tensor, y: torch.Tensor) -> list[int]:
 
 
 def _gathered(store: Store, rows: torch.Tensor) -> _Gathered | None:
-    """The features at these rows; None for images, where a backbone costs far more, and for too many features."""
     if not isinstance(store.x, torch.Tensor) or store.x.ndim != 2 or store.labelled or not len(rows):
         return None
     kept = _kept.setdefault(store, {})

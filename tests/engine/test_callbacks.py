@@ -89,7 +89,7 @@ def test_a_plugin_that_joins_within_an_epoch_is_called_from_the_next_batch_on() 
     assert len(trace) == 1 + 2  # batch 2, then batches 0 and 1
 
 
-class Testing(SupervisedPlugin):
+class Evaluating(SupervisedPlugin):
     """Has the strategy tested in the midst of each batch."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Testing(SupervisedPlugin):
 
 def test_callbacks_go_on_after_an_evaluation_in_the_midst_of_a_batch() -> None:
     trace: list[str] = []
-    testing = Testing()
+    testing = Evaluating()
     engine, testing.experience = engine_of([testing, tracer(PER_BATCH, trace)])
     engine.train(testing.experience)
     assert trace.count("before_eval_forward") == 2 * BATCHES
