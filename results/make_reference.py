@@ -4,7 +4,8 @@
     python results/make_reference.py results/quickstart
 
 Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables of comparison and of orders, one
-run's env.json, and, of the suites in `PLOTS`, all tables and the PNG plots. Of an output of `lorisbench reproduce`, its
+run's env.json, and, of the suites in `PLOTS`, all tables and the PNG plots. Of a suite with several streams, all but
+the tables. Of an output of `lorisbench reproduce`, its
 tables as Markdown and CSV, its env.json if it has one, and of each stream, in a folder of that name, what suite.yaml,
 results.csv and data.json say of it, and one env.json. Of a folder of what `lorisbench bench --out` found, its files.
 Where one of `PAGES` has a line `<!-- reference NAME -->`, the comparison, published beside measured, or the table of
@@ -48,10 +49,11 @@ def copy(out: Path) -> Path:
     for name in ("results.csv", "matrix.csv", "data.json", "experiences.csv"):
         shutil.copy(out / name, target)
     _write_suite(read_yaml(out / "suite.yaml"), target)
-    (target / "tables").mkdir()
-    for table in sorted((out / "report" / "tables").iterdir()):
-        if out.name in PLOTS or table.stem in ("comparison", "orders"):
-            shutil.copy(table, target / "tables")
+    if len(streams(out)) == 1:
+        (target / "tables").mkdir()
+        for table in sorted((out / "report" / "tables").iterdir()):
+            if out.name in PLOTS or table.stem in ("comparison", "orders"):
+                shutil.copy(table, target / "tables")
     for plot in PLOTS.get(out.name, ()):
         (target / "plots").mkdir(exist_ok=True)
         shutil.copy(out / "report" / "plots" / f"{plot}.png", target / "plots")
@@ -80,9 +82,17 @@ def _copy_reproduction(out: Path, target: Path) -> Path:
 
 
 def _write_suite(resolved: dict[str, Any], target: Path) -> None:
-    """suite.yaml without the place of the images, which is one of a single machine."""
-    places = {key: None for key in PLACES if key in resolved["benchmark"]}
-    write_yaml(target / "suite.yaml", {**resolved, "benchmark": {**resolved["benchmark"], **places}})
+    """suite.yaml without the places of the images, which are those of a single machine."""
+
+    def placeless(benchmark: dict[str, Any]) -> dict[str, Any]:
+        return {**benchmark, **{key: None for key in PLACES if key in benchmark}}
+
+    own: dict[str, Any] = {}
+    if "benchmark" in resolved:
+        own["benchmark"] = placeless(resolved["benchmark"])
+    if "benchmarks" in resolved:
+        own["benchmarks"] = {name: placeless(benchmark) for name, benchmark in resolved["benchmarks"].items()}
+    write_yaml(target / "suite.yaml", {**resolved, **own})
 
 
 def block(target: Path, page: Path) -> str:
@@ -91,6 +101,8 @@ def block(target: Path, page: Path) -> str:
         if not (target / "tables").is_dir():
             return _findings(target)
         return _plugins(target) if (target / "tables" / "plugins.csv").is_file() else _reproduction(target)
+    if not (target / "tables").is_dir():
+        return _by_stream(target)
     lines = [_comparison(target)]
     if target.name in PLOTS:
         folder = Path(os.path.relpath(target, page.parent)).as_posix()
@@ -113,14 +125,15 @@ def _reproduction(target: Path) -> str:
     parts = list(dict.fromkeys(table.part))
     by_part = {part: table[table.part == part].set_index("method") for part in parts}
     compared = {part: _compared(target / "tables" / f"{part}.csv") for part in parts}
+    methods = dict.fromkeys(method for part in parts for method in (*by_part[part].index, *compared[part].index))
     heads = [f"{part}, {kind}" for part in parts for kind in ("published", "measured")]
     rows = ["| method | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for method in by_part[parts[0]].index:
+    for method in methods:
         cells = []
-        for part, found in by_part.items():
-            row, claim = found.loc[method], compared[part].loc[method]
+        for claims in compared.values():
+            claim = claims.loc[method]
             mark = " †" if claim.status == "differs" else ""
-            cells += [_value(row.published, claim.published_std), _value(row.measured, row.measured_std) + mark]
+            cells += [_value(claim.published, claim.published_std), _value(claim.measured, claim.measured_std) + mark]
         rows.append(f"| {method} | " + " | ".join(cells) + " |")
     taus = ", ".join(f"{found.kendall_tau.iloc[0]:.2f} ({part})" for part, found in by_part.items())
     data = json.loads((target / parts[0] / "data.json").read_text("utf-8"))
@@ -178,7 +191,9 @@ def _findings(target: Path) -> str:
 
 
 def _value(mean: float, spread: float) -> str:
-    """A mean with its standard deviation, which one seed does not have."""
+    """A mean with its standard deviation, which one seed does not have; a dash for what is not known."""
+    if pd.isna(mean):
+        return "—"
     return f"{mean:.2f}" if pd.isna(spread) else f"{mean:.2f} ± {spread:.2f}"
 
 
@@ -219,6 +234,20 @@ def _comparison(target: Path) -> str:
         *rows,
     ]
     return "\n".join(lines)
+
+
+def _by_stream(target: Path) -> str:
+    """The strategies of a suite with several streams: last row and whole matrix on each, means over seeds."""
+    runs = pd.read_csv(target / "results.csv")
+    strategies = list(dict.fromkeys(runs.strategy))
+    rows = ["| stream | " + " | ".join(f"`{each}`" for each in strategies) + " |", "|---" * (len(strategies) + 1) + "|"]
+    for stream in dict.fromkeys(runs.stream):
+        means = runs[runs.stream == stream].groupby("strategy")[["accuracy_last", "square"]].mean() * 100
+        cells = [f"{means.accuracy_last[each]:.2f} / {means.square[each]:.2f}" for each in strategies]
+        rows.append(f"| `{stream}` | " + " | ".join(cells) + " |")
+    split = "validation splits; " if "split: validation" in (target / "suite.yaml").read_text("utf-8") else ""
+    what = f"last row / whole matrix in %; {split}means over {runs.seed.nunique()} seeds; {_made_on(target)}"
+    return "\n".join([f"Results of `{target.name}` ({what}):", "", *rows])
 
 
 def _kind(data: dict[str, object]) -> str:
