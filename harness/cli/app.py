@@ -218,6 +218,7 @@ def latency(
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the CPU  [default: the suite's]")] = None,
     calls: Annotated[int | None, typer.Option(min=1, help="Timed calls of each model  [default: the suite's]")] = None,
     strategies: Annotated[str, typer.Option(help="Measure only these, separated by commas")] = "",
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also as ONNX in onnxruntime (needs the extra [onnx])")] = False,
     plugin: PluginOption = None,
 ) -> None:
     """Measure the latency of finished runs on this machine and add it to OUT/latency.csv; results.csv stays.
@@ -226,8 +227,18 @@ def latency(
     """
     from lorisbench.runs.elsewhere import measure_again
 
+    shown = ["stream", "strategy", "architecture", "p50_ms", "p95_ms", "bare_ms", "images"]
+    if onnx:
+        from lorisbench.export.beside import beside_pytorch, check_possible
+
+        check_possible(device)
+        shown[-1:] = ["onnx_p50_ms", "onnx_ratio", "onnx_large_p50_ms", "onnx_large_ratio", "images"]
     rows = measure_again(out, device, threads, calls, split(strategies), plugin or [])
-    print(rows[["stream", "strategy", "architecture", "p50_ms", "p95_ms", "bare_ms", "images"]].to_string(index=False))
+    if onnx:
+        rows = beside_pytorch(out, rows, plugin or [])
+    print(rows[shown].to_string(index=False))
+    for row in rows[rows.onnx_fault != ""].itertuples():
+        print(f"{row.run_id}: not in onnxruntime: {row.onnx_fault}", file=sys.stderr)
     faulty = rows[rows.error != ""]
     for row in faulty.itertuples():
         print(f"{row.run_id}: {row.error}", file=sys.stderr)

@@ -124,21 +124,27 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
     need_packages()
     run = read_run(folder, plugins)
     file = output_file(out or folder / "model.onnx", (f".{kind}",))
-    model = restore_run(run)
-    check_exportable(run.spec.run_id, model)
-    inputs = inputs_of(run)
-    check_finite(run.spec.run_id, model, inputs)
-    deployed = Deployed(model).eval().requires_grad_(False)
-    graph = converted(run.spec.run_id, deployed, inputs)
-    try:
-        describe(graph, run)
-        data = graph.SerializeToString()
-    except Exception as error:  # from the checker, or protobuf (2 GB)
-        raise InputError(f"{run.spec.run_id}: {_UNWRITTEN.format(type(model).__name__)}: {reason_of(error)}") from error
+    deployed, inputs, data = exported(run)
     comparison = compare(data, deployed, inputs)
     if comparison.passed:
         write_bytes(file, data)
     return Export(comparison, file, len(data))
+
+
+def exported(run: TrainedRun) -> tuple[Deployed, Inputs, bytes]:
+    """A run's model as it is deployed, what it takes, and the bytes of its graph. Raises InputError as `export_run`."""
+    name = run.spec.run_id
+    model = restore_run(run)
+    check_exportable(name, model)
+    inputs = inputs_of(run)
+    check_finite(name, model, inputs)
+    deployed = Deployed(model).eval().requires_grad_(False)
+    graph = converted(name, deployed, inputs)
+    try:
+        describe(graph, run)
+        return deployed, inputs, graph.SerializeToString()
+    except Exception as error:  # from the checker, or protobuf (2 GB)
+        raise InputError(f"{name}: {_UNWRITTEN.format(type(model).__name__)}: {reason_of(error)}") from error
 
 
 def need_packages() -> None:
@@ -235,13 +241,10 @@ def describe(graph: onnx.ModelProto, run: TrainedRun) -> None:
 def compare(graph: bytes, deployed: nn.Module, inputs: Inputs) -> Comparison:
     """Run the graph in onnxruntime and `deployed` in PyTorch on the same inputs, in batches of each of BATCHES."""
     import numpy as np
-    import onnxruntime
 
     batches = inputs.samples(sum(BATCHES)).split(BATCHES)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # its errors are reported in one line, below
     try:
-        session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = opened(graph)
         given = np.concatenate([session.run(["probabilities"], {inputs.name: x.numpy()})[0] for x in batches])
     except Exception as error:  # onnxruntime's exceptions have no common base class
         fault = " ".join(str(error).split())[:300]
@@ -252,6 +255,20 @@ def compare(graph: bytes, deployed: nn.Module, inputs: Inputs) -> Comparison:
         return Comparison(0, float("nan"), 0.0, f"its output has the shape {given.shape}, not {wanted.shape}")
     equal = float((given.argmax(axis=1) == wanted.argmax(axis=1)).mean())
     return Comparison(len(wanted), float(np.abs(given - wanted).max()), equal, of=inputs.name)
+
+
+def opened(graph: bytes, threads: int = 0) -> Any:
+    """A graph in onnxruntime, on the CPU, with so many threads, or as many as onnxruntime likes (0).
+
+    They do not spin while they wait, which would take the cores from PyTorch's.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what it says of errors is in those that it raises
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _fixed_batch(graph: bytes) -> str:

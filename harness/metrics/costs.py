@@ -96,19 +96,85 @@ def latency_p95_ms(run: RunRecord) -> float | None:
     return _percentile(run, 95)
 
 
+def latency_p99_ms(run: RunRecord) -> float | None:
+    """99th percentile of a prediction call's milliseconds."""
+    return _percentile(run, 99)
+
+
 def latency_ratio(run: RunRecord) -> float | None:
     """Median time of a prediction call over that of the bare backbone with one head."""
+    return ratio_of(run.latency)
+
+
+def ratio_of(calls: Mapping[str, Any]) -> float | None:
+    """Median of `ms` over median of `bare_ms`, as latency.json has them for one size of batches; None without them."""
     import numpy as np
 
-    if not (run.latency.get("ms") and run.latency.get("bare_ms")) or not any(run.latency["bare_ms"]):
+    if not (calls.get("ms") and calls.get("bare_ms")) or not any(calls["bare_ms"]):
         return None
-    return float(np.median(run.latency["ms"]) / np.median(run.latency["bare_ms"]))
+    return float(np.median(calls["ms"]) / np.median(calls["bare_ms"]))
+
+
+def ratio_quartiles(calls: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Quartiles of the ratios of the pairs of calls, which came one after the other; None without pairs."""
+    import numpy as np
+
+    ms, bare = calls.get("ms") or [], calls.get("bare_ms") or []
+    if not ms or len(ms) != len(bare) or not all(bare):
+        return None
+    low, high = np.percentile(np.array(ms) / np.array(bare), (25, 75))
+    return float(low), float(high)
+
+
+def in_batches(latency: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The calls with the largest batches, of more than one sample, as latency.json has them; None if there are none."""
+    sizes = {each["batch"]: each for each in (latency, *latency.get("batches", [])) if each.get("batch", 0) > 1}
+    return sizes[max(sizes)] if sizes else None
+
+
+def per_second(calls: Mapping[str, Any]) -> float | None:
+    """Samples a second: the size of the batches over the median time of a call; None without times."""
+    import numpy as np
+
+    middle = float(np.median(calls["ms"])) if calls.get("ms") else 0.0
+    return 1000 * calls["batch"] / middle if middle else None
+
+
+def throughput(run: RunRecord) -> float | None:
+    """Images a second in the largest batches that were timed."""
+    if not run.latency.get("ms"):
+        return None
+    calls = in_batches(run.latency)
+    if calls is None:
+        raise UndefinedMetricError("no batch of more than one image was timed (latency.batch)")
+    return per_second(calls)
+
+
+def parameters(run: RunRecord) -> float | None:
+    """Numbers in the model's parameters. Its reason, if undefined, covers what else is counted of a prediction."""
+    if run.latency.get("ms") and run.latency.get("parameters") is None:
+        raise UndefinedMetricError("the version that measured the latency did not count what a prediction takes")
+    return run.latency.get("parameters")
+
+
+def of_prediction(key: str) -> Callable[[RunRecord], float | None]:
+    """The function that reads a key of latency.json."""
+
+    def read(run: RunRecord) -> float | None:
+        return run.latency.get(key)
+
+    return read
+
+
+def percentile(calls: Mapping[str, Any], percent: int) -> float:
+    """Of `ms`, the milliseconds of each call, as latency.json has them for one size of batches."""
+    import numpy as np
+
+    return float(np.percentile(calls["ms"], percent))
 
 
 def _percentile(run: RunRecord, percent: int) -> float | None:
-    import numpy as np
-
-    return float(np.percentile(run.latency["ms"], percent)) if run.latency.get("ms") else None
+    return percentile(run.latency, percent) if run.latency.get("ms") else None
 
 
 def on_features(backbone: Mapping[str, Any]) -> bool:

@@ -57,14 +57,23 @@ class JournalEntry(Record):
     heads: Amount | None = None
 
 
-class LatencyRecord(Record):
-    """latency.json: times of each call, or the reason why there are none."""
+class CallsRecord(Record):
+    """Times of each call with batches of one size."""
 
-    error: str = ""
     ms: Times | None = None
     bare_ms: Times | None = None
     calls: Count = 0
     batch: Count = 0
+
+
+class LatencyRecord(CallsRecord):
+    """latency.json: times with the smallest batches, those with larger ones, or the reason why there are none."""
+
+    error: str = ""
+    batches: list[CallsRecord] = []
+    parameters: Count | None = None
+    macs: Count | None = None
+    inference_mb: Amount | None = None
     threads: Count = 0
     device: str = ""
     image_size: Count = 0

@@ -6,7 +6,7 @@ of `lorisbench compare`, a name for `--fail-on` and for published results, and a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Unit = Literal["%", "points", "s", "ms", "MB", "images", "GFLOP", ""]
+Unit = Literal["%", "points", "s", "ms", "MB", "images", "images/s", "GFLOP", "million", ""]
 Direction = Literal["higher", "lower", ""]
 Group = Literal["Accuracy (%)", "Time", "Size", "Compute"]
 Source = Literal[
@@ -46,7 +46,7 @@ class Metric:
     spelt_out : heading beside published numbers, where authors give different figures the same name.
     leads : whether it comes before the others of its group, in tables and in comparisons of accuracies.
     in_results, in_tables : whether it is a column of results.csv, and of the report's tables.
-    reason_of : the metric whose reason, in the column `undefined`, also applies to this one.
+    reason_of : the metric whose reason, in the column `undefined`, also applies to this one if it has none of its own.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Metric:
     @property
     def scale(self) -> float:
         """The factor that turns a stored value into the unit shown."""
-        return {"%": 100.0, "points": 100.0, "GFLOP": 1e-9}.get(self.unit, 1.0)
+        return {"%": 100.0, "points": 100.0, "GFLOP": 1e-9, "million": 1e-6}.get(self.unit, 1.0)
 
     @property
     def heading(self) -> str:
@@ -111,6 +111,17 @@ def at_the_end(name: str, header: str, unit: Unit, better: Direction, formula: s
     return Metric(
         name=name, header=header, unit=unit, better=better, formula=formula, group="Size", source="journal.jsonl",
         of_run=costs.in_the_end(name), leads=leads,
+    )  # fmt: skip
+
+
+def of_prediction(
+    name: str, header: str, unit: Unit, formula: str, of_run: Callable[[RunRecord], float | None],
+    better: Direction = "lower", group: Group = "Time", reason_of: str = "",
+) -> Metric:  # fmt: skip
+    """What a prediction takes, in the report's table of latency rather than in that of all metrics."""
+    return Metric(
+        name=name, header=header, unit=unit, better=better, formula=formula, group=group, source="latency.json",
+        of_run=of_run, reason_of=reason_of, in_tables=False,
     )  # fmt: skip
 
 
@@ -180,15 +191,23 @@ METRICS = (
         name="latency_p50_ms", header="Latency p50", unit="ms", better="lower", group="Time",
         formula="median time of one prediction call.", source="latency.json", of_run=costs.latency_p50_ms, leads=True,
     ),
-    Metric(
-        name="latency_p95_ms", header="Latency p95", unit="ms", better="lower", group="Time",
-        formula="95th percentile of the time of one prediction call.", source="latency.json",
-        of_run=costs.latency_p95_ms, reason_of="latency_p50_ms", in_tables=False,
+    of_prediction(
+        "latency_p95_ms", "Latency p95", "ms", "95th percentile of the time of one prediction call.",
+        costs.latency_p95_ms, reason_of="latency_p50_ms",
+    ),
+    of_prediction(
+        "latency_p99_ms", "Latency p99", "ms", "99th percentile of the time of one prediction call.",
+        costs.latency_p99_ms, reason_of="latency_p50_ms",
     ),
     Metric(
         name="latency_ratio", header="Latency ratio", unit="", better="lower", group="Time",
         formula="to the bare backbone with one head, same machine.", source="latency.json",
         of_run=costs.latency_ratio, reason_of="latency_p50_ms", leads=True,
+    ),
+    of_prediction(
+        "throughput", "Throughput", "images/s",
+        "images a second in the largest batches of `latency.batch` (32): their size over the median time of a call.",
+        costs.throughput, better="higher", reason_of="latency_p50_ms",
     ),
     Metric(
         name="adapt_ratio", header="Adapt ratio", unit="", better="lower", group="Time",
@@ -198,6 +217,24 @@ METRICS = (
     ),
     at_the_end("model_mb", "Model", "MB", "lower", "parameters and buffers of the final model."),
     at_the_end("state_mb", "State", "MB", "lower", "what the strategy keeps between experiences.", leads=True),
+    of_prediction(
+        "parameters", "Parameters", "million",
+        "numbers in the parameters of the final model with its backbone; buffers, such as running statistics and what "
+        "chooses a head, are not among them.",
+        costs.parameters, group="Size", reason_of="latency_p50_ms",
+    ),
+    of_prediction(
+        "macs", "MACs", "million",
+        "multiplications, each with its addition, of one prediction of one image, backbone included: convolutions and "
+        "matrix products, without what is done element by element.",
+        costs.of_prediction("macs"), group="Size", reason_of="parameters",
+    ),
+    of_prediction(
+        "inference_mb", "Inference", "MB",
+        "the most memory that tensors take at a time in one prediction of one image: parameters, buffers, the image, "
+        "what lies between layers, and what the model keeps from call to call; without libraries.",
+        costs.of_prediction("inference_mb"), group="Size", reason_of="parameters",
+    ),
     at_the_end("replay_samples", "Replay", "images", "", "images of earlier experiences that are kept."),
     at_the_end("heads", "Heads", "", "", "classification heads of the final model."),
     of_compute(
@@ -331,6 +368,17 @@ def compute_costs(run: RunRecord) -> tuple[dict[str, float], dict[str, str]]:
         if value is not None:
             results[metric.name] = value
     return results, reasons
+
+
+def reason_for(name: str, reasons: Mapping[str, str]) -> str:
+    """Why a metric is undefined, from the reasons by name that are stored; empty if none says so.
+
+    One measurement yields several figures, and its absence is explained only once: see `Metric.reason_of`.
+    """
+    sources = {metric.name: metric.reason_of for metric in METRICS}
+    while name and not reasons.get(name):
+        name = sources.get(name, "")
+    return reasons.get(name, "")
 
 
 def describe(metric: Metric) -> dict[str, Any]:

@@ -156,6 +156,8 @@ MEASURED = (
     "images",
 )
 """The columns of latency.csv that are shown."""
+LATER = ("large_p50_ms", "onnx_p50_ms", "onnx_ratio", "onnx_large_p50_ms", "onnx_large_ratio", "onnx_fault")
+"""Those that an older version did not write."""
 
 
 def read(out: Path, stream: str | None = None) -> Stored:
@@ -200,7 +202,9 @@ def read(out: Path, stream: str | None = None) -> Stored:
     machines = pd.DataFrame()
     try:
         if (out / "latency.csv").exists():
-            machines = _of_stream(read_table(out / "latency.csv", MEASURED), name)
+            listed = read_table(out / "latency.csv", MEASURED)
+            listed = listed.reindex(columns=[*dict.fromkeys([*listed.columns, *LATER])], fill_value="")
+            machines = _of_stream(listed, name)
     except InputError as error:
         faults.append(f"Left out: {error}.")
     stored = Stored(

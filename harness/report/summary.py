@@ -107,9 +107,7 @@ def why_empty(stored: Stored, label: str, column: str) -> str:
     done = stored.done(label)
     if done.empty:
         return f"no finished run ({count_states(mine['status'])})" if len(mine) else "no run"
-    # One measurement yields several figures, and its absence is explained only once in the stored files.
-    key = next((metric.reason_of for metric in table.METRICS if metric.name == column), "") or column
-    reasons = {parse_undefined(text).get(key, "") for text in done["undefined"]} - {""}
+    reasons = {table.reason_for(column, parse_undefined(text)) for text in done["undefined"]} - {""}
     return "; ".join(sorted(reasons)) or "not measured"
 
 

@@ -11,6 +11,7 @@ from lorisbench.metrics.intervals import mean_interval
 from lorisbench.metrics.matrix import forgetting_max_by_experience
 from lorisbench.metrics.table import METRICS, named
 from lorisbench.report.frame import Matrix, Stored
+from lorisbench.report.latency import latency, latency_by_machine
 from lorisbench.report.summary import (
     COLUMNS,
     DASH,
@@ -37,6 +38,7 @@ def build(stored: Stored, summary: Summary) -> list[Table]:
         accuracy_last_per_experience(stored, summary),
         forgetting_per_experience(stored, summary),
         runs(stored),
+        *latency(stored),
         *latency_by_machine(stored),
     ]
 
@@ -260,33 +262,6 @@ def runs(stored: Stored) -> Table:
     ].assign(**{metric.name: listed[metric.name] * metric.scale for metric, _ in shown})
     notes = [Note(f"{len(listed)} run{'s' * (len(listed) != 1)}: {count_states(listed['status'])}.")]
     return Table("runs", "All runs", heads, rows, values, notes, states=list(listed["status"]))
-
-
-def latency_by_machine(stored: Stored) -> list[Table]:
-    """The latency of each strategy on each machine, if it was measured on more than one; else no table."""
-    found = stored.machines
-    place = ["machine", "device", "threads"]
-    if found.empty or len(found[place].drop_duplicates()) < 2:
-        return []
-    rank = {label: rank for rank, label in enumerate(stored.labels)}
-    times = ["p50_ms", "p95_ms", "bare_ms"]
-    listed = found.assign(
-        **{name: pd.to_numeric(found[name], errors="coerce") for name in times},
-        _rank=[rank.get(label, len(rank)) for label in found["strategy"]],
-    ).sort_values(["_rank", *place], kind="stable")
-    rows = [
-        [Cell(row["strategy"]), *(Cell(row[key] or DASH) for key in place)]
-        + [Cell(_plain(row[name], 1.0, 2)) for name in times]
-        + [Cell(row["images"] or DASH)]
-        for row in listed.to_dict("records")
-    ]
-    heads = [
-        Head("Strategy", number=False), Head("Machine", number=False), Head("Device", number=False), Head("Threads"),
-        Head("Median ms"), Head("95th percentile ms"), Head("Bare backbone ms"), Head("Images", number=False),
-    ]  # fmt: skip
-    values = listed[["strategy", *place, *times, "images", "architecture"]]
-    note = "A row for each architecture that a strategy's runs came to; latency.csv has versions, dates and faults."
-    return [Table("latency_by_machine", "Latency by machine", heads, rows, values, [Note(note)])]
 
 
 def _plain(value: float, scale: float, decimals: int) -> str:

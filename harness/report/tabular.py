@@ -89,7 +89,7 @@ def of_strategies(
     units = "runs" if len(stored.orders) < 2 else "seeds"
 
     def mark(reason: str) -> str:
-        return footnotes.setdefault(reason, _letters(len(footnotes)))
+        return footnotes.setdefault(reason, letters(len(footnotes)))
 
     cells: dict[str, list[Cell]] = {label: [] for label in labels}
     for position, column in enumerate(columns):
@@ -166,10 +166,10 @@ def _decimals(intervals: Iterable[Interval]) -> int:
     return 0 if largest >= 1000 else 1 if largest >= 100 else 2
 
 
-def _letters(position: int) -> str:
+def letters(position: int) -> str:
     """a … z, aa, ab …: footnote marks."""
     quotient, rest = divmod(position, len(ascii_lowercase))
-    return (_letters(quotient - 1) if quotient else "") + ascii_lowercase[rest]
+    return (letters(quotient - 1) if quotient else "") + ascii_lowercase[rest]
 
 
 def _values(stored: Stored, columns: Sequence[Column], intervals: dict[str, list[Interval]]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from lorisbench.metrics.records import features_in, images_by_stream
 from lorisbench.model.features import to_tensor
 from lorisbench.model.models import Backbone, backbone_of
 from lorisbench.runs.here import manifest_here
-from lorisbench.runs.latency import DISTINCT, architecture_of, bare_of, check_answers, frozen, samples, timed
+from lorisbench.runs.latency import architecture_of, bare_of, check_answers, frozen, inputs_of, samples, timed
 from lorisbench.runs.latency_table import OWN, RANDOM, add_rows, row_of
 from lorisbench.runs.quiet import measuring
 from lorisbench.runs.store import Output
@@ -44,12 +44,13 @@ class _Stream:
     """What the runs of a stream share here: its images if they are here, its classes, and batches of uint8 images.
 
     width : how many features were given for each image, in whose place the batches then are; else 0.
+    inputs : batches by size (`inputs_of`). told : which images they are.
     """
 
     manifest: Manifest | None
     classes: int
     width: int
-    images: list[torch.Tensor]
+    inputs: dict[int, list[torch.Tensor]]
     told: str
 
 
@@ -116,11 +117,11 @@ def _measure(
         architecture = architecture_of(model, spec)
         per_task = spec.head.per_task
         if (spec.label, architecture) in known:
-            check_answers(model, stream.images[0], per_task)
+            check_answers(model, stream.inputs, per_task)
             return None
         say(f"measuring {spec.run_id}")
         bare = bare_of(model, backbone.feature_dim, stream.classes)
-        times = timed(model, bare, stream.images, per_task, settings, device)
+        times = timed(model, bare, stream.inputs, per_task, settings, device)
     except InputError as error:
         return {"error": str(error)}
     except Exception as error:  # whatever a strategy's own code raises
@@ -175,19 +176,21 @@ def _stream(
         raise InputError(f"{out / 'data.json'}: missing or damaged; the classes of stream {name!r} are read from it")
     split = config["evaluation"]["split"]
     manifest = _manifest(benchmarks.get(name, {}), split, classes)
-    count = DISTINCT * settings.batch
     if manifest is not None:
+        own = manifest
         try:
-            own = samples(manifest, split, size, count, device)
-            return _Stream(manifest, len(classes), width, list(own.split(settings.batch)), OWN)
+            inputs = inputs_of(settings, lambda count: samples(own, split, size, count, device))
+            return _Stream(manifest, len(classes), width, inputs, OWN)
         except (InputError, OSError):
             manifest = None
     drawing = np.random.default_rng(0)
-    if width:
-        drawn = torch.from_numpy(drawing.standard_normal((count, width), dtype=np.float32)).to(device)
-    else:
-        drawn = to_tensor(drawing.integers(0, 256, (count, size, size, 3), dtype=np.uint8), device)
-    return _Stream(manifest, len(classes), width, list(drawn.split(settings.batch)), RANDOM)
+
+    def drawn(count: int) -> torch.Tensor:
+        if width:
+            return torch.from_numpy(drawing.standard_normal((count, width), dtype=np.float32)).to(device)
+        return to_tensor(drawing.integers(0, 256, (count, size, size, 3), dtype=np.uint8), device)
+
+    return _Stream(manifest, len(classes), width, inputs_of(settings, drawn), RANDOM)
 
 
 def _manifest(settings: Mapping[str, Any], split: str, classes: Sequence[str]) -> Manifest | None:

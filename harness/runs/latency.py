@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import with_task
 from lorisbench.engine.divergence import not_finite, share_text
+from lorisbench.engine.prediction import prediction_cost
 from lorisbench.metrics.costs import on_features
 from lorisbench.model.features import BATCH, extract, to_tensor
 from lorisbench.model.models import Classifier, make_head
@@ -91,6 +93,7 @@ def forward_cost(bench: Workbench, calls: int = 3) -> dict[str, Any]:
 
 
 DISTINCT = 16  # different batches that are timed in turn
+IMAGES = 64  # in all of them, unless one alone is larger
 FAULTS = (OSError, ValueError, RuntimeError, AttributeError, SafetensorError)
 """What restoring a model, or calling it, raises if the model cannot be measured."""
 
@@ -108,38 +111,57 @@ def architecture_of(model: nn.Module, spec: RunSpec) -> str:
 
 
 def timed(
-    model: nn.Module, bare: nn.Module, images: Sequence[torch.Tensor], per_task: bool,
+    model: nn.Module, bare: nn.Module, inputs: Mapping[int, Sequence[torch.Tensor]], per_task: bool,
     settings: LatencyConfig, device: torch.device,
 ) -> dict[str, Any]:  # fmt: skip
     """Timed forward passes of a model that is on `device`, from uint8 images, or given features, to class scores.
 
-    bare : what it is compared with (`bare_of`). images : batches, uint8 (batch, 3, size, size), on the device, or
-        float32 (batch, width) where features were given, so that heads alone are timed.
+    bare : what it is compared with (`bare_of`). inputs : batches by their size (`inputs_of`), uint8 (size, 3, s, s), on
+        the device, or float32 (size, width) where features were given, so that heads alone are timed.
     per_task : whether images carry a task label; task 0 is timed, as the layers of the heads are alike.
 
     Returns
     -------
-    Keys of latency.json: calls, batch, threads, device, image_size (or features), ms, bare_ms. Raises one of `FAULTS`
-    if the model cannot be called, or if its outputs are not finite.
+    Keys of latency.json: calls, batch, ms, bare_ms of the smallest size; batches, a list with these of each larger one;
+    threads, device, image_size (or features); parameters, macs, inference_mb (`prediction_cost`). Raises one of
+    `FAULTS` if the model cannot be called, or if its outputs are not finite.
     """
-    inputs, bare = _labelled(images, per_task), bare.to(device).eval()
+    bare = bare.to(device).eval()
     torch.set_num_threads(settings.threads)
+    smallest, *larger = sorted(inputs)
+    image = inputs[smallest][0][:1]
+    cost = prediction_cost(model, _labelled([image], per_task)[0])
+    found = {size: _calls(model, bare, inputs[size], per_task, settings, device) for size in (smallest, *larger)}
+    return {
+        **found[smallest],
+        "batches": [found[size] for size in larger],
+        "threads": settings.threads,
+        "device": str(device),
+        "image_size" if image.ndim == 4 else "features": image.shape[-1],
+        **cost,
+    }
+
+
+def _calls(
+    model: nn.Module, bare: nn.Module, images: Sequence[torch.Tensor], per_task: bool, settings: LatencyConfig,
+    device: torch.device,
+) -> dict[str, Any]:  # fmt: skip
+    """The calls of both with batches of one size: batch, calls, ms, bare_ms."""
+    size, inputs = len(images[0]), _labelled(images, per_task)
+    calls = settings.calls_of(size)
     answers: list[torch.Tensor] = []
     with torch.inference_mode():
         ms, bare_ms = alternate(
             lambda call: answers.append(model(inputs[call % len(inputs)])),
             lambda call: bare(images[call % len(images)]),
-            settings.calls,
-            settings.warmup,
+            calls,
+            settings.warmup_of(size),
             device,
         )
     _check_finite(answers)
     return {
-        "calls": settings.calls,
-        "batch": settings.batch,
-        "threads": settings.threads,
-        "device": str(device),
-        "image_size" if images[0].ndim == 4 else "features": images[0].shape[-1],
+        "batch": size,
+        "calls": calls,
         "ms": [round(value, 4) for value in ms],
         "bare_ms": [round(value, 4) for value in bare_ms],
     }
@@ -151,38 +173,58 @@ def bare_of(model: nn.Module, width: int, classes: int) -> nn.Module:
     return Classifier(backbone, make_head(width, classes))
 
 
-def check_answers(model: nn.Module, images: torch.Tensor, per_task: bool) -> None:
-    """Raise one of `FAULTS` if a model does not answer a batch, as for `timed`, or not with finite numbers."""
+def check_answers(model: nn.Module, inputs: Mapping[int, Sequence[torch.Tensor]], per_task: bool) -> None:
+    """Raise one of `FAULTS` if a model does not answer the first batch, as for `timed`, or not with finite numbers."""
     with torch.inference_mode():
-        _check_finite([model(_labelled([images], per_task)[0])])
+        _check_finite([model(_labelled(inputs[min(inputs)][:1], per_task)[0])])
 
 
-@restored()
-def measure(
-    bench: Workbench, spec: RunSpec, directory: RunDirectory, forward: Mapping[str, Any],
-    known: dict[str, dict[str, Any]],
-) -> dict[str, Any]:  # fmt: skip
-    """Write and return a finished run's latency.json: that of its architecture in `known`, or the times measured now.
+def inputs_of(settings: LatencyConfig, drawn: Callable[[int], torch.Tensor]) -> dict[int, list[torch.Tensor]]:
+    """Different batches of each size that is to be timed; `drawn` gives so many samples, see `samples`."""
+    counts = {size: max(1, min(DISTINCT, IMAGES // size)) for size in settings.batch}
+    return {size: list(drawn(count * size).split(size)) for size, count in counts.items()}
 
-    The images are spread evenly over the evaluated split and decoded beforehand. `forward` is the result of
-    `forward_cost`. If the model cannot be restored, or its outputs are not finite, the file holds `{"error": reason}`.
-    """
-    settings, per_task = bench.config.latency, bench.config.head.per_task
-    try:
-        model = restore(bench, spec, directory)
-        architecture = architecture_of(model, spec)
-        if architecture in known:
-            check_answers(model, _inputs(bench, settings.batch, 1)[0], per_task)
-        else:
-            images = _inputs(bench, settings.batch)
-            bare = bare_of(model, bench.backbone.feature_dim, len(bench.manifest.classes))
-            times = timed(model, bare, images, per_task, settings, bench.accelerator)
-            known[architecture] = {**times, **forward, "architecture": architecture, "measured_on": spec.run_id}
-        content = known[architecture]
-    except FAULTS as error:
-        content = {"error": f"{type(error).__name__}: {error}"}
-    write_json(directory.path / "latency.json", content)
-    return content
+
+class Latencies:
+    """The latency of a stream's runs: one measurement for each architecture, one set of images for all."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self.bench = bench
+        self._known: dict[str, dict[str, Any]] = {}
+
+    @cached_property
+    def _forward(self) -> dict[str, Any]:
+        return forward_cost(self.bench)
+
+    @cached_property
+    def _inputs(self) -> dict[int, list[torch.Tensor]]:
+        config, manifest, place = self.bench.config, self.bench.manifest, self.bench.accelerator
+        at = config.evaluation.split, config.backbone.image_size
+        return inputs_of(config.latency, lambda count: samples(manifest, *at, count, place))
+
+    @restored()
+    def measure(self, spec: RunSpec, directory: RunDirectory) -> dict[str, Any]:
+        """Write and return a finished run's latency.json: that of its architecture, measured now if it was not before.
+
+        The images are spread evenly over the evaluated split and decoded beforehand. If the model cannot be restored,
+        or its outputs are not finite, the file holds `{"error": reason}`.
+        """
+        bench, per_task, forward = self.bench, self.bench.config.head.per_task, self._forward
+        try:
+            model = restore(bench, spec, directory)
+            architecture = architecture_of(model, spec)
+            if architecture in self._known:
+                check_answers(model, self._inputs, per_task)
+            else:
+                bare = bare_of(model, bench.backbone.feature_dim, len(bench.manifest.classes))
+                times = timed(model, bare, self._inputs, per_task, bench.config.latency, bench.accelerator)
+                told = {"architecture": architecture, "measured_on": spec.run_id}
+                self._known[architecture] = {**times, **forward, **told}
+            content = self._known[architecture]
+        except FAULTS as error:
+            content = {"error": f"{type(error).__name__}: {error}"}
+        write_json(directory.path / "latency.json", content)
+        return content
 
 
 def _labelled(images: Sequence[torch.Tensor], per_task: bool) -> Sequence[torch.Tensor]:
@@ -192,13 +234,6 @@ def _labelled(images: Sequence[torch.Tensor], per_task: bool) -> Sequence[torch.
 def _check_finite(answers: Sequence[torch.Tensor]) -> None:
     if (bad := torch.cat([not_finite(answer) for answer in answers])).any():
         raise ValueError(f"{share_text(bad)}: how long they take means nothing")
-
-
-def _inputs(bench: Workbench, batch: int, distinct: int = DISTINCT) -> list[torch.Tensor]:
-    """`distinct` batches as `samples` gives them."""
-    config = bench.config
-    at = config.evaluation.split, config.backbone.image_size, distinct * batch, bench.accelerator
-    return list(samples(bench.manifest, *at).split(batch))
 
 
 def _decoded(bench: Workbench, count: int) -> np.ndarray:

@@ -19,9 +19,11 @@ OWN, RANDOM = "own", "random"  # the images that were timed
 COLUMNS = (
     "machine", "system", "cpu", "cores", "gpu", "device", "threads", "python", "torch", "lorisbench", "stream",
     "strategy", "architecture", "run_id", "backbone", "image_size", "images", "batch", "calls", "p50_ms", "p95_ms",
-    "bare_ms", "date", "error",
+    "p99_ms", "bare_ms", "large_batch", "large_p50_ms", "large_bare_ms", "date", "error", "onnx_p50_ms", "onnx_ratio",
+    "onnx_large_p50_ms", "onnx_large_ratio", "onnx_difference", "onnx_fault",
 )  # fmt: skip
 PLACE = ("machine", "device", "threads", "stream", "strategy")
+KEYS = (*PLACE, "architecture", "run_id")  # without which a table is damaged
 
 
 def row_of(
@@ -51,8 +53,13 @@ def row_of(
     }
     if "ms" in latency:
         row |= {key: latency[key] for key in ("architecture", "batch", "calls")}
-        row["p50_ms"], row["p95_ms"] = (round(float(np.percentile(latency["ms"], part)), 4) for part in (50, 95))
+        row |= {f"p{part}_ms": round(float(np.percentile(latency["ms"], part)), 4) for part in (50, 95, 99)}
         row["bare_ms"] = round(float(np.median(latency["bare_ms"])), 4)
+        for large in latency["batches"][-1:]:
+            row["large_batch"] = large["batch"]
+            row["large_p50_ms"], row["large_bare_ms"] = (
+                round(float(np.median(large[key])), 4) for key in ("ms", "bare_ms")
+            )
     return row
 
 
@@ -66,7 +73,8 @@ def add_rows(out: Path, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     new = new.map(lambda value: "" if value is None or value != value else str(value))
     file = out / FILE
     try:
-        old = read_table(file, COLUMNS)[list(COLUMNS)] if file.exists() else new.iloc[:0]
+        # Columns that an older version did not write stay empty
+        old = read_table(file, KEYS).reindex(columns=COLUMNS, fill_value="") if file.exists() else new.iloc[:0]
     except InputError:
         file.rename(file.with_name(f"{FILE}.damaged"))
         old = new.iloc[:0]
@@ -80,7 +88,7 @@ def add_rows(out: Path, rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def drop_rows(out: Path, runs: Container[str]) -> None:
     """Remove the rows of these runs from OUT/latency.csv, if there is one that can be read."""
     try:
-        table = read_table(out / FILE, COLUMNS)
+        table = read_table(out / FILE, KEYS)
     except (InputError, OSError):
         return
     kept = table[[run not in runs for run in table["run_id"]]]

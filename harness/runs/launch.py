@@ -195,7 +195,7 @@ def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output,
 
     Runs whose models have one architecture share one measurement.
     """
-    from lorisbench.runs.latency import forward_cost, measure
+    from lorisbench.runs.latency import Latencies
     from lorisbench.runs.latency_table import OWN, add_rows, row_of
 
     if not output.unmeasured(suite):
@@ -206,12 +206,10 @@ def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output,
             say(f"measuring the latency of {count_of_runs(len(left))}")
             for stream, specs in _by_stream(left).items():
                 bench = bench_of(stream)
-                forward = forward_cost(bench)
-                known: dict[str, dict[str, Any]] = {}
-                rows = []
+                latencies, rows = Latencies(bench), []
                 for spec in specs:
                     try:
-                        found = measure(bench, spec, output.run(spec.run_id), forward, known)
+                        found = latencies.measure(spec, output.run(spec.run_id))
                     finally:
                         tables.read(spec.run_id)
                     if found.get("error"):

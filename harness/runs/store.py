@@ -297,8 +297,11 @@ def _is_measured(folder: Path, settings: LatencyConfig) -> bool:
         found = read_latency(folder / "latency.json")
     except InputError:  # damaged, and made again
         return False
-    wanted = {"calls": settings.calls, "batch": settings.batch, "threads": settings.threads}
-    return found is not None and ("ms" not in found or {key: found.get(key) for key in wanted} == wanted)
+    if found is None or "ms" not in found:
+        return found is not None
+    calls = {each.get("batch"): each.get("calls") for each in (found, *found.get("batches", []))}
+    wanted = {size: settings.calls_of(size) for size in settings.batch}
+    return calls == wanted and found.get("threads") == settings.threads
 
 
 def _is_readable(directory: RunDirectory) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator, model_validator
 
@@ -19,6 +19,7 @@ from lorisbench.suite.schema import without_schema
 from lorisbench.suite.training import TrainingConfig, expand_preset, preset_as_mapping
 
 PIXELS = "pixels"
+FEWEST_CALLS = 5  # timed with batches of any size
 PIXEL_MEAN, PIXEL_STD = 0.1000, 0.2752  # see `BackboneConfig`
 
 
@@ -107,13 +108,34 @@ class EvaluationConfig(Settings):
 
 
 class LatencyConfig(Settings):
-    """Timed forward passes on `batch` images of the data set, after `warmup`, alternating with the bare backbone."""
+    """Timed forward passes on images of the data set, after `warmup`, alternating with the bare backbone.
+
+    `batch`: one size or several; `calls` and `warmup` are those of the smallest.
+    """
 
     calls: int = Field(100, ge=1)
     warmup: int = Field(10, ge=0)
-    batch: int = Field(1, ge=1)
+    batch: Annotated[list[PositiveInt], Field(min_length=1)] = [1, 32]
     threads: int = Field(1, ge=1)
     enabled: bool = True
+
+    @field_validator("batch", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return value if isinstance(value, list) else [value]
+
+    @field_validator("batch")
+    @classmethod
+    def _ascending(cls, value: list[int]) -> list[int]:
+        return sorted(set(value))
+
+    def calls_of(self, size: int) -> int:
+        """Timed calls with batches of this size: over as many images as at the smallest, but at least FEWEST_CALLS."""
+        return min(self.calls, max(FEWEST_CALLS, self.calls * self.batch[0] // size))
+
+    def warmup_of(self, size: int) -> int:
+        """Calls before those that are timed: over as many images as at the smallest size, but at least one."""
+        return min(self.warmup, max(1, self.warmup * self.batch[0] // size))
 
 
 class StreamConfig(Settings):

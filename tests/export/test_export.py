@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -18,9 +19,13 @@ from PIL import Image
 from small_models import small_backbone
 from torch import nn
 
+from lorisbench.common.errors import InputError
 from lorisbench.data import images
+from lorisbench.export import beside
 from lorisbench.export import onnx as export
+from lorisbench.export.trained import TrainedRun
 from lorisbench.model import models
+from lorisbench.report import frame, tables
 from lorisbench.runs.launch import launch
 from lorisbench.strategies.dnn.network import DynamicNetwork
 from lorisbench.suite.benchmarks import make_benchmark
@@ -325,3 +330,42 @@ def test_the_example_of_the_readme_classifies_a_folder(trained, naive_file: Path
     given = [line.split() for line in done.stdout.splitlines()]
     for (name, predicted, p), line in zip(given, wanted, strict=True):
         assert [name, predicted] == line.split()[:2] and float(p) == pytest.approx(float(line.split()[2]), abs=2e-4)
+
+
+def test_latency_has_onnxruntime_beside_pytorch(
+    trained: Callable[[str], Path], cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copytree(trained("naive").parent.parent, tmp_path / "out"))
+    sessions: list[int] = []
+    opened = export.opened
+    monkeypatch.setattr(beside, "opened", lambda graph, threads: sessions.append(threads) or opened(graph, threads))
+    words = ("latency", out, "--device", "cpu", "--calls", 3)
+    answer = cli(*words, "--onnx", "--threads", 1, "--strategies", "dnn-prototype")
+    assert answer.code == 0 and "onnx_ratio" in answer.out and sessions == [1], answer.err
+    (row,) = pd.read_csv(out / "latency.csv").to_dict("records")
+    assert min(row[f"onnx_{key}"] for key in ("p50_ms", "ratio", "large_p50_ms", "large_ratio")) > 0
+    assert 0 <= row["onnx_difference"] <= export.LARGEST_DIFFERENCE and pd.isna(row["onnx_fault"])
+    (table,) = tables.latency_by_machine(frame.read(out))
+    assert [head.text for head in table.heads if head.group == "onnxruntime"][:2] == ["Median ms", "to PyTorch"]
+
+    def unlike(graph: bytes, deployed: nn.Module, inputs: object) -> export.Comparison:
+        return export.Comparison(43, 0.5, 0.9)
+
+    monkeypatch.setattr(beside, "compare", unlike)
+    monkeypatch.setattr(beside, "exported", lambda run: (nn.Identity(), None, b""))
+    answer = cli(*words, "--onnx", "--strategies", "naive")
+    assert answer.code == 0 and "not in onnxruntime: onnxruntime against PyTorch, 43" in answer.err
+    assert len(pd.read_csv(out / "latency.csv")) == 2, "a row for each architecture"
+
+    def refuse(run: TrainedRun) -> None:
+        raise InputError(f"{run.spec.run_id}: cannot be told in one graph")
+
+    monkeypatch.setattr(beside, "exported", refuse)
+    answer = cli(*words, "--onnx", "--strategies", "naive")
+    assert answer.code == 0 and answer.err.endswith(": not in onnxruntime: cannot be told in one graph\n")
+    (table,) = tables.latency_by_machine(frame.read(out))
+    assert any("cannot be told in one graph" in note.text for note in table.notes)
+    before = (out / "latency.csv").read_bytes()
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    refused(cli(*words, "--onnx"), "onnxruntime", "lorisbench[onnx]")
+    assert (out / "latency.csv").read_bytes() == before

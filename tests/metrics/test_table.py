@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from lorisbench.metrics import compare, table
+from lorisbench.metrics import compare, costs, table
 from lorisbench.metrics.costs import RunRecord
 from lorisbench.metrics.matrix import UndefinedMetricError, worst_seen
 from lorisbench.report import summary
@@ -119,8 +119,9 @@ def test_an_entry_more_is_computed_for_older_outputs(tmp_path: Path) -> None:
 
 
 def test_columns_and_their_orders_are_those_that_readers_know() -> None:
-    latencies = ["latency_p50_ms", "latency_p95_ms", "latency_ratio"]
-    costs = ["train_seconds", *latencies, "adapt_ratio", "model_mb", "state_mb"]
+    latencies = ["latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "latency_ratio", "throughput"]
+    counted = ["parameters", "macs", "inference_mb"]
+    costs = ["train_seconds", *latencies, "adapt_ratio", "model_mb", "state_mb", *counted]
     assert list(RUN_COLUMNS) == [
         "run_id", "benchmark", "stream", "order", "strategy", "seed", "status", "reason", "experiences",
         "square", "accuracy_last", "accuracy_seen", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
@@ -173,6 +174,36 @@ def test_the_worst_cell_is_one_that_was_trained_and_measured() -> None:
 def test_a_latency_that_failed_is_explained_once() -> None:
     values, reasons = table.compute_costs(RunRecord([], {"error": "OSError: gone"}, {}))
     assert values == {} and reasons == {"latency_p50_ms": "OSError: gone"}
-    values, reasons = table.compute_costs(RunRecord([], {"ms": [1.0, 2.0, 6.0], "bare_ms": [1.0]}, {}))
-    assert reasons == {}
-    assert values == pytest.approx({"latency_p50_ms": 2, "latency_p95_ms": 5.6, "latency_ratio": 2})
+    assert table.reason_for("macs", reasons) == table.reason_for("throughput", reasons) == "OSError: gone"
+    assert table.reason_for("adapt_ratio", reasons) == ""
+
+
+OLD = {"batch": 1, "ms": [1.0, 2.0, 6.0], "bare_ms": [1.0]}
+NEW = {**OLD, "batches": [{"batch": 8, "ms": [2.0], "bare_ms": [1.0]}, {"batch": 32, "ms": [10.0, 16.0, 99.0]}],
+       "parameters": 5, "macs": 7, "inference_mb": 0.5}  # fmt: skip
+
+
+def test_what_a_prediction_takes_is_read_from_its_calls_or_says_why_not() -> None:
+    times = {"latency_p50_ms": 2, "latency_p95_ms": 5.6, "latency_p99_ms": 5.92, "latency_ratio": 2}
+    values, reasons = table.compute_costs(RunRecord([], OLD, {}))
+    assert values == pytest.approx(times)
+    assert "latency.batch" in reasons.pop("throughput") and "did not count" in reasons.pop("parameters") and not reasons
+    values, reasons = table.compute_costs(RunRecord([], NEW, {}))
+    counted = {"parameters": 5, "macs": 7, "inference_mb": 0.5}
+    assert values == pytest.approx({**times, **counted, "throughput": 1000 * 32 / 16}) and reasons == {}
+    values, _ = table.compute_costs(RunRecord([], {**OLD, "batch": 4}, {}))
+    assert values["throughput"] == 2000, "a single size is the largest one"
+
+
+@pytest.mark.parametrize(
+    ("ms", "bare", "expected"),
+    [
+        ([2.0, 4.0, 3.0, 5.0, 4.0], [2.0, 2.0, 2.0, 2.0, 1.0], (1.5, 2.5)),
+        ([1.0], [2.0], (0.5, 0.5)),
+        ([1.0, 2.0], [1.0], None),
+        ([1.0], [0.0], None),
+        ([], [], None),
+    ],
+)
+def test_quartiles_are_those_of_pairs(ms: list[float], bare: list[float], expected: tuple[float, float] | None) -> None:
+    assert costs.ratio_quartiles({"ms": ms, "bare_ms": bare}) == expected

@@ -81,7 +81,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, render_only: Callable[..., No
 
 def test_every_promised_file_is_there(full: Path) -> None:
     report = full / "report"
-    tables = ("comparison", "accuracy_last_per_experience", "forgetting_per_experience", "runs")
+    tables = ("comparison", "accuracy_last_per_experience", "forgetting_per_experience", "runs", "latency")
     assert {path.name for path in (report / "tables").iterdir()} == {
         f"{name}.{ending}" for name in tables for ending in ("md", "tex", "csv")
     }
@@ -339,6 +339,30 @@ def test_metric_missing_in_some_seeds_says_so(tmp_path: Path) -> None:
     write_report(folder.write())
     assert markdown_row(folder.out, "comparison", "naive")[10] == "5.50<sup>b</sup>"
     assert "1 of 3 finished runs have a value." in (folder.out / "report/tables/comparison.md").read_text()
+
+
+def test_the_table_of_latency_shows_both_sizes_of_batches_with_the_spread_of_the_ratio(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    new, _, none = (folder.run(label, 0, np.full((3, 3), 0.4)) for label in ("new", "old", "none"))
+    large = {"batch": 32, "calls": 2, "ms": [16.0, 16.0], "bare_ms": [8.0, 16.0]}
+    found = {
+        "calls": 4, "batch": 1, "ms": [2.0, 2.0, 3.0, 4.0], "bare_ms": [2.0, 1.0, 2.0, 2.0], "batches": [large],
+        "parameters": 3_500_000, "macs": 390_000_000, "inference_mb": 20.5, "architecture": "a",
+    }  # fmt: skip
+    folder.put(new, "latency.json", json.dumps(found))
+    (tmp_path / "runs" / none / "latency.json").unlink()
+    page = page_of(folder.write())
+    assert '<h2 id="latency">What a prediction takes</h2>' in page
+    shown = pd.read_csv(tmp_path / "report/tables/latency.csv").set_index("strategy")
+    assert shown.index.tolist() == ["new", "old"], "nothing was timed of the third"
+    assert shown.loc["new", ["p50_ms", "ratio", "ratio_q1", "ratio_q3"]].tolist() == [2.5, 1.25, 1.375, 2.0]
+    assert shown.loc["new", ["large_batch", "large_p50_ms", "throughput"]].tolist() == [32, 16, 2000]
+    assert shown.loc["new", ["parameters", "macs", "model_mb"]].tolist() == [3_500_000, 390_000_000, 13.6]
+    assert shown.loc["old", ["p50_ms", "ratio"]].tolist() == [5.5, 1.1] and np.isnan(shown.loc["old", "throughput"])
+    text = (tmp_path / "report/tables/latency.md").read_text("utf-8")
+    assert "| 1.250 (1.375 to 2.000) |" in text and "| 3.50 | 390.00 |" in text
+    assert "4 of the smallest batches, 2 of the largest" in text
+    assert "no batch of more than one image was timed" in text and "did not count what a prediction takes" in text
 
 
 def test_missing_latency_leaves_its_plot_out_and_removes_an_old_one(tmp_path: Path) -> None:

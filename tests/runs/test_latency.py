@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 from answers import refused
 from small_models import TWO_CALLS
 
+from lorisbench.common.errors import InputError
 from lorisbench.report import frame, tables
 from lorisbench.runs import latency, latency_table, quiet
 from lorisbench.runs.launch import launch
@@ -68,14 +71,21 @@ def latencies(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_runs_of_one_architecture_share_a_measurement(measured: Path, calls: list[int]) -> None:
-    assert len(calls) == 3, "one for each strategy, not for each seed"
+    assert len(calls) == 2 * 3, "of two sizes of batches; one for each strategy, not for each seed"
     found = latencies(measured / "out")
     for run_id, told in found.items():
         label = run_id.split(".")[1]
         source = told["measured_on"]
         assert source.split(".")[1] == label and found[source] == told
+        assert (told["batch"], told["calls"], len(told["ms"]), len(told["bare_ms"])) == (1, 2, 2, 2)
+        (large,) = told["batches"]
+        assert (large["batch"], large["calls"], len(large["ms"]), len(large["bare_ms"])) == (32, 2, 2, 2)
     assert len({told["measured_on"] for told in found.values()}) == 3
     results = pd.read_csv(measured / "out" / "results.csv")
+    middle = results.run_id.map(lambda run: np.median(found[run]["batches"][0]["ms"]))
+    assert np.allclose(results.throughput, 32_000 / middle)
+    assert results.parameters.gt(0).all() and results.macs.gt(0).all()
+    assert (results.inference_mb > results.model_mb).all(), "what lies between layers comes on top"
     assert results.latency_p50_ms.notna().all() and results.groupby("strategy").latency_p50_ms.nunique().eq(1).all()
     rows = pd.read_csv(measured / "out" / "latency.csv")
     assert sorted(rows.strategy) == ["away-latency", "naive", "ncm"] and set(rows.images) == {"own"}
@@ -102,6 +112,51 @@ def test_what_shapes_the_model_makes_another_architecture(change: str, suite_fil
     assert len({latency.architecture_of(kind, spec) for kind in kinds}) == 5
 
 
+@pytest.mark.parametrize(
+    ("batch", "sizes"), [(4, [4]), ([32, 1, 32], [1, 32]), ([0], "greater than 0"), ([], "at least 1"), ("x", "batch")]
+)
+def test_sizes_of_batches_are_one_or_several(batch: Any, sizes: Any, suite_file: Callable[..., Path]) -> None:
+    suite = str(suite_file(latency={"batch": batch, "calls": 100, "warmup": 10}))
+    if isinstance(sizes, str):
+        with pytest.raises(InputError, match=f"latency.batch.*{sizes}|{sizes}"):
+            load_suite(suite)
+        return
+    settings = load_suite(suite).config.latency
+    assert settings.batch == sizes
+    assert settings.calls_of(sizes[0]) == 100 and settings.warmup_of(sizes[0]) == 10
+    if sizes[-1] == 32:
+        assert settings.calls_of(32) == 5 and settings.warmup_of(32) == 1, "as many images, but at least five calls"
+        assert settings.calls_of(2) == 50 and settings.warmup_of(2) == 5
+        few = settings.model_copy(update={"calls": 2, "warmup": 0})
+        assert few.calls_of(32) == 2 and few.warmup_of(32) == 0
+    drawn: list[int] = []
+
+    def images(count: int) -> torch.Tensor:
+        drawn.append(count)
+        return torch.zeros(count, 3, 4, 4)
+
+    inputs = latency.inputs_of(settings, images)
+    assert [len(each[0]) for each in inputs.values()] == sizes and max(drawn) == 64
+    assert all(len(each) == min(16, 64 // size) for size, each in inputs.items())
+
+
+def test_other_sizes_are_measured_again(measured: Path, tmp_path: Path) -> None:
+    from lorisbench.runs.store import Output
+
+    out = Path(shutil.copytree(measured / "out", tmp_path / "out"))
+
+    def left(*changes: str) -> int:
+        changes = ("plugins=[]", "strategies=[naive, ncm]", *changes)
+        return len(Output(out).unmeasured(load_suite(str(measured / "tiny.yaml"), assignments=changes)))
+
+    assert left() == 0 and left("latency.batch=[32, 1]") == 0
+    assert left("latency.batch=1") == left("latency.batch=[1, 8]") == left("latency.threads=2") == 4
+    first = next((out / "runs").glob("*.naive.s0.*"))
+    old = {key: value for key, value in latencies(out)[first.name].items() if key != "batches"}
+    (first / "latency.json").write_text(json.dumps(old))
+    assert left() == 1, "a version that timed batches of one image only"
+
+
 def test_latency_is_measured_again_from_the_files_alone(
     measured: Path, release: Path, cli: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -112,6 +167,7 @@ def test_latency_is_measured_again_from_the_files_alone(
     assert ((out / "results.csv").read_bytes(), latencies(out)) == before, "results stay"
     rows = pd.read_csv(out / "latency.csv")
     again = rows[rows.threads == 2]
+    assert rows.large_batch.eq(32).all() and rows.large_p50_ms.gt(0).all() and rows.p99_ms.ge(rows.p95_ms).all()
     assert len(rows) == 5 and set(again.calls) == {1} and set(again.images) == {"own"} and again.p50_ms.gt(0).all()
     suite = (out / "suite.yaml").read_text()
     assert f"root: {release}\n" in suite
@@ -152,7 +208,11 @@ def test_a_damaged_table_is_kept_aside(tmp_path: Path) -> None:
     latency_table.add_rows(tmp_path, [row])
     assert pd.read_csv(tmp_path / "latency.csv").architecture.tolist() == ["x"], "the fault is mended"
     latency_table.add_rows(tmp_path, [{**row, "machine": "b"}, {**row, "architecture": "y"}])
-    assert len(pd.read_csv(tmp_path / "latency.csv")) == 3
+    table = pd.read_csv(tmp_path / "latency.csv")
+    assert len(table) == 3
+    table.drop(columns=["p99_ms", "large_batch", "onnx_fault"]).to_csv(tmp_path / "latency.csv", index=False)
+    latency_table.add_rows(tmp_path, [{**row, "machine": "c"}])
+    assert len(pd.read_csv(tmp_path / "latency.csv")) == 4, "an older version had fewer columns"
 
 
 def test_who_measures_beside_training_is_told(
