@@ -1,9 +1,7 @@
-"""`lorisbench bench dnn`: what many heads cost in a forward pass, and what adapting to a new domain costs."""
+"""`lorisbench bench dnn`: what adapting to a new domain costs, beside a pass over its images."""
 
 from __future__ import annotations
 
-import copy
-import functools
 import statistics
 import time
 from collections.abc import Iterator
@@ -11,89 +9,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
+from lorisbench.bench.latency import BACKBONE, CLASSES, HEADS, grown
 from lorisbench.bench.timing import one_experience
 from lorisbench.common.threads import one_thread
 from lorisbench.data.stream import Store
 from lorisbench.engine.engine import Engine, make_optimizer
 from lorisbench.model import features
-from lorisbench.model.models import Backbone, Classifier, make_backbone
-from lorisbench.runs.latency import alternate
-from lorisbench.strategies.dnn.network import Answer, DynamicNetwork
+from lorisbench.model.models import Backbone, make_backbone
 from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.suite.config import TrainingConfig
 
 CPU = torch.device("cpu")
-HEADS, CLASSES = 12, 40  # the domains and categories of a stream of OpenLORIS-Object
-ANSWERS: tuple[Answer, ...] = ("open-bounded", "prototype", "agreement", "confidence")
-BACKBONE = "efficientnet-lite0"
-SAMPLES_PER_CLASS = 2  # for the router's statistics, whose size does not depend on it
 
 
 def measure() -> Iterator[str]:
-    """Latency at 128 and 224 pixels, batch 1 and 32, then adaptation to 1,000 images at 224."""
+    """Adaptation to 1,000 images of 224 pixels."""
     frozen = make_backbone(BACKBONE, "imagenet", 224)
     frozen.freeze()
-    for size, batch, calls in ((128, 1, 60), (128, 32, 4), (224, 1, 25), (224, 32, 2)):
-        yield from answering(frozen, size, batch, calls)
     yield from adapting(frozen)
-
-
-def grown(backbone: Backbone | None, width: int, heads: int = HEADS, answer: Answer = ANSWERS[0]) -> DynamicNetwork:
-    """A DynamicNetwork in evaluation mode with this many heads, each of which has a domain of random features."""
-    network = copy.deepcopy(_grown(width, heads, answer))
-    network.backbone = backbone
-    return network.eval()
-
-
-@functools.cache
-def _grown(width: int, heads: int, answer: Answer) -> DynamicNetwork:
-    generator = torch.Generator().manual_seed(0)
-    network = DynamicNetwork(None, lambda: nn.Linear(width, CLASSES), answer=answer)
-    labels = torch.arange(CLASSES).repeat(SAMPLES_PER_CLASS)
-    for head in range(heads):
-        if head:
-            network.add_head()
-        network.train_only(head)
-        means = torch.randn(CLASSES, width, generator=generator)
-        noise = torch.randn(len(labels), width, generator=generator)
-        network.record_domain([((means[labels] + noise).relu(), labels)])  # pooled features are not negative either
-    return network
-
-
-def answering(backbone: Backbone, size: int, batch: int, calls: int, rounds: int = 5) -> Iterator[str]:
-    """Twelve heads with each kind of answer against one linear head on the same backbone, on one CPU thread.
-
-    Calls alternate; each round gives the ratio of the two medians, and the median over the rounds is reported.
-    """
-    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    one = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES)).eval()
-    images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
-    x = features.to_tensor(images.numpy(), CPU)
-    with one_thread():
-        for answer in ANSWERS:
-            network = grown(backbone, backbone.feature_dim, answer=answer)
-            ratios, bare = [], []
-            for _ in range(rounds):
-                with torch.inference_mode():
-                    many_ms, one_ms = alternate(
-                        functools.partial(_answer, network, x),
-                        functools.partial(_answer, one, x),
-                        calls,
-                        max(1, calls // 10),
-                        CPU,
-                    )
-                ratios.append(statistics.median(many_ms) / statistics.median(one_ms))
-                bare.append(statistics.median(one_ms))
-            yield (
-                f"{HEADS} heads of {CLASSES} classes, as many domains, answer {answer}, {size} pixels, batch {batch}: "
-                f"{_told(ratios)} x one head ({statistics.median(bare):.1f} ms)"
-            )
-
-
-def _answer(model: nn.Module, x: torch.Tensor, call: int) -> torch.Tensor:
-    return model(x)
 
 
 def adapting(

@@ -127,8 +127,15 @@ def data() -> Iterator[str]:
         yield from part()
 
 
+def latency() -> Iterator[Finding]:
+    """Twelve heads with their router beside the bare backbone with one head."""
+    from lorisbench.bench.latency import measure
+
+    yield from measure()
+
+
 def dnn() -> Iterator[str]:
-    """Twelve heads with the router against one head, and adapting to a new domain against a pass over its images."""
+    """Adapting to a new domain against a pass over its images."""
     from lorisbench.bench.dnn import measure
 
     yield from measure()
@@ -168,6 +175,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Finding]]] = {
     "extraction": extraction,
     "memory": memory,
     "data": data,
+    "latency": latency,
     "dnn": dnn,
     "slda": slda,
     "optimizer": optimizer,

@@ -50,7 +50,8 @@ def _unchanged(parts: list[Part]) -> bool:
 class _Stack(NamedTuple):
     """Weights (rows, F) and biases (rows,) of `layers`, stacked row-wise, and the parts they come from.
 
-    `owner` (D, heads) says which head answers for each domain.
+    `owner` (D, heads) says which head answers for each domain, `rows` how many rows are the heads', how many the
+    router's.
     """
 
     layers: list[nn.Linear]
@@ -58,6 +59,7 @@ class _Stack(NamedTuple):
     weight: torch.Tensor
     bias: torch.Tensor
     owner: torch.Tensor
+    rows: tuple[int, int]
 
 
 class DynamicNetwork(nn.Module):
@@ -173,12 +175,11 @@ class DynamicNetwork(nn.Module):
             logits = torch.stack([head(features) for head in self.heads], dim=1)
             owner = self.router.owners(heads).to(features.dtype)
             return logits, self.router.scores(features) if routed else None, owner
-        output = F.linear(features, stack.weight, stack.bias)
-        width = heads * cast(nn.Linear, self.heads[0]).out_features
-        logits = output[:, :width].view(output.shape[0], heads, -1)
+        flat, scores = F.linear(features, stack.weight, stack.bias).split_with_sizes(stack.rows, dim=1)
+        logits = flat.view(flat.shape[0], heads, -1)
         if routed and not linear:
             return logits, self.router.scores(features), stack.owner
-        return logits, output[:, width:] if routed else None, stack.owner
+        return logits, scores if routed else None, stack.owner
 
     def _stacked(self, routed: bool) -> _Stack | None:
         """All heads, then the router if asked for, as one layer; None where a head is more than a linear layer.
@@ -201,7 +202,9 @@ class DynamicNetwork(nn.Module):
         bias = torch.cat(
             [torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias for layer in layers]
         )
-        stack = _Stack(layers, [], weight, bias, self.router.owners(heads).to(weight.dtype))
+        of_heads = sum(len(layer.weight) for layer in layers[:heads])
+        rows = of_heads, len(weight) - of_heads
+        stack = _Stack(layers, [], weight, bias, self.router.owners(heads).to(weight.dtype), rows)
         tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
         if keep and not any(tensor.is_inference() for tensor in tensors):  # these have no versions
             stack.parts.extend(_part(layer._parameters, name) for layer in layers[:heads] for name in LINEAR)

@@ -50,6 +50,7 @@ class OpenRouter(GaussianRouter):
     def __init__(self, shrinkage: Shrinkage = "oas", temperature: float = 20.0, bound: float = 1.0) -> None:
         super().__init__(shrinkage, temperature)
         self.bound = bound
+        self._read = self._table = (0, 0)  # how the outputs of `weight` and of `table` are split
         self.register_buffer("table", torch.zeros(0, 0), persistent=False)
         self.register_buffer("table_bias", torch.zeros(0), persistent=False)
         self.register_buffer("curvature", torch.zeros(0), persistent=False)
@@ -91,6 +92,7 @@ class OpenRouter(GaussianRouter):
         unseen_bias = class_prior - 0.5 * (unseen.square() * spread).sum(dim=1) - 0.5 * spread.log().sum()
         self.table_bias = torch.cat([seen_bias, unseen_bias]).float()
         self.curvature = (-0.5 * (1 - 1 / spread)).float()
+        self._read, self._table = (len(spread), len(classes)), (len(seen), len(classes))
 
     def class_means(self) -> torch.Tensor:
         """The mean m_k of each class over all domains, float64 (K, F); 0 for a class without samples."""
@@ -113,9 +115,8 @@ class OpenRouter(GaussianRouter):
         Log-densities of the pairs (d, k) up to a term common to all, (batch, D * K); class scores in a new domain
         over T, (batch, K); the gate, (batch,), above 0 where a seen domain is likelier.
         """
-        y, new = scores.split([len(self.curvature), self.means.shape[1]], dim=1)
-        densities = F.linear(y, self.table, self.table_bias)
-        seen, unseen = densities.split([self.domains * self.means.shape[1], self.means.shape[1]], dim=1)
+        y, new = scores.split_with_sizes(self._read, dim=1)
+        seen, unseen = F.linear(y, self.table, self.table_bias).split_with_sizes(self._table, dim=1)
         gate = torch.addmv(logsumexp(seen) - logsumexp(unseen), y.square(), self.curvature)
         return seen, new, gate
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 from torch import nn
 
 from lorisbench.bench import dnn as bench_dnn
+from lorisbench.bench import latency as bench_latency
 from lorisbench.model.models import Backbone
 from lorisbench.reproduce.verification.tiny import plugin_of
 
@@ -17,9 +16,9 @@ WIDTH = 8
 
 @pytest.fixture
 def backbone(monkeypatch: pytest.MonkeyPatch) -> Backbone:
-    monkeypatch.setattr(bench_dnn, "CLASSES", 3)
-    monkeypatch.setattr(bench_dnn, "HEADS", 4)
-    bench_dnn._grown.cache_clear()
+    for module in (bench_dnn, bench_latency):
+        monkeypatch.setattr(module, "CLASSES", 3)
+    bench_latency._grown.cache_clear()
     layers = nn.Sequential(nn.Conv2d(3, WIDTH, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return Backbone(layers, (0.5,) * 3, (0.5,) * 3, WIDTH, frozen=True)
 
@@ -29,31 +28,7 @@ def threads_stay():
     before = torch.get_num_threads()
     yield
     assert torch.get_num_threads() == before
-    bench_dnn._grown.cache_clear()
-
-
-def test_the_network_has_its_heads_domains_and_answers(backbone: Backbone) -> None:
-    model = bench_dnn.grown(backbone, WIDTH, 4, "agreement")
-    assert len(model.heads) == model.router.domains == 4 and model.router.domain_head.tolist() == [0, 1, 2, 3]
-    assert model.router.weight.shape == (4 * 3, WIDTH) and not model.training
-    assert bench_dnn.grown(backbone, WIDTH, 4, "agreement").heads[0] is not model.heads[0]
-
-
-def test_each_answer_is_compared_with_one_head(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    pairs = []
-
-    def alternate(first, second, calls, warmup, device):
-        pairs.append((first(0), second(0), torch.get_num_threads(), calls))
-        return [3.0, 2.0, 9.0], [2.0, 1.0, 5.0]
-
-    monkeypatch.setattr(bench_dnn, "alternate", alternate)
-    lines = list(bench_dnn.answering(backbone, 16, 2, 7, rounds=2))
-    assert [re.search(r"answer ([\w-]+),", line)[1] for line in lines] == list(bench_dnn.ANSWERS)
-    assert all(line.startswith("4 heads of 3 classes") and "16 pixels, batch 2: 1.500 (1.5" in line for line in lines)
-    assert len(pairs) == 2 * len(bench_dnn.ANSWERS)
-    for many, one, threads, calls in pairs:
-        assert many.shape == one.shape == (2, 3) and threads == 1 and calls == 7
-    assert not torch.equal(pairs[0][0], pairs[4][0]), "the answers differ"
+    bench_latency._grown.cache_clear()
 
 
 def test_an_adaptation_is_what_a_run_does_for_a_domain(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,12 +56,10 @@ def test_an_adaptation_without_a_new_head_is_an_error(backbone: Backbone, monkey
 bench_dnn_plugin = bench_dnn.DNNPlugin
 
 
-def test_bench_dnn_measures_both(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_dnn_measures_adaptation(cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_dnn, "make_backbone", lambda *_: nn.Identity())
     monkeypatch.setattr(nn.Identity, "freeze", lambda self: None, raising=False)
-    monkeypatch.setattr(bench_dnn, "answering", lambda _, size, batch, calls: [f"{size} at {batch}"])
     monkeypatch.setattr(bench_dnn, "adapting", lambda _: ["adapted"])
     answer = cli("bench", "dnn")
     assert answer.code == 0, answer.err
-    parts = ("128 at 1", "128 at 32", "224 at 1", "224 at 32", "adapted")
-    assert answer.out.splitlines()[1:] == [f"dnn: {part}" for part in parts]
+    assert answer.out.splitlines()[1:] == ["dnn: adapted"]

@@ -1,0 +1,88 @@
+"""`lorisbench bench latency`: what many heads and the choice between them cost in a forward pass."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from lorisbench.bench.measured import Ratio, paired
+from lorisbench.common.threads import one_thread
+from lorisbench.model import features
+from lorisbench.model.models import Backbone, Classifier, make_backbone
+from lorisbench.strategies.dnn.network import Answer, DynamicNetwork
+
+HEADS, CLASSES = 12, 40  # the domains and categories of a stream of OpenLORIS-Object
+ANSWERS: tuple[Answer, ...] = ("open-bounded", "prototype", "agreement", "confidence")
+BACKBONE = "efficientnet-lite0"
+SAMPLES_PER_CLASS = 2  # for the router's statistics, whose size does not depend on it
+LIMIT = 1.03  # of the default answer, for one image
+# pixels, images in a batch, calls in a block
+BLOCKS = ((128, 1, 40), (224, 1, 20), (128, 32, 2), (224, 32, 1))
+PAIRS = 15
+
+
+def measure() -> Iterator[Ratio]:
+    """Latency at 128 and 224 pixels, batch 1 and 32."""
+    frozen = make_backbone(BACKBONE, "imagenet", 224)
+    frozen.freeze()
+    for size, batch, calls in BLOCKS:
+        yield from answering(frozen, size, batch, calls)
+
+
+def grown(backbone: Backbone | None, width: int, heads: int = HEADS, answer: Answer = ANSWERS[0]) -> DynamicNetwork:
+    """A DynamicNetwork in evaluation mode with this many heads, each of which has a domain of random features."""
+    network = copy.deepcopy(_grown(width, heads, answer))
+    network.backbone = backbone
+    return network.eval()
+
+
+@functools.cache
+def _grown(width: int, heads: int, answer: Answer) -> DynamicNetwork:
+    generator = torch.Generator().manual_seed(0)
+    network = DynamicNetwork(None, lambda: nn.Linear(width, CLASSES), answer=answer)
+    labels = torch.arange(CLASSES).repeat(SAMPLES_PER_CLASS)
+    for head in range(heads):
+        if head:
+            network.add_head()
+        network.train_only(head)
+        means = torch.randn(CLASSES, width, generator=generator)
+        noise = torch.randn(len(labels), width, generator=generator)
+        network.record_domain([((means[labels] + noise).relu(), labels)])  # pooled features are not negative either
+    return network
+
+
+def answering(backbone: Backbone, size: int, batch: int, calls: int, pairs: int = PAIRS) -> Iterator[Ratio]:
+    """Twelve heads with each kind of answer against one linear head on the same backbone, on one CPU thread.
+
+    Blocks of so many calls alternate, timed in CPU seconds; the milliseconds are those of a call.
+    """
+    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    one = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES)).eval()
+    images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
+    x = features.to_tensor(images.numpy(), torch.device("cpu"))
+
+    def block(model: nn.Module) -> Callable[[], Any]:
+        def run() -> None:
+            for _ in range(calls):
+                model(x)
+
+        return run
+
+    with one_thread():
+        for answer in ANSWERS:
+            many = grown(backbone, backbone.feature_dim, answer=answer)
+            what = (
+                f"{HEADS} heads of {CLASSES} classes and their router, answer {answer}, {BACKBONE} at {size} pixels, "
+                f"batch {batch}, to the backbone with one head"
+            )
+            limit = LIMIT if answer == ANSWERS[0] and batch == 1 else None
+            with torch.inference_mode():
+                found = paired(what, block(many), block(one), limit, pairs, time.process_time)
+            yield dataclasses.replace(found, milliseconds=found.milliseconds / calls)
