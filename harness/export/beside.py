@@ -41,8 +41,8 @@ def beside_pytorch(out: Path, rows: pd.DataFrame, plugins: Sequence[Path] = ()) 
     its graph answers otherwise, `onnx_fault` says why in one line.
     """
     with Output(out.absolute()).alone("measuring latency"), measuring():
-        found = [row if row["error"] else row | _beside(out, row, plugins) for row in rows.to_dict("records")]
-        return add_rows(out, found)
+        each = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
+        return add_rows(out, [row if row["error"] else row | _beside(out, row, plugins) for row in each])
 
 
 @restored()

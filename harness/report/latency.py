@@ -30,7 +30,7 @@ def latency(stored: Stored) -> list[Table]:
     footnotes: dict[str, str] = {}
     for (label, _), (run, content) in sorted(found.items(), key=lambda item: rank[item[0][0]]):
         figures, reasons = compute_costs(RunRecord([], content, {}))
-        figures |= {name: by_run.at[run, name] for name in ("model_mb", "state_mb")}
+        figures |= by_run.loc[run, ["model_mb", "state_mb"]].astype(float).to_dict()
 
         def cell(name: str, decimals: int, figures: Any = figures, reasons: Any = reasons) -> Cell:
             value = figures.get(name)
