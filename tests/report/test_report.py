@@ -197,6 +197,7 @@ def test_what_training_took_has_a_table_with_the_budget_of_each(tmp_path: Path) 
     shown = {label: markdown_row(folder.out, "compute", label) for label in ("a", "b", "off")}
     assert [shown[label][3] for label in shown] == ["**3**", "5", "7"]
     assert [shown[label][-1].partition("<")[0] for label in shown] == ["100.0", "40.0", "—"]
+    assert '<h2 id="compute">What training took</h2>' in (folder.out / "report" / "index.html").read_text("utf-8")
     text = (folder.out / "report" / "tables" / "compute.md").read_text()
     assert "Budget of each experience, a, b: 1\N{NARROW NO-BREAK SPACE}200 iterations." in text
     assert "Budget of each experience, off: none, but epochs." in text and "no budget was set" in text
