@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lorisbench.bench.timing import alternated, peak_so_far
+from lorisbench.bench.measured import Ratio, paired
+from lorisbench.bench.timing import peak_so_far
 from lorisbench.common.errors import InputError
 
 IMAGES, OBJECTS = 1_106_424, 121  # of the ICRA 2020 data set, depth images included
@@ -136,8 +137,8 @@ def measure_reading(root: str) -> None:
     print(json.dumps({**times, "peak with hash": peak_so_far()}))
 
 
-def caching(count: int = 300, size: int = SIZE, rounds: int = 5) -> list[str]:
-    """Seconds per image for decoding on all cores and for reading the same rows from the image cache, alternated."""
+def caching(count: int = 300, size: int = SIZE, pairs: int = 7) -> Ratio:
+    """Decoding on all cores, to reading the same rows from the image cache."""
     from lorisbench.common.cache import load_array
     from lorisbench.data import images
 
@@ -152,22 +153,16 @@ def caching(count: int = 300, size: int = SIZE, rounds: int = 5) -> list[str]:
             for start in range(0, count, BATCH):
                 yield np.array(stored[start : start + BATCH])
 
-        times = alternated(
-            {
-                "decode": lambda: sum(map(len, images.batches(files, size, BATCH))),
-                "cache": lambda: sum(map(len, from_cache())),
-            },
-            rounds,
+        return paired(
+            f"decoding {count} JPEGs of {PHOTO[0]}x{PHOTO[1]} to {size} pixels, to reading them from the cache",
+            lambda: sum(map(len, images.batches(files, size, BATCH))),
+            lambda: sum(map(len, from_cache())),
+            pairs=pairs,
         )
-    return [
-        f"decoding {count} JPEGs of {PHOTO[0]}x{PHOTO[1]} to {size} pixels takes {times['decode'] / times['cache']:.0f}"
-        f" x reading them from the cache ({times['decode'] / count * 1e3:.2f} ms and "
-        f"{times['cache'] / count * 1e3:.3f} ms an image)"
-    ]
 
 
-def verifying(count: int = 10_000, distinct: int = 300, rounds: int = 3) -> list[str]:
-    """How much faster bad files are found by one process per core than by a single one, alternated."""
+def verifying(count: int = 5_000, distinct: int = 300, pairs: int = 7) -> Ratio:
+    """Finding bad files by one process per core, to a single one."""
     from lorisbench.benchmarks.tools.verify import bad_files
 
     cores = os.cpu_count() or 1
@@ -184,11 +179,8 @@ def verifying(count: int = 10_000, distinct: int = 300, rounds: int = 3) -> list
             if bad:
                 raise InputError(f"{bad[0][0]}: {bad[0][1]}")
 
-        times = alternated({"one": lambda: found(1), "all": lambda: found(cores)}, rounds)
-    return [
-        f"looking through {count} JPEGs with one worker takes {times['one'] / times['all']:.2f} x {cores} workers "
-        f"({times['one']:.1f} s and {times['all']:.1f} s)"
-    ]
+        what = f"looking through {count} JPEGs with {cores} workers, to one worker"
+        return paired(what, lambda: found(cores), lambda: found(1), pairs=pairs)
 
 
 def _photos(folder: Path, count: int) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +9,9 @@ import numpy as np
 import torch
 
 from lorisbench.bench.latency import BACKBONE, CLASSES, HEADS, grown
-from lorisbench.bench.timing import one_experience
+from lorisbench.bench.measured import Finding, Ratio
+from lorisbench.bench.synthetic import one_experience
+from lorisbench.bench.timing import in_turn, timed
 from lorisbench.common.threads import one_thread
 from lorisbench.data.stream import Store
 from lorisbench.engine.engine import Engine, make_optimizer
@@ -23,16 +23,14 @@ from lorisbench.suite.config import TrainingConfig
 CPU = torch.device("cpu")
 
 
-def measure() -> Iterator[str]:
-    """Adaptation to 1,000 images of 224 pixels."""
+def measure() -> Iterator[Finding]:
+    """Adaptation to 400 images of 224 pixels."""
     frozen = make_backbone(BACKBONE, "imagenet", 224)
     frozen.freeze()
-    yield from adapting(frozen)
+    yield adapting(frozen)
 
 
-def adapting(
-    backbone: Backbone, images: int = 1000, size: int = 224, rounds: int = 3, heads: int = HEADS - 1
-) -> list[str]:
+def adapting(backbone: Backbone, images: int = 400, size: int = 224, rounds: int = 7, heads: int = HEADS - 1) -> Ratio:
     """The ratio `adapt_ratio` end to end: time from a domain's images to a usable head / time of one pass over them.
 
     Both start with decoded uint8 images in memory and extract their features in the harness's batches, on all
@@ -52,32 +50,21 @@ def adapting(
             strategy.train(experience, reset_optimizer_state=True)
 
     threads = torch.get_num_threads()
-    next(features.extract(backbone, iter([pixels[: features.BATCH]]), CPU))
-    ratios, passes = [], []
-    for number in range(rounds):
+
+    def adapted() -> float:
         strategy, experience = _before_adapting(backbone.feature_dim, images, heads)
-        taken = {}
-        for name in ("adapt", "forward") if number % 2 else ("forward", "adapt"):
-            start = time.perf_counter()
-            if name == "adapt":
-                adapt(strategy, experience)
-            else:
-                forward()
-            taken[name] = time.perf_counter() - start
+        seconds = timed(functools.partial(adapt, strategy, experience))()
         if len(strategy.model.heads) != heads + 1 or strategy.model.router.domains != heads + 1:
             raise RuntimeError("the strategy did not adapt by adding a head")
-        ratios.append(taken["adapt"] / taken["forward"])
-        passes.append(taken["forward"])
+        return seconds
+
+    taken = in_turn({"adapt": adapted, "forward": timed(forward)}, rounds)
     training = TrainingConfig()
-    return [
+    what = (
         f"adapt_ratio: from {images:,} images of {size} pixels to a usable head beside {heads} others, "
-        f"{training.epochs} epochs at batch {training.batch_size}: {_told(ratios)} x one forward pass "
-        f"({statistics.median(passes):.1f} s on {threads} threads)"
-    ]
-
-
-def _told(ratios: list[float]) -> str:
-    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f} in {len(ratios)} rounds)"
+        f"{training.epochs} epochs at batch {training.batch_size}, to one forward pass on {threads} threads"
+    )
+    return Ratio.of(what, taken["adapt"], taken["forward"])
 
 
 def _before_adapting(width: int, images: int, heads: int) -> tuple[Engine, Any]:

@@ -1,14 +1,15 @@
-"""What a comparison found: ratios of paired measurements, as a line, in a file, and beside an earlier file."""
+"""What was found: ratios, exponents and amounts, as a line, in a file, and beside an earlier file."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lorisbench.bench.timing import in_turn, timed
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_json
 from lorisbench.common.reading import parse_json, read_text
@@ -30,47 +31,144 @@ class Ratio:
     milliseconds: float
     limit: float | None = None
 
+    @classmethod
+    def of(cls, what: str, ours: Sequence[float], other: Sequence[float], limit: float | None = None) -> Ratio:
+        """From the seconds of each pair."""
+        return cls(
+            what, tuple(a / b for a, b in zip(ours, other, strict=True)), 1e3 * statistics.median(ours), limit
+        )  # fmt: skip
+
     @property
-    def median(self) -> float:
+    def value(self) -> float:
         return statistics.median(self.values)
 
+    @property
+    def range(self) -> tuple[float, float]:
+        return min(self.values), max(self.values)
+
     def __str__(self) -> str:
-        aim = "" if self.limit is None else f"; at most {self.limit:g}{'' if self.median <= self.limit else ': MISSED'}"
         return (
-            f"{self.what}: {self.median:.3g} x ({min(self.values):.3g} to {max(self.values):.3g} in {len(self.values)} "
-            f"pairs{aim}; {self.milliseconds:.3g} ms)"
+            f"{self.what}: {self.value:.3g} x ({_told(self.range)} in {len(self.values)} pairs{_aim(self)}; "
+            f"{self.milliseconds:.3g} ms)"
         )
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "what": self.what, "median": self.median, "values": list(self.values), "milliseconds": self.milliseconds,
-            "limit": self.limit, "kept": None if self.limit is None else self.median <= self.limit,
+            "what": self.what, "median": self.value, "values": list(self.values), "milliseconds": self.milliseconds,
+            "limit": self.limit, "kept": _kept(self),
         }  # fmt: skip
 
 
-Finding = Ratio | str
-"""A comparison, or a sentence."""
+@dataclass(frozen=True)
+class Growth:
+    """How the cost of something grows: a power of its size, fitted to the logarithms of both by least squares.
+
+    what : names what is measured and against what. sizes : ascending. seconds : for each size, those of each round.
+    limit : what the exponent should not exceed, if anything.
+    """
+
+    what: str
+    sizes: tuple[int, ...]
+    seconds: tuple[tuple[float, ...], ...]
+    limit: float | None = None
+
+    @classmethod
+    def of(cls, what: str, taken: Mapping[int, Sequence[float]], limit: float | None = None) -> Growth:
+        return cls(what, tuple(taken), tuple(tuple(each) for each in taken.values()), limit)
+
+    @property
+    def value(self) -> float:
+        """The exponent."""
+        return self._line()[0]
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The 95 % Student-t interval of the exponent, by the scatter of all rounds about the line."""
+        slope, half = self._line()
+        return slope - half, slope + half
+
+    def _line(self) -> tuple[float, float]:
+        import numpy as np
+        from scipy.stats import linregress, t
+
+        sizes = np.repeat(self.sizes, [len(each) for each in self.seconds])
+        line = linregress(np.log(sizes), np.log(np.concatenate(self.seconds)))
+        return float(line.slope), float(line.stderr * t.ppf(0.975, len(sizes) - 2))
+
+    @property
+    def medians(self) -> tuple[float, ...]:
+        """Seconds at each size."""
+        return tuple(statistics.median(each) for each in self.seconds)
+
+    def __str__(self) -> str:
+        taken = ", ".join(f"{size:,}: {1e3 * s:.3g}" for size, s in zip(self.sizes, self.medians, strict=True))
+        return f"{self.what}: exponent {self.value:.3f} ({_told(self.range)}{_aim(self)}; ms at {taken})"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "what": self.what, "exponent": self.value, "interval": list(self.range), "sizes": list(self.sizes),
+            "seconds": [list(each) for each in self.seconds], "limit": self.limit, "kept": _kept(self),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Amount:
+    """So much of a unit, in each of several rounds. limit : what the median should not exceed, if anything."""
+
+    what: str
+    values: tuple[float, ...]
+    unit: str
+    limit: float | None = None
+
+    @property
+    def value(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return min(self.values), max(self.values)
+
+    def __str__(self) -> str:
+        spread = f"{_told(self.range)} in {len(self.values)} rounds" if len(self.values) > 1 else "once"
+        return f"{self.what}: {self.value:.3g} {self.unit} ({spread}{_aim(self)})"
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "what": self.what, "unit": self.unit, "median": self.value, "values": list(self.values),
+            "limit": self.limit, "kept": _kept(self),
+        }  # fmt: skip
+
+
+Measured = Ratio | Growth | Amount
+Finding = Measured | str
+"""Something measured, or a sentence."""
+
+
+def _told(span: tuple[float, float]) -> str:
+    return f"{span[0]:.3g} to {span[1]:.3g}"
+
+
+def _kept(found: Measured) -> bool | None:
+    return None if found.limit is None else found.value <= found.limit
+
+
+def _aim(found: Measured) -> str:
+    return "" if found.limit is None else f"; at most {found.limit:g}{'' if _kept(found) else ': MISSED'}"
+
+
+def limits(findings: dict[str, list[Finding]]) -> tuple[int, int]:
+    """How many limits were kept, and how many there are."""
+    kept = [_kept(one) for each in findings.values() for one in each if not isinstance(one, str)]
+    return kept.count(True), len(kept) - kept.count(None)
 
 
 def paired(
     what: str, ours: Callable[[], Any], other: Callable[[], Any], limit: float | None = None, pairs: int = PAIRS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Ratio:  # fmt: skip
-    """Time two functions in turn, each first in every other pair, after one pair to warm up.
-
-    clock : `time.process_time` for what uses one thread: other load on the machine then counts less.
-    """
-    ratios, taken = [], []
-    for number in range(-1, pairs):
-        seconds = {}
-        for function in (ours, other) if number % 2 else (other, ours):
-            start = clock()
-            function()
-            seconds[function is ours] = clock() - start
-        if number >= 0:
-            ratios.append(seconds[True] / seconds[False])
-            taken.append(seconds[True])
-    return Ratio(what, tuple(ratios), 1e3 * statistics.median(taken), limit)
+    """Time two functions in turn, each first in every other pair, after one pair to warm up; clock as of `timed`."""
+    taken = in_turn({"ours": timed(ours, clock), "other": timed(other, clock)}, pairs)
+    return Ratio.of(what, taken["ours"], taken["other"], limit)
 
 
 def write_findings(path: Path, environment: dict[str, Any], findings: dict[str, list[Finding]]) -> None:
@@ -80,15 +178,15 @@ def write_findings(path: Path, environment: dict[str, Any], findings: dict[str, 
 
 
 class Earlier:
-    """The ratios that a file of findings holds. Raises InputError, naming the file, where it is none."""
+    """What a file of findings says was measured. Raises InputError, naming the file, where it is none."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         whole = parse_json(read_text(path), str(path))
         try:
             self.machine = {key: whole["machine"].get(key) for key in MACHINE}
-            self.medians = {
-                (name, found["what"]): (float(found["median"]), [float(value) for value in found["values"]])
+            self.found = {
+                (name, found["what"]): _value_and_range(found)
                 for name, each in whole["benchmarks"].items()
                 for found in each
                 if isinstance(found, dict)
@@ -108,19 +206,31 @@ class Earlier:
                 f"{self.path}: of another machine ({'; '.join(differing)}); --any-machine compares all the same"
             )
 
-    def beside(self, name: str, finding: Ratio) -> str:
-        """What the same comparison gave then, and whether the two can be told apart."""
-        then = self.medians.get((name, finding.what))
+    def beside(self, name: str, finding: Measured) -> str:
+        """What the same measurement gave then, and whether the two can be told apart."""
+        then = self.found.get((name, finding.what))
         if then is None:
             return "not measured then"
-        median, values = then
-        apart = min(finding.values) > max(values) or max(finding.values) < min(values)
-        change = 100 * (finding.median / median - 1)
-        return f"{median:.3g} x then, {change:+.1f} %{'' if apart else ' (their ranges overlap)'}"
+        value, (low, high) = then
+        apart = finding.range[0] > high or finding.range[1] < low
+        if isinstance(finding, Growth):
+            told = f"{value:.3f} then, {finding.value - value:+.3f}"
+        else:
+            unit = "x" if isinstance(finding, Ratio) else finding.unit
+            told = f"{value:.3g} {unit} then, {100 * (finding.value / value - 1):+.1f} %"
+        return f"{told}{'' if apart else ' (their ranges overlap)'}"
 
     def missing(self, measured: dict[str, list[Finding]]) -> Iterator[str]:
-        """Comparisons of the benchmarks measured now that are only in the file."""
-        now = {(name, f.what) for name, each in measured.items() for f in each if isinstance(f, Ratio)}
-        for name, what in self.medians:
+        """What is only in the file, of the benchmarks measured now."""
+        now = {(name, f.what) for name, each in measured.items() for f in each if not isinstance(f, str)}
+        for name, what in self.found:
             if name in measured and (name, what) not in now:
                 yield f"{name}: {what}: only in {self.path.name}"
+
+
+def _value_and_range(found: dict[str, Any]) -> tuple[float, tuple[float, float]]:
+    if "exponent" in found:
+        low, high = map(float, found["interval"])
+        return float(found["exponent"]), (low, high)
+    values = [float(value) for value in found["values"]]
+    return float(found["median"]), (min(values), max(values))

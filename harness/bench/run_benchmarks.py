@@ -6,10 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from lorisbench.bench.measured import Earlier, Finding, Ratio, write_findings
-from lorisbench.bench.timing import alternated
+from lorisbench.bench.measured import Amount, Earlier, Finding, Growth, Ratio, limits, write_findings
+from lorisbench.bench.timing import in_turn, timed
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 from lorisbench.common.targets import output_file
@@ -20,7 +19,8 @@ def run_benchmarks(
 ) -> Iterator[str]:
     """Run one benchmark, or all; yields the machine's description, then each line of text as soon as it is measured.
 
-    out : a JSON file that all findings are written to at the end. compare : such a file of before, whose ratios are put
+    out : a JSON file that all findings are written to at the end, and beside it, as a PNG of the same name, a plot of
+    what grows with what, if that was measured. compare : such a file of before, whose ratios are put
     beside those measured now; `any_machine`, even if it is another machine's.
 
     Raises InputError for an unknown benchmark, and for a file to compare that is none or another machine's.
@@ -43,24 +43,29 @@ def run_benchmarks(
         found[name] = []
         for finding in BENCHMARKS[name]():
             found[name].append(finding)
-            then = f" | {earlier.beside(name, finding)}" if earlier and isinstance(finding, Ratio) else ""
+            then = f" | {earlier.beside(name, finding)}" if earlier and not isinstance(finding, str) else ""
             yield f"{name}: {finding}{then}"
     if earlier is not None:
         yield from earlier.missing(found)
     if out is not None:
         write_findings(out, env, found)
-    ratios = [each for findings in found.values() for each in findings if isinstance(each, Ratio) and each.limit]
-    if ratios:
-        yield f"{sum(each.median <= each.limit for each in ratios if each.limit)} of {len(ratios)} limits kept"
+        growths = [one for each in found.values() for one in each if isinstance(one, Growth)]
+        if growths:
+            from lorisbench.bench.growth_plot import draw
+
+            draw(growths, out.with_suffix(".png"))
+    kept, all_limits = limits(found)
+    if all_limits:
+        yield f"{kept} of {all_limits} limits kept"
 
 
-def startup() -> list[str]:
+def startup() -> list[Finding]:
     """Wall time of the command line's fast commands against an interpreter that does nothing."""
 
-    def command(*words: str) -> Callable[[], Any]:
-        return lambda: subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL)
+    def command(*words: str) -> Callable[[], float]:
+        return timed(lambda: subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL))
 
-    times = alternated(
+    taken = in_turn(
         {
             "pass": command("-c", "pass"),
             "--help": command("-m", "lorisbench", "--help"),
@@ -68,11 +73,7 @@ def startup() -> list[str]:
         },
         rounds=15,
     )
-    base = times.pop("pass")
-    return [
-        f"lorisbench {name} takes {seconds / base:.1f} x `python -c pass` ({seconds * 1e3:.0f} ms, {base * 1e3:.0f} ms)"
-        for name, seconds in times.items()
-    ]
+    return [Ratio.of(f"lorisbench {name}, to python -c pass", taken[name], taken["pass"]) for name in ("--help", "ls")]
 
 
 def steps() -> Iterator[Finding]:
@@ -89,16 +90,16 @@ def extraction() -> Iterator[Finding]:
     yield from measure()
 
 
-def memory() -> list[str]:
+def memory() -> list[Finding]:
     """Peak resident memory of a process that imports what a run needs, and of the quickstart suite."""
     import tempfile
 
-    command = [sys.executable, "-m", "lorisbench", "run", "quickstart", "--out"]
     with tempfile.TemporaryDirectory() as folder:
-        return [
-            f"importing the engine: {_peak([sys.executable, '-c', 'import lorisbench.runs.one_run']):.2f} GB",
-            f"the quickstart suite: {_peak([*command, folder + '/out']):.2f} GB",
-        ]
+        commands = {
+            "importing the engine": ["-c", "import lorisbench.runs.one_run"],
+            "the quickstart suite": ["-m", "lorisbench", "run", "quickstart", "--out", folder + "/out"],
+        }
+        return [Amount(f"peak of {told}", (_peak([sys.executable, *words]),), "GB") for told, words in commands.items()]
 
 
 def _peak(command: Sequence[str]) -> float:
@@ -119,12 +120,13 @@ def _peak(command: Sequence[str]) -> float:
     return kilobytes * 1024 / 1e9
 
 
-def data() -> Iterator[str]:
+def data() -> Iterator[Finding]:
     """Reading a set as large as OpenLORIS-Object, the image cache against decoding, and the search for bad files."""
     from lorisbench.bench.data import caching, reading, verifying
 
-    for part in (reading, caching, verifying):
-        yield from part()
+    yield from reading()
+    yield caching()
+    yield verifying()
 
 
 def latency() -> Iterator[Finding]:
@@ -134,37 +136,51 @@ def latency() -> Iterator[Finding]:
     yield from measure()
 
 
-def dnn() -> Iterator[str]:
+def dnn() -> Iterator[Finding]:
     """Adapting to a new domain against a pass over its images."""
     from lorisbench.bench.dnn import measure
 
     yield from measure()
 
 
-def slda() -> Iterator[str]:
+def slda() -> Iterator[Finding]:
     """Streaming LDA over features in whole batches against Avalanche's, sample by sample."""
     from lorisbench.bench.slda import measure
 
     yield from measure()
 
 
-def optimizer() -> Iterator[str]:
+def optimizer() -> Iterator[Finding]:
     """What it changes to keep the optimizer's state between experiences, beside a plain script of Avalanche."""
     from lorisbench.bench.optimizer import measure
 
     yield from measure()
 
 
-def suite() -> Iterator[str]:
+def suite() -> Iterator[Finding]:
     """What a suite costs beyond the training of its runs."""
     from lorisbench.bench.suite import measure
 
     yield from measure()
 
 
-def report() -> Iterator[str]:
+def report() -> Iterator[Finding]:
     """What collecting and reporting on many runs takes, and how it grows with their number."""
     from lorisbench.bench.report import measure
+
+    yield from measure()
+
+
+def stock() -> Iterator[Finding]:
+    """A small comparison as a suite, beside scripts of Avalanche that do the same."""
+    from lorisbench.bench.stock import measure
+
+    yield from measure()
+
+
+def growth() -> Iterator[Finding]:
+    """How costs grow with images, experiences, heads, classes, strategies and runs."""
+    from lorisbench.bench.growth import measure
 
     yield from measure()
 
@@ -172,6 +188,8 @@ def report() -> Iterator[str]:
 BENCHMARKS: dict[str, Callable[[], Iterable[Finding]]] = {
     "startup": startup,
     "steps": steps,
+    "stock": stock,
+    "growth": growth,
     "extraction": extraction,
     "memory": memory,
     "data": data,

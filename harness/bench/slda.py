@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import statistics
-import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from lorisbench.bench.timing import one_experience
+from lorisbench.bench.measured import Ratio
+from lorisbench.bench.synthetic import one_experience
+from lorisbench.bench.timing import in_turn, timed
 from lorisbench.common.threads import one_thread
 from lorisbench.data.stream import Store
 from lorisbench.engine.engine import Engine, make_optimizer
@@ -26,7 +26,7 @@ WIDTH, CLASSES = 1280, 40  # features of efficientnet-lite0, categories of OpenL
 SHRINKAGE = 1e-4
 
 
-def measure(samples: int = 10_000, subset: int = 200, rounds: int = 5) -> Iterator[str]:
+def measure(samples: int = 10_000, subset: int = 200, rounds: int = 7) -> Iterator[Ratio]:
     """Training on `samples` features by the harness, on `subset` of them by Avalanche, alternated on one thread.
 
     Both start from nothing and end with a classifier. Avalanche's time per sample does not depend on how many there
@@ -36,31 +36,22 @@ def measure(samples: int = 10_000, subset: int = 200, rounds: int = 5) -> Iterat
     store = _store(samples)
     experience, few = one_experience(store, samples), one_experience(_head_of(store, subset), subset)
     _compare(store, subset)
-    whole, updates = [], []
     with one_thread():
-        for number in range(-1, rounds):
-            ours = _seconds(lambda: _ours(store).train(experience)) / samples
-            theirs = _seconds(lambda: _theirs().train(few)) / subset
-            loop = _seconds(lambda: _one_by_one(store, subset)) / subset
-            if number >= 0:
-                whole.append((theirs / ours, ours, theirs))
-                updates.append(loop / ours)
-    ratio, ours, theirs = (statistics.median(values) for values in zip(*whole, strict=True))
-    yield (
-        f"{samples:,} features of {WIDTH}, {CLASSES} classes: {ours * samples:.2f} s, {1e3 * ours:.3f} ms a sample; "
-        f"Avalanche's StreamingLDA {1e3 * theirs:.1f} ms a sample ({subset} of them in one minibatch), {ratio:.0f} x "
-        f"({min(r for r, _, _ in whole):.0f} to {max(r for r, _, _ in whole):.0f} in {rounds} rounds)"
-    )
-    yield (
-        f"Avalanche's updates alone, without loading, predicting and the inverse for it: "
-        f"{statistics.median(updates):.0f} x ({min(updates):.0f} to {max(updates):.0f})"
-    )
-
-
-def _seconds(function: Any) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+        taken = in_turn(
+            {
+                "ours": timed(lambda: _ours(store).train(experience)),
+                "theirs": timed(lambda: _theirs().train(few)),
+                "loop": timed(lambda: _one_by_one(store, subset)),
+            },
+            rounds,
+        )
+    ours = [seconds / samples for seconds in taken["ours"]]
+    to = f"to ours in batches ({samples:,} features of {WIDTH}, {CLASSES} classes)"
+    for name, what in (
+        ("theirs", f"a sample of Avalanche's StreamingLDA, {subset} of them in one minibatch, {to}"),
+        ("loop", f"a sample of its updates alone, without loading, predicting and the inverse for it, {to}"),
+    ):
+        yield Ratio.of(what, [seconds / subset for seconds in taken[name]], ours)
 
 
 def _store(samples: int) -> Store:

@@ -9,21 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from avalanche.training import Naive
 from torch import nn
 from torch.nn import functional as F
 
 from lorisbench.bench.measured import PAIRS, Finding, Ratio, paired
-from lorisbench.bench.timing import one_experience
+from lorisbench.bench.synthetic import WIDTH, engine_of, samples, stream_of
+from lorisbench.bench.timing import in_turn, timed
 from lorisbench.common.threads import one_thread
-from lorisbench.data.manifest import COLUMNS, Manifest
-from lorisbench.data.stream import Store, make_stream
-from lorisbench.engine.engine import Engine, make_optimizer
+from lorisbench.data.stream import Store, rows_of
+from lorisbench.engine.engine import make_optimizer
 from lorisbench.engine.meter import Meter
 from lorisbench.engine.own_plugins import HarnessPlugin, Recorder
 from lorisbench.strategies.dnn.network import DynamicNetwork
@@ -34,10 +32,8 @@ from lorisbench.strategies.parts.memory import Memory
 from lorisbench.strategies.replay import ReplayPlugin
 from lorisbench.suite.training import TrainingConfig
 
-WIDTH = 1280  # features of efficientnet-lite0
 STEPS = 50  # of an epoch
 LIMIT = 1.2
-CPU = torch.device("cpu")
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Of a batch, inputs (batch, WIDTH) and labels int64 (batch,): a scalar."""
@@ -70,29 +66,19 @@ class EpochTime(HarnessPlugin):
         self.seconds = time.process_time() - self.start
 
 
-def _samples(count: int, classes: int) -> tuple[Store, Any]:
-    """Random features and labels, and the experience of `count` of them: a validation and a test sample are besides."""
-    store = Store(torch.randn(count + 2, WIDTH), torch.randint(classes, (count + 2,)))
-    return store, one_experience(store, count)
-
-
-def _engine(model: nn.Module, plugins: list[Any], store: Store, settings: TrainingConfig) -> Engine:
-    optimizer = make_optimizer(model, settings)
-    return Engine(model=model, optimizer=optimizer, plugins=plugins, store=store, training=settings, device=CPU, seed=0)
-
-
 def training(method: str, batch: int, classes: int, optimizer: str, pairs: int, steps: int) -> Ratio:
     """An epoch of the second experience by a strategy's plugin in the engine and by hand."""
-    samples = batch * steps
-    store, experience = _samples(samples, classes)
+    count = batch * steps
+    store, experience = samples(count, classes, WIDTH)
     settings = TrainingConfig.model_validate({"epochs": 1, "batch_size": batch, "optimizer": optimizer})
     model, plugin = _parts(method, classes)
     watch = EpochTime()
-    engine = _engine(model, [watch, *plugin, Recorder()], store, settings)
+    engine = engine_of(model, [watch, *plugin, Recorder()], store, settings)
 
-    def by_engine() -> None:
+    def by_engine() -> float:
         with Meter(engine):  # as every run does
             engine.train(experience)
+        return watch.seconds
 
     by_engine()
     head = nn.Linear(WIDTH, classes)
@@ -100,25 +86,15 @@ def training(method: str, batch: int, classes: int, optimizer: str, pairs: int, 
     stepping = make_optimizer(head, settings)
 
     def by_hand() -> None:
-        for rows in torch.randperm(samples).split(batch):
+        for rows in torch.randperm(count).split(batch):
             stepping.zero_grad()
             loss(store.x[rows], store.y[rows]).backward()
             stepping.step()
 
-    ratios, taken = [], []
-    for number in range(-1, pairs):
-        if number % 2:
-            by_engine()
-        start = time.process_time()
-        by_hand()
-        plain = time.process_time() - start
-        if not number % 2:
-            by_engine()
-        if number >= 0:
-            ratios.append(watch.seconds / plain)
-            taken.append(1e3 * watch.seconds / steps)
+    taken = in_turn({"engine": by_engine, "hand": timed(by_hand, time.process_time)}, pairs)
     what = f"a step of {method}, batch {batch}, {WIDTH} features, {classes} classes, {optimizer}, to a loop by hand"
-    return Ratio(what, tuple(ratios), sorted(taken)[len(taken) // 2], LIMIT)
+    ours, other = ([seconds / steps for seconds in each] for each in taken.values())
+    return Ratio.of(what, ours, other, LIMIT)
 
 
 MEMORY = 200
@@ -177,11 +153,11 @@ def _by_hand(method: str, head: nn.Module, store: Store) -> Loss:
 
 def avalanche(pairs: int, steps: int, batch: int = 32, classes: int = 16) -> Ratio:
     """An epoch by Avalanche's own strategy, loaders included, and by the engine."""
-    samples = batch * steps
-    store, experience = _samples(samples, classes)
+    count = batch * steps
+    store, experience = samples(count, classes, WIDTH)
     settings = TrainingConfig(epochs=1, batch_size=batch)
     ours, theirs = nn.Linear(WIDTH, classes), nn.Linear(WIDTH, classes)
-    engine = _engine(ours, [Recorder()], store, settings)
+    engine = engine_of(ours, [Recorder()], store, settings)
     stock = Naive(
         model=theirs, optimizer=torch.optim.Adam(theirs.parameters()), train_mb_size=batch, train_epochs=1,
         eval_mb_size=256, evaluator=None,
@@ -194,21 +170,12 @@ def avalanche(pairs: int, steps: int, batch: int = 32, classes: int = 16) -> Rat
 
 def evaluation(images: int, pairs: int, experiences: int = 12, classes: int = 16) -> Ratio:
     """A row of the accuracy matrix, answers included, and the head's product over the same features at once."""
-    splits = {"train": 1, "validation": 1, "test": images}
-    rows = [
-        (f"{experience}-{split}-{i}", i % classes, "", experience, split, "", 1, "")
-        for experience in range(experiences)
-        for split, count in splits.items()
-        for i in range(count)
-    ]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    names = [str(label) for label in range(classes)], [str(experience) for experience in range(experiences)]
-    manifest = Manifest(table, Path(), "random numbers", True, *names)
-    store = Store(torch.randn(len(rows), WIDTH), torch.from_numpy(table.label.to_numpy(copy=True)))
-    tests = list(make_stream(manifest, store).streams["test"])
+    counts = {"train": 1, "validation": 1, "test": images}
+    store, stream = stream_of(counts, experiences, classes, WIDTH)
+    tests = list(stream.streams["test"])
     settings, head, recorder = TrainingConfig(), nn.Linear(WIDTH, classes), Recorder()
-    engine = _engine(head, [recorder], store, settings)
-    x = store.x[torch.cat([torch.from_numpy(manifest.rows("test", index)) for index in range(experiences)])]
+    engine = engine_of(head, [recorder], store, settings)
+    x = store.x[torch.cat([rows_of(test.dataset) for test in tests])]  # type: ignore[misc]
 
     def row() -> torch.Tensor:
         engine.eval(tests)

@@ -9,13 +9,14 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lorisbench.bench.timing import alternated
+from lorisbench.bench.measured import Amount, Finding, Ratio, paired
+from lorisbench.bench.timing import in_turn, own_cache, timed
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.resolve import Suite, resolve
@@ -23,22 +24,22 @@ from lorisbench.suite.resolve import Suite, resolve
 CLASSES, EXPERIENCES = 8, 6
 IMAGES = {"train": 60, "test": 20}  # of each experience
 PENDING = 1000
-ROUNDS = 3
+ROUNDS = 7
 EPOCHS = 150  # of runs that take as long as those of quickstart, some seconds
 
 
-def measure() -> Iterator[str]:
-    """One line for each figure, as soon as it is measured; everything is written to a temporary folder."""
-    with tempfile.TemporaryDirectory() as name, _own_cache(Path(name) / "cache"):
+def measure() -> Iterator[Finding]:
+    """Each figure, as soon as it is measured; everything is written to a temporary folder."""
+    with tempfile.TemporaryDirectory() as name, own_cache(Path(name) / "cache"):
         folder = Path(name)
         images = _images(folder)
-        yield _overhead(folder, images)
+        yield from _overhead(folder, images)
         yield _workers(folder, images)
         yield _checkpoints(folder, images)
         yield _planning(images)
 
 
-def _overhead(folder: Path, images: Path) -> str:
+def _overhead(folder: Path, images: Path) -> Iterator[Finding]:
     """From the time that a suite takes with few runs and with many: what it does once cancels out."""
     few, many = 2, 12
     suites = {count: _suite(images, seeds=count, epochs=4) for count in (few, many)}
@@ -47,24 +48,24 @@ def _overhead(folder: Path, images: Path) -> str:
     def run(count: int) -> None:
         outs[count] = _trained(folder, suites[count], workers=1)
 
-    seconds = alternated({str(count): functools.partial(run, count) for count in suites}, ROUNDS)
-    each = (seconds[str(many)] - seconds[str(few)]) / (many - few)
+    taken = in_turn({str(count): timed(functools.partial(run, count)) for count in suites}, ROUNDS)
     trained = statistics.fmean(
         sum(json.loads(line)["train_seconds"] for line in file.read_text().splitlines())
         for file in outs[many].glob("runs/*/journal.jsonl")
     )
-    return f"a run takes {each - trained:.2f} s beyond its training of {trained:.2f} s ({EXPERIENCES} experiences)"
+    pairs = zip(taken[str(many)], taken[str(few)], strict=True)
+    beyond = tuple((a - b) / (many - few) - trained for a, b in pairs)
+    yield Amount(f"a run beyond its training of {EXPERIENCES} experiences", beyond, "s")
+    yield f"its training takes {trained:.2f} s"
 
 
-def _workers(folder: Path, images: Path) -> str:
+def _workers(folder: Path, images: Path) -> Ratio:
     suite = _suite(images, seeds=8, epochs=EPOCHS)
-    seconds = alternated({str(count): functools.partial(_trained, folder, suite, count) for count in (1, 2)}, ROUNDS)
-    ratio = seconds["1"] / seconds["2"]
-    taken = f"{seconds['1']:.1f} s, {seconds['2']:.1f} s"
-    return f"8 runs: 2 workers are {ratio:.2f} x as fast as 1 ({taken}), {os.cpu_count()} cores"
+    with_one, with_two = (functools.partial(_trained, folder, suite, count) for count in (1, 2))
+    return paired("8 runs by 2 workers, to 1 worker", with_two, with_one, pairs=ROUNDS)
 
 
-def _checkpoints(folder: Path, images: Path) -> str:
+def _checkpoints(folder: Path, images: Path) -> Ratio:
     """What writing checkpoints takes of runs that keep a teacher and a memory.
 
     Timed where it happens: whole runs with checkpoints and without differ by less than two runs of the same kind.
@@ -74,37 +75,30 @@ def _checkpoints(folder: Path, images: Path) -> str:
     from lorisbench.runs.store import Output
     from lorisbench.runs.workbench import prepare
 
-    suite = _suite(images, seeds=ROUNDS, epochs=EPOCHS, strategies=("lwf", "replay"))
+    suite = _suite(images, seeds=4, epochs=EPOCHS, strategies=("lwf", "replay"))
     config = next(iter(suite.streams.values()))
     bench = prepare(config, config.benchmark.usable("test"))
-    seconds = {"waiting": 0.0, "beside": 0.0}
+    waiting, whole = [0.0], []
 
-    def timed(function: Callable[..., None], what: str, clock: Callable[[], float]) -> Callable[..., None]:
-        @functools.wraps(function)
-        def inner(*args: Any) -> None:
-            start = clock()
-            function(*args)
-            seconds[what] += clock() - start
+    def timed_write(self: Checkpoints, *args: Any) -> None:
+        start = time.perf_counter()
+        write(self, *args)
+        waiting[-1] += time.perf_counter() - start
 
-        return inner
-
-    start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder) as name, contextlib.ExitStack() as undone:
-        for method, what, clock in (("write", "waiting", time.perf_counter), ("_replace", "beside", time.thread_time)):
-            undone.callback(setattr, Checkpoints, method, getattr(Checkpoints, method))
-            setattr(Checkpoints, method, timed(getattr(Checkpoints, method), what, clock))
+        write = Checkpoints.write
+        undone.callback(setattr, Checkpoints, "write", write)
+        setattr(Checkpoints, "write", timed_write)  # noqa: B010
         for spec in suite.runs:
+            start = time.perf_counter()
             train(bench, spec, Output(Path(name)).run(spec.run_id))
-    whole = time.perf_counter() - start
-    waiting, beside = (f"{100 * each / whole:.1f} %" for each in seconds.values())
-    each = whole / len(suite.runs)
-    return (
-        f"writing checkpoints keeps lwf and replay waiting for {waiting} of their time ({each:.1f} s a run, "
-        f"{EXPERIENCES - 1} checkpoints), and takes {beside} of another core's"
-    )
+            whole.append(time.perf_counter() - start)
+            waiting.append(0.0)
+    what = f"waiting for {EXPERIENCES - 1} checkpoints in runs of lwf and replay, to these runs"
+    return Ratio.of(what, waiting[:-1], whole)
 
 
-def _planning(images: Path) -> str:
+def _planning(images: Path) -> Amount:
     from lorisbench.runs.plan import plan
     from lorisbench.runs.store import Output
 
@@ -115,8 +109,8 @@ def _planning(images: Path) -> str:
             suite = _suite(images, seeds=PENDING // 4, epochs=4, strategies=("naive", "ewc", "lwf", "replay"))
             plan(suite, output).lines(workers=2)
 
-        seconds = alternated({"plan": planned}, ROUNDS)["plan"]
-    return f"{PENDING} pending runs are planned in {seconds:.2f} s"
+        seconds = in_turn({"plan": timed(planned)}, ROUNDS)["plan"]
+    return Amount(f"planning {PENDING:,} pending runs", tuple(seconds), "s")
 
 
 def _suite(images: Path, seeds: int, epochs: int, strategies: tuple[str, ...] = ("naive",)) -> Suite:
@@ -157,15 +151,3 @@ def _images(folder: Path) -> Path:
     file = folder / "images.csv"
     file.write_text("\n".join(lines) + "\n")
     return file
-
-
-@contextlib.contextmanager
-def _own_cache(folder: Path) -> Iterator[None]:
-    before = os.environ.get("LORISBENCH_CACHE")
-    os.environ["LORISBENCH_CACHE"] = str(folder)
-    try:
-        yield
-    finally:
-        os.environ.pop("LORISBENCH_CACHE")
-        if before is not None:
-            os.environ["LORISBENCH_CACHE"] = before

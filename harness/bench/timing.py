@@ -1,26 +1,41 @@
-"""What benchmarks of the harness share: functions timed in turn, peaks of memory, and one experience to train on."""
+"""What benchmarks of the harness share: functions timed in turn, peaks of memory, a cache of their own."""
 
 from __future__ import annotations
 
-import statistics
+import contextlib
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 
-def alternated(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds taken by each function, all called in turn `rounds` times after one warm-up round.
+def in_turn(functions: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """The seconds that each function says it took, in each of `rounds` rounds; all are called in turn.
 
-    Every other round goes backwards, so that none gains by what it always comes after.
+    A round to warm up comes first. Every other round goes backwards, so that none gains by what it always comes after.
     """
     taken: dict[str, list[float]] = {name: [] for name in functions}
-    for round_number in range(-1, rounds):
-        for name, function in list(functions.items())[:: 1 if round_number % 2 else -1]:
-            start = time.perf_counter()
-            function()
-            if round_number >= 0:
-                taken[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in taken.items()}
+    for number in range(-1, rounds):
+        for name, function in list(functions.items())[:: 1 if number % 2 else -1]:
+            seconds = function()
+            if number >= 0:
+                taken[name].append(seconds)
+    return taken
+
+
+def timed(function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> Callable[[], float]:
+    """A function that says how many seconds a call of this one took.
+
+    clock : `time.process_time` for what uses one thread: other load on the machine then counts less.
+    """
+
+    def call() -> float:
+        start = clock()
+        function()
+        return clock() - start
+
+    return call
 
 
 def peak_so_far() -> float:
@@ -33,17 +48,14 @@ def peak_so_far() -> float:
     return int(line.split()[1]) * 1024 / 1e9
 
 
-def one_experience(store: Any, samples: int) -> Any:
-    """A training experience of the first `samples` rows of a store."""
-    from pathlib import Path
-
-    import pandas as pd
-
-    from lorisbench.data.manifest import COLUMNS, Manifest
-    from lorisbench.data.stream import make_stream
-
-    splits = ["train"] * samples + ["validation", "test"]
-    rows = [(str(i), int(store.y[i]), "", 0, split, "", 1, "") for i, split in enumerate(splits)]
-    classes = [str(label) for label in range(int(store.y.max()) + 1)]
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return make_stream(Manifest(table, Path(), "random numbers", True, classes, ["only"]), store).train_stream[0]
+@contextlib.contextmanager
+def own_cache(folder: Path) -> Iterator[None]:
+    """Have the harness keep its cache in this folder until the block ends."""
+    before = os.environ.get("LORISBENCH_CACHE")
+    os.environ["LORISBENCH_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("LORISBENCH_CACHE")
+        if before is not None:
+            os.environ["LORISBENCH_CACHE"] = before

@@ -36,9 +36,9 @@ def test_an_adaptation_is_what_a_run_does_for_a_domain(backbone: Backbone, monke
     make = bench_dnn._before_adapting
     monkeypatch.setattr(bench_dnn, "_before_adapting", lambda *a: strategies.append(make(*a)) or strategies[-1])
     backbone.network[0].register_forward_hook(lambda module, x, y: seen.append(len(x[0])))
-    (line,) = bench_dnn.adapting(backbone, images=70, size=16, rounds=2, heads=2)
-    assert line.startswith("adapt_ratio: from 70 images of 16 pixels to a usable head beside 2 others, 10 epochs")
-    assert seen == [64] + 2 * 2 * [64, 6], "a batch to warm up, then a pass and an adaptation a round"
+    found = bench_dnn.adapting(backbone, images=70, size=16, rounds=1, heads=2)
+    assert found.what.startswith("adapt_ratio: from 70 images of 16 pixels to a usable head beside 2 others, 10 epochs")
+    assert seen == 2 * 2 * [64, 6], "a pass and an adaptation to warm up, then a round"
     assert len(strategies) == 2
     for strategy, experience in strategies:
         (row,) = plugin_of(strategy, bench_dnn_plugin).decisions
@@ -59,7 +59,7 @@ bench_dnn_plugin = bench_dnn.DNNPlugin
 def test_bench_dnn_measures_adaptation(cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_dnn, "make_backbone", lambda *_: nn.Identity())
     monkeypatch.setattr(nn.Identity, "freeze", lambda self: None, raising=False)
-    monkeypatch.setattr(bench_dnn, "adapting", lambda _: ["adapted"])
+    monkeypatch.setattr(bench_dnn, "adapting", lambda _: "adapted")
     answer = cli("bench", "dnn")
     assert answer.code == 0, answer.err
     assert answer.out.splitlines()[1:] == ["dnn: adapted"]

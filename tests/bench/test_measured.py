@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lorisbench.bench import extraction, steps
 from lorisbench.bench import run_benchmarks as bench
-from lorisbench.bench.measured import Ratio, paired
+from lorisbench.bench.measured import Amount, Growth, Ratio, paired
 
 
 @pytest.fixture
@@ -104,6 +105,45 @@ def test_pairs_are_timed_in_turn_by_the_clock_that_is_given() -> None:
     found = paired("it", ours, lambda: calls.append("other"), 3.0, 4, lambda: float(next(seconds)))
     assert found.values == (2.0, 2.0, 2.0, 2.0) and found.milliseconds == 2000
     assert calls == ["ours", "other", "other", "ours"] * 2 + ["ours", "other"]
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
+def test_growth_is_the_slope_of_a_log_log_plot(exponent: float) -> None:
+    found = Growth.of("it, to runs", {size: [3 * size**exponent] for size in (2, 4, 16)}, 1.05)
+    assert found.value == pytest.approx(exponent) and found.range == pytest.approx((exponent, exponent))
+    assert found.as_json()["kept"] == (exponent < 1.05) and ("MISSED" in str(found)) == (exponent > 1.05)
+
+
+def test_the_interval_of_an_exponent_is_that_of_a_line_with_scatter() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        taken = {size: size * np.exp(rng.normal(0, 0.1, 3)) for size in (1, 2, 4, 8)}
+        low, high = Growth.of("it, to runs", taken).range
+        covered += low <= 1 <= high
+    assert 0.9 < covered / 300 < 0.99
+
+
+def test_growths_and_amounts_are_written_drawn_and_put_beside_earlier_ones(
+    cli, tmp_path: Path, measured: dict[str, list[Any]]
+) -> None:
+    measured["found"] = [
+        Growth("a sum, to runs", (1, 8), ((1.0, 1.1), (8.0, 9.0)), 1.05),
+        Amount("a peak", (2.0,), "GB"),
+    ]
+    assert cli("bench", "--out", tmp_path / "found.json").code == 0
+    assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+    growth, amount = json.loads((tmp_path / "found.json").read_text())["benchmarks"]["steps"]
+    assert growth["sizes"] == [1, 8] and growth["seconds"] == [[1.0, 1.1], [8.0, 9.0]] and growth["kept"] is True
+    assert growth["interval"][0] < growth["exponent"] < growth["interval"][1]
+    assert amount == {"what": "a peak", "unit": "GB", "median": 2.0, "values": [2.0], "limit": None, "kept": None}
+    measured["found"] = [
+        Growth("a sum, to runs", (1, 8), ((1.0, 1.1), (64.0, 65.0)), 1.05),
+        Amount("a peak", (1.0,), "GB"),
+    ]
+    _, growth, amount, kept = cli("bench", "--compare", tmp_path / "found.json").out.splitlines()
+    assert growth.endswith(" then, +0.975") and "MISSED" in growth and kept == "0 of 1 limits kept"
+    assert amount.endswith("a peak: 1 GB (once) | 2 GB then, -50.0 %")
 
 
 def test_steps_are_compared_with_loops_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
