@@ -88,12 +88,16 @@ class Growth:
         return slope - half, slope + half
 
     def _line(self) -> tuple[float, float]:
+        """Slope and half the width of its interval."""
         import numpy as np
-        from scipy.stats import linregress, t
+        from scipy.special import stdtrit
 
-        sizes = np.repeat(self.sizes, [len(each) for each in self.seconds])
-        line = linregress(np.log(sizes), np.log(np.concatenate(self.seconds)))
-        return float(line.slope), float(line.stderr * t.ppf(0.975, len(sizes) - 2))
+        x = np.log(np.repeat(self.sizes, [len(each) for each in self.seconds]))
+        y = np.log(np.concatenate(self.seconds))
+        x, y, freedom = x - x.mean(), y - y.mean(), len(x) - 2
+        slope = float(x @ y / (x @ x))
+        scatter = float(((y - slope * x) ** 2).sum())
+        return slope, float(stdtrit(freedom, 0.975) * np.sqrt(scatter / freedom / (x @ x)))
 
     @property
     def medians(self) -> tuple[float, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit  # scipy.stats has it too, and takes seconds to import
 
 Verdict = Literal["wins", "loses", "undecided"]
 
@@ -50,7 +50,7 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval
     if np.all(numbers == numbers[0]):
         return Interval(float(numbers[0]), 0.0 if count > 1 else float("nan"), count)
     mean = float(numbers.mean())
-    quantile = float(student_t.ppf(0.5 + confidence / 2, count - 1))
+    quantile = float(stdtrit(count - 1, 0.5 + confidence / 2))
     return Interval(mean, quantile * float(numbers.std(ddof=1)) / float(np.sqrt(count)), count)
 
 

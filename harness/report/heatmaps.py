@@ -154,16 +154,12 @@ def _name_axes(
 ) -> None:  # fmt: skip
     """Name the experiences; `turn`: degrees, 90 where a panel has no room to its left."""
     positions, shown = ticks(names, limit)
+    # Where there are no names, there are no ticks: they have no length
     axes.set_xticks(
-        positions,
-        shown if bottom else [],
-        fontsize=size,
-        rotation=turn,
-        ha="right",
-        rotation_mode="anchor",
-        va="center" if turn == 90 else "baseline",
-    )
-    axes.set_yticks(positions, shown if left else [], fontsize=size)
+        positions if bottom else [], shown if bottom else [], fontsize=size, rotation=turn, ha="right",
+        rotation_mode="anchor", va="center" if turn == 90 else "baseline",
+    )  # fmt: skip
+    axes.set_yticks(positions if left else [], shown if left else [], fontsize=size)
     if bottom:
         axes.set_xlabel("tested on", color=GREY)
     if left:

@@ -9,9 +9,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from scipy.optimize import isotonic_regression
 
 from lorisbench.common.files import write_bytes
 
@@ -21,6 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
 LINES = ("-", "--", "-.", ":")
 GREY = "#5f6368"
 FAINT = "#d9dce0"
+DPI, MARGIN = 160, 0.12  # of a PNG; inches around what is drawn
 
 SETTINGS: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -118,16 +120,36 @@ def short(name: str, limit: int = 30) -> str:
 
 
 def save(drawing: Drawing, folder: Path) -> Plot:
-    """Write NAME.png (160 dpi) and NAME.svg (text as text), cropped to what is drawn and without dates."""
-    images = {}
-    for kind in ("png", "svg"):
-        buffer = io.BytesIO()
-        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-        drawing.figure.savefig(buffer, format=kind, dpi=160, bbox_inches="tight", pad_inches=0.12, metadata=metadata)
-        images[kind] = buffer.getvalue()
-        write_bytes(folder / f"{drawing.name}.{kind}", images[kind])
-    width = int.from_bytes(images["png"][16:20], "big")
-    return Plot(drawing.name, drawing.caption, drawing.alternative, images["png"], round(width * 96 / 160))
+    """Write NAME.png and NAME.svg (text as text), cropped to what is drawn and without dates; crops the figure, too."""
+    figure = drawing.figure
+    figure.set_dpi(DPI)
+    crop(figure)
+    png, svg = io.BytesIO(), io.BytesIO()
+    FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
+    for kind, image in (("png", png), ("svg", svg)):
+        write_bytes(folder / f"{drawing.name}.{kind}", image.getvalue())
+    width = int.from_bytes(png.getvalue()[16:20], "big")
+    return Plot(drawing.name, drawing.caption, drawing.alternative, png.getvalue(), round(width * 96 / DPI))
+
+
+def crop(figure: Figure) -> None:
+    """Give the figure the size of what is drawn, and a margin.
+
+    `savefig(bbox_inches="tight")` works out the same and lays everything out twice more for each file that it writes.
+    """
+    drawn = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(MARGIN)  # in inches
+    across, up = figure.get_size_inches()
+    for axes in figure.axes:
+        left, bottom, width, height = axes.get_position(original=True).bounds
+        axes.set_position((
+            (left * across - drawn.x0) / drawn.width, (bottom * up - drawn.y0) / drawn.height,
+            width * across / drawn.width, height * up / drawn.height,
+        ))  # fmt: skip
+    for legend in figure.legends:
+        anchor = legend.get_bbox_to_anchor().frozen().transformed(figure.dpi_scale_trans.inverted())
+        legend.set_bbox_to_anchor(anchor.translated(-drawn.x0, -drawn.y0), figure.dpi_scale_trans)
+    figure.set_size_inches(drawn.width, drawn.height)
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:
@@ -141,7 +163,22 @@ def spread(positions: Sequence[float], gap: float, low: float, high: float) -> n
     gap = min(gap, (high - low) / max(len(wanted) - 1, 1))
     order = np.argsort(wanted, kind="stable")
     steps = gap * np.arange(len(wanted))
-    moved = isotonic_regression(wanted[order] - steps).x
+    moved = _ascending(wanted[order] - steps)
     result = np.empty(len(wanted))
     result[order] = np.clip(moved, low, high - steps[-1]) + steps
     return result
+
+
+def _ascending(values: np.ndarray) -> np.ndarray:
+    """The ascending numbers nearest to these (least squares): neighbours that descend are replaced by their mean."""
+    means: list[float] = []
+    counts: list[int] = []
+    for value in values.tolist():
+        means.append(value)
+        counts.append(1)
+        while len(means) > 1 and means[-2] > means[-1]:
+            mean, count = means.pop(), counts.pop()
+            together = counts[-1] + count
+            means[-1] = (means[-1] * counts[-1] + mean * count) / together
+            counts[-1] = together
+    return np.repeat(means, counts)

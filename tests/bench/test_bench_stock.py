@@ -39,5 +39,5 @@ def test_other_accuracies_than_those_of_the_scripts_are_an_error(monkeypatch: py
     suite_of = SimpleNamespace(streams={"only": MagicMock()})
     monkeypatch.setattr(stock, "_suite", lambda *_: suite_of)
     monkeypatch.setattr(stock, "backbone_of", lambda _: None)
-    with pytest.raises(RuntimeError, match="differ by 0.30 points"):
+    with pytest.raises(RuntimeError, match=r"differ by 0\.30 points"):
         list(stock.measure(pairs=1))
