@@ -7,7 +7,8 @@ Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tabl
 run's env.json, and, of the suites in `PLOTS`, all tables and the PNG plots. Of a suite with several streams, all but
 the tables. Of an output of `lorisbench reproduce`, its
 tables as Markdown and CSV, its env.json if it has one, and of each stream, in a folder of that name, what suite.yaml,
-results.csv and data.json say of it, and one env.json. Of a folder of what `lorisbench bench --out` found, its files.
+results.csv and data.json say of it, and one env.json. Of a folder of what `lorisbench bench --out` found, its JSON and
+PNG files.
 Where one of `PAGES` has a line `<!-- reference NAME -->`, the comparison, published beside measured, or the table of
 plugins is written between that line and `<!-- end NAME -->`, with its machine.
 """
@@ -32,6 +33,7 @@ HERE = Path(__file__).resolve().parent
 READMES = ("README.md", "harness/README.md", "results/README.md", "strategies/README.md")
 PAGES = tuple(HERE.parent / page for page in READMES)
 COLUMNS = ("accuracy_last", "accuracy_seen", "square", "forgetting_max", "latency_ratio", "state_mb")
+BUSY = 0.5  # load average from which measurements are said to be disturbed
 PLOTS = {"quickstart": ("curves", "forgetting", "latency", "matrices")}
 
 
@@ -41,7 +43,7 @@ def copy(out: Path) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     if not (out / "results.csv").is_file() and not (out / "tables").is_dir():
-        for file in sorted(out.glob("*.json")):
+        for file in sorted([*out.glob("*.json"), *out.glob("*.png")]):
             shutil.copy(file, target)
         return target
     if (out / "tables").is_dir():  # other outputs have theirs in the report
@@ -99,15 +101,21 @@ def block(target: Path, page: Path) -> str:
     """What a page shows of a folder of results/reference/: a table, where it comes from, and a plot if there is one."""
     if not (target / "suite.yaml").is_file():
         if not (target / "tables").is_dir():
-            return _findings(target)
+            plot = target / "growth.png"
+            shown = f"\n\n![Growth of costs]({_from(page, plot)})" if plot.is_file() else ""
+            return _findings(target) + shown
         return _plugins(target) if (target / "tables" / "plugins.csv").is_file() else _reproduction(target)
     if not (target / "tables").is_dir():
         return _by_stream(target)
     lines = [_comparison(target)]
     if target.name in PLOTS:
-        folder = Path(os.path.relpath(target, page.parent)).as_posix()
-        lines += ["", f"![Accuracy after each task]({folder}/plots/curves.png)"]
+        lines += ["", f"![Accuracy after each task]({_from(page, target)}/plots/curves.png)"]
     return "\n".join(lines)
+
+
+def _from(page: Path, file: Path) -> str:
+    """A file's path as a link in a page."""
+    return Path(os.path.relpath(file, page.parent)).as_posix()
 
 
 def written(text: str, target: Path, page: Path) -> str:
@@ -183,10 +191,19 @@ def _findings(target: Path) -> str:
                 if isinstance(one, str):
                     sentences.append(f"* `{name}`: {one}")
                     continue
+                if "exponent" in one:
+                    cells, digits = [one["exponent"], *one["interval"]], 3
+                else:
+                    cells, digits = [one["median"], min(one["values"]), max(one["values"])], 2
                 limit = "" if one["limit"] is None else f"{one['limit']:.3g}{'' if one['kept'] else ' (missed)'}"
-                span = f"{min(one['values']):.2f} to {max(one['values']):.2f}"
-                rows.append(f"| `{name}` | {one['what']} | {one['median']:.2f} | {span} | {limit} |")
+                middle, low, high = (f"{cell:.{digits}f}" for cell in cells)
+                kind = "exponent of " if "exponent" in one else ""
+                unit = f" {one['unit']}" if "unit" in one else ""
+                rows.append(f"| `{name}` | {kind}{one['what']} | {middle}{unit} | {low} to {high} | {limit} |")
     machines = dict.fromkeys(_told_of(found) for found in files.values())
+    busy = [f"`{name}` {found['load']:.1f}" for name, found in files.items() if (found.get("load") or 0) > BUSY]
+    if busy:
+        sentences.insert(0, f"* Measured while the machine was at other work, by its load average: {', '.join(busy)}.")
     return "\n".join([f"Results of `lorisbench bench` ({'; '.join(machines)}):", "", *rows, "", *sentences]).rstrip()
 
 

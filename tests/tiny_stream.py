@@ -13,7 +13,7 @@ from avalanche.training import Naive
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-from lorisbench.bench.timing import one_experience
+from lorisbench.bench.synthetic import one_experience
 from lorisbench.data.stream import Store
 from lorisbench.engine.engine import Engine, make_optimizer
 from lorisbench.reproduce.verification.tiny import CLASSES, SAMPLES, WIDTH, Spy, samples, weights

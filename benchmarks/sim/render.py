@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
 import os
 import re
@@ -150,7 +151,8 @@ def is_complete(out: Path, settings: SimSettings) -> bool:
     same = isinstance(marker, dict) and marker.get("settings") == plain(settings)
     if not same or marker.get("renderer_version") != RENDERER_VERSION or not (Path(out) / SIDECAR).is_file():
         return False
-    return sum(not is_leftover(path.name) for path in Path(out).rglob("*.jpg")) == settings.images
+    names = itertools.chain.from_iterable(files for _, _, files in os.walk(out))
+    return sum(name.endswith(".jpg") and not is_leftover(name) for name in names) == settings.images
 
 
 def plain(settings: SimSettings) -> dict[str, object]:

@@ -176,7 +176,7 @@ def paired(
 
 
 def write_findings(path: Path, environment: dict[str, Any], findings: dict[str, list[Finding]]) -> None:
-    """Write the findings of benchmarks, by name, with machine and versions, as JSON."""
+    """Write the findings of benchmarks, by name, with machine, versions and how busy it was before, as JSON."""
     found = {name: [f if isinstance(f, str) else f.as_json() for f in each] for name, each in findings.items()}
     write_json(path, {**environment, "benchmarks": found})
 

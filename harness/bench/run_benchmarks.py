@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,7 @@ def run_benchmarks(
         earlier.check_machine(machine)
     if out is not None:
         output_file(out, (".json",))
+    load = os.getloadavg()[1] if hasattr(os, "getloadavg") else None  # of the last five minutes: of other work
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}; {env['date']}"
     found: dict[str, list[Finding]] = {}
@@ -48,7 +50,7 @@ def run_benchmarks(
     if earlier is not None:
         yield from earlier.missing(found)
     if out is not None:
-        write_findings(out, env, found)
+        write_findings(out, {**env, "load": load}, found)
         growths = [one for each in found.values() for one in each if isinstance(one, Growth)]
         if growths:
             from lorisbench.bench.growth_plot import draw
