@@ -26,7 +26,7 @@ Files = list[list[tuple[Path, int]]]
 """Image files with their labels, a list for each experience."""
 
 EPOCHS, TRAIN_BATCH, EVAL_BATCH, RATE = 4, 16, 64, 0.003
-LAMBDA, ALPHA, TEMPERATURE = 20.0, 1.0, 2.0
+LAMBDA, ALPHA, TEMPERATURE = 3000.0, 5.0, 2.0
 METHODS: dict[str, Callable[..., Any]] = {
     "naive": Naive,
     "ewc": lambda **given: EWC(ewc_lambda=LAMBDA, **given),
