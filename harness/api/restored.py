@@ -114,7 +114,7 @@ def _kept(run: TrainedRun, manifest: Manifest) -> np.ndarray | None:
     from lorisbench.model.features import entry_of
     from lorisbench.model.models import backbone_of
 
-    if not run.spec.backbone.on_features:
+    if not run.spec.backbone.same_features:
         return None
     entry = entry_of(manifest, backbone_of(run.spec.backbone), run.spec.backbone.image_size, torch.device("cpu"))
     return load_array(entry.path) if entry.there() else None

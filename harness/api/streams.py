@@ -73,7 +73,7 @@ def stream(
     else:
         given = {"name": backbone} if isinstance(backbone, str) else dict(backbone)
         settings = parse(BackboneConfig, {"image_size": image_size, **given}, "backbone")
-        if not settings.on_features:
+        if not settings.same_features:
             raise InputError("backbone: only a frozen one provides features (train: never, cache: true)")
         network = backbone_of(settings)
         network.freeze()

@@ -28,7 +28,16 @@ def reproduce(
             "features, for clp-snn); without it, other data are used and no value is compared"
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/reproduce-<paper>]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Output folder  [default: results/reproduce-<paper>, or …-as-published]")
+    ] = None,
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="hik2019 as its authors trained it: shared layers with GroupNorm, on the first batch, then frozen",
+        ),
+    ] = False,
     parts: Annotated[str, typer.Option(help="Run only these, separated by commas, e.g. clutter,sequence")] = "",
     seeds: Annotated[str, typer.Option(help="Run under these seeds, separated by commas")] = "",
     workers: Annotated[
@@ -46,7 +55,7 @@ def reproduce(
     options but --out and --dry-run. Exit code 1 if a run or a check failed.
     """
     if paper == "plugins":
-        if data_root or parts or seeds or workers is not None or assignments:
+        if data_root or parts or seeds or workers is not None or assignments or as_published:
             raise InputError("reproduce plugins: it has no options but --out and --dry-run")
         _plugins(out or Path("results") / "reproduce-plugins", dry_run)
         return
@@ -59,8 +68,9 @@ def reproduce(
         data_root=existing(data_root),
         seeds=integers(seeds, "--seeds"),
         assignments=assignments or [],
+        as_published=as_published,
     )
-    target = out or Path("results") / f"reproduce-{paper}"
+    target = out or Path("results") / f"reproduce-{paper}{'-as-published' if as_published else ''}"
     if dry_run:
         tell_plan(planned.suite, target, workers or 1)
         return

@@ -10,13 +10,17 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from lorisbench.common.files import atomic, check_space, existing_folder, is_leftover, write_json
+from lorisbench.common.errors import Stopped
+from lorisbench.common.files import atomic, check_space, existing_folder, is_leftover, write_bytes, write_json
 from lorisbench.common.rehearsal import only_noted
 
 if TYPE_CHECKING:
     import numpy as np
+
+
+LOOK = 1.0  # seconds for which a process that waits for another does not look whether it is to stop
 
 
 def cache_root() -> Path:
@@ -108,6 +112,28 @@ def cached_array(
     return stored
 
 
+T = TypeVar("T")
+
+
+def cached_file(
+    path: Path, label: str, read: Callable[[Path], T | None], make: Callable[[], bytes], stop: Callable[[], bool]
+) -> T:
+    """What `read` gives of the file cached at `path`; if it gives None, the file is missing or damaged, and made anew.
+
+    The file appears only when it is complete; a second process that needs it waits for the first. stop : asked while
+    waiting; once it says so, Stopped is raised. Raises InputError if the disk takes no more.
+    """
+    found = read(path)
+    if found is None:
+        with _alone(path, label, stop):
+            found = read(path)
+            if found is None:
+                write_bytes(path, make())
+                found = read(path)
+    assert found is not None  # just written
+    return found
+
+
 def received(name: str, size: int, parts: Callable[[], Iterator[bytes]]) -> None:
     """Put a file of another machine's cache into this one's, under the same name, unless it is there.
 
@@ -158,8 +184,11 @@ def _lock_of(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, label: str) -> Iterator[None]:
-    """Hold the lock of a cache entry; if another process holds it, say so and wait."""
+def _alone(path: Path, label: str, stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Hold the lock of a cache entry; if another process holds it, say so and wait.
+
+    Raises Stopped once `stop` says so.
+    """
     from filelock import FileLock, Timeout
 
     from lorisbench.common.console import say
@@ -170,7 +199,11 @@ def _alone(path: Path, label: str) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         say(f"{label}: another process is making it; waiting")
-        lock.acquire()
+        while not lock.is_locked:
+            if stop():
+                raise Stopped from None
+            with contextlib.suppress(Timeout):
+                lock.acquire(timeout=LOOK)
     try:
         yield
     finally:
@@ -178,7 +211,7 @@ def _alone(path: Path, label: str) -> Iterator[None]:
         lock.release()
 
 
-KINDS = ("renders", "images", "features", "hashes", "pixels", "datasets", "verified", "timings")
+KINDS = ("renders", "images", "features", "backbones", "hashes", "pixels", "datasets", "verified", "timings")
 
 
 def cache_contents() -> list[tuple[str, int, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import random
 from collections.abc import Callable
@@ -13,15 +12,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from lorisbench.common.errors import InputError
 from lorisbench.data.stream import Store
 from lorisbench.engine.checked import checked_model, checked_plugins, checked_strategy
 from lorisbench.engine.engine import EVAL_BATCH, Engine, make_optimizer, seed_of
 from lorisbench.engine.evaluation import NoMetrics
 from lorisbench.engine.own_plugins import Schedule
 from lorisbench.engine.strategy import Context
-from lorisbench.model.checkpoint import load_checkpoint
-from lorisbench.model.comparison import lacking
+from lorisbench.model.checkpoint import load_backbone, load_checkpoint
 from lorisbench.model.growing import GrowingClassifier
 from lorisbench.model.models import Backbone, Classifier, backbone_of, make_head, xavier
 from lorisbench.model.task_heads import TaskClassifier, TaskHead
@@ -49,7 +46,7 @@ def _has_accelerator() -> bool:
 def assemble(
     spec: RunSpec, pretrained: Backbone, store: Store, classes: int, experiences: int, device: torch.device
 ) -> Any:
-    """The Avalanche strategy of a run, given the sizes of its data. A trained backbone is a copy of `pretrained`."""
+    """The Avalanche strategy of a run, given the sizes of its data. If it trains the backbone, it is a copy."""
     return built(spec, context_of(spec, pretrained, store, classes, experiences, device))
 
 
@@ -64,18 +61,20 @@ def restored_model(
 
     Raises what `load_checkpoint` does, and what the strategy's own code raises.
     """
+    if spec.backbone.train == "first":
+        pretrained = pretrained.copied()
+        load_backbone(pretrained, folder)
+        pretrained.freeze()
     context = context_of(spec, pretrained, store, classes, experiences, device)
     strategy = built(spec, context)
     check(strategy)
     backbone = pretrained if attach else None
-    return load_checkpoint(strategy.model, folder, backbone, spec.backbone.train == "never", context.new_head)
+    return load_checkpoint(strategy.model, folder, backbone, spec.backbone.train != "always", context.new_head)
 
 
 def built(spec: RunSpec, context: Context) -> Any:
-    """What a run's strategy builds. Raises TypeError if it cannot be trained, InputError if not as the run asks."""
+    """What a run's strategy builds. Raises TypeError if it cannot be trained."""
     strategy = checked_strategy(type(spec.strategy), spec.strategy.build(context))
-    if spec.backbone.train == "first" and (fault := lacking(strategy.model, True)):
-        raise InputError(f"strategy {spec.label!r}: backbone.train: first cannot be kept to: {fault}")
     strategy.reset_optimizer = spec.training.reset_optimizer
     return strategy
 
@@ -96,7 +95,7 @@ def context_of(
             made = make_head(width, classes, head.hidden)
         return xavier(made) if head.init == "xavier" else made
 
-    backbone = None if spec.backbone.on_features else _own_backbone(spec.backbone, pretrained, spec.seed)
+    backbone = None if spec.backbone.on_features else own_backbone(spec.backbone, pretrained, spec.seed)
     model: Classifier
     if head.grow:
         model = GrowingClassifier(backbone, new_head(), classes)
@@ -128,8 +127,8 @@ def context_of(
     )  # fmt: skip
 
 
-def _own_backbone(settings: BackboneConfig, pretrained: Backbone, seed: int) -> Backbone:
+def own_backbone(settings: BackboneConfig, pretrained: Backbone, seed: int) -> Backbone:
     """A run's own copy of the pretrained backbone; one trained from random weights draws them from `seed`."""
-    if settings.weights == "none" and settings.train != "never":
+    if settings.weights == "none" and settings.train == "always":
         return backbone_of(settings, seed)
-    return copy.deepcopy(pretrained)
+    return pretrained.copied()

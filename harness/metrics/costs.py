@@ -179,7 +179,7 @@ def _percentile(run: RunRecord, percent: int) -> float | None:
 
 def on_features(backbone: Mapping[str, Any]) -> bool:
     """Whether experiences after the first are trained on features extracted once (by the suite's `backbone:`)."""
-    return backbone.get("train") == "first" or (backbone.get("train") == "never" and backbone.get("cache") is True)
+    return backbone.get("train") in ("never", "first") and backbone.get("cache") is True
 
 
 def adapt_ratio(run: RunRecord) -> float | None:

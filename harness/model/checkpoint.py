@@ -15,19 +15,25 @@ from lorisbench.model.fitting import EXTRA, Maker, entries_of, fit, in_order
 
 PLACE = Path("checkpoint") / "model.safetensors"  # below the run directory
 ENTRIES = "entries"  # in the file's metadata, as safetensors keeps no order
+BACKBONE = "backbone."  # begins the names of its tensors
 _JSON = ".json"  # ends the name of what a module says of itself in other words than a tensor
 
 
-def write_checkpoint(model: nn.Module, folder: Path, frozen: bool) -> None:
-    """Write the model's tensors below a run directory; a `frozen` backbone is not repeated in each run.
+def write_checkpoint(model: nn.Module, folder: Path, frozen: bool, backbone: nn.Module | None = None) -> None:
+    """Write the model's tensors below a run directory; a `frozen` backbone of the model's is not repeated in each run.
+
+    backbone : one that is written in its place, see `load_backbone`.
 
     Raises InputError if the disk takes no more, and anything else for a state that cannot be written as tensors.
     """
     from safetensors.torch import save
 
     tensors = {}
+    if backbone is not None:
+        own = backbone.state_dict().items()
+        tensors = {BACKBONE + key: value.detach().cpu().contiguous().clone() for key, value in own}
     for key, value in model.state_dict().items():
-        if frozen and key.startswith("backbone."):
+        if frozen and key.startswith(BACKBONE):
             continue
         if key.rpartition(".")[2] == EXTRA and not isinstance(value, torch.Tensor):
             text = json.dumps(value).encode("utf-8")
@@ -44,6 +50,8 @@ def load_checkpoint(
 ) -> nn.Module:
     """The model with the tensors of a run directory, in eval mode, and with `backbone`, if given, where it has none.
 
+    frozen : whether the model was not what trained its backbone, so that no tensors of one are taken from there.
+
     A freshly built model may have fewer heads, and buffers of other shapes, see `fitting.fit`; new_head : see there.
 
     Raises
@@ -55,7 +63,8 @@ def load_checkpoint(
     from safetensors import safe_open
 
     with safe_open(folder / PLACE, "pt") as stored:
-        tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - no mapping
+        names = [key for key in stored.keys() if not (frozen and key.startswith(BACKBONE))]  # noqa: SIM118 - no mapping
+        tensors = {key: stored.get_tensor(key) for key in names}
         entries = json.loads((stored.metadata() or {}).get(ENTRIES, "{}"))
     said: dict[str, Any] = {
         key.removesuffix(_JSON): json.loads(bytes(tensors.pop(key).tolist())) for key in list(tensors) if _is_said(key)
@@ -71,6 +80,23 @@ def load_checkpoint(
     return model.eval()
 
 
+def load_backbone(backbone: nn.Module, folder: Path) -> None:
+    """Put the tensors of the backbone in a run directory into one of the same kind.
+
+    Raises OSError if there is no checkpoint, safetensors.SafetensorError if it is damaged, and ValueError if its
+    backbone is another one.
+    """
+    from safetensors import safe_open
+
+    with safe_open(folder / PLACE, "pt") as stored:
+        names = [key for key in stored.keys() if key.startswith(BACKBONE)]  # noqa: SIM118 - no mapping
+        tensors = {key.removeprefix(BACKBONE): stored.get_tensor(key) for key in names}
+    try:
+        backbone.load_state_dict(tensors)
+    except RuntimeError as error:  # of many lines
+        raise ValueError(f"the checkpoint does not fit the backbone: {' '.join(str(error).split())}") from error
+
+
 def load_state(model: nn.Module, state: dict[str, Any], frozen: bool = False, new_head: Maker | None = None) -> None:
     """Put a trained model's state into a freshly built one, which grows as that did; see `load_checkpoint`."""
     fit(model, state, new_head)
@@ -78,7 +104,7 @@ def load_state(model: nn.Module, state: dict[str, Any], frozen: bool = False, ne
         missing, unexpected = model.load_state_dict(state, strict=False)
     except RuntimeError as error:  # of many lines
         raise ValueError(f"the checkpoint does not fit the model: {' '.join(str(error).split())}") from error
-    wrong = [key for key in missing if not (frozen and key.startswith("backbone."))] + list(unexpected)
+    wrong = [key for key in missing if not (frozen and key.startswith(BACKBONE))] + list(unexpected)
     if wrong:
         raise ValueError(f"the checkpoint does not fit the model: {wrong[0]}")
 

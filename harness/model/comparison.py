@@ -14,22 +14,14 @@ PLAIN = (bool, int, float, str, list, tuple, dict, set, torch.Tensor, np.ndarray
 _OF_TORCH = frozenset(vars(nn.Module()))
 
 
-def lacking(model: nn.Module, on_images: bool = False) -> str:
-    """What a model has not that latency, export and `backbone.train: first` read of it, or an empty string.
-
-    on_images : whether it is given images, and so must have a backbone in that place.
-    """
+def lacking(model: nn.Module) -> str:
+    """What a model has not that latency and export read of it, or an empty string."""
     kind = type(model).__name__
     advice = "derive it from lorisbench.model.models.Classifier, or set self.backbone = model.backbone in it"
     if not hasattr(model, "backbone"):
         return (
             f"the model that wrap() returns, a {kind}, has no `backbone`, which is frozen, timed and exported, and put "
             f"there where features were cached: {advice}"
-        )
-    if on_images and not hasattr(model.backbone, "freeze"):
-        return (
-            f"the `backbone` of the model that wrap() returns, a {kind}, is a {type(model.backbone).__name__} and not "
-            f"the one that it was given: {advice}"
         )
     return ""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +103,20 @@ def cached(
         return manifest.given_features()
     entry = entry_of(manifest, backbone, size, device)
     return entry.made(lambda: _blocks(manifest, backbone, size, device, by or extract))
+
+
+def of_pixels(
+    manifest: Manifest, backbone: Backbone, size: int, device: torch.device, pixels: torch.Tensor
+) -> torch.Tensor:
+    """The same as `cached` gives, from decoded images, uint8 (images, 3, size, size) in table order, on the CPU."""
+    entry = entry_of(manifest, backbone, size, device)
+    made = entry.made(lambda: _extracted(backbone, blocks_of(pixels.split(BATCH)), device, extract))
+    return torch.from_numpy(made)
+
+
+def blocks_of(parts: Iterable[torch.Tensor]) -> Iterator[np.ndarray]:
+    """Batches of images, uint8 (batch, 3, size, size), as `extract` takes them."""
+    return (np.ascontiguousarray(part.permute(0, 2, 3, 1).numpy()) for part in parts)
 
 
 def _blocks(

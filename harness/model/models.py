@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import itertools
 import math
@@ -64,6 +65,10 @@ class Backbone(nn.Module):
         self.requires_grad_(False)
         self.zero_grad(set_to_none=True)  # no optimizer will do so: plugins that read .grad would find an old step's
         self.eval()
+
+    def copied(self) -> Backbone:
+        """A copy with weights of its own."""
+        return copy.deepcopy(self)
 
     def train(self, mode: bool = True) -> Backbone:
         super().train(mode and not self.frozen)

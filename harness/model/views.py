@@ -102,11 +102,7 @@ def extract(
     by: features.Extract | None = None,
 ) -> Iterator[np.ndarray]:
     """Features, float32 (batch, views, feature_dim), of all views of blocks (uint8 (batch, 3, size, size), rows)."""
-    made = (
-        np.ascontiguousarray(view.permute(0, 2, 3, 1).numpy())
-        for block, rows in blocks
-        for view in views.all_of(block, rows)
-    )
+    made = features.blocks_of(view for block, rows in blocks for view in views.all_of(block, rows))
     extracted = iter((by or features.extract)(backbone, made, device))
     while group := list(islice(extracted, views.count)):
         yield np.stack(group, axis=1)
@@ -136,10 +132,12 @@ def cached(
     device: torch.device,
     settings: AugmentConfig,
     by: features.Extract | None = None,
+    pixels: torch.Tensor | None = None,
 ) -> FeatureViews:
     """The features of all views of a manifest's training images, memory-mapped; extracted if the cache has none.
 
-    `by`: what extracts them, by default `features.extract`.
+    `by`: what extracts them, by default `features.extract`. `pixels`: the images, uint8 (images, 3, size, size) in
+    table order, if they have been decoded.
 
     They take 4 bytes x training images x views x feature_dim (quickstart, 4 views of all: 59 MB).
     """
@@ -147,18 +145,13 @@ def cached(
     rows = rows_of(manifest, settings)
 
     def blocks() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        start = 0
-        for block in images.batches(manifest.sources_at(rows), size, features.BATCH):
-            yield torch.from_numpy(block).permute(0, 3, 1, 2), views.rows[start : start + len(block)]
-            start += len(block)
+        parts = views.rows.split(features.BATCH)
+        if pixels is not None:
+            yield from ((pixels[part], part) for part in parts)
+            return
+        for block, part in zip(images.batches(manifest.sources_at(rows), size, features.BATCH), parts, strict=True):
+            yield torch.from_numpy(block).permute(0, 3, 1, 2), part
 
     entry = entry_of(manifest, backbone, size, device, settings)
     stored = entry.made(lambda: extract(backbone, blocks(), views, device, by))
     return FeatureViews(torch.from_numpy(stored), len(manifest.table), rows)
-
-
-def of_backbone(backbone: Backbone, x: torch.Tensor, views: ImageViews, device: torch.device) -> FeatureViews:
-    """The same for a backbone that a run has just trained and frozen; x: all images, uint8 (images, 3, size, size)."""
-    blocks = ((x[rows], rows) for rows in views.rows.split(features.BATCH))
-    extracted = np.concatenate(list(extract(backbone, blocks, views, device)))
-    return FeatureViews(torch.from_numpy(extracted), len(x), views.rows.numpy())

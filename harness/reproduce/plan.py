@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lorisbench.common.errors import InputError
 from lorisbench.common.registry import select
 from lorisbench.common.targets import output_folder
-from lorisbench.reproduce.published import Published, load
+from lorisbench.reproduce.published import Published, available, load
 from lorisbench.suite.config import SuiteConfig, read_suite
 from lorisbench.suite.entries import by_label, written_out
 from lorisbench.suite.overrides import override
@@ -28,10 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A paper's published results and the suite that represents its experiments: a stream for each part."""
+    """A paper's published results and the suite that represents its experiments: a stream for each part.
+
+    Attributes
+    ----------
+    settings : of the shipped suite, what `--as-published` changes, in the form of `--set`.
+    """
 
     published: Published
     suite: Suite
+    settings: Sequence[str] = ()
 
 
 def plan(
@@ -41,25 +48,42 @@ def plan(
     data_root: Path | None = None,
     seeds: Sequence[int] = (),
     assignments: Sequence[str] = (),
+    as_published: bool = False,
 ) -> Reproduction:
     """The suite of a paper, checked but not run: the shipped suite on a stream for each part, under that protocol.
 
-    Raises InputError for an unknown paper or part, naming the nearest, and for whatever `load_suite` rejects.
+    as_published : trained as the authors trained, see `AsPublished`.
+
+    Raises InputError for an unknown paper or part, naming the nearest, for a paper that is not trained in two ways, and
+    for whatever `load_suite` rejects.
     """
     published = load(paper)
+    settings: Sequence[str] = ()
+    if as_published:
+        if published.as_published is None:
+            raise InputError(f"reproduce {paper}: --as-published is for {' and '.join(in_two_ways())} alone")
+        settings = published.as_published.assignments()
+        published = published.model_copy(update={"differences": published.as_published.differences})
     chosen = select("part", parts or list(published.parts), list(published.parts))
-    config = parse(SuiteConfig, together(published, assignments))
+    config = parse(SuiteConfig, together(published, assignments, settings))
     base = folder_of(published.suite)
-    return Reproduction(published, resolve(config, data_root=data_root, streams=chosen, seeds=seeds, base=base))
+    suite = resolve(config, data_root=data_root, streams=chosen, seeds=seeds, base=base)
+    return Reproduction(published, suite, settings)
 
 
-def together(published: Published, assignments: Sequence[str] = ()) -> dict[str, Any]:
+def in_two_ways() -> list[str]:
+    """The papers whose suites can also be trained as the authors trained."""
+    return [paper for paper in available() if load(paper).as_published is not None]
+
+
+def together(published: Published, assignments: Sequence[str] = (), settings: Sequence[str] = ()) -> dict[str, Any]:
     """The shipped suite of a paper as it would be in a file, with a stream for each part, called by its name.
 
     assignments : what a user sets, as for `run`; `benchmark.KEY` holds for all parts. It takes precedence over what a
-    part sets, except for the part's protocol.
+    part sets, except for the part's protocol. settings : what the shipped suite has in place of its own.
     """
-    early = [each for each in assignments if each.partition(".")[0] not in ("benchmarks", "streams")]
+    late = [each for each in assignments if each.partition(".")[0] in ("benchmarks", "streams")]
+    early = [*settings, *(each for each in assignments if each not in late)]
     suite = _changed(published.suite, early)
     benchmarks, streams = {}, {}
     for name, part in published.parts.items():
@@ -68,7 +92,7 @@ def together(published: Published, assignments: Sequence[str] = ()) -> dict[str,
         streams[name] = _differences(own, suite)
     kept = {key: value for key, value in suite.items() if key != "benchmark"}
     whole = {**kept, "benchmarks": benchmarks, "streams": streams, "description": _description(published)}
-    override(whole, [each for each in assignments if each not in early])
+    override(whole, late)
     for name, part in published.parts.items():
         override(whole, part.protocol_of(f"benchmarks.{name}"))
     tell_changes(whole, assignments)
@@ -125,7 +149,7 @@ def verify(reproduction: Reproduction, out: Path) -> tuple[Table | None, list[st
     checks = run_checks(ALL)
     rows = [{key: _finite(value) for key, value in asdict(each).items()} | {"passed": each.passed} for each in checks]
     write_json(out / CHECKS, rows)
-    tables = write(reproduction.published, shipped(reproduction.published), out)
+    tables = write(reproduction.published, shipped(reproduction), out)
     return next(table for table in tables if table.name == "checks"), [each.name for each in checks if not each.passed]
 
 
@@ -146,10 +170,12 @@ def reproduce(reproduction: Reproduction, out: Path, workers: int | None = None)
 
     frame = launch(reproduction.suite, out, workers)
     write_report(out)
-    return frame, write(reproduction.published, shipped(reproduction.published), out)
+    return frame, write(reproduction.published, shipped(reproduction), out)
 
 
-def shipped(published: Published) -> dict[str, dict[str, Any]]:
-    """The settings of each part without any changes from the command line."""
-    resolved = resolve(parse(SuiteConfig, together(published)), base=folder_of(published.suite)).resolved
+def shipped(reproduction: Reproduction) -> dict[str, dict[str, Any]]:
+    """The settings of each part without any changes from the command line but for `--as-published`."""
+    published = reproduction.published
+    config = parse(SuiteConfig, together(published, settings=reproduction.settings))
+    resolved = resolve(config, base=folder_of(published.suite)).resolved
     return {name: on_stream(resolved, name) for name in published.parts}

@@ -16,7 +16,7 @@ from lorisbench.engine.revive import Misfit
 from lorisbench.runs.answers import untested
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.resume import BUILT_WITH, LAST, unpacked
-from lorisbench.runs.running import Running, features_of, freeze_backbone
+from lorisbench.runs.running import Running
 from lorisbench.runs.workbench import Workbench
 
 
@@ -63,18 +63,13 @@ class Continued(Running):
             say(f"{file}: {error}")
             super()._build()  # it has spoilt the strategy
             return False
-        if self.bench.config.backbone.train == "first":
-            freeze_backbone(self.bench, self.strategy, self.store)
         return True
 
     def _join(self, whole: Workbench, manifest: Manifest) -> None:
         """Let the store, and the stream, have all images of this manifest, as far as they are not there."""
         store, start, stop = self.store, len(self.store.y), len(manifest.table)
         if stop > start:
-            more = whole.x[start:stop]
-            if store.x.ndim == 2 and more.ndim > 2:  # the run's own backbone has been frozen meanwhile
-                more = features_of(self.strategy.model.backbone, more, whole.device)
-            store.x = torch.cat([store.x, more.to(store.x.device)])
+            store.x = torch.cat([store.x, whole.x[start:stop].to(store.x.device)])
             store.y = torch.cat([store.y, whole.y[start:stop].to(store.y.device)])
             store.task = torch.cat([store.task, whole.task[start:stop].to(store.task.device)])
             if store.sequence is not None:

@@ -48,6 +48,7 @@ def train(
     kind = Running if ordered.manifest.parts is None else Continued
     running = kind(ordered, spec, directory, where, stop, observers)
     try:
+        running.ready()
         with apart(kinds_of(spec.strategy)):
             # One thread for heads on features: more would gain nothing, and this way sums never depend on --workers
             torch.set_num_threads(threads)

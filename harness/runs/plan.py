@@ -193,7 +193,7 @@ def _arrays(found: Inspected, config: ResolvedConfig) -> list[Array]:
         return []
     drawn = manifest.draw is not None
     seeds = [(manifest.for_seed(s), f", seed {s}") for s in config.seeds] if drawn else [(manifest, "")]
-    if config.backbone.on_features:
+    if config.backbone.same_features:
         device = device_of(config.device)
         entries = {}
         for seeded, of in seeds:

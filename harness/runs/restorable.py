@@ -32,7 +32,9 @@ def keep_model(bench: Workbench, spec: RunSpec, directory: RunDirectory, strateg
     """
     model: nn.Module = strategy.model
     try:
-        write_checkpoint(model, directory.path, frozen=spec.backbone.train == "never")
+        trained = spec.backbone.train
+        own = bench.backbone if trained == "first" else None
+        write_checkpoint(model, directory.path, frozen=trained != "always", backbone=own)
         if fault := lacking(model):
             return f"{UNRESTORED}: {fault}"
         restored = rebuilt(bench, spec, directory.path, attach=False)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from lorisbench.common.errors import InputError, Stopped
-from lorisbench.data.stream import Store, make_stream
+from lorisbench.common.files import digest_of
+from lorisbench.data.stream import make_stream
 from lorisbench.engine.answers import Answers
 from lorisbench.engine.assembly import seed_everything
 from lorisbench.engine.batches import normalise_single_samples
-from lorisbench.engine.divergence import Diverged, check_weights, trained_place
+from lorisbench.engine.divergence import check_weights
 from lorisbench.engine.engine import Engine
 from lorisbench.engine.evaluation import learn
 from lorisbench.engine.flops import forward_flops
@@ -25,15 +25,13 @@ from lorisbench.engine.state import sizes_of
 from lorisbench.engine.stopping import StopRequest
 from lorisbench.engine.tally import StepTally
 from lorisbench.engine.validation_replay import ValidationReplay
-from lorisbench.model import features, views
-from lorisbench.model.models import Backbone
 from lorisbench.runs.answers import Tested, stored, untested
-from lorisbench.runs.checks import not_finite_rows
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.memory import PeakMemory
 from lorisbench.runs.observers import Audience, Observer, Watch
 from lorisbench.runs.resume import Checkpoints, identity
-from lorisbench.runs.workbench import Workbench, build, store_of, views_of
+from lorisbench.runs.trained_backbone import with_backbone
+from lorisbench.runs.workbench import Workbench, build, store_for, synchronise
 from lorisbench.suite.config import NO_BACKBONE
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import AugmentConfig
@@ -45,6 +43,7 @@ class Running:
     Attributes
     ----------
     checkpoints : its checkpoint. strategy : the Avalanche strategy, from `_build` on.
+    of_backbone : what it cost to train the backbone on the first experience, by the journal's keys, from `ready` on.
     """
 
     def __init__(
@@ -60,6 +59,7 @@ class Running:
         self.bench, self.spec, self.directory, self.where, self.stop = bench, spec, directory, where, stop
         self.checkpoints = Checkpoints(directory, spec.told)
         self.resumed: list[int] = []
+        self.of_backbone: dict[str, Any] = {}
         split, experiences = bench.config.evaluation.split, bench.manifest.experiences
         rows = [bench.manifest.rows(split, experience) for experience in range(experiences)]
         image = np.concatenate(rows).astype(np.int32)
@@ -67,6 +67,11 @@ class Running:
         self.tested = Tested(label, np.repeat(np.arange(len(rows), dtype=np.int32), [len(r) for r in rows]), image)
         if not self.checkpoints.path.exists():
             directory.start(spec.config_for(experiences), where)
+
+    def ready(self) -> None:
+        """Have the backbone trained on the first experience, if that is how it is to be trained."""
+        if self.spec.backbone.train == "first":
+            self.bench, self.of_backbone = with_backbone(self.bench, self.spec, self.stop)
 
     def end(self, status: str, reason: str = "", **more: Any) -> None:
         """Write the run's status, and tell it."""
@@ -102,10 +107,7 @@ class Running:
     def _build(self) -> None:
         """Build the run anew: store, stream, strategy and the harness's own plugins."""
         bench, spec = self.bench, self.spec
-        self.store = store_of(bench)
-        self.store.views = views_of(bench, spec.training.augment)
-        if spec.training.stream == "instance":
-            self.store.sequence = torch.from_numpy(bench.manifest.recorded_order())
+        self.store = store_for(bench, spec)
         self.stream = make_stream(bench.manifest, self.store)
         self.strategy = build(bench, spec, self.store)
         if not isinstance(self.strategy, Engine):
@@ -131,7 +133,12 @@ class Running:
             plugins.append(Watch(self.audience))
         own = None if bench.on_features else dict(bench.backbone.state_dict(keep_vars=True))
         self.resumable = Resumable(self.strategy, [self.store, self.stream], own)
-        self.identity = identity(spec, bench.manifest.content_hash, self.resumable)
+        self.identity = identity(spec, self._inputs(), self.resumable)
+
+    def _inputs(self) -> str:
+        """What the run is given, for `identity`: the images, and the backbone if it is none that can be had again."""
+        content = self.bench.manifest.content_hash
+        return digest_of([content, self.bench.backbone.digest()]) if self.spec.backbone.train == "first" else content
 
     def _continue(self) -> list[Answers]:
         """Put the checkpoint's state into the run, if it fits; the answers after what has been trained so far."""
@@ -139,8 +146,6 @@ class Running:
         if found is not None:
             try:
                 self.resumable.restore(found.state)
-                if self.bench.config.backbone.train == "first":
-                    freeze_backbone(self.bench, self.strategy, self.store)
             except Misfit as error:
                 self.checkpoints.set_aside("unusable", str(error))
                 self._build()
@@ -161,16 +166,14 @@ class Running:
         memory = PeakMemory(self.bench.device)
         start = time.perf_counter()
         meter = learn(self.strategy, self.stream, index)
-        _synchronise(self.bench.device)
+        synchronise(self.bench.device)
         cost = {
             "train_seconds": time.perf_counter() - start,
             "peak_memory_mb": memory.megabytes(),
             **meter.journal(),
             **features,
         }
-        if index == 0 and self.bench.config.backbone.train == "first":
-            freeze_backbone(self.bench, self.strategy, self.store)
-        return cost
+        return with_backbone_of(cost, self.of_backbone) if index == 0 and self.of_backbone else cost
 
     def _write(self, index: int, cost: dict[str, Any], rows: list[Answers]) -> None:
         """Write predictions, journal and tables, and then the checkpoint that takes them for granted."""
@@ -205,38 +208,19 @@ def feature_flops(bench: Workbench, augment: AugmentConfig | None, index: int, i
     settings = bench.config.backbone
     if settings.name == NO_BACKBONE.name:
         return {}
-    if not (settings.on_features or (settings.train == "first" and index > 0)):
+    if not settings.on_features:
         return {"feature_flops": 0}
     augmented = augment is not None and (index == 0 or augment.experiences == "all")
     versions = 1 + (augment.views if augment is not None and augmented else 0)
     return {"feature_flops": versions * images * forward_flops(bench.backbone, settings.image_size)}
 
 
-def freeze_backbone(bench: Workbench, strategy: Any, store: Store) -> None:
-    """`backbone.train: first`: after experience 0 the backbone is frozen and its features replace the images."""
-    backbone = strategy.model.backbone
-    backbone.freeze()
-    if isinstance(store.views, views.ImageViews):  # before the images are gone; the first's are used up
-        later = store.views.settings.experiences == "all"
-        store.views = views.of_backbone(backbone, store.x, store.views, bench.device) if later else None
-    extracted = features_of(backbone, store.x, bench.device)
-    bad = not_finite_rows(extracted)
-    if len(bad):
-        share = f"{100 * len(bad) / len(extracted):.3g} %"
-        raise Diverged(f"the features of {share} of the images are not finite after {trained_place(strategy)}")
-    store.x = extracted.to(bench.device)
-    store.y, store.task = store.y.to(bench.device), store.task.to(bench.device)
+def with_backbone_of(cost: dict[str, Any], backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """What the first experience cost a run, with what it cost to train its backbone there, by the journal's keys.
 
-
-def features_of(backbone: Backbone, pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Features, float32 (images, feature_dim) on the CPU, of uint8 images (images, 3, size, size)."""
-    chunks = (
-        np.ascontiguousarray(pixels[i : i + features.BATCH].permute(0, 2, 3, 1).numpy())
-        for i in range(0, len(pixels), features.BATCH)
-    )
-    return torch.from_numpy(np.concatenate(list(features.extract(backbone, chunks, device))))
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    That is counted in every run, as if it had trained the backbone itself; `backbone_seconds` says how long that took.
+    """
+    whole = {key: cost[key] + backbone[key] for key in ("train_seconds", "train_flops", "train_samples", "train_steps")}
+    peaks = [each["peak_memory_mb"] for each in (cost, backbone)]
+    peak = None if None in peaks else max(peaks)
+    return {**cost, **whole, "peak_memory_mb": peak, "backbone_seconds": backbone["train_seconds"]}

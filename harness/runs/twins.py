@@ -34,7 +34,7 @@ def twins(suite: Suite, todo: Sequence[RunSpec], manifests: Mapping[str, Manifes
 def is_same_for_all_seeds(spec: RunSpec, manifest: Manifest | None) -> bool:
     """Whether a run gives the same under every seed: its strategy says so, and no seed draws what it is given."""
     drawn = manifest is None or manifest.draw is not None
-    return spec.strategy.deterministic and spec.backbone.on_features and spec.training.augment is None and not drawn
+    return spec.strategy.deterministic and spec.backbone.same_features and spec.training.augment is None and not drawn
 
 
 def copy_run(source: RunDirectory, seed: int, target: RunDirectory) -> None:

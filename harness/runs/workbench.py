@@ -28,7 +28,6 @@ from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.resolve import ResolvedConfig
 from lorisbench.suite.spec import RunSpec
-from lorisbench.suite.training import AugmentConfig
 
 
 @dataclass
@@ -38,13 +37,14 @@ class Workbench:
     Attributes
     ----------
     x : inputs of all images in manifest order: float32 features if they are given or cached, else uint8 images
-        (n, 3, s, s). Where each run has a stream of its own (`Manifest.draw`), those of the stream as it is told; see
-        `of_seed`.
+        (n, 3, s, s), also where a run trains a backbone on whose features it then learns. Where each run has a stream
+        of its own (`Manifest.draw`), those of the stream as it is told; see `of_seed`.
     y, task : int64 labels and task labels.
     backbone : the pretrained backbone; a run that trains it works on a copy.
     device : where runs train. `device: auto` trains heads on cached features on the CPU even where there is a GPU:
         their steps are too small to be worth kernel launches (quickstart's LwF: 4.6 s on an H100, 1.9 s on its host).
     accelerator : where backbones run: features are extracted and latency is measured there.
+    pixels : where a run's own backbone has been trained, and `x` is its features: the images as `x` was.
     anew : makes all of this again, after a run has changed some of it; `prepare` with config and manifest if None.
     """
 
@@ -56,6 +56,7 @@ class Workbench:
     x: torch.Tensor
     y: torch.Tensor
     task: torch.Tensor
+    pixels: torch.Tensor | None = None
     anew: Callable[[], Workbench] | None = None
 
     @property
@@ -103,16 +104,16 @@ def prepare(
     device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
     # Here, where all cores are used and no other process waits for them
     for seeded in _of_seeds(config, manifest):
-        if settings.on_features:  # orders differ in who comes first
+        if settings.same_features:  # orders differ in who comes first
             origin = seeded.origin  # what came later is never augmented
             ordered = [origin.in_order(permutation(order, origin.experiences)) for order in config.orders]
             for augment, stream in itertools.product(views.wanted(config), ordered):
                 extracted = views.cached(stream, backbone, size, accelerator, augment, extract).extracted
                 check_features(extracted.flatten(1), views.rows_of(stream, augment), "augmented ", config, stream)
         x = _inputs(config, seeded, backbone, accelerator, extract)
-        if isinstance(x, torch.Tensor) and settings.on_features:
+        if isinstance(x, torch.Tensor) and settings.same_features:
             check_features(x, np.arange(len(x)), "", config, manifest)
-    x = x.to(device) if settings.on_features else x
+    x = x.to(device) if settings.same_features else x
     y = torch.tensor(manifest.table.label.to_numpy(dtype=np.int64))
     task = torch.tensor(manifest.task_labels())
     return Workbench(config, manifest, device, accelerator, backbone, x, y.to(x.device), task.to(x.device))
@@ -131,7 +132,7 @@ def _inputs(
     if manifest.parts is not None:
         parts = [_inputs(config, part, backbone, on, extract) for part in manifest.parts]
         return torch.cat([part if isinstance(part, torch.Tensor) else part[:] for part in parts])
-    if config.backbone.on_features:
+    if config.backbone.same_features:
         return features.inputs(manifest, backbone, size, on, extract)
     return torch.from_numpy(images.cached(manifest, size)).permute(0, 3, 1, 2)
 
@@ -157,7 +158,7 @@ def cache_files(bench: Workbench) -> list[Path]:
     at = bench.backbone, size, bench.accelerator
     found = []
     for seeded in _of_seeds(bench.config, bench.manifest):
-        if not bench.on_features:
+        if not bench.config.backbone.same_features:
             found.append(images.entry_of(seeded, size).path)
             continue
         grey = seeded.pixels is not None and is_grey(seeded, bench.backbone, size)
@@ -168,12 +169,14 @@ def cache_files(bench: Workbench) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def views_of(bench: Workbench, augment: AugmentConfig | None) -> Views | None:
+def views_of(bench: Workbench, spec: RunSpec) -> Views | None:
+    """Augmented views as a run's training asks for them: of features if its settings say that it learns on these."""
+    augment = spec.training.augment
     if augment is None:
         return None
-    if bench.on_features:
+    if spec.backbone.on_features:
         size = bench.config.backbone.image_size
-        return views.cached(bench.manifest, bench.backbone, size, bench.accelerator, augment)
+        return views.cached(bench.manifest, bench.backbone, size, bench.accelerator, augment, pixels=bench.pixels)
     return views.image_views(bench.manifest, augment)
 
 
@@ -204,6 +207,21 @@ def rebuilt(bench: Workbench, spec: RunSpec, folder: Path, attach: bool = True) 
 def store_of(bench: Workbench) -> Store:
     """The samples as strategies see them, for one run."""
     return Store(bench.x, bench.y, bench.task, labelled=bench.config.head.per_task)
+
+
+def store_for(bench: Workbench, spec: RunSpec) -> Store:
+    """The same, with the augmented views and in the order that the run's training asks for."""
+    store = store_of(bench)
+    store.views = views_of(bench, spec)
+    if spec.training.stream == "instance":
+        store.sequence = torch.from_numpy(bench.manifest.recorded_order())
+    return store
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was told to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def store_without_content(settings: BackboneConfig, width: int, manifest: Manifest | None, labelled: bool) -> Store:

@@ -62,6 +62,11 @@ class BackboneConfig(Settings):
     @property
     def on_features(self) -> bool:
         """Whether runs train on features that are extracted once."""
+        return self.train != "always" and self.cache
+
+    @property
+    def same_features(self) -> bool:
+        """Whether they are those of the pretrained backbone, so that all runs of a stream train on the same."""
         return self.train == "never" and self.cache
 
 

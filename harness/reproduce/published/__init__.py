@@ -161,18 +161,34 @@ class PublishedMatrix(Origin):
         return self.number(*self.averages[after], self.averages_uncertainty)
 
 
+class AsPublished(Settings):
+    """How the suite is trained as the authors trained, as far as that is known, where it is not by itself.
+
+    `settings`: what that changes in the suite, by dotted key. `differences`: how its setup then differs from theirs.
+    """
+
+    settings: dict[str, Any] = Field(min_length=1)
+    differences: Text
+
+    def assignments(self) -> list[str]:
+        """The settings in the form of `--set`."""
+        return [f"{key}={json.dumps(value)}" for key, value in self.settings.items()]
+
+
 class Published(Settings):
     """What one paper published, and which shipped suite and strategies stand for its methods.
 
     `methods`: name as printed -> label in the suite, None if the method is not implemented. `order_by`: the
-    metric that methods are ranked by. `differences`: how our setup differs from the authors'. `checks`: whether the
-    checks of `lorisbench.reproduce.verification`, which hold on any data, go with them.
+    metric that methods are ranked by. `differences`: how our setup differs from the authors'. `as_published`: what
+    brings it nearer to theirs, at some cost. `checks`: whether the checks of `lorisbench.reproduce.verification`, which
+    hold on any data, go with them.
     """
 
     title: Text
     suite: str
     checks: bool = False
     differences: Text
+    as_published: AsPublished | None = None
     parts: dict[str, Part] = Field(min_length=1)
     methods: dict[str, str | None] = Field(min_length=1)
     order_by: str
