@@ -71,10 +71,6 @@ class GEMPlugin(SupervisedPlugin):
     def replay_samples(self) -> int:
         return sum(map(len, self.memories))
 
-    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        for memory in self.memories:
-            memory.adapt(strategy.model, strategy.mb_x)
-
     def before_update(self, strategy: Any, **kwargs: Any) -> None:
         if not self.memories:
             return

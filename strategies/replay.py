@@ -33,7 +33,6 @@ class ReplayPlugin(MemoryPlugin):
             self._parts = list(order.tensor_split(len(strategy.dataloader)))
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        super().before_training_iteration(strategy, **kwargs)
         if not len(self.memory):
             return
         drawn = (

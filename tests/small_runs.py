@@ -42,7 +42,7 @@ def manifest(tasks: bool = False, classes_arrive: bool = False, val_as_replay: b
     if not tasks:
         table = table.drop(columns="task")
     made = Manifest(table, Path(), "small", True, [str(c) for c in range(CLASSES)], names, val_as_replay=val_as_replay)
-    vars(made)["content_hash"] = "small"  # of no images
+    vars(made)["content_hash"] = f"small {tasks} {classes_arrive}"  # of no images
     return made
 
 
@@ -71,7 +71,7 @@ def bench(entry: Any, of: Manifest | None = None, **settings: Any) -> Workbench:
     }
     suite = resolve(parse(SuiteConfig, values))
     generator = torch.Generator().manual_seed(0)
-    on_features = suite.config.backbone.on_features
+    on_features = suite.config.backbone.same_features
     shape = (WIDTH,) if on_features else (3, SIZE, SIZE)
     y = torch.tensor(of.table.label.to_numpy(dtype=np.int64))
     x = torch.randn(len(y), *shape, generator=generator) + y.view(-1, *[1] * len(shape))

@@ -3,15 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 
-from lorisbench.conformance.observe import Observation
-
-FEATURES = (
-    "likely cause: with backbone.train: first, inputs turn from images to features after experience 0, (batch, "
-    "feature_dim); what is kept of images before does not fit them, and model.features(x) takes both"
-)
-_SHAPES = re.compile(r"shape|size|dimension|expected .*D|unflatten|mat1|channels|must match|stack|cat\b", re.I)
 # what an error says, and what its author may have overlooked
 _SAID = (
     (
@@ -53,12 +45,6 @@ _SAID = (
 )
 
 
-def likely_cause(seen: Observation, completed: Collection[str]) -> str:
-    """What probably made a run break off, or an empty string.
-
-    completed : the modes in which the strategy came to its end.
-    """
-    later = len(seen.losses) > 1 or (len(seen.answers) == 0 and len(seen.losses) == 1 and seen.settled)
-    if seen.toy.mode == "first" and later and (_SHAPES.search(seen.error) or "images" in completed):
-        return FEATURES
-    return next((advice for pattern, advice in _SAID if re.search(pattern, seen.error)), "")
+def likely_cause(error: str) -> str:
+    """What probably made a run break off with this error, or an empty string."""
+    return next((advice for pattern, advice in _SAID if re.search(pattern, error)), "")

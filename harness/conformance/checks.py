@@ -21,9 +21,8 @@ from lorisbench.conformance.trials import answers, argument_faults, arrival_faul
 Status = Literal["pass", "fail", "not applicable"]
 
 FINE_TUNING = "naive"  # training without any method, the control for a check
-MODES: tuple[Mode, ...] = ("features", "frozen", "images", "first")
+MODES: tuple[Mode, ...] = ("features", "frozen", "images")
 PLAIN: tuple[Mode, ...] = ("features", "images")  # the others add nothing where runs are compared with each other
-RESUMED: tuple[Mode, ...] = ("features", "images", "first")  # a frozen backbone's images are resumed like features
 LEARNT = 0.6  # accuracy on four classes, where chance is 0.25; fine-tuning reaches 1
 ACTS = 1e-6  # if no probability changes by more than this, there is no effect
 SPREAD = 1e-3  # what rounding may do to a probability when batches are cut differently
@@ -239,7 +238,7 @@ def resumes(evidence: Evidence) -> Verdict:
         return lacking
     if evidence.unrepeatable:
         return Verdict("not applicable", "two runs with the same seed differ anyway")
-    found = {mode: resume(seen.toy) for mode, seen in evidence.runs.items() if mode in RESUMED}
+    found = {mode: resume(seen.toy) for mode, seen in evidence.runs.items() if mode in PLAIN}
     fault = "; ".join(f"{mode}: {each.fault}" for mode, each in found.items() if each.fault)
     if fault:
         return _verdict(fault, "Keep a run's state in its plugins and model, not in Python modules or classes")
@@ -315,7 +314,7 @@ def _steps(sizes: list[int]) -> list[int]:
 def batches(evidence: Evidence) -> Verdict:
     """It runs in every mode, with batches of one or a whole experience, a last batch of one, and on a GPU if any."""
     ended = [seen for seen in evidence.observations if seen.kind == "failed"]
-    broken = [". ".join(filter(None, (f"{s.toy.mode}: {s.error}", likely_cause(s, evidence.runs)))) for s in ended]
+    broken = [". ".join(filter(None, (f"{s.toy.mode}: {s.error}", likely_cause(s.error)))) for s in ended]
     refused = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "refused"]
     if len(refused) == len(evidence.observations):
         return Verdict("fail", f"refuses every mode; {refused[0]}")

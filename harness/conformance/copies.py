@@ -81,18 +81,16 @@ def _units(vectors: torch.Tensor) -> torch.Tensor:
     return torch.where(flat, 0.0, centred / norm).flatten(1) / vectors.shape[1] ** 0.5
 
 
-def held_samples(strategy: Any, forms: list[Samples], rows: set[int]) -> tuple[int, str]:
-    """How many of the inputs' `rows` the method holds copies of, in any tensor, and the path of one such tensor.
-
-    `forms` : the stream's inputs in every form they have had: images, then features.
-    """
+def held_samples(strategy: Any, samples: Samples, rows: set[int]) -> tuple[int, str]:
+    """How many of the stream's samples at `rows` the method holds copies of, in any tensor, and the path of one such
+    tensor."""
     found: set[int] = set()
     where = ""
     for path, tensor in _kept(strategy):
         if not isinstance(tensor, torch.Tensor) or tensor.is_complex() or tensor.ndim == 0:
             continue
         tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
-        hits = set().union(*(samples.among(tensor) for samples in forms)) & rows
+        hits = samples.among(tensor) & rows
         where = where or (path if hits else "")
         found |= hits
     return len(found), where

@@ -45,7 +45,6 @@ class Observation:
     grown : parameters that require gradients and were not there when the strategy was built. trained : whether a
         parameter moved while it was trained.
     losses : mean loss of each epoch.
-    settled : whether features have replaced the images of mode `first`.
     lacks, unrestored : what the model lacks that the harness reads; how it fails to be saved and restored; or empty.
     has_features : whether the model has a method `features`.
     influenced : whether the next two were measured.
@@ -72,7 +71,6 @@ class Observation:
     grown: int = 0
     trained: bool = False
     losses: list[list[float]] = field(default_factory=list)
-    settled: bool = False
     lacks: str = ""
     has_features: bool = True
     unrestored: str = ""
@@ -186,7 +184,7 @@ def observe(toy: Toy) -> Observation:
 def _watched(running: Running, seen: Observation) -> None:
     strategy, store = running.strategy, running.store
     strategy.plugins.append(Probe(seen, strategy.model))
-    forms = [Samples(store.x)]
+    samples = Samples(store.x)
     seen.labels = torch.cat([store.y[sorted(running.rows("test", e))].cpu() for e in range(EXPERIENCES)])
     limit = running.component.replay_limit()
     for index in range(EXPERIENCES):
@@ -196,15 +194,11 @@ def _watched(running: Running, seen: Observation) -> None:
         before = {} if backbone is None else copy_state(backbone)
         with _guards(running, seen, index, training=True):
             running.learn(index)
-        running.settle(index)
-        if running.toy.mode == "first" and index == 0:
-            seen.settled = True
-            forms.append(Samples(store.x))
         if backbone is not None:
             seen.guarded += len(before)
             seen.drift += [f"backbone.{name}" for name in changed(before, copy_state(backbone))]
         so_far = set().union(*(running.rows("train", e) for e in range(index + 1)))
-        held, where = held_samples(strategy, forms, so_far)
+        held, where = held_samples(strategy, samples, so_far)
         seen.held.append(held)
         seen.held_in = seen.held_in or (where if limit is not None and held > limit else "")
         kept = replay_samples(strategy)
@@ -218,7 +212,7 @@ def _watched(running: Running, seen: Observation) -> None:
         seen.sizes.append(size)
     _influences(running, seen)
     seen.has_features = callable(getattr(strategy.model, "features", None))
-    seen.lacks = lacking(strategy.model, running.toy.mode != "features")
+    seen.lacks = lacking(strategy.model)
     seen.unrestored = "" if seen.lacks else restored_fault(running)
 
 

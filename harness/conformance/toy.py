@@ -26,7 +26,7 @@ from lorisbench.suite.entries import kinds_of, make_strategy
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import LaterConfig, TrainingConfig
 
-Mode = Literal["features", "frozen", "images", "first"]
+Mode = Literal["features", "frozen", "images"]
 
 CLASSES, EXPERIENCES, WIDTH, SIZE = 4, 4, 16, 8
 NEW = 2
@@ -35,7 +35,6 @@ SETTINGS: dict[str, BackboneConfig] = {
     "features": BackboneConfig(train="never"),
     "frozen": BackboneConfig(train="never", cache=False),
     "images": BackboneConfig(train="always"),
-    "first": BackboneConfig(train="first"),
 }
 
 
@@ -46,8 +45,7 @@ class Toy:
     Attributes
     ----------
     strategy : a strategy's entry as a suite holds it, `{"strategy": name, **settings}`.
-    mode : `features` (float32), or uint8 images whose backbone is `frozen`, trained always (`images`) or frozen after
-        experience 0 (`first`), when features replace the images.
+    mode : `features` (float32), or uint8 images whose backbone is `frozen` or trained always (`images`).
     samples : training samples per experience. epochs : of the first experience and of each later one.
     arriving : each experience has `NEW` classes of its own, in place of the same `CLASSES` in all. grow : their outputs
         are masked until they come (`head.grow`).
@@ -139,16 +137,6 @@ class Running:
         self.seed(index)
         learn(self.strategy, self.stream, index)
         check_weights(self.strategy)
-
-    def settle(self, index: int) -> None:
-        """Freeze the backbone after experience 0 where the mode is `first`; its features replace the images."""
-        if self.toy.mode == "first" and index == 0:
-            backbone = self.strategy.model.backbone
-            backbone.freeze()
-            device = torch.device(self.toy.device)
-            with torch.no_grad():
-                self.store.x = backbone(self.store.x.to(device))
-            self.store.y, self.store.task = self.store.y.to(device), self.store.task.to(device)
 
     def rows(self, split: str, experience: int) -> set[int]:
         """Rows of the store of one split of one experience."""

@@ -31,7 +31,6 @@ def answers(toy: Toy) -> Iterator[torch.Tensor]:
         running = Running(toy)
         for index in range(EXPERIENCES):
             running.learn(index)
-            running.settle(index)
             yield evaluate(running)
 
 
@@ -85,7 +84,6 @@ def _resume(toy: Toy) -> Resumption:
     own = [type(each).__name__ for each in resumable.asked]
     how = f"it is resumed by state_dict of {', '.join(own)}" if own else "it is resumed by default"
     running.learn(0)
-    running.settle(0)
     evaluate(running)
     for index in range(1, EXPERIENCES):
         try:
@@ -97,7 +95,6 @@ def _resume(toy: Toy) -> Resumption:
             fresh.restore(State(json.loads(json.dumps(state.tree)), state.blobs))
         except Misfit as error:
             return Resumption("", f"it is not resumed: {error}")
-        twin.settle(0)
         sides = []
         for side in (running, twin):
             side.learn(index)
@@ -176,7 +173,6 @@ def batch_faults(toy: Toy) -> list[str]:
                 running = Running(trial)
                 for index in range(2):
                     running.learn(index)
-                    running.settle(index)
                 evaluate(running)
         except BROKEN as error:
             found.append(f"{toy.mode}, {name}: {reason_of(error)}")

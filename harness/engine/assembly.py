@@ -61,7 +61,8 @@ def restored_model(
 
     Raises what `load_checkpoint` does, and what the strategy's own code raises.
     """
-    if spec.backbone.train == "first":
+    first = spec.backbone.train == "first"
+    if first:
         pretrained = pretrained.copied()
         load_backbone(pretrained, folder)
         pretrained.freeze()
@@ -69,7 +70,8 @@ def restored_model(
     strategy = built(spec, context)
     check(strategy)
     backbone = pretrained if attach else None
-    return load_checkpoint(strategy.model, folder, backbone, spec.backbone.train != "always", context.new_head)
+    frozen = spec.backbone.train != "always"
+    return load_checkpoint(strategy.model, folder, backbone, frozen, context.new_head, apart=first)
 
 
 def built(spec: RunSpec, context: Context) -> Any:

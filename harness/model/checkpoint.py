@@ -46,11 +46,12 @@ def write_checkpoint(model: nn.Module, folder: Path, frozen: bool, backbone: nn.
 
 
 def load_checkpoint(
-    model: nn.Module, folder: Path, backbone: nn.Module | None, frozen: bool, new_head: Maker | None = None
-) -> nn.Module:
+    model: nn.Module, folder: Path, backbone: nn.Module | None, frozen: bool, new_head: Maker | None = None,
+    apart: bool = False,
+) -> nn.Module:  # fmt: skip
     """The model with the tensors of a run directory, in eval mode, and with `backbone`, if given, where it has none.
 
-    frozen : whether the model was not what trained its backbone, so that no tensors of one are taken from there.
+    apart : whether the tensors of a backbone that are there are left to `load_backbone`.
 
     A freshly built model may have fewer heads, and buffers of other shapes, see `fitting.fit`; new_head : see there.
 
@@ -63,7 +64,7 @@ def load_checkpoint(
     from safetensors import safe_open
 
     with safe_open(folder / PLACE, "pt") as stored:
-        names = [key for key in stored.keys() if not (frozen and key.startswith(BACKBONE))]  # noqa: SIM118 - no mapping
+        names = [key for key in stored.keys() if not (apart and key.startswith(BACKBONE))]  # noqa: SIM118 - no mapping
         tensors = {key: stored.get_tensor(key) for key in names}
         entries = json.loads((stored.metadata() or {}).get(ENTRIES, "{}"))
     said: dict[str, Any] = {

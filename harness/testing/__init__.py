@@ -76,7 +76,7 @@ def toy_run(
     Parameters
     ----------
     what, settings : as for `strategy_conforms`. inputs : `features`, or images whose backbone is
-        `frozen`, trained in all experiences (`images`) or in the `first`, after which features take their place.
+        `frozen` or trained (`images`).
     experiences : how many are trained, of four.
 
     Raises whatever the strategy raises, and InputError if there is no such strategy or setting.
@@ -92,7 +92,6 @@ def toy_run(
         answers = []
         for index in range(experiences):
             running.learn(index)
-            running.settle(index)
             answers.append(evaluate(running))
     tests = [row for index in range(EXPERIENCES) for row in sorted(running.rows("test", index))]
     return ToyRun(running.strategy, running.stream, answers, running.store.y[tests].cpu())

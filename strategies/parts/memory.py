@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 import torch
 from avalanche.core import SupervisedPlugin
-from torch import nn
 
 from lorisbench.data.stream import taken
-from lorisbench.strategies.parts.data import batches, evaluating
+from lorisbench.strategies.parts.data import batches
 
 Selection = Literal["reservoir", "class-balanced"]
 
@@ -92,18 +91,6 @@ class Memory:
         """The fields of the samples at `indices`, int64 on the CPU."""
         return tuple(taken(field, indices.to(field.device)) for field in self.fields)
 
-    def adapt(self, model: nn.Module, x: torch.Tensor) -> None:
-        """Replace kept images by their `model.features` once the stream has switched to features.
-
-        It switches when a backbone has been trained and is frozen (`backbone.train: first`). `x` is a batch of the
-        stream.
-        """
-        if self.fields and self.fields[0].ndim > 2 and x.ndim == 2:
-            features: Callable[[torch.Tensor], torch.Tensor] = model.features  # type: ignore[assignment]
-            with torch.no_grad(), evaluating(model):
-                taken = torch.cat([features(part) for part in self.fields[0].split(256)])
-            self.fields = (taken, *self.fields[1:])
-
 
 def remember(memory: Memory, strategy: Any, inputs: Callable[[torch.Tensor], torch.Tensor] | None = None) -> None:
     """Offer the samples of the current experience, free of augmentation: inputs, labels, task labels.
@@ -120,7 +107,7 @@ def remember(memory: Memory, strategy: Any, inputs: Callable[[torch.Tensor], tor
 
 
 class MemoryPlugin(SupervisedPlugin):
-    """A plugin with a memory, which switches to features when the stream does.
+    """A plugin with a memory.
 
     Attributes
     ----------
@@ -138,6 +125,3 @@ class MemoryPlugin(SupervisedPlugin):
     @property
     def replay_samples(self) -> int:
         return len(self.memory)
-
-    def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
-        self.memory.adapt(strategy.model, strategy.mb_x)

@@ -85,7 +85,7 @@ def test_no_check_passes_where_no_run_got_through(kind: str) -> None:
 def test_checks_that_need_another_mode_are_not_applicable() -> None:
     """With the runs on features and images broken off, most checks have nothing to look at."""
     seen = [Observation(Toy({"strategy": "mine"}, mode), error="broken", kind="refused") for mode in checks.PLAIN]
-    seen += [Observation(Toy({"strategy": "mine"}, mode)) for mode in ("frozen", "first")]
+    seen += [Observation(Toy({"strategy": "mine"}, "frozen"))]
     verdicts = checks.judge(Evidence({"strategy": "mine"}, Component(), seen))
     for name in ("acts", "repeats", "resumes", "arguments", "batches", "past data", "frozen"):
         assert verdicts[name].status == "not applicable", name

@@ -120,7 +120,7 @@ KEEPING = ("replay", "features", "heads")  # what the others keep is a copy of t
 @pytest.mark.parametrize("train", [pytest.param("never", marks=HEAVY), "first", pytest.param("always", marks=HEAVY)])
 @pytest.mark.parametrize("kind", [kind if kind in KEEPING else pytest.param(kind, marks=HEAVY) for kind in KINDS])
 def test_it_runs_and_goes_on_after_an_interrupt(written_once: Path, tmp_path: Path, kind: str, train: str) -> None:
-    """On features, on images, and on images that turn into features."""
+    """On features of a pretrained backbone, on those of one that was trained first, and on images."""
     inputs = {"never": {}, "first": {"backbone": {"train": "first"}}, "always": {"backbone": {"train": "always"}}}
     made = bench({"strategy": f"trial_{kind}"}, **inputs[train])
     run(made, tmp_path / "whole")

@@ -68,14 +68,14 @@ def test_a_built_in_strategy_conforms(name: str) -> None:
         ("broken-leak", "features", ["past data"]),
         pytest.param("broken-leak-normalised", "images", ["past data"], marks=pytest.mark.heavy),
         pytest.param("broken-leak-dataset", "features", ["past data"], marks=pytest.mark.heavy),
-        pytest.param("broken-leak-closure", "first", ["past data"], marks=pytest.mark.heavy),
+        pytest.param("broken-leak-closure", "images", ["past data"], marks=pytest.mark.heavy),
         pytest.param("broken-leak-in-class", "features", ["past data"], marks=pytest.mark.heavy),
         pytest.param("broken-secret-replay", "features", ["past data"], marks=pytest.mark.heavy),
         ("broken-teacher", "images", ["frozen"]),
         pytest.param("broken-renewed-teacher", "features", ["frozen"], marks=pytest.mark.heavy),
         pytest.param("broken-moving-teacher", "features", ["frozen"], marks=pytest.mark.heavy),
         pytest.param("broken-norm", "frozen", ["frozen"], marks=pytest.mark.heavy),
-        pytest.param("broken-frozen-moves", "first", ["frozen"], marks=pytest.mark.heavy),
+        pytest.param("broken-frozen-moves", "frozen", ["frozen"], marks=pytest.mark.heavy),
         ("broken-late-head", "features", ["new parameters"]),
         ("broken-few-classes", "features", ["arriving classes"]),
         pytest.param("broken-unmasked", "features", ["arriving classes"], marks=pytest.mark.heavy),
@@ -124,7 +124,7 @@ def test_growth_is_one_of_three_words() -> None:
 
 
 def test_the_modes_are_all_that_a_suite_may_ask_for() -> None:
-    assert set(MODES) == {"features", "frozen", "images", "first"}
+    assert set(MODES) == {"features", "frozen", "images"}
 
 
 @pytest.mark.heavy

@@ -1,4 +1,4 @@
-"""Strategies that keep or make samples in the harness: on features, end to end, and where images turn into features."""
+"""Strategies that keep or make samples in the harness: on features, and end to end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from small_models import SMALL
 
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.state import sizes_of, state_bytes
-from lorisbench.runs.running import freeze_backbone
 from lorisbench.runs.workbench import build, prepare
 from lorisbench.suite.resolve import load_suite
 
@@ -41,10 +40,8 @@ def run(suite_file: Callable, label: str, mode: str, cache: bool = True) -> tupl
     store = Store(bench.x, bench.y, bench.task)
     strategy = build(bench, suite.runs[0], store)
     states, sizes = [copy.deepcopy(strategy.model.state_dict())], []
-    for index, experience in enumerate(make_stream(bench.manifest, store).train_stream[:3]):
+    for experience in make_stream(bench.manifest, store).train_stream[:3]:
         strategy.train(experience, reset_optimizer_state=True)
-        if mode == "first" and index == 0:
-            freeze_backbone(bench, strategy, store)
         states.append(copy.deepcopy(strategy.model.state_dict()))
         sizes.append(sizes_of(strategy, bench.backbone, store))
     return bench, strategy, states, sizes
@@ -59,32 +56,15 @@ def changed(states: list[Any], index: int) -> set[str]:
 @pytest.mark.parametrize("label", SETTINGS)
 @pytest.mark.parametrize(
     ("mode", "cache"),
-    [("never", True), ("never", False), ("first", True), pytest.param("always", True, marks=pytest.mark.heavy)],
+    [("never", True), ("never", False), pytest.param("always", True, marks=pytest.mark.heavy)],
 )
 def test_every_way_to_train_the_backbone(suite_file: Callable, label: str, mode: str, cache: bool) -> None:
     _, _, states, sizes = run(suite_file, label, mode, cache)
-    learns = {"never": set(), "first": {"backbone"}, "always": {"backbone"}}[mode]
-    assert changed(states, 0) == {"head", *learns}
+    assert changed(states, 0) == ({"head", "backbone"} if mode == "always" else {"head"})
     frozen = mode != "always" or label in ("latent-replay", "dgr")
     assert changed(states, 2) == ({"head"} if frozen else {"head", "backbone"})
     assert all(torch.isfinite(value).all() for value in states[-1].values())
     assert sizes[-1]["replay_samples"] == KEPT.get(label, 7)
-
-
-@pytest.mark.parametrize("label", ["replay", "der++", "agem", "gem"])
-def test_images_in_memory_become_features_where_the_stream_does(suite_file: Callable, label: str) -> None:
-    bench, strategy, _, _ = run(suite_file, label, "first")
-    plugin = next(p for p in strategy.plugins if hasattr(p, "owns_samples"))
-    memories = plugin.memories if label == "gem" else [plugin.memory]
-    images = bench.x[torch.from_numpy(bench.manifest.rows("train", 0))]
-    strategy.model.eval()
-    with torch.no_grad():
-        features = strategy.model.features(images)
-    found = torch.cat([memory.fields[0] for memory in memories])
-    assert found.ndim == 2 and found.dtype == torch.float32
-    # some are of the first experience, and are the frozen backbone's features of its images
-    near = torch.cdist(found.double(), features.double()).amin(dim=1)
-    assert (near < 1e-4 * features.norm(dim=1).mean()).any()
 
 
 def test_samples_count_once_whoever_holds_them(suite_file: Callable) -> None:

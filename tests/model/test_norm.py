@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from small_models import SMALL
@@ -14,7 +13,6 @@ from lorisbench.common.errors import InputError
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.model.models import Backbone, backbone_of, make_backbone
 from lorisbench.model.norms import GroupNormAct, batch_to_group, groups_of
-from lorisbench.runs.running import freeze_backbone
 from lorisbench.runs.workbench import build, prepare
 from lorisbench.suite.resolve import load_suite
 
@@ -122,26 +120,17 @@ def test_only_group_norm_changes_the_run_id(suite_file: Callable[..., Path]) -> 
 
 
 @pytest.mark.parametrize("norm", ["batch", "group"])
-@pytest.mark.parametrize("mode", ["never", "first"])
-def test_a_frozen_backbone_never_drifts(suite_file: Callable[..., Path], mode: str, norm: str) -> None:
-    settings = {**SMALL, "train": mode, "cache": False}
+def test_a_frozen_backbone_never_drifts(suite_file: Callable[..., Path], norm: str) -> None:
+    settings = {**SMALL, "train": "never", "cache": False}
     suite = load_suite(str(suite_file(backbone={**settings, "norm": norm}, training={"epochs": 1, "batch_size": 6})))
     bench = prepare(suite.config, suite.config.benchmark.manifest())
     store = Store(bench.x, bench.y)
-    images = store.x
     strategy = build(bench, suite.runs[0], store)
-    first, second = make_stream(bench.manifest, store).train_stream[:2]
     backbone = strategy.model.backbone
-    made = backbone.digest()
-    strategy.train(first, reset_optimizer_state=True)
-    if mode == "first":
-        assert backbone.digest() != made
-        freeze_backbone(bench, strategy, store)
-        assert np.allclose(store.x[:3], backbone(images[:3]), atol=1e-5)
-        store.x = images  # even where later experiences pass through it in training mode, nothing moves
     before = backbone.digest()
-    strategy.train(second, reset_optimizer_state=True)
-    assert backbone.digest() == before and (mode == "first") == (before != made)
+    for experience in make_stream(bench.manifest, store).train_stream[:2]:
+        strategy.train(experience, reset_optimizer_state=True)
+    assert backbone.digest() == before
     assert not any(p.requires_grad for p in backbone.parameters())
     assert {bool(m.num_groups) for m in backbone.modules() if isinstance(m, nn.GroupNorm)} == (
         {True} if norm == "group" else set()

@@ -30,7 +30,9 @@ ENTRIES = [
 def test_it_is_training_and_pass_over_pass_without_the_first_experience() -> None:
     # 4,000 images at 20 ms are 80 s; 4 s of training come on top
     assert adapt_ratio(RunRecord(ENTRIES, {"forward_ms_per_image": 20.0}, FROZEN)) == pytest.approx(84 / 80)
-    assert adapt_ratio(RunRecord(ENTRIES, {"forward_ms_per_image": 1.0}, {"train": "first"})) == pytest.approx(2)
+    assert adapt_ratio(
+        RunRecord(ENTRIES, {"forward_ms_per_image": 1.0}, {**FROZEN, "train": "first"})
+    ) == pytest.approx(2)
 
 
 @pytest.mark.parametrize(

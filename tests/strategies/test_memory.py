@@ -8,7 +8,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
-from torch import nn
 
 from lorisbench.strategies.parts.memory import Memory, chosen
 
@@ -136,26 +135,3 @@ def test_what_is_kept_is_a_copy_without_a_gradient():
     kept = memory.fields[0]
     assert not kept.requires_grad and kept.untyped_storage().nbytes() == 4 * 2 * 4
     assert kept.untyped_storage().data_ptr() != batch.untyped_storage().data_ptr()
-
-
-def test_images_become_features_once_the_stream_is_of_features_and_the_model_stays_as_it_is():
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.norm = nn.BatchNorm2d(3)
-
-        def features(self, x):
-            return self.norm(x.float()).mean(dim=(2, 3))
-
-    model = Model().train()
-    memory = Memory(5)
-    images = torch.randint(0, 255, (5, 3, 4, 4), dtype=torch.uint8)
-    memory.adapt(model, torch.zeros(2, 3))  # nothing is there yet
-    memory.add(images, torch.arange(5))
-    memory.adapt(model, images)
-    assert memory.fields[0].dtype == torch.uint8
-    memory.adapt(model, torch.zeros(2, 3))
-    assert model.training and model.norm.training and torch.equal(model.norm.running_mean, torch.zeros(3))
-    model.eval()
-    assert torch.equal(memory.fields[0], model.features(images)) and not memory.fields[0].requires_grad
-    assert memory.fields[1].tolist() == [0, 1, 2, 3, 4]
