@@ -78,9 +78,15 @@ def with_task(x: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
 def taken(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """x[rows], a copy: of a tensor on a CPU in a quarter of the time, as whole rows are copied.
 
+    Images that lie channels last in memory stay so.
+
     x : (samples, ...), a tensor or what is indexed like one. rows : int64 (batch,), on the same device.
     """
-    return x.index_select(0, rows) if isinstance(x, torch.Tensor) else x[rows]
+    if not isinstance(x, torch.Tensor):
+        return x[rows]
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1).index_select(0, rows).permute(0, 3, 1, 2)
+    return x.index_select(0, rows)
 
 
 class Rows(Dataset):

@@ -37,6 +37,11 @@ class Backbone(nn.Module):
     network : float images of the same shape -> features.
     mean, std : per-channel normalisation for values in 0..1.
     feature_dim : width of the output.
+
+    Attributes
+    ----------
+    channels_last : whether its convolutions are faster on a CPU where the channels of a pixel lie side by side: those
+        of fewer channels than there are.
     """
 
     mean: torch.Tensor
@@ -55,6 +60,7 @@ class Backbone(nn.Module):
         self.feature_dim = feature_dim
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0, persistent=False)
+        self.channels_last = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in network.modules())
         self.frozen = False
         if frozen:
             self.freeze()
@@ -75,6 +81,10 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        # A training step of EfficientNet-Lite0 at 128 px takes 0.6 times as long if pixels lie channels last in memory,
+        # as they do in the store, one of ResNet-18 at 64 px 1.1 times (AMD EPYC, one thread)
+        if not (self.channels_last or self.mean.is_cuda):
+            images = images.contiguous()
         return self.network(self.normalised(images))
 
     def normalised(self, images: torch.Tensor) -> torch.Tensor:

@@ -119,7 +119,7 @@ def _trained(bench: Workbench, spec: RunSpec, stop: Callable[[], bool]) -> bytes
     plain, device = _plain(spec), bench.accelerator
     store = store_for(bench, plain)
     context = context_of(plain, bench.backbone, store, len(bench.manifest.classes), bench.manifest.experiences, device)
-    engine = context.engine(context.model.to(memory_format=torch.channels_last), [])
+    engine = context.engine(context.model, [])
     memory, start = PeakMemory(device), time.perf_counter()
     with track(f"{spec.told}: epochs of the backbone", spec.training.epochs, spec.training.budget is None) as advance:
         engine.plugins += [_Epochs(advance), StopRequest(stop)]
