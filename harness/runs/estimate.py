@@ -109,10 +109,18 @@ def estimate(left: Iterable[Left], finished: Iterable[Finished]) -> Estimate:
 
 def remember_run(config: Mapping[str, Any], images: str, directory: RunDirectory) -> None:
     """Remember a finished run, for the estimates of later outputs."""
-    seconds = [entry["train_seconds"] for entry in directory.entries()]
+    entries = directory.entries()
     remember(
-        _thing(config, images), seconds=round(sum(seconds), 4), experiences=len(seconds), bytes=size_of(directory.path)
+        _thing(config, images),
+        seconds=round(own_seconds(entries), 4),
+        experiences=len(entries),
+        bytes=size_of(directory.path),
     )
+
+
+def own_seconds(entries: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds of training in a run's journal, without the training of a backbone that runs share."""
+    return float(sum(entry["train_seconds"] - entry.get("backbone_seconds", 0.0) for entry in entries))
 
 
 def size_of(folder: Path) -> int:

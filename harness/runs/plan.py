@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lorisbench.common.registry import select
 from lorisbench.common.timings import memory
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.estimate import Estimate, Finished, Left, duration, estimate, size_of
+from lorisbench.runs.estimate import Estimate, Finished, Left, duration, estimate, own_seconds, size_of
 from lorisbench.runs.inspection import Inspected, rehearse
 from lorisbench.runs.policy import POLICY, Policy
 from lorisbench.runs.store import Output
@@ -127,6 +127,8 @@ def plan(suite: Suite, output: Output, policy: Policy = POLICY) -> Plan:
             vars(found.manifest).setdefault("content_hash", "")
         if found.backbone is not None:
             arrays.extend(_arrays(found, config))
+            if config.backbone.train == "first":
+                arrays.extend(_backbones(found, [spec for spec in todo if spec.stream == config.stream]))
 
     notes = rehearse(suite, output, {spec.stream for spec in [*todo, *unmeasured]}, look)
     fresh = set(policy.rerun)
@@ -167,7 +169,7 @@ def _finished(suite: Suite, output: Output, states: dict[str, str]) -> list[Fini
     for spec in suite.runs:
         directory = output.run(spec.run_id)
         if states[spec.run_id] == "done" and not directory.damage("done"):
-            seconds = sum(entry["train_seconds"] for entry in directory.entries())
+            seconds = own_seconds(directory.entries())
             found.append(Finished(spec.stream, spec.label, seconds, size_of(directory.path)))
     return found
 
@@ -177,7 +179,7 @@ def _spent(directory: RunDirectory) -> float:
     status = directory.status()["status"]
     if status not in ("pending", "running") or directory.damage(status):
         return 0.0
-    return float(sum(entry["train_seconds"] for entry in directory.entries()))
+    return own_seconds(directory.entries())
 
 
 def _arrays(found: Inspected, config: ResolvedConfig) -> list[Array]:
@@ -219,6 +221,28 @@ def _arrays(found: Inspected, config: ResolvedConfig) -> list[Array]:
                 Array(config.stream, name, entry.there() if known else None, entry.bytes, _seconds(entry, recall))
             )
     return told
+
+
+def _backbones(found: Inspected, specs: list[RunSpec]) -> list[Array]:
+    """The backbones that runs train on the first experience, each once; of each, whether it is in the cache."""
+    from lorisbench.model.models import megabytes
+    from lorisbench.runs.trained_backbone import entry_of
+    from lorisbench.runs.workbench import device_of
+
+    manifest, backbone = found.manifest, found.backbone
+    assert manifest is not None and backbone is not None
+    recall = memory()
+    known = found.data is not None and found.weights
+    told = {}
+    for spec in specs:
+        own = manifest.for_seed(spec.seed)
+        own = own.in_order(permutation(spec.order, own.experiences))
+        path, rate = entry_of(spec, own, backbone, device_of(spec.device))
+        times = [each["seconds"] for each in recall(rate) if "seconds" in each]
+        size, seconds = round(1e6 * megabytes(backbone)), fmean(times) if times else None
+        name = f"backbone, trained for {spec.told} first"
+        told.setdefault(path, Array(spec.stream, name, path.is_file() if known else None, size, seconds))
+    return list(told.values())
 
 
 def _seconds(entry: Cached, recall: Any) -> float | None:

@@ -69,8 +69,11 @@ class Found:
     state: State
 
 
-def identity(spec: RunSpec, content_hash: str, resumable: Resumable) -> dict[str, str]:
-    """What must be the same when a run goes on: the run, its settings and data, the code and its versions."""
+def identity(spec: RunSpec, content_hash: str, resumable: Resumable, trained: str = "") -> dict[str, str]:
+    """What must be the same when a run goes on: the run, its settings and data, the code and its versions.
+
+    trained : the digest of a backbone that was trained before, on whose features the run learns.
+    """
     settings = {key: value for key, value in spec.config.items() if key != "code"}
     files = [Path(str(getattr(sys.modules.get(name), "__file__", None))) for name in resumable.names.outside()]
     files += [Path(file_of(kind)) for kind in kinds_of(spec.strategy)]  # those of LorisBench, while it is worked on
@@ -79,7 +82,7 @@ def identity(spec: RunSpec, content_hash: str, resumable: Resumable) -> dict[str
     }
     return {
         "format": str(FORMAT), "run": spec.run_id, "settings": digest_of(settings), "data": content_hash,
-        "code": digest_of({**own, **spec.code}), **versions(_LIBRARIES),
+        "code": digest_of({**own, **spec.code}), **versions(_LIBRARIES), **({"backbone": trained} if trained else {}),
     }  # fmt: skip
 
 
@@ -282,7 +285,8 @@ def _told(other: Mapping[str, str], of: Mapping[str, str]) -> str:
     """How a checkpoint is of something else, for a message."""
     words = {
         "run": "it is of another run", "settings": "it is of other settings", "data": "it is of other images",
-        "code": "the strategy's code has changed", "format": "it has another format",
+        "code": "the strategy's code has changed", "backbone": "the backbone was trained again, with other numbers",
+        "format": "it has another format",
     }  # fmt: skip
     for name, value in other.items():
         return words.get(name, f"it was written with {name} {value}, and this is {of.get(name)}")

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from lorisbench.common.errors import InputError, Stopped
-from lorisbench.common.files import digest_of
 from lorisbench.data.stream import make_stream
 from lorisbench.engine.answers import Answers
 from lorisbench.engine.assembly import seed_everything
@@ -133,12 +132,8 @@ class Running:
             plugins.append(Watch(self.audience))
         own = None if bench.on_features else dict(bench.backbone.state_dict(keep_vars=True))
         self.resumable = Resumable(self.strategy, [self.store, self.stream], own)
-        self.identity = identity(spec, self._inputs(), self.resumable)
-
-    def _inputs(self) -> str:
-        """What the run is given, for `identity`: the images, and the backbone if it is none that can be had again."""
-        content = self.bench.manifest.content_hash
-        return digest_of([content, self.bench.backbone.digest()]) if self.spec.backbone.train == "first" else content
+        trained = bench.backbone.digest() if spec.backbone.train == "first" else ""
+        self.identity = identity(spec, bench.manifest.content_hash, self.resumable, trained)
 
     def _continue(self) -> list[Answers]:
         """Put the checkpoint's state into the run, if it fits; the answers after what has been trained so far."""

@@ -13,7 +13,7 @@ from lorisbench.common.reading import read_json, read_table
 from lorisbench.metrics.records import images_by_stream
 from lorisbench.runs.claims import EXPIRY, Watch, holder_of
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.estimate import Estimate, Finished, Left, duration, estimate
+from lorisbench.runs.estimate import Estimate, Finished, Left, duration, estimate, own_seconds
 from lorisbench.suite.run_folders import run_folders, suite_of
 from lorisbench.suite.spec import stream_of
 from lorisbench.suite.streams import benchmarks_of
@@ -97,7 +97,7 @@ def _run(directory: RunDirectory, config: Mapping[str, Any], experiences: Mappin
         "reason": reason,
         "experience": len(entries),
         "experiences": experiences.get(stream),
-        "seconds": round(sum(entry["train_seconds"] for entry in entries), 3),
+        "seconds": round(own_seconds(entries), 3),
         "owner": owner,
         "beat_seconds": None if owner is None or silence is None else round(silence, 1),
     }

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,6 +21,7 @@ from lorisbench.common.cache import cache_root, cached_file
 from lorisbench.common.console import say, track
 from lorisbench.common.environment import versions
 from lorisbench.common.files import digest_of
+from lorisbench.common.timings import remember
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import make_stream
@@ -42,6 +43,13 @@ KIND = "backbones"  # its part of the cache
 _ABOUT = "about"  # in a file's metadata, what is known of it
 
 
+class Entry(NamedTuple):
+    """A trained backbone in the cache: its file, and what the time for training it depends on (`timings`)."""
+
+    path: Path
+    rate: Any
+
+
 @dataclass(frozen=True)
 class TrainedBackbone:
     """A frozen backbone, and what training it cost, by the keys that a run's journal has."""
@@ -50,7 +58,7 @@ class TrainedBackbone:
     cost: dict[str, Any]
 
 
-def place_of(spec: RunSpec, manifest: Manifest, pretrained: Backbone, device: torch.device) -> Path:
+def entry_of(spec: RunSpec, manifest: Manifest, pretrained: Backbone, device: torch.device) -> Entry:
     """The file in the cache: named by the images, the recipe for the first experience, and where it is trained.
 
     manifest : the run's own stream, in its order.
@@ -63,7 +71,8 @@ def place_of(spec: RunSpec, manifest: Manifest, pretrained: Backbone, device: to
         "head": spec.head.model_dump(mode="json"), "training": spec.training.model_dump(mode="json", exclude=unused),
         "seed": spec.seed, "device": device.type, **versions(("lorisbench", "torch")),
     }  # fmt: skip
-    return cache_root() / KIND / f"{digest_of(key)}.safetensors"
+    alike = {name: value for name, value in key.items() if name not in ("seed", "experience")}
+    return Entry(cache_root() / KIND / f"{digest_of(key)}.safetensors", ["a trained backbone", alike])
 
 
 def with_backbone(bench: Workbench, spec: RunSpec, stop: Callable[[], bool]) -> tuple[Workbench, dict[str, Any]]:
@@ -79,10 +88,10 @@ def with_backbone(bench: Workbench, spec: RunSpec, stop: Callable[[], bool]) -> 
     if bench.manifest.parts is not None:
         trained = TrainedBackbone(_of_finished(bench), {})
     else:
-        path = place_of(spec, bench.manifest, bench.backbone, bench.accelerator)
+        entry = entry_of(spec, bench.manifest, bench.backbone, bench.accelerator)
         read = partial(_read, pretrained=bench.backbone)
-        make = partial(_trained, bench, spec, stop)
-        trained = cached_file(path, f"{spec.told}: training the backbone", read, make, stop)
+        make = partial(_trained, bench, spec, entry, stop)
+        trained = cached_file(entry.path, f"{spec.told}: training the backbone", read, make, stop)
     size = spec.backbone.image_size
     if not bench.on_features:
         return replace(bench, backbone=trained.backbone), trained.cost
@@ -111,7 +120,7 @@ def _of_finished(bench: Workbench) -> Backbone:
     return backbone
 
 
-def _trained(bench: Workbench, spec: RunSpec, stop: Callable[[], bool]) -> bytes:
+def _trained(bench: Workbench, spec: RunSpec, entry: Entry, stop: Callable[[], bool]) -> bytes:
     """Train the backbone; the file with its weights."""
     from safetensors.torch import save
 
@@ -130,6 +139,7 @@ def _trained(bench: Workbench, spec: RunSpec, stop: Callable[[], bool]) -> bytes
     told = meter.journal()
     cost = {key: told[key] for key in ("train_flops", "train_samples", "train_steps")}
     cost |= {"train_seconds": time.perf_counter() - start, "peak_memory_mb": memory.megabytes()}
+    remember(entry.rate, seconds=cost["train_seconds"])
     backbone = context.model.backbone
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in backbone.state_dict().items()}
     return save(tensors, {_ABOUT: json.dumps({"digest": backbone.digest(), "cost": cost})})
