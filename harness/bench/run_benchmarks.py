@@ -92,6 +92,13 @@ def extraction() -> Iterator[Finding]:
     yield from measure()
 
 
+def endtoend() -> Iterator[Finding]:
+    """Training a backbone in the engine beside loops written by hand over the same images."""
+    from lorisbench.bench.endtoend import measure
+
+    yield from measure()
+
+
 def memory() -> list[Finding]:
     """Peak resident memory of a process that imports what a run needs, and of the quickstart suite."""
     import tempfile
@@ -193,6 +200,7 @@ BENCHMARKS: dict[str, Callable[[], Iterable[Finding]]] = {
     "stock": stock,
     "growth": growth,
     "extraction": extraction,
+    "endtoend": endtoend,
     "memory": memory,
     "data": data,
     "latency": latency,

@@ -178,8 +178,8 @@ def bench(
     what: Annotated[
         str,
         typer.Argument(
-            help="startup, steps, stock, growth, extraction, memory, data, latency, dnn, slda, optimizer, suite, "
-            "report; all if omitted"
+            help="startup, steps, stock, growth, extraction, endtoend, memory, data, latency, dnn, slda, "
+            "optimizer, suite, report; all if omitted"
         ),
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Write all that was found to this JSON file")] = None,

@@ -36,7 +36,7 @@ class Store:
     Attributes
     ----------
     x : inputs of shape (images, ...): uint8 images (images, 3, size, size) or float32 features (images, dim). May
-        be replaced (images by the features of a backbone that has just been frozen); all datasets follow.
+        be replaced, as by more samples that came later; all datasets follow.
     y : int64 labels of shape (images,).
     task : int64 task labels of shape (images,); zeros unless given.
     labelled : whether inputs carry their task label, see `with_task`; `x` itself never does.

@@ -89,6 +89,7 @@ class Engine(PerBatch):
         self.seed = seed
         self.augment = training.augment
         self.budget = budget_of(training)
+        self.amp = training.amp
         self.wanted = wanted
         self.features_move = features_move
         self._frozen: list[nn.Parameter] = []
@@ -111,6 +112,13 @@ class Engine(PerBatch):
     def _before_training(self, **kwargs: Any) -> None:
         self._tell_model()
         super()._before_training(**kwargs)
+
+    def forward(self) -> Any:
+        """The model's outputs for the minibatch; of a training step with `training.amp` computed in bfloat16."""
+        if self.amp is None or not self.is_training:
+            return super().forward()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            return super().forward().float()
 
     def make_train_dataloader(self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any) -> None:
         # Separate generators: a strategy that draws random numbers sees the same order of samples as one that does not,

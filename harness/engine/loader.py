@@ -44,6 +44,16 @@ class TensorLoader:
         return len(self.cut(self.rows, self.batch_size)) if len(self.rows) else 0
 
     def __iter__(self) -> Iterator[list[torch.Tensor]]:
+        copied = self.device.type == "cuda" and self.store.y.device.type == "cpu"
+        return ahead(self._batches()) if copied else self._batches()
+
+    def _moved(self, part: torch.Tensor) -> torch.Tensor:
+        """A part of a minibatch on the device; to a GPU it is copied from pinned memory, while that does other work."""
+        if self.device.type == "cuda" and part.device.type == "cpu":
+            part = part.pin_memory()
+        return part.to(self.device, non_blocking=True)
+
+    def _batches(self) -> Iterator[list[torch.Tensor]]:
         rows = self.rows
         if self.in_sequence:
             rows = rows[self.store.sequence[rows].argsort()]  # type: ignore[index]
@@ -52,13 +62,20 @@ class TensorLoader:
         views = None if self.for_views is None else self.store.views
         for cpu_rows in self.cut(rows, self.batch_size):
             chunk = cpu_rows.to(self.store.y.device)
-            x = taken(self.store.x, chunk)
+            x = self._moved(taken(self.store.x, chunk))
             if views is not None:
                 x = views.pick(x, cpu_rows, torch.randint(views.count + 1, (len(chunk),), generator=self.for_views))
-            x = self.store.inputs(x, chunk).to(self.device, non_blocking=True)
-            y = taken(self.store.y, chunk).to(self.device, non_blocking=True)
-            task = taken(self.store.task, chunk).to(self.device, non_blocking=True)
-            yield [x, y, task]
+            x = self.store.inputs(x, chunk)
+            yield [x, self._moved(taken(self.store.y, chunk)), self._moved(taken(self.store.task, chunk))]
+
+
+def ahead(batches: Iterator[list[torch.Tensor]]) -> Iterator[list[torch.Tensor]]:
+    """The same batches, each made before the one before it is handed out."""
+    for batch in batches:
+        for following in batches:
+            yield batch
+            batch = following
+        yield batch
 
 
 _in_evaluation: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()

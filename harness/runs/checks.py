@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from lorisbench.data.manifest import Manifest
     from lorisbench.model.models import Backbone
 
+COMPILERS = ("g++", "clang++", "c++")  # which torch.compile may use, besides what CXX names
 LARGEST_TASK = 255  # images carry their task label in a uint8 channel
 
 
@@ -35,6 +38,20 @@ def check_batch_sizes(config: ResolvedConfig, backbone: Backbone) -> None:
     if config.backbone.train != "never":
         smallest = min(entry.training.batch_size for entry in config.strategies.values())
         check_batches_of_one(backbone, config.backbone.image_size, smallest)
+
+
+def check_precision(config: ResolvedConfig, device: torch.device) -> None:
+    """Raise InputError if `training.amp` or `training.compile` of a strategy cannot be kept to on this device."""
+    for label, entry in config.strategies.items():
+        place = f"strategies.{label}: training"
+        if entry.training.amp is not None and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise InputError(f"{place}.amp: this GPU does not compute in bfloat16")
+        if not entry.training.compile:
+            continue
+        if config.backbone.train == "never":
+            raise InputError(f"{place}.compile: compiles a backbone that is trained, and backbone.train is never")
+        if not any(shutil.which(name) for name in (os.environ.get("CXX"), *COMPILERS) if name):
+            raise InputError(f"{place}.compile: needs a C++ compiler, and there is none of {', '.join(COMPILERS)} here")
 
 
 def check_features(x: torch.Tensor, rows: np.ndarray, what: str, config: ResolvedConfig, manifest: Manifest) -> None:

@@ -118,12 +118,13 @@ def _build_strategies(config: ResolvedConfig, specs: Iterable[RunSpec], manifest
     import torch
 
     from lorisbench.engine.assembly import assemble
-    from lorisbench.runs.checks import check_batch_sizes
-    from lorisbench.runs.workbench import store_without_content
+    from lorisbench.runs.checks import check_batch_sizes, check_precision
+    from lorisbench.runs.workbench import device_of, store_without_content
 
     if config.backbone.train == "never":
         backbone.freeze()
     check_batch_sizes(config, backbone)
+    check_precision(config, device_of(config.device))
 
     def build(spec: RunSpec) -> Any:
         store = store_without_content(config.backbone, backbone.feature_dim, manifest, config.head.per_task)

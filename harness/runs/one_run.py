@@ -45,6 +45,7 @@ def train(
     ordered = replace(own, manifest=own.manifest.in_order(permutation(spec.order, own.manifest.experiences)))
     threads = 1 if bench.on_features else torch.get_num_threads()
     where = environment(threads, str(bench.device), str(bench.accelerator))
+    where |= {"amp": spec.training.amp, "compile": spec.training.compile}
     kind = Running if ordered.manifest.parts is None else Continued
     running = kind(ordered, spec, directory, where, stop, observers)
     try:

@@ -233,7 +233,7 @@ def _backbones(found: Inspected, specs: list[RunSpec]) -> list[Array]:
     assert manifest is not None and backbone is not None
     recall = memory()
     known = found.data is not None and found.weights
-    told = {}
+    told: dict[Any, Array] = {}
     for spec in specs:
         own = manifest.for_seed(spec.seed)
         own = own.in_order(permutation(spec.order, own.experiences))

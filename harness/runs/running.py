@@ -30,7 +30,7 @@ from lorisbench.runs.memory import PeakMemory
 from lorisbench.runs.observers import Audience, Observer, Watch
 from lorisbench.runs.resume import Checkpoints, identity
 from lorisbench.runs.trained_backbone import with_backbone
-from lorisbench.runs.workbench import Workbench, build, store_for, synchronise
+from lorisbench.runs.workbench import Workbench, build, compile_backbone, store_for, synchronise
 from lorisbench.suite.config import NO_BACKBONE
 from lorisbench.suite.spec import RunSpec
 from lorisbench.suite.training import AugmentConfig
@@ -111,12 +111,18 @@ class Running:
         self.strategy = build(bench, spec, self.store)
         if not isinstance(self.strategy, Engine):
             training = spec.training
-            asked = {"stream: instance": self.store.sequence, "augment": self.store.views, "budget": training.budget}
+            asked = {
+                "stream: instance": self.store.sequence,
+                "augment": self.store.views,
+                "budget": training.budget,
+                "amp": training.amp,
+            }
             for setting in (setting for setting, value in asked.items() if value is not None):
                 raise InputError(
                     f"{spec.label}: training.{setting} cannot be kept to by {type(self.strategy).__name__}: it is "
                     "not the harness's own engine"
                 )
+        compile_backbone(self.strategy.model, spec)
         normalise_single_samples(self.strategy.model)  # also if it is no Engine, which does so too
         self.recorder = Recorder(len(bench.manifest.classes) if spec.evaluation.scores else 0)
         plugins = self.strategy.plugins

@@ -36,7 +36,7 @@ from lorisbench.model.checkpoint import load_backbone
 from lorisbench.model.models import Backbone
 from lorisbench.runs.checks import not_finite_rows
 from lorisbench.runs.memory import PeakMemory
-from lorisbench.runs.workbench import Workbench, store_for, synchronise
+from lorisbench.runs.workbench import Workbench, compile_backbone, store_for, synchronise
 from lorisbench.suite.spec import RunSpec
 
 KIND = "backbones"  # its part of the cache
@@ -63,7 +63,7 @@ def entry_of(spec: RunSpec, manifest: Manifest, pretrained: Backbone, device: to
 
     manifest : the run's own stream, in its order.
     """
-    unused = {"later": True, "reset_optimizer": True, "augment": {"experiences"}}  # in the first experience
+    unused: Any = {"later": True, "reset_optimizer": True, "augment": {"experiences"}}  # in the first experience
     key = {
         "content": manifest.content_hash, "experience": manifest.order[0] if manifest.order else 0,
         "preprocessing": images.PREPROCESSING, "augmentation": AUGMENTATION, "size": spec.backbone.image_size,
@@ -128,6 +128,7 @@ def _trained(bench: Workbench, spec: RunSpec, entry: Entry, stop: Callable[[], b
     plain, device = _plain(spec), bench.accelerator
     store = store_for(bench, plain)
     context = context_of(plain, bench.backbone, store, len(bench.manifest.classes), bench.manifest.experiences, device)
+    compile_backbone(context.model, plain)
     engine = context.engine(context.model, [])
     memory, start = PeakMemory(device), time.perf_counter()
     with track(f"{spec.told}: epochs of the backbone", spec.training.epochs, spec.training.budget is None) as advance:
@@ -140,7 +141,7 @@ def _trained(bench: Workbench, spec: RunSpec, entry: Entry, stop: Callable[[], b
     cost = {key: told[key] for key in ("train_flops", "train_samples", "train_steps")}
     cost |= {"train_seconds": time.perf_counter() - start, "peak_memory_mb": memory.megabytes()}
     remember(entry.rate, seconds=cost["train_seconds"])
-    backbone = context.model.backbone
+    backbone: Any = context.model.backbone
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in backbone.state_dict().items()}
     return save(tensors, {_ABOUT: json.dumps({"digest": backbone.digest(), "cost": cost})})
 

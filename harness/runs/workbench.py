@@ -22,7 +22,7 @@ from lorisbench.engine.assembly import assemble, restored_model
 from lorisbench.model import features, views
 from lorisbench.model.grey import GreyPixels, is_grey
 from lorisbench.model.models import Backbone, backbone_of
-from lorisbench.runs.checks import check_batch_sizes, check_features
+from lorisbench.runs.checks import check_batch_sizes, check_features, check_precision
 from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.orders import permutation
@@ -101,6 +101,7 @@ def prepare(
     if settings.train == "never":
         backbone.freeze()
     check_batch_sizes(config, backbone)
+    check_precision(config, accelerator)
     device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
     # Here, where all cores are used and no other process waits for them
     for seeded in _of_seeds(config, manifest):
@@ -216,6 +217,15 @@ def store_for(bench: Workbench, spec: RunSpec) -> Store:
     if spec.training.stream == "instance":
         store.sequence = torch.from_numpy(bench.manifest.recorded_order())
     return store
+
+
+def compile_backbone(model: Any, spec: RunSpec) -> None:
+    """Let torch compile the backbone of a model that is about to be trained, if `training.compile` says so.
+
+    Names of tensors stay as they are, and copies of the model are not compiled.
+    """
+    if spec.training.compile and spec.backbone.train == "always":
+        model.backbone.network.compile()
 
 
 def synchronise(device: torch.device) -> None:

@@ -157,6 +157,11 @@ class TrainingConfig(Settings):
 
     With a `budget` an experience is trained on until that is used up, whatever `epochs` says; milestones come at the
     share of it that they are of `epochs`.
+
+    `amp: bf16` computes the forward passes of training steps, and so the backward ones, in bfloat16 where torch's
+    autocast does; weights, losses and evaluations stay in float32. `compile: true` compiles a backbone that is trained
+    by `torch.compile`, which takes a minute or more at the first step and needs a C++ compiler. Both change numbers
+    within rounding.
     """
 
     epochs: int = Field(10, ge=1)
@@ -173,6 +178,8 @@ class TrainingConfig(Settings):
     reset_optimizer: bool = True
     stream: Literal["iid", "instance"] = "iid"
     budget: BudgetConfig | None = None
+    amp: Literal["bf16"] | None = None
+    compile: bool = False
 
     @model_validator(mode="before")
     @classmethod

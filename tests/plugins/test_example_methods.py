@@ -50,8 +50,7 @@ def test_the_package_has_a_method_of_each_kind_and_they_are_listed(cli) -> None:
 
 @pytest.mark.parametrize("name", POINTS)
 def test_it_remembers(name: str) -> None:
-    """Where features take the place of images after the first experience."""
-    made = toy_run(name, inputs="first")
+    made = toy_run(name, inputs="images")
     right = (made.answers[-1].argmax(dim=1) == made.labels).float().view(4, -1).mean(dim=1)
     assert right[:2].min() > 0.9, right  # experience 2 is unlike those, and the stiffest learn little of it
 

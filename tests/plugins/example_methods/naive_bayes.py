@@ -32,7 +32,7 @@ class NaiveBayesModel(Classifier):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         features = self.features(x)
-        if self.training:  # by gradients, while a backbone is trained in the first experience
+        if self.training:  # by gradients, while a backbone is trained
             return self.head(features)
         counts = self.counts.clamp(min=1)
         means = self.sums / counts
