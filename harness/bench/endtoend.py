@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from lorisbench.bench.measured import Finding, Ratio, paired
-from lorisbench.bench.timing import one_experience
+from lorisbench.bench.synthetic import one_experience
 from lorisbench.common.threads import one_thread
 from lorisbench.data.stream import Store
 from lorisbench.engine.engine import Engine, make_optimizer
