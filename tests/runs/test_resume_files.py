@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,15 @@ def _killed(made: Workbench, folder: Path, die: Callable[[], Callable[[], bool]]
 def test_a_killed_process_loses_one_experience_at_most(made: Workbench, whole: dict[str, Any], tmp_path: Path) -> None:
     def at_step(number: int) -> Callable[[], bool]:
         steps = iter(range(number))
-        return lambda: os.kill(os.getpid(), signal.SIGKILL) or False if next(steps, None) is None else False
+
+        def die() -> bool:
+            if next(steps, None) is None:
+                while not (tmp_path / PLACE).exists():  # it is written beside what the run does next
+                    time.sleep(0.01)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return False
+
+        return die
 
     for number in (12, 10):
         code = _killed(made, tmp_path, lambda number=number: at_step(number))
