@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -203,6 +206,24 @@ def test_it_may_end_between_any_two_files(
     assert written(folder) == whole
 
 
+def alone(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a process of its own: torch trains in no fork of one that has ever used autograd's threads."""
+
+    @functools.wraps(test)
+    def begun(*args: Any, **given: Any) -> None:
+        if "LORISBENCH_TEST_ALONE" in os.environ:
+            test(*args, **given)
+            return
+        name = os.environ["PYTEST_CURRENT_TEST"].rpartition(" ")[0]
+        command = [sys.executable, "-m", "pytest", "-p", "no:xdist", "-m", "heavy or not heavy", name]
+        ended = subprocess.run(
+            command, env={**os.environ, "LORISBENCH_TEST_ALONE": "1"}, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stdout
+
+    return begun
+
+
 def _killed(made: Workbench, folder: Path, die: Callable[[], Callable[[], bool]]) -> int | None:
     """Train in a process of its own, which `die` may prepare to be killed; its exit code."""
     process = multiprocessing.get_context("fork").Process(target=lambda: run(made, folder, die()))
@@ -211,6 +232,7 @@ def _killed(made: Workbench, folder: Path, die: Callable[[], Callable[[], bool]]
     return process.exitcode
 
 
+@alone
 def test_a_killed_process_loses_one_experience_at_most(made: Workbench, whole: dict[str, Any], tmp_path: Path) -> None:
     def at_step(number: int) -> Callable[[], bool]:
         steps = iter(range(number))
@@ -234,6 +256,7 @@ def test_a_killed_process_loses_one_experience_at_most(made: Workbench, whole: d
 @pytest.mark.heavy
 @pytest.mark.parametrize("entry", [DNN, {"strategy": "replay", "memory": 20}, {"stack": ["ewc", "lwf"]}], ids=str)
 @pytest.mark.parametrize("backbone", ["never", "first"])
+@alone
 def test_it_may_be_killed_at_any_moment(entry: dict[str, Any], backbone: str, tmp_path: Path) -> None:
     made = bench(entry, backbone={"name": "pixels", "image_size": 16, "train": backbone})
     run(made, tmp_path / "whole")
