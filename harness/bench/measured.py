@@ -18,8 +18,22 @@ PAIRS = 9  # comparisons of a benchmark, unless it says otherwise
 MACHINE = ("cpu", "cores", "gpu", "system")  # what has to agree before times are compared
 
 
+class _Repeated:
+    """What was measured several times: the median stands for it."""
+
+    values: tuple[float, ...]
+
+    @property
+    def value(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def range(self) -> tuple[float, float]:
+        return min(self.values), max(self.values)
+
+
 @dataclass(frozen=True)
-class Ratio:
+class Ratio(_Repeated):
     """How long one thing takes as a multiple of another, both measured in turn.
 
     what : names the comparison, the same each time that the benchmark is run. values : one ratio for each pair.
@@ -37,14 +51,6 @@ class Ratio:
         return cls(
             what, tuple(a / b for a, b in zip(ours, other, strict=True)), 1e3 * statistics.median(ours), limit
         )  # fmt: skip
-
-    @property
-    def value(self) -> float:
-        return statistics.median(self.values)
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return min(self.values), max(self.values)
 
     def __str__(self) -> str:
         return (
@@ -116,21 +122,13 @@ class Growth:
 
 
 @dataclass(frozen=True)
-class Amount:
+class Amount(_Repeated):
     """So much of a unit, in each of several rounds. limit : what the median should not exceed, if anything."""
 
     what: str
     values: tuple[float, ...]
     unit: str
     limit: float | None = None
-
-    @property
-    def value(self) -> float:
-        return statistics.median(self.values)
-
-    @property
-    def range(self) -> tuple[float, float]:
-        return min(self.values), max(self.values)
 
     def __str__(self) -> str:
         spread = f"{_told(self.range)} in {len(self.values)} rounds" if len(self.values) > 1 else "once"

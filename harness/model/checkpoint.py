@@ -19,6 +19,11 @@ BACKBONE = "backbone."  # begins the names of its tensors
 _JSON = ".json"  # ends the name of what a module says of itself in other words than a tensor
 
 
+def storable(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU as safetensors writes one: contiguous, and sharing memory with no other."""
+    return tensor.detach().cpu().contiguous().clone()
+
+
 def write_checkpoint(model: nn.Module, folder: Path, frozen: bool, backbone: nn.Module | None = None) -> None:
     """Write the model's tensors below a run directory; a `frozen` backbone of the model's is not repeated in each run.
 
@@ -30,8 +35,7 @@ def write_checkpoint(model: nn.Module, folder: Path, frozen: bool, backbone: nn.
 
     tensors = {}
     if backbone is not None:
-        own = backbone.state_dict().items()
-        tensors = {BACKBONE + key: value.detach().cpu().contiguous().clone() for key, value in own}
+        tensors = {BACKBONE + key: storable(value) for key, value in backbone.state_dict().items()}
     for key, value in model.state_dict().items():
         if frozen and key.startswith(BACKBONE):
             continue
@@ -40,7 +44,7 @@ def write_checkpoint(model: nn.Module, folder: Path, frozen: bool, backbone: nn.
             if json.loads(text) != value:
                 raise TypeError(f"{key} is no plain data: get_extra_state() may give a tensor, or what JSON can hold")
             key, value = key + _JSON, torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        tensors[key] = value.detach().cpu().contiguous().clone()
+        tensors[key] = storable(value)
     entries = entries_of(model)
     write_bytes(folder / PLACE, save(tensors, {ENTRIES: json.dumps(entries)} if entries else None))
 

@@ -113,7 +113,9 @@ def weights_of(backbone: Backbone) -> tuple[bytes, str]:
     """The weights of a backbone (safetensors), and its digest."""
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in backbone.state_dict().items()}
+    from lorisbench.model.checkpoint import storable
+
+    tensors = {name: storable(tensor) for name, tensor in backbone.state_dict().items()}
     return save(tensors), backbone.digest()
 
 

@@ -32,7 +32,7 @@ from lorisbench.engine.own_plugins import HarnessPlugin
 from lorisbench.engine.stopping import StopRequest
 from lorisbench.model import features
 from lorisbench.model.augment import AUGMENTATION
-from lorisbench.model.checkpoint import load_backbone
+from lorisbench.model.checkpoint import load_backbone, storable
 from lorisbench.model.models import Backbone
 from lorisbench.runs.checks import not_finite_rows
 from lorisbench.runs.memory import PeakMemory
@@ -142,7 +142,7 @@ def _trained(bench: Workbench, spec: RunSpec, entry: Entry, stop: Callable[[], b
     cost |= {"train_seconds": time.perf_counter() - start, "peak_memory_mb": memory.megabytes()}
     remember(entry.rate, seconds=cost["train_seconds"])
     backbone: Any = context.model.backbone
-    tensors = {name: value.detach().cpu().contiguous().clone() for name, value in backbone.state_dict().items()}
+    tensors = {name: storable(value) for name, value in backbone.state_dict().items()}
     return save(tensors, {_ABOUT: json.dumps({"digest": backbone.digest(), "cost": cost})})
 
 
