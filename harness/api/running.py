@@ -77,7 +77,8 @@ def run(
         `benchmarks={name: settings, ...}` of a suite.)
     out : output folder; by default a temporary one, which is removed when Python exits.
     workers : processes that train runs; results do not depend on it. 0 trains in this process, where a debugger sees
-        it. By default what the environment variable LORISBENCH_WORKERS says, or 1.
+        it. By default what the environment variable LORISBENCH_WORKERS says, or one for each core where heads are
+        trained on features on the CPU, else 1.
     time_limit : seconds after which a run fails. retries : further attempts at a run whose process was killed, or that
         ran out of memory. retry_failed : whether runs that failed before are trained again. rerun : strategies whose
         runs are trained again from the beginning.

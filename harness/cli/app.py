@@ -130,7 +130,7 @@ def run(
 
         check_loggers(logs)
     if dry_run:
-        tell_plan(resolved, target, workers or 1, policy)
+        tell_plan(resolved, target, workers, policy)
         return
     _carry_out(resolved, target, executor=trained_by, policy=policy)
 

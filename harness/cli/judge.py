@@ -41,7 +41,7 @@ def reproduce(
     parts: Annotated[str, typer.Option(help="Run only these, separated by commas, e.g. clutter,sequence")] = "",
     seeds: Annotated[str, typer.Option(help="Run under these seeds, separated by commas")] = "",
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that train runs; 0 trains in this one  [default: 1]")
+        int | None, typer.Option(min=0, help="Processes that train runs; 0 trains in this one  [default: as for `run`]")
     ] = None,
     assignments: Annotated[list[str] | None, typer.Option("--set", help="key=value, as for `run`")] = None,
     dry_run: Annotated[
@@ -72,7 +72,7 @@ def reproduce(
     )
     target = out or Path("results") / f"reproduce-{paper}{'-as-published' if as_published else ''}"
     if dry_run:
-        tell_plan(planned.suite, target, workers or 1)
+        tell_plan(planned.suite, target, workers)
         return
     from lorisbench.reproduce.page import text
 

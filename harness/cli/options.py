@@ -27,7 +27,8 @@ WorkersOption = Annotated[
     typer.Option(
         min=0,
         envvar="LORISBENCH_WORKERS",
-        help="Processes that train runs; 0 trains in this one  [default: 1; on Ray, as many as its CPUs allow]",
+        help="Processes that train runs; 0 trains in this one  [default: one for each core where heads are trained on "
+        "features on the CPU, or 1; on Ray, as many as its CPUs allow]",
     ),
 ]
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -43,16 +44,17 @@ def tell_faults(frame: Any) -> None:
         raise typer.Exit(1)
 
 
-def tell_plan(suite: Suite, out: Path, workers: int, policy: Policy | None = None) -> None:
+def tell_plan(suite: Suite, out: Path, workers: int | None, policy: Policy | None = None) -> None:
     """What `--dry-run` prints: a line `run_id<TAB>status` for each run, and on standard error what would be done."""
     from lorisbench.runs.plan import plan
     from lorisbench.runs.policy import POLICY
     from lorisbench.runs.store import Output
+    from lorisbench.runs.worker_count import usual_workers
 
     planned = plan(suite, Output(out), policy or POLICY)
     for run_id, state in planned.states.items():
         print(f"{run_id}\t{state}")
-    for line in [*planned.notes, *planned.lines(workers)]:
+    for line in [*planned.notes, *planned.lines(workers or usual_workers(suite) or 1)]:
         print(line, file=sys.stderr)
 
 

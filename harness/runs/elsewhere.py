@@ -87,8 +87,8 @@ def measure_again(
     settings = parse(LatencyConfig, {**(suite.get("latency") or {}), **changes}, "latency")
     place = device_of(device)
     streams: dict[str, _Stream] = {}
-    known: set[tuple[str, str]] = set()
-    rows = []
+    known: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     with output.alone("measuring latency"), measuring():
         for config in configs:
             name = stream_of(config)
@@ -96,18 +96,22 @@ def measure_again(
                 streams[name] = _stream(out, suite, config, settings, place)
             stream = streams[name]
             found = _measure(output, config, stream, settings, place, known)
-            if found is not None:
+            kind = name, config["label"], found.get("architecture", config["run_id"])
+            if kind not in rows:
                 told = {**config, "stream": name}
-                rows.append(row_of(told, found, str(place), settings.threads, found.get("images", stream.told)))
-        return add_rows(out, rows)
+                rows[kind] = row_of(told, found, str(place), settings.threads, found.get("images", stream.told))
+        return add_rows(out, rows.values())
 
 
 @restored()
 def _measure(
     output: Output, config: Mapping[str, Any], stream: _Stream, settings: LatencyConfig, device: torch.device,
-    known: set[tuple[str, str]],
-) -> dict[str, Any] | None:  # fmt: skip
-    """The latency of a run's model as latency.json has it, or `error`; None if its label's architecture is `known`."""
+    known: dict[tuple[str, str], dict[str, Any]],
+) -> dict[str, Any]:  # fmt: skip
+    """The latency of a run's model as latency.json has it, or `error`.
+
+    known : what was measured, by stream and architecture; such a model is not timed again.
+    """
     folder = output.run(config["run_id"]).path
     try:
         spec = _spec(output.root, config)
@@ -116,9 +120,9 @@ def _measure(
         model = _restore(spec, folder, backbone, stream, len(config.get("permutation") or [0])).to(device)
         architecture = architecture_of(model, spec)
         per_task = spec.head.per_task
-        if (spec.label, architecture) in known:
+        if (spec.stream, architecture) in known:
             check_answers(model, stream.inputs, per_task)
-            return None
+            return known[spec.stream, architecture]
         say(f"measuring {spec.run_id}")
         bare = bare_of(model, backbone.feature_dim, stream.classes)
         times = timed(model, bare, stream.inputs, per_task, settings, device)
@@ -126,8 +130,8 @@ def _measure(
         return {"error": str(error)}
     except Exception as error:  # whatever a strategy's own code raises
         return {"error": reason_of(error)}
-    known.add((spec.label, architecture))
-    return {**times, "architecture": architecture, "images": stream.told + weights}
+    known[spec.stream, architecture] = {**times, "architecture": architecture, "images": stream.told + weights}
+    return known[spec.stream, architecture]
 
 
 def _spec(out: Path, config: Mapping[str, Any]) -> RunSpec:

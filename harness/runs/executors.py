@@ -42,7 +42,7 @@ class Executor:
     Attributes
     ----------
     name : one of `EXECUTORS`. workers : how many runs are trained at a time. Locally, 0 trains in this process, None is
-        1; on Ray, 0 and None are as many as its CPUs and GPUs allow.
+        as `usual_workers` says; on Ray, 0 and None are as many as its CPUs and GPUs allow.
     address, cpus, gpus : of the Ray cluster, and of it for each run, see `cluster.Share`; None for the default.
     """
 

@@ -98,16 +98,30 @@ FAULTS = (OSError, ValueError, RuntimeError, AttributeError, SafetensorError)
 """What restoring a model, or calling it, raises if the model cannot be measured."""
 
 
+OWN_CODE = ("torch.", "torchvision.", "timm.", "lorisbench.model.")
+"""Packages whose modules do what their class and settings (`extra_repr`) say, whatever strategy trained them."""
+
+
 def architecture_of(model: nn.Module, spec: RunSpec) -> str:
     """16 hex digits that are the same for models that take the same time, whatever was learnt.
 
-    They stand for the model's class, the names, shapes and types of its tensors, and the settings of strategy, backbone
-    and head. The number of classes is among the shapes.
+    They stand for the classes and settings of a model's modules, the names, shapes and types of its tensors, and the
+    settings of backbone and head; and for the settings of the strategy unless the model is a plain classifier, whose
+    layers are all of torch, of the backbone's package or of the harness, without hooks. The number of classes is among
+    the shapes.
     """
-    kind = type(model)
+    modules = [
+        (name, f"{type(each).__module__}.{type(each).__qualname__}", each.extra_repr())
+        for name, each in model.named_modules()
+    ]
     tensors = [(name, list(tensor.shape), str(tensor.dtype)) for name, tensor in model.state_dict().items()]
-    settings = settings_of(spec.strategy), spec.backbone.model_dump(mode="json"), spec.head.model_dump(mode="json")
-    return digest_of([kind.__module__, kind.__qualname__, tensors, *settings])[:16]
+    plain = type(model) is Classifier and all(
+        kind.startswith(OWN_CODE) and not (each._forward_hooks or each._forward_pre_hooks)
+        for each, (_, kind, _) in zip(model.modules(), modules, strict=True)
+    )
+    settings = [spec.backbone.model_dump(mode="json"), spec.head.model_dump(mode="json")]
+    settings += [] if plain else [settings_of(spec.strategy)]
+    return digest_of([modules, tensors, *settings])[:16]
 
 
 def timed(

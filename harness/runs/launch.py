@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from lorisbench.common.console import say
-from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of
 from lorisbench.common.registry import select
 from lorisbench.common.restored import restored
@@ -31,6 +30,7 @@ from lorisbench.runs.schedule import Schedule
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
 from lorisbench.runs.twins import twins
+from lorisbench.runs.worker_count import usual_workers
 from lorisbench.suite.entries import SHORT_FOR
 from lorisbench.suite.resolve import Suite
 from lorisbench.suite.spec import RunSpec
@@ -59,7 +59,7 @@ def launch(
 
     Parameters
     ----------
-    workers : processes that train on this machine; 0 trains in this process. None: what LORISBENCH_WORKERS says, or 1.
+    workers : processes that train on this machine; 0 trains in this process. None: see `usual_workers`.
     executor : who trains instead.
 
     Raises
@@ -67,15 +67,16 @@ def launch(
     InputError : the folder or the data cannot be used (raised before anything is trained).
     KeyboardInterrupt : after the finished runs have been collected.
     """
-    if workers is None:
-        workers = _usual_workers()
+    who = executor or Executor(workers=workers)
+    if who.name == "local" and who.workers is None:
+        who = replace(who, workers=usual_workers(suite))
     out = out.absolute()
     output = Output(out)
     select("strategy", policy.rerun, list(suite.resolved["strategies"]))
     output.check(suite, policy.rerun)
     before = {spec.run_id: output.run(spec.run_id).stamped() for spec in suite.runs}
     todo = output.unfinished(suite, policy.retry_failed, policy.rerun)
-    with (executor or Executor(workers=workers)).ready() if todo else contextlib.nullcontext() as ready:
+    with who.ready() if todo else contextlib.nullcontext() as ready:
         return _launch(suite, output, todo, before, ready, policy)
 
 
@@ -142,14 +143,6 @@ def headline(frame: pd.DataFrame) -> str:
     return named.round(2).reset_index().to_string(index=False, na_rep="-")
 
 
-def _usual_workers() -> int:
-    """What LORISBENCH_WORKERS says, or 1. Raises InputError if it is no number of processes."""
-    text = os.environ.get("LORISBENCH_WORKERS") or "1"
-    if not text.isascii() or not text.isdigit():
-        raise InputError(f"LORISBENCH_WORKERS={text}: a number of processes was expected, 0 or more")
-    return int(text)
-
-
 def _build(bench: Workbench, spec: RunSpec) -> object:
     from lorisbench.runs.workbench import build, store_of
 
@@ -206,7 +199,7 @@ def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output,
             say(f"measuring the latency of {count_of_runs(len(left))}")
             for stream, specs in _by_stream(left).items():
                 bench = bench_of(stream)
-                latencies, rows = Latencies(bench), []
+                latencies, rows = Latencies(bench), {}
                 for spec in specs:
                     try:
                         found = latencies.measure(spec, output.run(spec.run_id))
@@ -214,10 +207,11 @@ def _measure(suite: Suite, bench_of: Callable[[str], Workbench], output: Output,
                         tables.read(spec.run_id)
                     if found.get("error"):
                         say(f"{spec.told}: its latency could not be measured: {' '.join(found['error'].split())}")
-                    if found.get("measured_on", spec.run_id) == spec.run_id:
+                    kind = spec.label, found.get("architecture", spec.run_id)
+                    if kind not in rows:
                         threads = bench.config.latency.threads
-                        rows.append(row_of(spec.config, found, str(bench.accelerator), threads, OWN))
-                add_rows(output.root, rows)
+                        rows[kind] = row_of(spec.config, found, str(bench.accelerator), threads, OWN)
+                add_rows(output.root, rows.values())
     except Taken:
         say("another process is measuring the latency")
 
