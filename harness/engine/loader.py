@@ -15,6 +15,9 @@ from lorisbench.engine.batches import cut
 MOST_GATHERED = 2**28
 """Bytes of features that are kept for the evaluations of a run."""
 
+GATHERED_AT_ONCE = 2**21
+"""Bytes of features that are copied together, to be cut into batches: what a core's cache has room for."""
+
 
 class TensorLoader:
     """Minibatches [x, y, task labels] cut from a store as whole tensors on the device.
@@ -60,6 +63,11 @@ class TensorLoader:
         elif self.generator is not None:
             rows = rows[torch.randperm(len(rows), generator=self.generator)]
         views = None if self.for_views is None else self.store.views
+        together = 1 if views is not None else self._at_once()
+        if together > 1:
+            for block in self.cut(rows, self.batch_size * together):
+                yield from self._of_features(block)
+            return
         for cpu_rows in self.cut(rows, self.batch_size):
             chunk = cpu_rows.to(self.store.y.device)
             x = self._moved(taken(self.store.x, chunk))
@@ -67,6 +75,22 @@ class TensorLoader:
                 x = views.pick(x, cpu_rows, torch.randint(views.count + 1, (len(chunk),), generator=self.for_views))
             x = self.store.inputs(x, chunk)
             yield [x, self._moved(taken(self.store.y, chunk)), self._moved(taken(self.store.task, chunk))]
+
+    def _at_once(self) -> int:
+        """How many batches are gathered at once: several of features, as a copy for each takes longer."""
+        x = self.store.x
+        if not isinstance(x, torch.Tensor) or x.ndim != 2 or self.store.labelled or not len(self.rows):
+            return 1
+        return max(1, GATHERED_AT_ONCE // (self.batch_size * x[0].nbytes))
+
+    def _of_features(self, rows: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+        """Batches of these rows, parts of one copy."""
+        chosen = rows.to(self.store.y.device)
+        parts = (
+            self.cut(self._moved(taken(of, chosen)), self.batch_size)
+            for of in (self.store.x, self.store.y, self.store.task)
+        )
+        return map(list, zip(*parts, strict=True))
 
 
 def ahead(batches: Iterator[list[torch.Tensor]]) -> Iterator[list[torch.Tensor]]:

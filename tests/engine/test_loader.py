@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from lorisbench.data.stream import taken
+from lorisbench.data.stream import Store, taken
+from lorisbench.engine import loader
 from lorisbench.engine.loader import ahead
 
 
@@ -30,3 +32,21 @@ def test_images_that_lie_channels_last_stay_so() -> None:
     assert taken(last.contiguous(), rows).is_contiguous()
     for x in (last, last.contiguous(), pixels.flatten(1)):
         assert torch.equal(taken(x, rows), x[rows]) and taken(x, rows).data_ptr() != x.data_ptr()
+
+
+@pytest.mark.parametrize("join", [True, False])
+@pytest.mark.parametrize("count", [1, 8, 9, 25, 32, 33, 40])
+def test_batches_are_the_same_however_many_are_gathered_at_once(
+    count: int, join: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(torch.randn(50, 3), torch.arange(50))
+    rows = torch.randperm(50, generator=torch.Generator().manual_seed(1))[:count]
+
+    def of(at_once: int) -> list[list[torch.Tensor]]:
+        monkeypatch.setattr(loader, "GATHERED_AT_ONCE", at_once * 8 * 3 * 4)
+        order = torch.Generator().manual_seed(0)
+        return list(loader.TensorLoader(store, rows, 8, torch.device("cpu"), order, join=join))
+
+    one, three = of(1), of(3)
+    assert [len(x) for x, _, _ in one] == [len(x) for x, _, _ in three]
+    assert all(torch.equal(a, b) for each in zip(one, three, strict=True) for a, b in zip(*each, strict=True))
