@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -338,6 +339,8 @@ for judge in (cli_progress.status, cli_judge.reproduce, cli_judge.compare, cli_j
 def main() -> None:
     """Entry point: an InputError gives one line and exit code 2, an interrupt one line and exit code 1."""
     hide_warnings()
+    # Large tensors on huge pages, of which far fewer have to be cleared: torch reads it once, when it is imported
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app()
     except InputError as error:
