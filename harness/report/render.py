@@ -77,6 +77,8 @@ def _markdown_cell(cell: Cell) -> str:
     text = markdown_text(cell.text)
     if cell.bold:
         text = f"**{text}**"
+    elif cell.underlined:
+        text = f"<u>{text}</u>"
     if cell.spread:
         text += f" ± {cell.spread}"
     return text + _markdown_mark(cell.mark)
@@ -131,6 +133,8 @@ def _latex_cell(cell: Cell) -> str:
     text = latex_text(cell.text)
     if cell.bold:
         text = rf"\textbf{{{text}}}"
+    elif cell.underlined:
+        text = rf"\underline{{{text}}}"
     if cell.spread:
         text += rf" $\pm$ {latex_text(cell.spread)}"
     return text + _latex_mark(cell.mark)
