@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from lorisbench.report import heatmaps, kept, kept_plots, plots, style, timeline
+from lorisbench.report import heatmaps, kept, kept_plots, plots, ranking_plot, style, timeline
 from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
+from lorisbench.report.standing import standing
 from lorisbench.report.style import Drawing
 from lorisbench.report.summary import Summary
 
@@ -32,6 +33,9 @@ def draw(stored: Stored, means: Summary, tables: list[Kept] | None = None) -> Dr
     looks = style.looks(stored.labels)
     single, together = heatmaps.matrices(stored)
     wanted = {
+        "No finished run has an accuracy on the last row, so there is no ranking.": ranking_plot.ranking(
+            standing(stored), looks
+        ),
         "Curves need a finished run with a matrix of two experiences; they are left out.": plots.curves(stored, looks),
         "Forgetting is undefined for every strategy, so its plot is left out.": plots.forgetting(stored, means, looks),
         "No finished run has a latency, so that plot is left out.": plots.latency(stored, means, looks),

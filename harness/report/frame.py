@@ -37,7 +37,7 @@ TEXT = {
 NUMBERS = tuple(metric.name for metric in table.in_results())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored:
     """What a suite wrote to its folder about one stream, read back.
 

@@ -108,7 +108,6 @@ def html(
         features=features_in(stored.data),
         per_task=facts.per_task(stored),
         headlines=findings.headlines(stored, means),
-        duels=findings.duels(stored, means),
         facts=facts.collect(stored),
         settings_stored=bool(stored.suite),
         warnings=stored.warnings,
