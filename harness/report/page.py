@@ -43,9 +43,9 @@ def write(out: Path) -> Path:
     ranking = overview.ranks(together)
     render.write_tables([ranking], report / "tables")
     _keep_only({"ranks"}, report / "tables", "md", "tex", "csv")
-    _keep_only(set(), report / "plots", "png", "svg")
+    picture = _draw_ranks(together, report / "plots")
     page = report / "index.html"
-    write_text(page, overview.html(out, together, ranking))
+    write_text(page, overview.html(out, together, ranking, picture, _embed))
     return page
 
 
@@ -60,6 +60,19 @@ def _write(stored: Stored, report: Path) -> Path:
     page = report / "index.html"
     write_text(page, html(stored, means, built, plots, kept_tables, of_strategies))
     return page
+
+
+def _draw_ranks(streams: dict[str, tuple[Stored, summary.Summary]], folder: Path) -> Plot | None:
+    """Draw the critical-difference diagram of several streams, if there are strategies to be ranked."""
+    from lorisbench.report import ranking_plot, style
+
+    tested = overview.ranked(streams)
+    picture = None
+    if tested is not None:
+        with style.plain_style():
+            picture = style.save(ranking_plot.critical_difference(*tested), folder)
+    _keep_only({picture.name} if picture else set(), folder, "png", "svg")
+    return picture
 
 
 def _keep_only(names: set[str], folder: Path, *endings: str) -> None:

@@ -124,3 +124,27 @@ def test_a_damaged_file_of_answers_is_as_none(tmp_path: Path) -> None:
     out = answered(tmp_path / "out", {"a": (0.9,) * 3, "b": (0.2,) * 3})
     (out / CORRECT).write_bytes(b"no archive")
     assert not any(test.apart for test in standing(frame.read(out)).tests)
+
+
+def test_ranks_over_streams_have_friedmans_test_and_the_critical_difference(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out", benchmarks={f"s{k}": {"name": "openloris-sim"} for k in range(4)})
+    del folder.suite["benchmark"]
+    streams = []
+    for k in range(4):
+        for label, score in (("a", 0.9 - 0.01 * k), ("b", 0.8), ("c", 0.5 if k else 0.85)):
+            folder.run(label, 0, np.full((3, 3), score))
+            streams.append(f"s{k}")
+    out = folder.write()
+    results = pd.read_csv(out / "results.csv").assign(stream=streams, order=0)
+    results.to_csv(out / "results.csv", index=False)
+    matrix = pd.read_csv(out / "matrix.csv").merge(results[["run_id", "stream"]])
+    matrix.to_csv(out / "matrix.csv", index=False)
+    experiences = pd.read_csv(out / "experiences.csv")
+    pd.concat([experiences.assign(stream=f"s{k}") for k in range(4)]).to_csv(out / "experiences.csv", index=False)
+    write_report(out)
+    text = (out / "report" / "tables" / "ranks.md").read_text()
+    assert "| a | **1.00** |" in text and "| b | <u>2.25</u> |" in text and "| c | 2.75 |" in text
+    # ranks 1, 2.25, 2.75 of k = 3 over N = 4: 12 · 4 / (3 · 4) · (1 + 0.0625 + 0.5625); CD = 2.343 √(12 / 24)
+    assert "χ² = 6.50, p = 0.0388" in text and "mean ranks: 1.66 over 4 streams" in text
+    assert (out / "report" / "plots" / "critical_difference.svg").is_file()
+    assert 'alt="Mean ranks; a 1.00; b 2.25; c 2.75"' in (out / "report" / "index.html").read_text()
