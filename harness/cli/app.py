@@ -199,17 +199,24 @@ def tune(
 
 
 @app.command()
-def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]) -> None:
+def report(
+    out: Annotated[Path, typer.Argument(help="Output folder of a suite")],
+    metric: Annotated[
+        list[str] | None, typer.Option(metavar="FILE.py:FUNCTION", help="Add a metric of your own; may be given again")
+    ] = None,
+) -> None:
     """Write an output folder's report again, from its files alone."""
+    from lorisbench.common.functions import load_function
     from lorisbench.report import write_report
     from lorisbench.runs.tables import Tables
 
+    metrics = {named: load_function(named, "--metric") for named in metric or []}
     if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
         tables = Tables(out)
         for line in tables.faults:
             print(line, file=sys.stderr)
         tables.complete()
-    print(f"report: {write_report(out)}")
+    print(f"report: {write_report(out, metrics)}")
 
 
 @app.command()

@@ -105,7 +105,7 @@ def improvement(first: ArrayLike, second: ArrayLike) -> float:
     """Probability that a run of the first is better than one of the second, on a task drawn at random; ties count half.
 
     first, second : scores (runs, tasks), of as many tasks each. Agarwal et al. 2021, Deep reinforcement learning at the
-    edge of the statistical precipice (arXiv:2108.13264), section 4.3: the mean over tasks of the Mann–Whitney
+    edge of the statistical precipice (arXiv:2108.13264): the mean over tasks of the Mann–Whitney
     statistic over the product of the numbers of runs. NaN without a run or a task.
     """
     a, b = np.atleast_2d(np.asarray(first, float)), np.atleast_2d(np.asarray(second, float))
@@ -120,7 +120,7 @@ def improvement(first: ArrayLike, second: ArrayLike) -> float:
 def interquartile_mean(scores: ArrayLike) -> float:
     """Mean of the middle half of all scores, whatever their shape: a quarter is cut off at each end, rounded down.
 
-    Agarwal et al. 2021 (arXiv:2108.13264), section 4.3. NaN without a score, or with one that is not finite.
+    Agarwal et al. 2021 (arXiv:2108.13264). NaN without a score, or with one that is not finite.
     """
     values = np.sort(np.asarray(scores, dtype=np.float64).ravel())
     if not len(values) or not np.isfinite(values).all():

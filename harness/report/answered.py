@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
@@ -24,7 +25,8 @@ class Answers:
     """Which test images each finished run of a stream answers rightly, and of which recordings these are.
 
     right : by run id, `Correct`, all of the same images; empty if nothing is known. why : why it is empty, or why runs
-    are missing. units : `Cells`, and by_recording whether its units are recordings.
+    are missing. tested : the cells that they fall into, and by_recording whether those are of recordings. about : of
+    each image its row of images.csv.gz, in the order of `Correct`; None if that is not known.
     """
 
     def __init__(self, stored: Stored) -> None:
@@ -33,8 +35,10 @@ class Answers:
         self.cells: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self.tested: Cells | None = None
         self.by_recording = False
+        self.about: pd.DataFrame | None = None
         if first is not None:
-            recordings = _recordings(stored, first)
+            self.about = _about(stored, first)
+            recordings = _recordings(self.about)
             self.by_recording = recordings is not None
             self.cells, self.tested = _cells(first, recordings)
 
@@ -87,16 +91,22 @@ def _from_predictions(stored: Stored, run: str, order: int) -> Correct | None:
         return None
 
 
-def _recordings(stored: Stored, images: Correct) -> NDArray[np.int64] | None:
-    """The recording of each image by number, -1 where none is known; None if none is of any."""
+def _about(stored: Stored, images: Correct) -> pd.DataFrame | None:
+    """The rows of images.csv.gz of these images; None if it is not known which they are."""
     if (images.image == UNKNOWN).any() or not (stored.out / IMAGES).exists():
         return None
     try:
         table = read_images(stored.out / IMAGES, str(stored.runs["stream"].iloc[0]))
-        names = table["recording"].iloc[images.image]
+        return table.iloc[images.image].reset_index(drop=True)
     except (InputError, IndexError):
         return None
-    codes, _ = names.where(names != "").factorize()
+
+
+def _recordings(about: pd.DataFrame | None) -> NDArray[np.int64] | None:
+    """The recording of each image by number, -1 where none is known; None if none is of any."""
+    if about is None:
+        return None
+    codes, _ = about["recording"].where(about["recording"] != "").factorize()
     return codes.astype(np.int64) if (codes >= 0).any() else None
 
 

@@ -71,7 +71,11 @@ class Stored:
 
     def names_in(self, order: int) -> list[str]:
         """The experiences in one of the orders."""
-        return [self.own_names[own] for own in permutation(order, len(self.own_names))] if order else self.own_names
+        return [self.own_names[own] for own in self.permuted(order)]
+
+    def permuted(self, order: int) -> list[int]:
+        """The experiences, numbered as in the stream's own order, in one of the orders."""
+        return permutation(order, len(self.own_names)) if order else list(range(len(self.own_names)))
 
     machines: pd.DataFrame = field(default_factory=pd.DataFrame)
 

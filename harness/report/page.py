@@ -1,16 +1,19 @@
 """The report's page: one self-contained HTML file, with the tables and plots beside it."""
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from lorisbench.common.files import write_text
 from lorisbench.common.targets import output_folder
 from lorisbench.metrics.records import features_in
+from lorisbench.metrics.run_data import Metric
 from lorisbench.metrics.table import of_matrices
 from lorisbench.report import facts, findings, frame, kept, overview, render, summary, tables
 from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
+from lorisbench.report.own_metrics import own_metrics
 from lorisbench.report.style import Drawing, Plot
 
 
@@ -26,7 +29,7 @@ class Plots:
     omitted: list[str]
 
 
-def write(out: Path) -> Path:
+def write(out: Path, metrics: Mapping[str, Metric] | None = None) -> Path:
     """Write OUT/report and return its index.html. Raises InputError as `frame.read` does.
 
     Several streams have a report each, below OUT/report/streams, to which the page leads.
@@ -35,10 +38,10 @@ def write(out: Path) -> Path:
     output_folder(report, "report")
     names = frame.streams(out)
     if len(names) < 2:
-        return _write(frame.read(out), report)
+        return _write(frame.read(out), report, metrics)
     stored = {name: frame.read(out, name) for name in names}
     for name, folder in overview.folders(stored).items():
-        _write(stored[name], report / folder)
+        _write(stored[name], report / folder, metrics)
     together = {name: (each, summary.summarise(each)) for name, each in stored.items()}
     ranking = overview.ranks(together)
     render.write_tables([ranking], report / "tables")
@@ -49,10 +52,12 @@ def write(out: Path) -> Path:
     return page
 
 
-def _write(stored: Stored, report: Path) -> Path:
+def _write(stored: Stored, report: Path, metrics: Mapping[str, Metric] | None = None) -> Path:
     """Write the report on one stream into a folder and return its index.html."""
     means = summary.summarise(stored)
     built, kept_tables = tables.build(stored, means), kept.read(stored)
+    if metrics:
+        built.append(own_metrics(stored, means, metrics))
     of_strategies = kept.tables(stored, kept_tables)
     render.write_tables([*built, *of_strategies], report / "tables")
     _keep_only({table.name for table in (*built, *of_strategies)}, report / "tables", "md", "tex", "csv")

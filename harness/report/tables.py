@@ -10,8 +10,10 @@ import pandas as pd
 
 from lorisbench.metrics.intervals import mean_interval
 from lorisbench.metrics.matrix import forgetting_max_by_experience
-from lorisbench.metrics.table import METRICS, Metric, named
+from lorisbench.metrics.metric import Metric
+from lorisbench.metrics.table import METRICS, named
 from lorisbench.report.frame import Matrix, Stored
+from lorisbench.report.further import further
 from lorisbench.report.latency import latency, latency_by_machine
 from lorisbench.report.standing import standing
 from lorisbench.report.statistics import statistics
@@ -42,6 +44,7 @@ def build(stored: Stored, summary: Summary) -> list[Table]:
         *([orders(stored)] if len(stored.orders) > 1 else []),
         accuracy_last_per_experience(stored, summary),
         forgetting_per_experience(stored, summary),
+        *further(stored, summary),
         runs(stored),
         *latency(stored),
         *latency_by_machine(stored),

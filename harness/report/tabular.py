@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from lorisbench.metrics.intervals import Interval
+from lorisbench.metrics.metric import Direction
 from lorisbench.metrics.records import AS_SEED
-from lorisbench.metrics.table import Direction
 from lorisbench.report.frame import Stored
 from lorisbench.report.standing import standing
 from lorisbench.report.summary import DASH, Summary, number, replay

@@ -15,7 +15,6 @@ from lorisbench.metrics.correct import Correct, of_answers
 from lorisbench.metrics.costs import RunRecord
 from lorisbench.metrics.predictions import matrix_of
 from lorisbench.metrics.records import read_latency
-from lorisbench.metrics.routing import TABLES
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.spec import stream_of, title_of
@@ -52,7 +51,10 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> Read:
     undefined: dict[str, str] = {}
     cells: list[tuple[Any, ...]] = []
     correct = None
-    entries, stored = (directory.entries(), None) if row["status"] == "pending" else directory.outcome(row["status"])
+    scores = bool((config.get("evaluation") or {}).get("scores"))
+    pending = row["status"] == "pending"
+    entries, stored = (directory.entries(), None) if pending else directory.outcome(row["status"], scores)
+    full = None
     if stored is not None:
         matrix, n = matrix_of(stored)
         row["experiences"] = len(n)
@@ -67,7 +69,10 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> Read:
         latency = read_latency(directory.path / "latency.json") or {}
     except InputError as error:
         latency = {"error": str(error)}
-    costs, unknown = table.compute_costs(RunRecord(entries, latency, config.get("backbone", {}), _tables(directory)))
+    record = RunRecord(
+        entries, latency, config.get("backbone", {}), _tables(directory), full, stored, config.get("evaluation") or {}
+    )
+    costs, unknown = table.compute_costs(record)
     row |= costs
     undefined |= unknown
     row["undefined"] = "; ".join(f"{name}: {reason}" for name, reason in undefined.items())
@@ -78,10 +83,10 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> Read:
 def _tables(directory: RunDirectory) -> dict[str, list[tuple[str, ...]]]:
     """The tables that metrics are computed from, see `RunRecord`; one that is missing or damaged is left out."""
     found = {}
-    for name, columns in TABLES.items():
+    for name, columns in table.TABLES.items():
         with contextlib.suppress(InputError):
-            table = read_table(directory.path / f"{name}.csv", columns)
-            found[name] = list(zip(*(table[column].tolist() for column in columns), strict=True))
+            kept = read_table(directory.path / f"{name}.csv", columns)
+            found[name] = list(zip(*(kept[column].tolist() for column in columns), strict=True))
     return found
 
 

@@ -81,7 +81,7 @@ def test_a_script_runs(script: Block, cli, suite_file, tmp_path: Path, monkeypat
 
 def test_every_python_block_is_a_script_or_a_file_that_a_test_uses() -> None:
     assert [block.setup for block in SCRIPTS].count(ELSEWHERE) == 1
-    assert {block.file for block in PYTHON} == {"hold.py", "my_lwf.py", "sessions.py", None}
+    assert {block.file for block in PYTHON} == {"hold.py", "my.py", "my_lwf.py", "sessions.py", None}
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.heavy)])
@@ -96,6 +96,14 @@ def test_a_strategy_it_shows_conforms(
     answer = cli("check", name, "--plugin", plugin)
     assert answer.code == 0, answer.out
     assert name in cli("ls", "strategies", "--plugin", plugin).out
+
+
+def test_the_metric_it_shows_is_added_to_a_report(files, finished: Callable[[Path], Path], cli, tmp_path: Path) -> None:
+    file = files(ROOT / "results" / "README.md") / "my.py"
+    out = finished(tmp_path / "out")
+    assert cli("report", out, "--metric", f"{file}:flips", report=True).code == 0
+    table = (out / "report" / "tables" / "own_metrics.md").read_text("utf-8")
+    assert "| naive | 3 | 0." in table and "flips: as my.py returns it." in table
 
 
 def test_the_lwf_it_shows_equals_the_built_in(files, suite_file: Callable[..., Path], cli, tmp_path: Path) -> None:
