@@ -85,6 +85,7 @@ def test_every_promised_file_is_there(full: Path) -> None:
         "comparison",
         "standing",
         "tests",
+        "further_metrics",
         "accuracy_last_per_experience",
         "forgetting_per_experience",
         "runs",
