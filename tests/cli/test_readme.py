@@ -185,6 +185,17 @@ def test_commands_are_there_and_plan_what_they_say(block: Block, files, release,
         assert answer.out.strip(), words
 
 
+def test_the_commands_of_a_workflow_parse() -> None:
+    """What a CI runs, with what the system puts in place of variables."""
+    found = []
+    for block in blocks("yml"):
+        steps = [step for job in yaml.safe_load(block.text)["jobs"].values() for step in job["steps"]]
+        for words in (shlex.split(step["run"]) for step in steps if "run" in step):
+            if "lorisbench" in words:
+                found.append(parse(words[words.index("lorisbench") + 1 :])[0])
+    assert found == ["run", "run", "compare"]
+
+
 def test_the_blocks_show_every_command() -> None:
     commands = {
         tuple(parse(words)) for block in SHELL for program, *words in shown(block, ROOT) if program == STUBBED[0]
