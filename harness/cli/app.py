@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lorisbench.cli import data as cli_data
+from lorisbench.cli import gathering as cli_gathering
 from lorisbench.cli import judge as cli_judge
 from lorisbench.cli import progress as cli_progress
 from lorisbench.cli.options import (
@@ -199,20 +200,6 @@ def tune(
 
 
 @app.command()
-def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]) -> None:
-    """Write an output folder's report again, from its files alone."""
-    from lorisbench.report import write_report
-    from lorisbench.runs.tables import Tables
-
-    if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
-        tables = Tables(out)
-        for line in tables.faults:
-            print(line, file=sys.stderr)
-        tables.complete()
-    print(f"report: {write_report(out)}")
-
-
-@app.command()
 def latency(
     out: Annotated[Path, typer.Argument(help="Output folder of a suite")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
@@ -332,7 +319,15 @@ def cache_clear(
     print(f"{clear_cache(kind) / 1e6:.1f} MB freed")
 
 
-for judge in (cli_progress.status, cli_judge.reproduce, cli_judge.compare, cli_judge.check, cli_judge.bench):
+app.command("import")(cli_gathering.import_from)
+for judge in (
+    cli_gathering.report,
+    cli_progress.status,
+    cli_judge.reproduce,
+    cli_judge.compare,
+    cli_judge.check,
+    cli_judge.bench,
+):
     app.command()(judge)
 
 
