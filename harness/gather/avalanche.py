@@ -45,7 +45,7 @@ def read_avalanche(path: Path) -> Foreign:
 
 
 def _put(cells: Cells, key: tuple[int, int], value: float, path: Path) -> None:
-    if cells.get(key, value) != value:
+    if key in cells and cells[key] != value:
         raise InputError(
             f"{path}: experience {key[1]} is tested twice after experience {key[0]}, as {cells[key]:g} and {value:g}: "
             "which of them counts is not known"
@@ -83,11 +83,15 @@ def _passed_over(before: int) -> list[str]:
 
 def _of_text(text: str, path: Path) -> tuple[Cells, set[int], list[str]]:
     by_stream: dict[str, Cells] = {}
+    numbered = _START.search(text) is not None  # InteractiveLogger numbers none of them
     after, training, before = -1, False, 0
     trained = set()
     for place, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
         if found := _PHASE.search(line):
             training = found[1] == "Start"
+            if not training and not numbered:
+                after += 1
+                trained.add(after)
         elif found := _START.search(line):
             after = int(found[1])
             trained.add(after)
@@ -104,7 +108,8 @@ def _of_text(text: str, path: Path) -> tuple[Cells, set[int], list[str]]:
             f"{path}: holds no line like 'Top1_Acc_Exp/eval_phase/test_stream/Task000/Exp000 = 0.5' after training: "
             "the EvaluationPlugin needs accuracy_metrics(experience=True)"
         )
-    return _the_tests(by_stream, path), trained, _passed_over(before)
+    counted = [] if numbered else ["the experiences trained on are not numbered in the log, and were counted"]
+    return _the_tests(by_stream, path), trained, [*_passed_over(before), *counted]
 
 
 def _the_tests(by_stream: dict[str, Cells], path: Path) -> Cells:

@@ -14,17 +14,15 @@ def differences(sources: Sequence[Source], naming: Naming) -> list[str]:
     """Sentences, the gravest first: streams and strategies, machines, versions, suites, seeds and orders."""
     told = [f"Together from {', '.join(map(str, sources))}"]
     told += naming.said
-    machines = _by_value({each.letter: _machines(each) for each in sources})
+    ours = [each for each in sources if not each.imported]
+    machines = _by_value({each.letter: _machines(each) for each in ours})
     if len(machines) > 1:
         told.append(f"Machines differ: {_listed(machines)}. Times and latencies are those of the first one alone")
-    told += _versions(sources)
+    told += _versions(ours)
     for what, values in (
-        (
-            "Schema numbers",
-            {each.letter: str(each.suite.get("schema", "none")) for each in sources if not each.imported},
-        ),
+        ("Schema numbers", {each.letter: str(each.suite.get("schema", "none")) for each in ours}),
         ("Streams", {each.letter: ", ".join(naming.streams[each.letter].values()) for each in sources}),
-        ("Settings were chosen in ways that differ", {each.letter: _tuning(each) for each in sources}),
+        ("Settings were chosen in ways that differ", {each.letter: _tuning(each) for each in ours}),
         ("Seeds", {each.letter: _numbers(each.runs["seed"]) for each in sources}),
         ("Orders", {each.letter: _numbers(each.runs["order"]) for each in sources}),
         ("Dates", {each.letter: _dates(each) for each in sources}),
@@ -77,7 +75,7 @@ def _packages(environments: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _tuning(source: Source) -> str:
-    return "" if source.imported else str(source.suite.get("tuning") or "untuned, as far as the suite says")
+    return str(source.suite.get("tuning") or "untuned, as far as the suite says")
 
 
 def _numbers(values: Any) -> str:

@@ -19,14 +19,11 @@ from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.gather.foreign import Foreign, sentence
 from lorisbench.gather.formats import read_foreign
-from lorisbench.metrics.elsewhere import remark, row_of
+from lorisbench.metrics.elsewhere import IMPORTED, remark, row_of
 from lorisbench.metrics.records import images_by_stream
 from lorisbench.metrics.results import read_results
 from lorisbench.metrics.table import in_results
 from lorisbench.suite.streams import benchmarks_of
-
-IMPORTED = "imported"
-"""The key of suite.yaml and data.json that says where an output comes from."""
 
 
 @dataclass(frozen=True)

@@ -79,14 +79,15 @@ def _record(line: str, where: str) -> dict[str, Any]:
 
 def _literal(node: ast.expr) -> Any:
     """A number or text, also within one call such as `np.float64(97.3)`, which numpy shows; None for all else."""
-    if isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords:
-        node = node.args[0]
+    shown = isinstance(node, ast.Call) and len(node.args) == 1 and not node.keywords
+    if shown:
+        node = node.args[0]  # type: ignore[attr-defined]
     sign = 1
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         node, sign = node.operand, -1
     if isinstance(node, ast.Name) and node.id in ("nan", "inf"):
         return sign * float(node.id)
-    if not isinstance(node, ast.Constant) or not isinstance(node.value, int | float | str):
+    if not isinstance(node, ast.Constant) or not isinstance(node.value, int | float if shown else int | float | str):
         return None
     return -node.value if sign < 0 and not isinstance(node.value, str) else node.value
 

@@ -90,15 +90,21 @@ def _is_value(cell: str) -> bool:
 def _without_names(lines: list[tuple[int, list[str]]], path: Path) -> list[tuple[int, list[str]]]:
     """The lines without a first row and a first column of names."""
     first = lines[0][1]
-    headed = any(not _is_value(cell) for cell in first)
+    corner = [cell for cell in first if cell] if first[:1] == [""] else []
+    headed = any(not _is_value(cell) for cell in first) or _count(corner or first, len(lines) - 1)
     rows = lines[1:] if headed else lines
     if not rows:
         raise InputError(f"{path}: holds names, but no accuracy")
-    named = all(cells and not _is_value(cells[0]) for _, cells in rows)
-    counted = headed and first[0] in ("", "#") and all(len(cells) == len(rows) + 1 for _, cells in rows)
-    if named or counted:
+    begin = [cells[0] if cells else "" for _, cells in rows]
+    longer = all(len(cells) == len(rows) + 1 for _, cells in rows)
+    if not any(map(_is_value, begin)) or (longer and _count(begin, len(rows))):
         rows = [(place, cells[1:]) for place, cells in rows]
     return rows
+
+
+def _count(cells: list[str], count: int) -> bool:
+    """Whether cells are the numbers of `count` experiences, from 0 or 1, of which there are at least two."""
+    return count > 1 and cells in ([str(n) for n in range(count)], [str(n) for n in range(1, count + 1)])
 
 
 def _numbers(lines: list[tuple[int, list[str]]], path: Path) -> tuple[Matrix, bool]:

@@ -13,8 +13,7 @@ import pandas as pd
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.yaml_files import read_yaml
-from lorisbench.gather.imported import IMPORTED
-from lorisbench.metrics.elsewhere import marked
+from lorisbench.metrics.elsewhere import IMPORTED, marked
 from lorisbench.metrics.machines import environment_of
 from lorisbench.metrics.records import images_by_stream
 from lorisbench.metrics.results import read_results

@@ -68,10 +68,14 @@ def compare_outputs(before: Path, after: Path, any_machine: bool = False) -> pd.
 
 
 def other_machine(before: Path, after: Path) -> str:
-    """Why times of the runs finished in both outputs are not comparable; empty if they are, or are the same files."""
-    if before.resolve() == after.resolve():
-        return ""
+    """Why times of the runs finished in both outputs are not comparable.
+
+    Empty if they are, if both are one folder, or if no run has any in both.
+    """
     merged = _merged(before, after)
+    timed = any((merged[f"{name}_a"].notna() & merged[f"{name}_b"].notna()).any() for name in TIMES)
+    if not timed or before.resolve() == after.resolve():
+        return ""
     a, b = (machines_of(out, merged[f"run_id_{side}"]) for out, side in ((before, "a"), (after, "b")))
     return differing_machines(a, b)
 

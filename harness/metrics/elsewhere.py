@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MARK = "elsewhere"
+IMPORTED = "imported"
+"""The key of suite.yaml and data.json that says where an output of such results comes from."""
 NOT_LOGGED = "a result from elsewhere, which does not tell it"
 
 

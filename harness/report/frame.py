@@ -17,7 +17,7 @@ from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics import table
-from lorisbench.metrics.elsewhere import read_combined
+from lorisbench.metrics.elsewhere import IMPORTED, read_combined
 from lorisbench.metrics.records import UNRESTORED, images_by_stream, own_reason, read_latency
 from lorisbench.metrics.results import read_results
 from lorisbench.report.beside import rows_beside
@@ -346,6 +346,8 @@ def _complete(runs: pd.DataFrame, matrices: dict[str, Matrix]) -> pd.DataFrame:
 
 def _warnings(stored: Stored) -> list[str]:
     found = []
+    if IMPORTED in stored.suite:
+        found.append("These are results from elsewhere, which were imported: lorisbench has not run them.")
     machines = {json.dumps(env.get("machine"), sort_keys=True) for env in stored.environments.values()}
     if len(machines) > 1:
         found.append(f"The runs were made on {len(machines)} machines: do not compare their times and latencies.")
