@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -126,7 +127,8 @@ def import_from(
         raise InputError("--stream: is said of --like, which was not given")
     target = out or Path("results") / kind
     frame = import_results(kind, files, target, name, integers(seeds, "--seeds"), like, stream)
-    for row in frame.itertuples():
-        last = f"{100 * row.accuracy_last:.2f} %" if row.accuracy_last == row.accuracy_last else "not determined"
-        print(f"{row.strategy}, seed {row.seed}: {row.experiences} experiences, accuracy on the last row {last}")
+    for row in frame.to_dict("records"):
+        accuracy = float(row["accuracy_last"])
+        last = "not determined" if math.isnan(accuracy) else f"{100 * accuracy:.2f} %"
+        print(f"{row['strategy']}, seed {row['seed']}: {row['experiences']} experiences, last row {last}")
     print(f"output: {target}")

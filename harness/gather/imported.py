@@ -64,7 +64,8 @@ def import_results(
     numbers = _seeds([run for _, run in found], labels, seeds)
     check_folder(out)
 
-    rows, cells, strategies = [], [], {}
+    rows, cells = [], []
+    strategies: dict[str, dict[str, Any]] = {}
     for (file, run), label, seed in zip(found, labels, numbers, strict=True):
         run_id = _run_id(place.stream, label, seed, run)
         shared = {"run_id": run_id, "benchmark": place.benchmark, "stream": place.stream, "order": 0}
@@ -155,6 +156,8 @@ def _of_output(like: Path, stream: str, size: int) -> Place:
     data = images_by_stream(read_json(like / "data.json") or {}, known).get(stream, {})
     file = like / "suite.yaml"
     suite = read_yaml(file) if file.is_file() else {}
-    benchmark = benchmarks_of(suite).get(stream, {})
-    settings = {"benchmarks": {stream: benchmark}, "evaluation": suite.get("evaluation", {})} if benchmark else {}
+    benchmarks = benchmarks_of(suite)
+    benchmark = benchmarks.get(stream) or (next(iter(benchmarks.values())) if len(benchmarks) == 1 else {})
+    settings = {"benchmarks": {stream: benchmark}} if benchmark else {}
+    settings |= {"evaluation": suite["evaluation"]} if isinstance(suite.get("evaluation"), dict) else {}
     return Place(stream, str(runs["benchmark"].iloc[0]) if "benchmark" in runs else "", experiences, data, settings)

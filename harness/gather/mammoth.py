@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -93,31 +94,32 @@ def _literal(node: ast.expr) -> Any:
 
 
 def _run(record: dict[str, Any], where: str, path: Path) -> Foreign:
-    cells, means = {}, {}
-    for key, value in record.items():
-        for pattern, into in ((_CELL, cells), (_MEAN, means)):
-            if found := pattern.fullmatch(key):
-                if isinstance(value, bool) or not isinstance(value, int | float):
-                    raise InputError(f"{where}: {key} is not a number")
-                check(float(value), f"{where}: {key}", 100)
-                into[tuple(int(part) - 1 for part in reversed(found.groups()))] = float(value) / 100
-    if any(min(key) < 0 or max(key) >= MOST for key in (*cells, *means)):
-        raise InputError(f"{where}: a task has a number that is not between 1 and {MOST}")
-    if not cells and not means:
+    cells = {(int(after), int(tested)): value for (tested, after), value in _numbered(record, _CELL, where)}
+    means = {int(after): value for (after,), value in _numbered(record, _MEAN, where)}
+    numbers = {*means, *(number for cell in cells for number in cell)}
+    if not numbers:
         raise InputError(f"{where}: has neither accuracy_1_task1 nor accmean_task1: not a run that Mammoth logged")
-    label, seed = record.get("model"), record.get("seed")
-    size = 1 + max(after for after, *_ in (*cells, *means))
-    about = {
-        "label": label if isinstance(label, str) else "",
-        "seed": seed if isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0 else None,
-    }
+    if not 1 <= min(numbers) <= max(numbers) <= MOST:
+        raise InputError(f"{where}: a task has a number that is not between 1 and {MOST}")
+    model, number = record.get("model"), record.get("seed")
+    label = model if isinstance(model, str) else ""
+    seed = number if isinstance(number, int) and not isinstance(number, bool) and number >= 0 else None
+    size = max(*means, *(after for after, _ in cells), 0)
     if not cells:
-        return Foreign(
-            np.full((size, size), np.nan), **about, known={"accuracy_last": means[(size - 1,)]}, notes=[MEANS_ONLY]
-        )  # fmt: skip
-    if max(tested for _, tested in cells) >= size:
+        known = {"accuracy_last": means[size]}
+        return Foreign(np.full((size, size), np.nan), label, seed, known, [MEANS_ONLY])
+    if max(tested for _, tested in cells) > size:
         raise InputError(f"{where}: tests more tasks than it trains on")
-    matrix = matrix_of(cells, size, path)
-    return Foreign(
-        matrix, **about, notes=["experiences still to come were not tested"] * unmeasured_future(matrix)
-    )  # fmt: skip
+    matrix = matrix_of({(after - 1, tested - 1): value for (after, tested), value in cells.items()}, size, path)
+    notes = ["experiences still to come were not tested"] if unmeasured_future(matrix) else []
+    return Foreign(matrix, label, seed, notes=notes)
+
+
+def _numbered(record: dict[str, Any], pattern: re.Pattern[str], where: str) -> Iterator[tuple[tuple[str, ...], float]]:
+    """The numbers in the keys that fit a pattern, with the accuracies (fractions) below them."""
+    for key, value in record.items():
+        if found := pattern.fullmatch(key):
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise InputError(f"{where}: {key} is not a number")
+            check(float(value), f"{where}: {key}", 100)
+            yield found.groups(), float(value) / 100

@@ -95,7 +95,8 @@ def _pairs(a: Source, b: Source, streams: Sequence[tuple[str, str]], label: str)
         each.runs[(each.runs["strategy"] == label) & (each.runs["status"] == "done")].reindex(columns=columns)
         for each in (a, b)
     )
-    theirs = theirs.assign(stream=theirs["stream"].map({other: own for own, other in streams}))
+    names = {other: own for own, other in streams}
+    theirs = theirs.assign(stream=[names.get(stream, "") for stream in theirs["stream"]])
     return mine.merge(theirs, on=["stream", "order", "seed"], suffixes=("_a", "_b"))
 
 

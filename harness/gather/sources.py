@@ -101,12 +101,17 @@ def read_source(letter: str, out: Path) -> Source:
         raise InputError(f"{out}: no run of it counts: {left[-1]}")
     environments = {run: environment_of(out, run) for run in runs["run_id"]}
     return Source(
-        letter, out, suite, runs,
-        *(_table(out / name, runs) for name in ("matrix.csv", "experiences.csv", "latency.csv")),
-        images_by_stream(read_json(out / "data.json") or {}, dict.fromkeys(runs["stream"])),
-        {run: told for run, told in environments.items() if told},
-        left,
-    )  # fmt: skip
+        letter=letter,
+        out=out,
+        suite=suite,
+        runs=runs,
+        cells=_table(out / "matrix.csv", runs),
+        experiences=_table(out / "experiences.csv", runs),
+        latency=_table(out / "latency.csv", runs),
+        data=images_by_stream(read_json(out / "data.json") or {}, dict.fromkeys(runs["stream"])),
+        environments={run: told for run, told in environments.items() if told},
+        left_out=left,
+    )
 
 
 def _table(path: Path, runs: pd.DataFrame) -> pd.DataFrame:
@@ -128,7 +133,7 @@ def same_stream(a: Source, b: Source, stream: str) -> str:
     if benchmarks[0] != benchmarks[1]:
         return f"another benchmark ({', '.join(sorted(map(str, benchmarks[1])))})"
     splits = [(each.suite.get("evaluation") or {}).get("split") for each in (a, b)]
-    if splits[0] != splits[1]:
+    if None not in splits and splits[0] != splits[1]:
         return f"evaluated on the {splits[1]} split"
     sizes = [_experiences(each, stream) for each in (a, b)]
     return "" if sizes[0] == sizes[1] else "other experiences"

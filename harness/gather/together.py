@@ -14,6 +14,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lorisbench.common.errors import InputError
@@ -120,16 +121,14 @@ def _table(source: Source, naming: Naming, first: Source) -> pd.DataFrame:
     """The rows of results.csv of a source as they are in the whole."""
     table = _renamed(source, source.runs, naming)
     ids = {whole: own for own, whole in naming.runs[source.letter].items()}
-    if "undefined" not in table:
-        table["undefined"] = ""
-    for place, whole in zip(table.index, table["run_id"], strict=True):
-        if _comparable(source, ids[whole], first):
-            continue
-        had = [name for name in OF_MACHINE if name in table and pd.notna(table.at[place, name])]
-        table.loc[place, had] = float("nan")
-        reasons = "; ".join(f"{name}: {OTHER_MACHINE}" for name in had)
-        table.at[place, "undefined"] = "; ".join(filter(None, (table.at[place, "undefined"], reasons)))
-    return table
+    away = np.array([not _comparable(source, ids[whole], first) for whole in table["run_id"]], dtype=bool)
+    undefined = list(table["undefined"]) if "undefined" in table else [""] * len(table)
+    for name in (name for name in OF_MACHINE if name in table):
+        for place, had in enumerate(table[name].notna() & away):
+            if had:
+                undefined[place] = "; ".join(filter(None, (undefined[place], f"{name}: {OTHER_MACHINE}")))
+        table[name] = table[name].mask(away)
+    return table.assign(undefined=undefined)
 
 
 def _renamed(source: Source, table: pd.DataFrame, naming: Naming) -> pd.DataFrame:

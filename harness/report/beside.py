@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_json
@@ -28,6 +28,13 @@ class Beside(BaseModel):
     notes: str = ""
     matrix: list[list[Cell]]
     known: dict[str, float] = {}
+
+    @field_validator("matrix")
+    @classmethod
+    def _is_square(cls, matrix: list[list[Cell]]) -> list[list[Cell]]:
+        if not matrix or any(len(row) != len(matrix) for row in matrix):
+            raise ValueError("as many cells in each row as there are rows were expected")
+        return matrix
 
     @property
     def accuracies(self) -> NDArray[np.float64]:
