@@ -254,11 +254,13 @@ def export(
 
 @app.command("ls")
 def list_components(
-    kind: Annotated[str, typer.Argument(help="strategies, benchmarks, suites or metrics; all if omitted")] = "",
+    kind: Annotated[
+        str, typer.Argument(help="strategies, benchmarks, suites or metrics, all if omitted; or results")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, with every setting")] = False,
     plugin: PluginOption = None,
 ) -> None:
-    """List strategies, benchmarks, suites and metrics."""
+    """List strategies, benchmarks, suites and metrics; or the reference results of a checkout."""
     from lorisbench.cli.listing import listing
 
     print(listing(kind, as_json, [str(path) for path in plugin or []]))

@@ -51,17 +51,6 @@ def small(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
     monkeypatch.setattr("lorisbench.benchmarks.sim.benchmark.render_set", lambda *args, **settings: release)
 
 
-@pytest.fixture
-def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Suites are planned although the folders and files that a page names are not there."""
-    from lorisbench.runs import plan
-    from lorisbench.suite import benchmarks, resolve
-
-    monkeypatch.setattr(plan, "rehearse", lambda *given: [])
-    for module in (benchmarks, resolve):
-        monkeypatch.setattr(module, "placed", lambda component, settings, base, where: dict(settings))
-
-
 @pytest.mark.usefixtures("small", "checked_on_features")
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if script.setup != ELSEWHERE], ids=str)
 def test_a_script_runs(script: Block, cli, suite_file, tmp_path: Path, monkeypatch) -> None:
