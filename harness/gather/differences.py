@@ -9,6 +9,8 @@ from lorisbench.gather.naming import Naming
 from lorisbench.gather.sources import Source
 from lorisbench.metrics.machines import machine_of
 
+LONGEST = 60  # characters of how settings were chosen; suite.yaml has all of them
+
 
 def differences(sources: Sequence[Source], naming: Naming) -> list[str]:
     """Sentences, the gravest first: streams and strategies, machines, versions, suites, seeds and orders."""
@@ -75,7 +77,8 @@ def _packages(environments: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _tuning(source: Source) -> str:
-    return str(source.suite.get("tuning") or "untuned, as far as the suite says")
+    text = " ".join(str(source.suite.get("tuning") or "untuned, as far as the suite says").split()).rstrip(".")
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _numbers(values: Any) -> str:

@@ -111,6 +111,18 @@ def test_what_does_not_fit_beside_ours_is_refused(cli: Cli, tmp_path: Path) -> N
     assert answer.code == 0 and row_of(tmp_path / "c", "x (elsewhere)")["accuracy_last"] == pytest.approx(0.6)
 
 
+def test_it_is_of_one_stream(cli: Cli, tmp_path: Path) -> None:
+    one, two = ours(tmp_path / "one"), ours(tmp_path / "two")
+    (two / "data.json").write_text((two / "data.json").read_text().replace("b2:0123abcd", "another"))
+    out = tmp_path / "out"
+    file = matrix_file(tmp_path / "m.csv")
+    named = cli("report", one, two, "--out", out, "--beside", f"x={file}")
+    refused(named, "openloris-sim, openloris-sim (B)", "--stream", after=True)
+    assert cli("report", out, "--beside", f"x={file}", "--stream", "openloris-sim (B)").code == 0
+    assert "x (elsewhere)" in set(read(out, "openloris-sim (B)").runs.strategy)
+    assert "x (elsewhere)" not in set(read(out, "openloris-sim").runs.strategy)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -47,6 +47,7 @@ def file_of(tmp_path: Path, text: str) -> Path:
         ("0.9,0,0\n0,0,0\n0,0,0\n", np.where(np.arange(3)[:, None] < 1, LOWER, NAN)),
         ("0.5\n", np.array([[0.5]])),
         ("50\n", np.array([[0.5]])),
+        ("0.5 %,1%\n0.25%,0.75%\n", np.array([[0.005, 0.01], [0.0025, 0.0075]])),
         ("\ufeff0.5,0\n0,0.25\n", np.array([[0.5, NAN], [0, 0.25]])),
     ],
 )  # fmt: skip
