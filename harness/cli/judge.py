@@ -135,6 +135,7 @@ def compare(
     from lorisbench.common.files import write_text
     from lorisbench.common.targets import output_file
     from lorisbench.metrics.compare import TIMES, compare_outputs, judge, missing, other_machine
+    from lorisbench.metrics.elsewhere import is_imported
     from lorisbench.metrics.gates import conditions
     from lorisbench.report.differences import markdown as summary
     from lorisbench.report.frame import left_out
@@ -149,7 +150,11 @@ def compare(
         for line in left_out(out):
             print(line, file=sys.stderr)
     frame = compare_outputs(before, after, any_machine)
-    notes = []
+    notes = [
+        f"{out} holds results from elsewhere: its seeds are paired with the others by number alone"
+        for out in (before, after)
+        if is_imported(out)
+    ]
     if not any_machine and (why := other_machine(before, after)):
         notes.append(f"Not compared ({', '.join(TIMES)}): {why}")
     verdict = None if wanted is None else judge(before, after, frame, wanted, any_machine)

@@ -19,7 +19,7 @@ from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.gather.foreign import Foreign, sentence
 from lorisbench.gather.formats import read_foreign
-from lorisbench.metrics.elsewhere import IMPORTED, remark, row_of
+from lorisbench.metrics.elsewhere import IMPORTED, is_imported, remark, row_of
 from lorisbench.metrics.records import images_by_stream
 from lorisbench.metrics.results import read_results
 from lorisbench.metrics.table import in_results
@@ -98,12 +98,6 @@ def check_folder(out: Path) -> None:
     if not contents(out) or is_imported(out):
         return
     raise InputError(f"--out {out}: holds something else than imported results; give an empty folder")
-
-
-def is_imported(out: Path) -> bool:
-    """Whether an output holds results from elsewhere (`import_results`)."""
-    file = out / "suite.yaml"
-    return file.is_file() and IMPORTED in read_yaml(file)
 
 
 def _seeds(runs: Sequence[Foreign], labels: Sequence[str], given: Sequence[int]) -> list[int]:

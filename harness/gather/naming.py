@@ -20,13 +20,15 @@ ROUNDING = 1e-9  # of accuracies that are the same, written by two versions
 class Naming:
     """Names in the whole.
 
-    streams, labels, runs : by letter of the source, from its own name to that in the whole. A run that is another
-    source's too is not among `runs`. said : a sentence for whatever is not called as it was, or counts once.
+    streams, labels, runs : by letter of the source, from its own name to that in the whole. again : likewise the runs
+    that an earlier source has, too; they are not among `runs`. said : a sentence for whatever is not called as it was,
+    or counts once.
     """
 
     streams: dict[str, dict[str, str]] = field(default_factory=dict)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     runs: dict[str, dict[str, str]] = field(default_factory=dict)
+    again: dict[str, dict[str, str]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
 
     def shared(self, a: Source, b: Source) -> list[tuple[str, str]]:
@@ -120,18 +122,20 @@ def _other_results(a: Source, b: Source, streams: Sequence[tuple[str, str]], lab
 def _name_runs(naming: Naming, earlier: Sequence[Source], source: Source) -> None:
     """Each run keeps its id if that is free; one that an earlier source has, too, counts once."""
     names = naming.runs[source.letter] = dict.fromkeys(source.runs["run_id"], "")
+    again = naming.again[source.letter] = {}
     for holder in earlier:
-        again: dict[str, list[str]] = {}
+        those: dict[str, int] = {}
         for label, whole in naming.labels[source.letter].items():
-            if naming.labels[holder.letter].get(label) == whole:
-                again[label] = list(_pairs(holder, source, naming.shared(holder, source), label)["run_id_b"])
-        runs = [run for those in again.values() for run in those if run in names]
-        for run in runs:
-            del names[run]
-        if runs:
-            those = ", ".join(label for label in again if again[label])
+            if naming.labels[holder.letter].get(label) != whole:
+                continue
+            pairs = _pairs(holder, source, naming.shared(holder, source), label)
+            for first, run in zip(pairs["run_id_a"], pairs["run_id_b"], strict=True):
+                if first in naming.runs[holder.letter] and names.pop(run, None) is not None:
+                    again[run] = naming.runs[holder.letter][first]
+                    those[label] = those.get(label, 0) + 1
+        if count := sum(those.values()):
             naming.said.append(
-                f"{len(runs)} run{'s' * (len(runs) != 1)} of {source.letter} ({those}) are those of {holder.letter} "
+                f"{count} run{'s' * (count != 1)} of {source.letter} ({', '.join(those)}) are those of {holder.letter} "
                 "again, with the same results, and count once"
             )
     taken = {run for letter in naming.runs if letter != source.letter for run in naming.runs[letter].values()}

@@ -63,7 +63,7 @@ def combine(outs: Sequence[Path], target: Path) -> Combined:
         target / "experiences.csv",
         [_of_streams(owner.experiences, own, whole) for whole, (owner, own) in owners.items()],
     )
-    _write(target / "latency.csv", [_renamed(each, each.latency, naming) for each in sources])
+    _write(target / "latency.csv", [_renamed(each, each.latency, naming, again=True) for each in sources])
     _write(target / IMAGES, [_images(owner, own, whole) for whole, (owner, own) in owners.items()])
     write_json(
         target / "data.json", {"streams": {whole: each.data.get(own, {}) for whole, (each, own) in owners.items()}}
@@ -131,10 +131,13 @@ def _table(source: Source, naming: Naming, first: Source) -> pd.DataFrame:
     return table.assign(undefined=undefined)
 
 
-def _renamed(source: Source, table: pd.DataFrame, naming: Naming) -> pd.DataFrame:
-    """The rows of runs that count, with the names that runs, streams and strategies have in the whole."""
+def _renamed(source: Source, table: pd.DataFrame, naming: Naming, again: bool = False) -> pd.DataFrame:
+    """The rows of runs that count, with the names that runs, streams and strategies have in the whole.
+
+    again : also those of runs that an earlier source has, too: they were timed on each machine.
+    """
     names = {
-        "run_id": naming.runs[source.letter],
+        "run_id": naming.runs[source.letter] | (naming.again[source.letter] if again else {}),
         "stream": naming.streams[source.letter],
         "strategy": naming.labels[source.letter],
     }

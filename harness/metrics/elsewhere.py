@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from lorisbench.common.reading import read_json
+from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics import table
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ MARK = "elsewhere"
 IMPORTED = "imported"
 """The key of suite.yaml and data.json that says where an output of such results comes from."""
 NOT_LOGGED = "a result from elsewhere, which does not tell it"
+
+
+def is_imported(out: Path) -> bool:
+    """Whether an output holds results from elsewhere (`lorisbench import`)."""
+    file = out / "suite.yaml"
+    return file.is_file() and IMPORTED in read_yaml(file)
 
 
 def marked(label: str, source: str = "") -> str:

@@ -170,6 +170,7 @@ def test_results_of_one_stream_are_compared_with_ours(cli: Cli, tmp_path: Path) 
     mean = np.mean([accuracy_matrix(3, 9 + seed, 0.8, 0.2)[-1].mean() for seed in range(2)])
     assert answer.code == 1 and f"lwf: accuracy_last B - A = {100 * (0.6 - mean):+.2f} pp" in answer.err
     assert "machine" not in answer.err, "it tells no times"
+    assert f"{theirs} holds results from elsewhere" in answer.err
     assert cli("report", out, theirs, "--out", tmp_path / "c").code == 0
     assert set(read(tmp_path / "c").runs.strategy) == {"naive", "lwf", "lwf (elsewhere)"}
     told = " ".join(read(tmp_path / "c").warnings)

@@ -173,6 +173,26 @@ def test_times_are_those_of_the_first_machine(cli: Cli, tmp_path: Path) -> None:
     assert set(read(tmp_path / "c").latencies) == set(table[table.seed < 2].run_id)
 
 
+def test_the_latencies_of_each_machine_are_kept(tmp_path: Path) -> None:
+    """Also of runs that count once."""
+
+    def timed(machine: str, label: str) -> Callable[[Folder], None]:
+        def change(folder: Folder) -> None:
+            columns = ("device", "threads", "architecture", "p50_ms", "p95_ms", "bare_ms", "images")
+            run = next(row["run_id"] for row in folder.rows if row["strategy"] == label)
+            row = {"machine": machine, "stream": "openloris-sim", "strategy": label, "run_id": run}
+            folder.out.mkdir(exist_ok=True)
+            pd.DataFrame([row | dict.fromkeys(columns, "1")]).to_csv(folder.out / "latency.csv", index=False)
+
+        return change
+
+    a, b = output(tmp_path / "a", change=timed("one", "ewc")), output(tmp_path / "b", change=timed("two", "ewc"))
+    combine([a, b], tmp_path / "c")
+    stored = read(tmp_path / "c")
+    assert stored.machines.machine.tolist() == ["one", "two"] and len(stored.runs) == 4
+    assert set(stored.machines.run_id) <= set(stored.runs.run_id)
+
+
 def test_runs_of_one_id_in_two_outputs_stay_two(tmp_path: Path) -> None:
     """Ids are hashes of settings, and say nothing of images or versions."""
     a, b = output(tmp_path / "a"), output(tmp_path / "b", change=data(content_hash="another"))
