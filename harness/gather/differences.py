@@ -7,7 +7,6 @@ from typing import Any
 
 from lorisbench.gather.naming import Naming
 from lorisbench.gather.sources import Source
-from lorisbench.metrics.machines import machine_of
 
 LONGEST = 60  # characters of how settings were chosen; suite.yaml has all of them
 
@@ -48,8 +47,7 @@ def _listed(values: Mapping[str, Sequence[str]]) -> str:
 
 
 def _machines(source: Source) -> str:
-    found = {str(machine_of(env) or "not stored") for env in source.environments.values()} or {"not stored"}
-    return " and ".join(sorted(found))
+    return " and ".join(sorted({str(machine or "not stored") for machine in source.machines.values()}))
 
 
 def _versions(sources: Sequence[Source]) -> list[str]:

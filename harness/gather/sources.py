@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics.elsewhere import IMPORTED, marked
-from lorisbench.metrics.machines import environment_of
+from lorisbench.metrics.machines import Machine, environment_of, machine_of
 from lorisbench.metrics.records import images_by_stream
 from lorisbench.metrics.results import read_results
 from lorisbench.suite.entries import OWN_KEYS
@@ -64,6 +65,16 @@ class Source:
     @property
     def imported(self) -> bool:
         return IMPORTED in self.suite
+
+    @cached_property
+    def machines(self) -> dict[str, Machine | None]:
+        """The machine of each run; None where it is not stored."""
+        return {run: machine_of(self.environments.get(run)) for run in self.runs["run_id"]}
+
+    @cached_property
+    def known_machines(self) -> frozenset[Machine]:
+        """Those of all runs."""
+        return frozenset(machine for machine in self.machines.values() if machine is not None)
 
     def entry(self, stream: str, label: str) -> Settings:
         """A strategy's settings on a stream, `remarks` left out; empty if they are not stored."""

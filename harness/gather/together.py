@@ -26,7 +26,7 @@ from lorisbench.gather.differences import differences
 from lorisbench.gather.naming import Naming, names_of
 from lorisbench.gather.sources import Source, read_source
 from lorisbench.metrics.elsewhere import COMBINED, Combined
-from lorisbench.metrics.machines import OF_MACHINE, Machine, machine_of
+from lorisbench.metrics.machines import OF_MACHINE
 from lorisbench.suite.streams import OWN, benchmarks_of, own_settings
 from lorisbench.suite.training import differing
 
@@ -106,15 +106,7 @@ def _owners(sources: Sequence[Source], naming: Naming) -> dict[str, tuple[Source
 
 def _comparable(source: Source, run: str, first: Source) -> bool:
     """Whether times of a run may stand beside those of the first source."""
-    return source is first or _machine(source, run) in _machines(first) - {None}
-
-
-def _machine(source: Source, run: str) -> Machine | None:
-    return machine_of(source.environments.get(run))
-
-
-def _machines(source: Source) -> set[Machine | None]:
-    return {_machine(source, run) for run in source.runs["run_id"]}
+    return source is first or source.machines[run] in first.known_machines
 
 
 def _table(source: Source, naming: Naming, first: Source) -> pd.DataFrame:
