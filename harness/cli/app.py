@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from lorisbench.cli import data as cli_data
+from lorisbench.cli import gathering as cli_gathering
 from lorisbench.cli import judge as cli_judge
 from lorisbench.cli import progress as cli_progress
 from lorisbench.cli.options import (
@@ -199,27 +200,6 @@ def tune(
 
 
 @app.command()
-def report(
-    out: Annotated[Path, typer.Argument(help="Output folder of a suite")],
-    metric: Annotated[
-        list[str] | None, typer.Option(metavar="FILE.py:FUNCTION", help="Add a metric of your own; may be given again")
-    ] = None,
-) -> None:
-    """Write an output folder's report again, from its files alone."""
-    from lorisbench.common.functions import load_function
-    from lorisbench.report import write_report
-    from lorisbench.runs.tables import Tables
-
-    metrics = {named: load_function(named, "--metric") for named in metric or []}
-    if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
-        tables = Tables(out)
-        for line in tables.faults:
-            print(line, file=sys.stderr)
-        tables.complete()
-    print(f"report: {write_report(out, metrics)}")
-
-
-@app.command()
 def latency(
     out: Annotated[Path, typer.Argument(help="Output folder of a suite")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
@@ -274,11 +254,13 @@ def export(
 
 @app.command("ls")
 def list_components(
-    kind: Annotated[str, typer.Argument(help="strategies, benchmarks, suites or metrics; all if omitted")] = "",
+    kind: Annotated[
+        str, typer.Argument(help="strategies, benchmarks, suites or metrics, all if omitted; or results")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, with every setting")] = False,
     plugin: PluginOption = None,
 ) -> None:
-    """List strategies, benchmarks, suites and metrics."""
+    """List strategies, benchmarks, suites and metrics; or the reference results of a checkout."""
     from lorisbench.cli.listing import listing
 
     print(listing(kind, as_json, [str(path) for path in plugin or []]))
@@ -339,7 +321,15 @@ def cache_clear(
     print(f"{clear_cache(kind) / 1e6:.1f} MB freed")
 
 
-for judge in (cli_progress.status, cli_judge.reproduce, cli_judge.compare, cli_judge.check, cli_judge.bench):
+app.command("import")(cli_gathering.import_from)
+for judge in (
+    cli_gathering.report,
+    cli_progress.status,
+    cli_judge.reproduce,
+    cli_judge.compare,
+    cli_judge.check,
+    cli_judge.bench,
+):
     app.command()(judge)
 
 

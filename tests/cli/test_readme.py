@@ -51,17 +51,6 @@ def small(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
     monkeypatch.setattr("lorisbench.benchmarks.sim.benchmark.render_set", lambda *args, **settings: release)
 
 
-@pytest.fixture
-def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Suites are planned although the folders and files that a page names are not there."""
-    from lorisbench.runs import plan
-    from lorisbench.suite import benchmarks, resolve
-
-    monkeypatch.setattr(plan, "rehearse", lambda *given: [])
-    for module in (benchmarks, resolve):
-        monkeypatch.setattr(module, "placed", lambda component, settings, base, where: dict(settings))
-
-
 @pytest.mark.usefixtures("small", "checked_on_features")
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if script.setup != ELSEWHERE], ids=str)
 def test_a_script_runs(script: Block, cli, suite_file, tmp_path: Path, monkeypatch) -> None:
@@ -191,6 +180,17 @@ def test_commands_are_there_and_plan_what_they_say(block: Block, files, release,
         answer = cli(*words, "--dry-run", "--out", tmp_path / "planned")  # the last --out counts
         assert answer.code == 0, (words, answer.err)
         assert answer.out.strip(), words
+
+
+def test_the_commands_of_a_workflow_parse() -> None:
+    """What a CI runs, with what the system puts in place of variables."""
+    found = []
+    for block in blocks("yml"):
+        steps = [step for job in yaml.safe_load(block.text)["jobs"].values() for step in job["steps"]]
+        for words in (shlex.split(step["run"]) for step in steps if "run" in step):
+            if "lorisbench" in words:
+                found.append(parse(words[words.index("lorisbench") + 1 :])[0])
+    assert found == ["run", "run", "compare"]
 
 
 def test_the_blocks_show_every_command() -> None:
