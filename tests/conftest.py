@@ -287,7 +287,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         from lorisbench.cli import app as cli
 
         if not report:
-            monkeypatch.setattr(reports, "write_report", lambda out: out / "report" / "index.html")
+            monkeypatch.setattr(reports, "write_report", lambda out, metrics=None: out / "report" / "index.html")
 
         monkeypatch.setattr("sys.argv", ["lorisbench", *map(str, words)])
         capsys.readouterr()

@@ -28,8 +28,6 @@ from lorisbench.report.answered import Answers
 from lorisbench.report.frame import Stored
 from lorisbench.suite.orders import permutation
 
-WORDS = {"seeds": "seeds", "orders": "orders of the experiences"}
-
 
 @dataclass(frozen=True)
 class Test:
@@ -110,7 +108,7 @@ def standing(stored: Stored) -> Standing:
     return Standing(
         estimates,
         {label: interquartile_mean(tasks[label]) if tasks[label].size else np.nan for label in estimates},
-        best, alike, _groups(bootstrap, judged), tests, _over(bootstrap, answers),
+        best, alike, _groups(bootstrap, judged), tests, _over(bootstrap, answers, "drawn" in stored.data),
         _caveats(bootstrap, answers, judged), runs, bootstrap, answers,
     )  # fmt: skip
 
@@ -222,11 +220,12 @@ def _by_test(stored: Stored, runs: Mapping[Run, str]) -> NDArray[np.float64]:
     return np.array(rows).reshape(len(rows), size)
 
 
-def _over(bootstrap: Bootstrap, answers: Answers) -> list[str]:
-    """What is drawn for the strategies, in words."""
+def _over(bootstrap: Bootstrap, answers: Answers, drawn: bool) -> list[str]:
+    """What is drawn for the strategies, in words. drawn : whether each seed has a stream of its own."""
     runs = {run for own in bootstrap.runs.values() for run in own}
-    found = [WORDS["seeds"]] if len({seed for _, seed in runs}) > 1 else []
-    found += [WORDS["orders"]] if len({order for order, _ in runs}) > 1 else []
+    seeds = "seeds (which draw the stream, too)" if drawn else "seeds"
+    found = [seeds] if len({seed for _, seed in runs}) > 1 else []
+    found += ["orders of the experiences"] if len({order for order, _ in runs}) > 1 else []
     if bootstrap.parts is not None:
         found.append("test recordings" if answers.by_recording else "test images")
     return found

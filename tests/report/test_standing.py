@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,12 @@ def test_frames_of_one_recording_are_not_independent(tmp_path: Path) -> None:
         assert found.over[-1] == ("test recordings" if recordings else "test images")
         assert recordings != any("No recordings" in caveat for caveat in found.caveats)
     assert widths[0] > 1.3 * widths[1]
+
+
+def test_seeds_that_draw_the_stream_say_so(tmp_path: Path) -> None:
+    stored = frame.read(answered(tmp_path / "out", {"a": (0.9,) * 3, "b": (0.2,) * 3}))
+    found = standing(replace(stored, data={**stored.data, "drawn": "from each run's seed"}))
+    assert found.over[0] == "seeds (which draw the stream, too)"
 
 
 def test_where_a_strategy_loses_is_named(tmp_path: Path) -> None:
