@@ -211,7 +211,7 @@ def _alone(path: Path, label: str, stop: Callable[[], bool] = lambda: False) -> 
         lock.release()
 
 
-KINDS = ("renders", "images", "features", "backbones", "hashes", "pixels", "datasets", "verified", "timings")
+KINDS = ("renders", "images", "features", "backbones", "hashes", "pixels", "datasets", "verified", "timings", "pages")
 
 
 def cache_contents() -> list[tuple[str, int, int]]:
