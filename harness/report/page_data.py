@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+from lorisbench.metrics.elsewhere import read_combined
 from lorisbench.metrics.records import AS_SEED
 from lorisbench.metrics.table import METRICS, Metric, in_results
 from lorisbench.report import gallery, kept
@@ -71,6 +72,8 @@ def of_parts(parts: Sequence[Part], together: Together | None = None) -> Json:
         "quantiles": [float(stdtrit(freedom, 0.975)) for freedom in range(1, max(seeds, 2))],
         "as_seed": AS_SEED,
         "unit": UNIT,
+        # Several outputs that are shown as one are not a suite that could be run
+        "is_suite": read_combined(parts[0].stored.out) is None,
         "together": together
         and {
             "notes": [note.text for note in together.ranking.notes if note.text.startswith("Friedman")],

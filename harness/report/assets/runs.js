@@ -58,7 +58,7 @@ function runBehind(own, run, metric, digits, open) {
       entry("Run", make("code", {}, named(id))),
       entry("Status", `${runs.status[run]}${reason ? `: ${reason}` : ""}`),
       entry("Files", runs.folder[run] ? [file("config.yaml"), ", ", file("log.txt"), ", ", file("journal.jsonl"), ", ", file("env.json"), ", ", file("status.json")] : "the folder of this run is not beside this report"),
-      entry("Made again by", make("code", { class: "command" }, command), make("button", { type: "button", class: "link", onclick: (event) => copy(command, event.target) }, "Copy"),
+      data.is_suite && own.settings[label]?.strategy && entry("Made again by", make("code", { class: "command" }, command), make("button", { type: "button", class: "link", onclick: (event) => copy(command, event.target) }, "Copy"),
         make("small", {}, "in the folder that holds suite.yaml; a strategy from outside needs its --plugin")),
       own.settings[label] && entry("Settings", make("pre", { tabindex: 0 }, yaml(own.settings[label])))));
 }
