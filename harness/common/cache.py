@@ -212,17 +212,9 @@ def _alone(path: Path, label: str, stop: Callable[[], bool] = lambda: False) -> 
 
 
 KINDS = (
-    "renders",
-    "images",
-    "features",
-    "backbones",
-    "hashes",
-    "pixels",
-    "datasets",
-    "verified",
-    "timings",
-    "collected",
-)
+    "renders", "images", "features", "backbones", "hashes", "pixels", "datasets", "verified", "timings", "collected",
+    "pages",
+)  # fmt: skip
 
 
 def cache_contents() -> list[tuple[str, int, int]]:
