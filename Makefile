@@ -18,6 +18,7 @@ run: install
 # all one worker's, with what is trained for them. Files are handed out in the order of tests/conftest.py.
 test: install
 	@.ci/data
+	@.ci/tex
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@.ci/types & types=$$!; \

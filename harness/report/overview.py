@@ -41,6 +41,7 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
     means = pd.DataFrame(found, index=labels)
     ranked = means.dropna().rank(ascending=False)
     together = ranked.mean(axis=1)
+    turn = sorted(labels, key=lambda label: together.get(label, np.inf))
     rows = [
         [
             Cell(label, mark=DAGGER if kept[label] else ""),
@@ -48,11 +49,12 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
             *(_cell(ranked[stream].get(label, np.nan), 1) for stream in streams),
             *(_cell(found[stream][label], 2) for stream in streams),
         ]
-        for label in sorted(labels, key=lambda label: together.get(label, np.inf))
+        for label in turn
     ]
-    heads = [Head("Strategy", number=False), Head("Mean rank", "over streams")]
-    heads += [Head(stream, "rank") for stream in streams]
-    heads += [Head(stream, "accuracy on the last row (%)") for stream in streams]
+    heads = [Head("Strategy", number=False, key="strategy", data=("strategy",))]
+    heads += [Head("Mean rank", "over streams", key="mean_rank", data=("mean_rank",))]
+    for name, group in (("rank", "rank"), ("accuracy_last", "accuracy on the last row (%)")):
+        heads += [Head(stream, group, key=f"{stream}_{name}", data=(f"{stream}_{name}",)) for stream in streams]
     notes = [
         f"Rank by the mean accuracy on the last row, of the {len(ranked)} strategies that have one on every stream; "
         "1 is the best, equal means share their ranks. Accuracies of different streams are never averaged."
@@ -64,10 +66,10 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
     for label in ranked.index:
         remarks = dict.fromkeys(each for stored, _ in streams.values() for each in stored.remarks(label))
         notes += [f"{label}: {remark}." for remark in remarks]
-    values = pd.DataFrame({"strategy": labels, "mean_rank": [together.get(label, np.nan) for label in labels]})
+    values = pd.DataFrame({"strategy": turn, "mean_rank": [together.get(label, np.nan) for label in turn]})
     for stream in streams:
-        values[f"{stream}_rank"] = [ranked[stream].get(label, np.nan) for label in labels]
-        values[f"{stream}_accuracy_last"] = list(means[stream])
+        values[f"{stream}_rank"] = [ranked[stream].get(label, np.nan) for label in turn]
+        values[f"{stream}_accuracy_last"] = list(means[stream][turn])
     daggers = [Note("It keeps images of earlier experiences.", DAGGER)] if any(kept.values()) else []
     return Table("ranks", "Mean rank over the streams", heads, rows, values, [*map(Note, notes), *daggers])
 
@@ -86,7 +88,7 @@ def _shared(notes: Sequence[Sequence[Note]]) -> list[Note]:
 def _cell(value: float, decimals: int, bold: bool = False) -> Cell:
     if np.isnan(value):
         return Cell(DASH)
-    return Cell(number(value, 0 if decimals == 1 and value == int(value) else decimals), bold=bold)
+    return Cell(number(value, 0 if decimals == 1 and value == int(value) else decimals), bold=bold, value=value)
 
 
 def html(out: Path, streams: Mapping[str, tuple[Stored, Summary]], ranking: Table) -> str:
