@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
@@ -198,17 +199,47 @@ def tune(
 
 
 @app.command()
-def report(out: Annotated[Path, typer.Argument(help="Output folder of a suite")]) -> None:
-    """Write an output folder's report again, from its files alone."""
+def report(
+    out: Annotated[Path, typer.Argument(help="Output folder of a suite")],
+    table: Annotated[
+        str, typer.Option(help="Print this table, and write nothing  [default: comparison, with any of the next six]")
+    ] = "",
+    form: Annotated[
+        str, typer.Option("--format", help="Of the table: terminal, markdown, latex or csv  [default: terminal]")
+    ] = "",
+    columns: Annotated[str, typer.Option(help="Columns of the table, separated by commas, or `all`")] = "",
+    sort: Annotated[str, typer.Option(help="Columns to sort by; -NAME for the largest first")] = "",
+    precision: Annotated[str, typer.Option(help="Decimals, or auto: two digits of an interval decide")] = "auto",
+    wide: Annotated[bool, typer.Option("--wide", help="LaTeX: table*, across two columns")] = False,
+    stream: Annotated[str, typer.Option(help="Of which stream the table is, where there are several")] = "",
+    width: Annotated[
+        str, typer.Option(help="Of plots and of the LaTeX table: 3.3in, 84mm, 17cm, 240pt  [default: plots 7in]")
+    ] = "",
+    plots: Annotated[
+        str, typer.Option(help="Draw only these, separated by commas, or `all`: the matrix of each strategy, too")
+    ] = "",
+) -> None:
+    """Write an output folder's report again, from its files alone; or print one of its tables."""
+    from lorisbench.cli.options import inches
     from lorisbench.report import write_report
     from lorisbench.runs.tables import Tables
+
+    size = inches(width, "--width")
 
     if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
         tables = Tables(out)
         for line in tables.faults:
             print(line, file=sys.stderr)
         tables.complete()
-    print(f"report: {write_report(out)}")
+    if table or columns or sort or wide or stream or form or precision != "auto":
+        from lorisbench.report.pasting import Wanted, table_text
+
+        named = table or "comparison"
+        wanted = Wanted(named, form or "terminal", split(columns), split(sort), precision, wide, size, stream)
+        seen = sys.stdout.isatty()
+        print(table_text(out, wanted, get_terminal_size().columns if seen else 0, seen), end="")
+        return
+    print(f"report: {write_report(out, size, split(plots))}")
 
 
 @app.command()

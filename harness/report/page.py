@@ -1,8 +1,11 @@
 """The report's page: one self-contained HTML file, with the tables and plots beside it."""
 
+from __future__ import annotations
+
 import base64
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorisbench.common.files import write_text
 from lorisbench.common.targets import output_folder
@@ -11,23 +14,16 @@ from lorisbench.metrics.table import of_matrices
 from lorisbench.report import facts, findings, frame, kept, overview, render, summary, tables
 from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
-from lorisbench.report.style import Drawing, Plot
+
+if TYPE_CHECKING:
+    from lorisbench.report.drawings import Plots
+    from lorisbench.report.style import Plot
 
 
-@dataclass(frozen=True)
-class Plots:
-    """The plots that were written, and a sentence for each that could not be drawn."""
+def write(out: Path, inches: float = 0.0, plots: Sequence[str] = ()) -> Path:
+    """Write OUT/report and return its index.html; `inches`, `plots`: see `write_report`.
 
-    matrices: Plot | None
-    single: list[Plot]
-    others: list[Plot]
-    timelines: list[Plot]
-    kept: list[Plot]
-    omitted: list[str]
-
-
-def write(out: Path) -> Path:
-    """Write OUT/report and return its index.html. Raises InputError as `frame.read` does.
+    Raises InputError as `frame.read` does, and for the name of a plot that there is not.
 
     Several streams have a report each, below OUT/report/streams, to which the page leads.
     """
@@ -35,28 +31,28 @@ def write(out: Path) -> Path:
     output_folder(report, "report")
     names = frame.streams(out)
     if len(names) < 2:
-        return _write(frame.read(out), report)
+        return _write(frame.read(out), report, inches, plots)
     stored = {name: frame.read(out, name) for name in names}
     for name, folder in overview.folders(stored).items():
-        _write(stored[name], report / folder)
+        _write(stored[name], report / folder, inches, plots)
     together = {name: (each, summary.summarise(each)) for name, each in stored.items()}
     ranking = overview.ranks(together)
     render.write_tables([ranking], report / "tables")
     _keep_only({"ranks"}, report / "tables", "md", "tex", "csv")
-    _keep_only(set(), report / "plots", "png", "svg")
+    _keep_only(set(), report / "plots", "png", "svg", "pdf", "csv")
     page = report / "index.html"
     write_text(page, overview.html(out, together, ranking))
     return page
 
 
-def _write(stored: Stored, report: Path) -> Path:
+def _write(stored: Stored, report: Path, inches: float, wanted: Sequence[str]) -> Path:
     """Write the report on one stream into a folder and return its index.html."""
     means = summary.summarise(stored)
     built, kept_tables = tables.build(stored, means), kept.read(stored)
     of_strategies = kept.tables(stored, kept_tables)
     render.write_tables([*built, *of_strategies], report / "tables")
     _keep_only({table.name for table in (*built, *of_strategies)}, report / "tables", "md", "tex", "csv")
-    plots = draw(stored, means, report / "plots", kept_tables)
+    plots = draw(stored, means, report / "plots", kept_tables, inches, wanted)
     page = report / "index.html"
     write_text(page, html(stored, means, built, plots, kept_tables, of_strategies))
     return page
@@ -69,24 +65,18 @@ def _keep_only(names: set[str], folder: Path, *endings: str) -> None:
             path.unlink()
 
 
-def draw(stored: Stored, means: summary.Summary, folder: Path, kept_tables: list[Kept]) -> Plots:
-    """Write all plots there is data for, and remove those left by an earlier report that are no longer made."""
+def draw(
+    stored: Stored, means: summary.Summary, folder: Path, kept_tables: list[Kept], inches: float = 0.0,
+    wanted: Sequence[str] = (),
+) -> Plots:  # fmt: skip
+    """Write the plots that are wanted and there is data for; remove those of an earlier report."""
     # Matplotlib is slow to import, and of no use to callers that only want the tables.
-    from lorisbench.report import drawings, style
+    from lorisbench.report import drawings
 
-    with style.plain_style():
-        drawn = drawings.draw(stored, means, kept_tables)
-        saved = {drawing.name: style.save(drawing, folder) for drawing in drawn.all()}
-    _keep_only(set(saved), folder, "png", "svg")
-
-    def written(of: list[Drawing]) -> list[Plot]:
-        return [saved[drawing.name] for drawing in of]
-
-    together = saved[drawn.matrices.name] if drawn.matrices and len(drawn.single) > 1 else None
-    return Plots(
-        together, written(drawn.single), written(drawn.others), written(drawn.timelines), written(drawn.kept),
-        drawn.omitted,
-    )  # fmt: skip
+    plots = drawings.write(drawings.plans(stored, means, kept_tables, inches), folder, wanted)
+    drawn = [*plots.single, *plots.others, *plots.timelines, *plots.kept, *([plots.matrices] if plots.matrices else [])]
+    _keep_only({plot.name for plot in drawn}, folder, "png", "svg", "pdf", "csv")
+    return plots
 
 
 def html(
