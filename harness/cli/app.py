@@ -226,11 +226,6 @@ def report(
 
     size = inches(width, "--width")
 
-    if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
-        tables = Tables(out)
-        for line in tables.faults:
-            print(line, file=sys.stderr)
-        tables.complete()
     if table or columns or sort or wide or stream or form or precision != "auto":
         from lorisbench.report.pasting import Wanted, table_text
 
@@ -239,6 +234,11 @@ def report(
         seen = sys.stdout.isatty()
         print(table_text(out, wanted, get_terminal_size().columns if seen else 0, seen), end="")
         return
+    if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
+        tables = Tables(out)
+        for line in tables.faults:
+            print(line, file=sys.stderr)
+        tables.complete()
     print(f"report: {write_report(out, size, split(plots))}")
 
 

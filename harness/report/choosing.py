@@ -45,9 +45,17 @@ def choose(table: Table, columns: Sequence[str] = (), sort: Sequence[str] = (), 
 
 
 def paper(table: Table) -> Table:
-    """A table with the columns that a paper shows."""
+    """A table with the columns that a paper shows, those left out in which no row has a value."""
+    return choose(table, paper_columns(table))
+
+
+def paper_columns(table: Table) -> list[str]:
+    """The keys of the columns that a paper shows; "all" if the table does not say which."""
     known = keys(table)
-    return choose(table, [key for key in table.paper if key in known] or [ALL])
+    empty = {
+        key for place, key in enumerate(known) if table.rows and all(row[place].text == DASH for row in table.rows)
+    }
+    return [key for key in table.paper if key in known and key not in empty] or [ALL]
 
 
 def _place(table: Table, known: Sequence[str], key: str, option: str) -> int:

@@ -52,11 +52,17 @@ def latex(table: Table, wide: bool = False, width: float | None = None) -> str:
         lines += [] if number else [rf"  \label{{tab:{table.name.replace('_', '-')}}}"]
         lines += [rf"  \setlength{{\tabcolsep}}{{{space:g}pt}}", *_tabular(part, points, limit)]
         if number == len(parts) - 1:
-            shown = [note for note in table.notes if not note.column]
-            lines += [r"  \par\smallskip", r"  \scriptsize\raggedright"] if shown else []
-            lines += [f"  {_mark(note.mark)}{latex_text(note.text)}\\par" for note in shown]
+            lines += _notes(table)
         lines.append(rf"\end{{{environment}}}")
     return "\n".join(lines) + "\n"
+
+
+def _notes(table: Table) -> list[str]:
+    """The lines below the table: those without a mark, then all with one in a paragraph."""
+    plain = [latex_text(note.text) + r"\par" for note in table.notes if not note.column and not note.mark]
+    marked = [f"{_mark(note.mark)}{latex_text(note.text)}" for note in table.notes if not note.column and note.mark]
+    shown = [*plain, *([" ".join(marked) + r"\par"] if marked else [])]
+    return [r"  \par\smallskip", r"  \scriptsize\raggedright", *(f"  {line}" for line in shown)] if shown else []
 
 
 def _texts(table: Table) -> Iterator[str]:
@@ -196,4 +202,4 @@ def _ems(text: str) -> float:
     words = text.split(" ")
     unknown = [word for word in words if not word.isascii() and (UNKNOWN in latex_text(word) or is_leftward(word))]
     total = sum(_NARROW.get(letter) or _WIDE.get(letter) or (0.72 if letter.isupper() else 0.53) for letter in text)
-    return total + sum(3.0 * len(word) for word in unknown)
+    return total + sum(3.6 * len(word) for word in unknown)

@@ -8,7 +8,7 @@ from typing import Any
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 from lorisbench.report import choosing, frame, kept, overview, render, summary, tables
-from lorisbench.report.tabular import Table, keys
+from lorisbench.report.tabular import Table
 
 POINTS = 72.27  # of TeX, in an inch
 AUTO = "auto"
@@ -45,7 +45,7 @@ def table_text(out: Path, wanted: Wanted, letters: int = 0, colour: bool = False
     table = _named(out, wanted)
     columns = list(wanted.columns)
     if not columns and wanted.format in ("terminal", "latex"):
-        columns = [key for key in table.paper if key in keys(table)]
+        columns = choosing.paper_columns(table)
     chosen = choosing.choose(table, columns, wanted.sort, decimals)
     points = wanted.inches * POINTS or None
     return render.text(chosen, wanted.format, wanted.wide, points, letters, colour)
