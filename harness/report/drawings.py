@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
@@ -11,7 +10,7 @@ from lorisbench.report import answered, heatmaps, kept, kept_plots, pareto, plot
 from lorisbench.report.chosen import MOST, chosen
 from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
-from lorisbench.report.style import WIDE, Drawing, Plot
+from lorisbench.report.style import WIDE, Drawing
 from lorisbench.report.summary import Summary
 
 ALL = "all"
@@ -104,35 +103,3 @@ def plans(stored: Stored, means: Summary, tables: list[Kept] | None = None, inch
             "all`, or by name.", *omitted,
         ]  # fmt: skip
     return Plans(found, omitted)
-
-
-@dataclass(frozen=True)
-class Plots:
-    """The plots that were written, by kind, and a sentence for each that could not be drawn."""
-
-    matrices: Plot | None
-    single: list[Plot]
-    others: list[Plot]
-    timelines: list[Plot]
-    kept: list[Plot]
-    omitted: list[str]
-
-
-def write(planned: Plans, folder: Path, names: Sequence[str] = ()) -> Plots:
-    """Draw the plots with these names (see `Plans.wanted`) and write their files."""
-    wanted = planned.wanted(names)
-    saved = {plan.name: plot for plan in wanted if (plot := _written(plan, folder)) is not None}
-
-    def of(kind: str) -> list[Plot]:
-        return [saved[plan.name] for plan in wanted if plan.kind == kind and plan.name in saved]
-
-    omitted = [plan.omitted for plan in wanted if plan.name not in saved and plan.omitted]
-    matrices = saved.get("matrices")
-    others = [plot for plot in of(GENERAL) if plot is not matrices]
-    return Plots(matrices, of(SINGLE), others, of(TIMELINES), of(KEPT), [*omitted, *planned.omitted])
-
-
-def _written(plan: Plan, folder: Path) -> Plot | None:
-    with style.plain_style():
-        drawing = plan.draw()
-        return style.save(drawing, folder) if drawing is not None else None

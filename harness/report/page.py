@@ -16,7 +16,7 @@ from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
 
 if TYPE_CHECKING:
-    from lorisbench.report.drawings import Plots
+    from lorisbench.report.drawn import Plots
     from lorisbench.report.style import Plot
 
 
@@ -71,11 +71,17 @@ def draw(
 ) -> Plots:  # fmt: skip
     """Write the plots that are wanted and there is data for; remove those of an earlier report."""
     # Matplotlib is slow to import, and of no use to callers that only want the tables.
-    from lorisbench.report import drawings
+    from lorisbench.report import drawings, drawn
 
-    plots = drawings.write(drawings.plans(stored, means, kept_tables, inches), folder, wanted)
-    drawn = [*plots.single, *plots.others, *plots.timelines, *plots.kept, *([plots.matrices] if plots.matrices else [])]
-    _keep_only({plot.name for plot in drawn}, folder, "png", "svg", "pdf", "csv")
+    plots = drawn.write(drawings.plans(stored, means, kept_tables, inches), folder, wanted)
+    written = [
+        *plots.single,
+        *plots.others,
+        *plots.timelines,
+        *plots.kept,
+        *([plots.matrices] if plots.matrices else []),
+    ]
+    _keep_only({plot.name for plot in written}, folder, "png", "svg", "pdf", "csv")
     return plots
 
 
