@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from lorisbench.report import kept as of_tables
 from lorisbench.report.kept import Kept
-from lorisbench.report.plots import LETTER, name_x
+from lorisbench.report.plots import LETTER, legend_columns, name_x
 from lorisbench.report.style import Drawing, Look, Sheet, Theme, axes_at, fit, looks, short
 
 PANELS, LINES = 6, 12  # panels of a figure, lines of a panel
@@ -67,8 +67,8 @@ def draw(kept: Kept, theme: Theme) -> Drawing:
     if by and lines != [""]:
         handles = [Line2D([], [], **_looking(style[name])) for name in lines]
         panels[0].legend(
-            handles, [short(name, 16) for name in lines], title=short(by), loc="lower left", bbox_to_anchor=(0, 1.14),
-            ncols=3 if theme.narrow else 6, frameon=False, borderaxespad=0, columnspacing=1, alignment="left",
+            handles, [short(name, 18) for name in lines], title=short(by), loc="lower left", bbox_to_anchor=(0, 1.14),
+            ncols=legend_columns(lines, theme), frameon=False, borderaxespad=0, columnspacing=1, alignment="left",
         )  # fmt: skip
     fit(figure, theme.inches)
     several = any(len(runs) > 1 for of in values.values() for runs in of.values())

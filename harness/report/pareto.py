@@ -143,7 +143,7 @@ def _panel(axes: Axes, found: Sequence[Point], costs: Sequence[float], best: Seq
     axes.set_ylim(max(axes.get_ylim()[0], -1), min(axes.get_ylim()[1], 101))
     axes.grid()
     if wide:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(costs) / min(costs) < 100 else (1,)))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_minor_locator(NullLocator())
 
@@ -170,6 +170,7 @@ def _name(figure: Sheet, axes: Axes, found: Sequence[Point], costs: Sequence[flo
                 Bbox.from_extents(middle - scale, low, middle + scale, high),
                 Bbox.from_extents(left, y - scale, right, y + scale),
             ]
+    names: list[Bbox] = []
     for each, pixel, cost in zip(found, pixels, costs, strict=True):
         if each.label not in theme.chosen:
             continue
@@ -177,16 +178,16 @@ def _name(figure: Sheet, axes: Axes, found: Sequence[Point], costs: Sequence[flo
         half = np.array(text.get_window_extent(renderer).size) / 2 + 0.5 * scale
         text.remove()
         spots: list[tuple[float, int, np.ndarray, Bbox]] = []
-        for radius in (4, 10, 18, 28, 40, 55, 75):
+        for radius in (4, 10, 18, 28, 40, 55, 75, 100, 130):
             for angle in np.deg2rad([45, 135, 315, 225, 90, 270, 180, 0, 22, 158, 338, 202]):
                 direction = np.array([np.cos(angle), np.sin(angle)])
                 centre = pixel + direction * radius * scale + np.sign(np.round(direction, 3)) * half
                 box = Bbox([centre - half, centre + half])
                 outside = np.less(box.min, frame.min).any() or np.greater(box.max, frame.max).any()
-                crossed = box.count_overlaps(taken)
-                spots.append((float(radius) + 60 * crossed + 500 * bool(outside), len(spots), centre, box))
+                crossed = 60 * box.count_overlaps(taken) + 2000 * box.count_overlaps(names)
+                spots.append((float(radius) + crossed + 2000 * bool(outside), len(spots), centre, box))
         spent, _, centre, box = min(spots, key=lambda spot: spot[:2])
-        taken.append(box)
+        names.append(box)
         # An offset in points from the data point holds at any resolution; one in pixels does not.
         axes.annotate(
             short(each.label, 18), xy=(cost, each.accuracy), xytext=tuple((centre - pixel) / scale),

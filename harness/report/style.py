@@ -2,6 +2,7 @@
 results."""
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,9 +20,10 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 from lorisbench.common.files import write_bytes, write_text
+from lorisbench.report.texts import one_line
 
-# Okabe & Ito's palette, distinguishable with any colour vision; yellow comes last, as it is weak on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#B8A800")
+# Okabe & Ito's palette, distinguishable with any colour vision; in place of yellow, which is weak on white, Tol's wine.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
 LINES = ("-", "--", "-.", ":")
 GREY = "#5f6368"
@@ -154,7 +156,8 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
 @contextmanager
 def plain_style() -> Iterator[None]:
     """Apply the settings above on top of matplotlib's defaults, whatever the user's own matplotlibrc says."""
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # it is a box in the picture, and a letter in the SVG
         mpl.rcdefaults()
         mpl.rcParams.update(SETTINGS)  # type: ignore[arg-type]
         yield
@@ -162,7 +165,7 @@ def plain_style() -> Iterator[None]:
 
 def short(name: str, limit: int = 30) -> str:
     """A name shortened for a plot; a long one loses its middle, as variants differ at the end."""
-    line = " ".join(name.split())
+    line = " ".join(one_line(name).split())
     if len(line) <= limit:
         return line
     tail = limit // 2 - 1

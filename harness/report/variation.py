@@ -6,7 +6,7 @@ import pandas as pd
 from lorisbench.metrics.intervals import Interval, mean_interval
 from lorisbench.report.chosen import told
 from lorisbench.report.frame import Stored
-from lorisbench.report.plots import Row, left_out, name_x, over_orders, rows_data, rows_plot
+from lorisbench.report.plots import Row, left_out, legend_columns, name_x, over_orders, rows_data, rows_plot
 from lorisbench.report.style import REST, Drawing, Sheet, Theme, axes_at, fit, short
 from lorisbench.report.summary import number
 from lorisbench.report.summary import over_orders as by_order
@@ -82,7 +82,7 @@ def factors(stored: Stored, theme: Theme) -> Drawing | None:
     found: dict[str, dict[tuple[str, str], Interval]] = {}
     for label in stored.labels:
         rows = _last_rows(stored, label)
-        if len(rows):
+        if np.isfinite(rows).any():
             found[label] = {
                 (factor, level): mean_interval(
                     100 * rows[:, ((table["factor"] == factor) & (table["level"] == level)).to_numpy()].mean(axis=1)
@@ -126,8 +126,8 @@ def factors(stored: Stored, theme: Theme) -> Drawing | None:
             axes.set_xlabel("level")
     if first is not None and named:
         first.legend(
-            loc="lower left", bbox_to_anchor=(0, 1.16), ncols=3 if theme.narrow else 6, frameon=False, borderaxespad=0,
-            columnspacing=1, handlelength=2, labelspacing=0.25, handletextpad=0.4, borderpad=0,
+            loc="lower left", bbox_to_anchor=(0, 1.16), ncols=legend_columns(named, theme), frameon=False,
+            borderaxespad=0, columnspacing=1, handlelength=2, labelspacing=0.25, handletextpad=0.4, borderpad=0,
         )  # fmt: skip
     fit(figure, theme.inches)
     ends = {label: [each.mean for each in means.values()] for label, means in found.items()}
