@@ -6,7 +6,7 @@ from functools import partial
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
-from lorisbench.report import answered, heatmaps, kept, kept_plots, pareto, plots, style, timeline, variation
+from lorisbench.report import answer_plots, heatmaps, kept, kept_plots, pareto, plots, style, timeline, variation
 from lorisbench.report.chosen import MOST, chosen
 from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
@@ -59,7 +59,7 @@ def plans(stored: Stored, means: Summary, tables: list[Kept] | None = None, inch
     """
     theme = style.theme(stored.labels, chosen(stored, means), inches or WIDE)
     matrices = heatmaps.means_of(stored)
-    answers = answered.Answered(stored, theme)
+    answers = answer_plots.Answered(stored, theme)
     general: dict[str, tuple[Callable[[], Drawing | None], str]] = {
         "curves": (
             partial(plots.curves, stored, theme),

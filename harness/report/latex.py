@@ -120,6 +120,8 @@ def _cell(cell: Cell, points: float, limit: float) -> str:
     text = latex_text(cell.text)
     if cell.bold:
         text = rf"\textbf{{{text}}}"
+    elif cell.underlined:
+        text = rf"\underline{{{text}}}"
     if cell.spread:
         text += rf"\,$\pm$\,{latex_text(cell.spread)}"
     text += _mark(cell.mark)

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from lorisbench.report.chosen import told
@@ -60,16 +61,17 @@ def pareto(stored: Stored, summary: Summary, theme: Theme) -> Drawing | None:
     if not found:
         return None
     every = {
-        "latency (median call / bare backbone's)": [each.latency for each in found],
-        "memory (model and state, MB)": [each.memory for each in found],
+        "latency (median call / bare backbone's)": [_spot(each, each.latency, each.latency_half) for each in found],
+        "memory (model and state, MB)": [_spot(each, each.memory, 0.0) for each in found],
     }
-    shown = {title: costs for title, costs in every.items() if np.isfinite(costs).all()}
-    unbeaten = front(np.column_stack([[-each.accuracy for each in found], *shown.values()]))
+    shown = {title: spots for title, spots in every.items() if np.isfinite([spot.x for spot in spots]).all()}
+    costs = [[spot.x for spot in spots] for spots in shown.values()]
+    unbeaten = front(np.column_stack([[-each.accuracy for each in found], *costs]))
     best = [each.label for each, is_best in zip(found, unbeaten, strict=True) if is_best]
     figure = Sheet(figsize=(theme.inches, 8))
     panels: list[Axes] = []
     width = theme.inches - 0.45 if theme.narrow else min((theme.inches - 0.65) / len(shown), 4.5)
-    for place, (title, costs) in enumerate(shown.items()):
+    for place, (title, spots) in enumerate(shown.items()):
         at = (
             (0.4, 0.6 + 2.4 * (len(shown) - 1 - place), 1.75)
             if theme.narrow
@@ -78,7 +80,7 @@ def pareto(stored: Stored, summary: Summary, theme: Theme) -> Drawing | None:
         left, low, high = at
         panel = axes_at(figure, left, low, width, high, **({"sharey": panels[0]} if panels else {}))
         panels.append(panel)
-        _panel(panel, found, costs, best, theme)
+        _panel(panel, spots, best, theme)
         panel.set_xlabel(title)
         if theme.narrow or not place:
             panel.set_ylabel("accuracy after the last (%)")
@@ -87,8 +89,8 @@ def pareto(stored: Stored, summary: Summary, theme: Theme) -> Drawing | None:
         if title.startswith("latency"):
             panel.axvline(1, color=GREY, linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
     fit(figure, theme.inches, fill=len(shown) > 1 or theme.narrow)
-    for panel, costs in zip(panels, shown.values(), strict=True):
-        _name(figure, panel, found, costs, theme)
+    for panel, spots in zip(panels, shown.values(), strict=True):
+        _name(figure, panel, [spot for spot in spots if spot.label in theme.chosen], spots, theme)
     timed = any(title.startswith("latency") for title in shown)
     about = "Latency is the ratio to the bare backbone (dashed). " if timed else "No latency was measured. "
     return Drawing(
@@ -114,28 +116,46 @@ def pareto(stored: Stored, summary: Summary, theme: Theme) -> Drawing | None:
     )  # fmt: skip
 
 
-def _panel(axes: Axes, found: Sequence[Point], costs: Sequence[float], best: Sequence[str], theme: Theme) -> None:
-    accuracies = np.array([each.accuracy for each in found])
+@dataclass(frozen=True)
+class _Spot:
+    """A strategy in a panel: its cost and accuracy, and what their intervals reach to either side."""
+
+    label: str
+    x: float
+    y: float
+    across: float
+    up: float
+
+
+def _spot(point: Point, cost: float, half: float) -> _Spot:
+    across, up = np.nan_to_num([half, point.accuracy_half]).tolist()
+    return _Spot(point.label, cost, point.accuracy, across, up)
+
+
+def _panel(axes: Axes, spots: Sequence[_Spot], best: Sequence[str], theme: Theme) -> None:
+    costs = [spot.x for spot in spots]
     wide = min(costs) > 0 and max(costs) / min(costs) > 8
     if wide:
         axes.set_xscale("log")
-    for each, cost in zip(found, costs, strict=True):
-        look, named = theme.looks[each.label], each.label in theme.chosen
+    for spot in spots:
+        look, named = theme.looks[spot.label], spot.label in theme.chosen
         if named:
-            up = np.nan_to_num(each.accuracy_half)
-            across = np.nan_to_num(each.latency_half) if cost is each.latency else 0.0
-            axes.plot(
-                [cost, cost], [each.accuracy - up, each.accuracy + up], color=look.colour, linewidth=0.8, zorder=3
-            )
-            axes.plot([cost - across, cost + across], [each.accuracy] * 2, color=look.colour, linewidth=0.8, zorder=3)
+            line: dict[str, Any] = {"color": look.colour, "linewidth": 0.8, "zorder": 3}
+            axes.plot([spot.x, spot.x], [spot.y - spot.up, spot.y + spot.up], **line)
+            axes.plot([spot.x - spot.across, spot.x + spot.across], [spot.y, spot.y], **line)
         axes.plot(
-            cost, each.accuracy, marker=look.marker, markersize=5.5 if named else 3.5, linestyle="none",
+            spot.x, spot.y, marker=look.marker, markersize=5.5 if named else 3.5, linestyle="none",
             zorder=5 if named else 2, markeredgecolor=look.colour, markeredgewidth=0.9,
-            markerfacecolor=look.colour if each.label in best else "white",
+            markerfacecolor=look.colour if spot.label in best else "white",
         )  # fmt: skip
-    flat = front(np.column_stack([-accuracies, costs]))
-    steps = sorted((cost, each.accuracy) for cost, each, is_best in zip(costs, found, flat, strict=True) if is_best)
     axes.margins(x=0.1, y=0.1)
+    if not wide:  # what hardly differs looks as if it hardly did
+        low, high = min(spot.x - spot.across for spot in spots), max(spot.x + spot.across for spot in spots)
+        reach = 0.6 * (max(high - low, 0.1 * abs(high)) or 1.0)
+        axes.set_xlim((low + high) / 2 - reach, (low + high) / 2 + reach)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    flat = front(np.array([(-spot.y, spot.x) for spot in spots]))
+    steps = sorted((spot.x, spot.y) for spot, is_best in zip(spots, flat, strict=True) if is_best)
     right = axes.get_xlim()[1]
     x, y = [cost for cost, _ in steps], [accuracy for _, accuracy in steps]
     axes.step([*x, right], [*y, y[-1]], where="post", color=REST, linewidth=1.0, zorder=1)
@@ -148,36 +168,28 @@ def _panel(axes: Axes, found: Sequence[Point], costs: Sequence[float], best: Seq
         axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _name(figure: Sheet, axes: Axes, found: Sequence[Point], costs: Sequence[float], theme: Theme) -> None:
-    """Name the chosen points where there is no other name, point or line, as near as there is room."""
+def _name(figure: Sheet, axes: Axes, named: Sequence[_Spot], spots: Sequence[_Spot], theme: Theme) -> None:
+    """Name some of the points where there is no other name, point or line, as near as there is room."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     scale = figure.dpi / 72
     frame = axes.get_window_extent(renderer)
-    pixels = axes.transData.transform(
-        np.array([(cost, each.accuracy) for cost, each in zip(costs, found, strict=True)])
-    )
-    taken = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for x, y in pixels]
-    for each, cost in zip(found, costs, strict=True):
-        if each.label in theme.chosen:
-            up = np.nan_to_num(each.accuracy_half)
-            across = np.nan_to_num(each.latency_half) if cost is each.latency else 0.0
-            (_, low), (_, high) = axes.transData.transform([(cost, each.accuracy - up), (cost, each.accuracy + up)])
-            (left, y), (right, _) = axes.transData.transform(
-                [(cost - across, each.accuracy), (cost + across, each.accuracy)]
-            )
-            middle = (left + right) / 2
-            taken += [
-                Bbox.from_extents(middle - scale, low, middle + scale, high),
-                Bbox.from_extents(left, y - scale, right, y + scale),
-            ]
+    at = axes.transData.transform(np.array([(spot.x, spot.y) for spot in spots]))
+    taken = [Bbox.from_bounds(x - 4 * scale, y - 4 * scale, 8 * scale, 8 * scale) for x, y in at]
+    for spot in named:
+        corners = [(spot.x - spot.across, spot.y - spot.up), (spot.x + spot.across, spot.y + spot.up)]
+        (left, low), (right, high) = axes.transData.transform(corners)
+        middle, level = axes.transData.transform((spot.x, spot.y))
+        taken += [
+            Bbox.from_extents(middle - scale, low, middle + scale, high),
+            Bbox.from_extents(left, level - scale, right, level + scale),
+        ]
     names: list[Bbox] = []
-    for each, pixel, cost in zip(found, pixels, costs, strict=True):
-        if each.label not in theme.chosen:
-            continue
-        text = axes.text(0, 0, short(each.label, 18), fontsize=SMALL)
+    for spot in named:
+        pixel = axes.transData.transform((spot.x, spot.y))
+        text = axes.text(0, 0, short(spot.label, 18), fontsize=SMALL)
         half = np.array(text.get_window_extent(renderer).size) / 2 + 0.5 * scale
         text.remove()
-        spots: list[tuple[float, int, np.ndarray, Bbox]] = []
+        places: list[tuple[float, int, np.ndarray, Bbox]] = []
         for radius in (4, 10, 18, 28, 40, 55, 75, 100, 130):
             for angle in np.deg2rad([45, 135, 315, 225, 90, 270, 180, 0, 22, 158, 338, 202]):
                 direction = np.array([np.cos(angle), np.sin(angle)])
@@ -185,12 +197,12 @@ def _name(figure: Sheet, axes: Axes, found: Sequence[Point], costs: Sequence[flo
                 box = Bbox([centre - half, centre + half])
                 outside = np.less(box.min, frame.min).any() or np.greater(box.max, frame.max).any()
                 crossed = 60 * box.count_overlaps(taken) + 2000 * box.count_overlaps(names)
-                spots.append((float(radius) + crossed + 2000 * bool(outside), len(spots), centre, box))
-        spent, _, centre, box = min(spots, key=lambda spot: spot[:2])
+                places.append((float(radius) + crossed + 2000 * bool(outside), len(places), centre, box))
+        spent, _, centre, box = min(places, key=lambda place: place[:2])
         names.append(box)
         # An offset in points from the data point holds at any resolution; one in pixels does not.
         axes.annotate(
-            short(each.label, 18), xy=(cost, each.accuracy), xytext=tuple((centre - pixel) / scale),
-            textcoords="offset points", fontsize=SMALL, color=theme.looks[each.label].text, va="center", ha="center",
+            short(spot.label, 18), xy=(spot.x, spot.y), xytext=tuple((centre - pixel) / scale),
+            textcoords="offset points", fontsize=SMALL, color=theme.looks[spot.label].text, va="center", ha="center",
             zorder=6, arrowprops=LEADER if spent > 17 else None,
         )  # fmt: skip

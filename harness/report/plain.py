@@ -7,14 +7,15 @@ from lorisbench.report.tabular import Cell, Head, Table, groups
 from lorisbench.report.texts import isolated, one_line
 
 GAP = 2
-BOLD = ("\x1b[1m", "\x1b[0m")
+BOLD, UNDERLINED, END = "\x1b[1m", "\x1b[4m", "\x1b[0m"
 
 
 def terminal(table: Table, width: int = 0, colour: bool = False) -> str:
     """The table in aligned columns, with its caption above and its notes below.
 
     width : letters of a line; a wider table is cut into parts, which begin with its first column. 0: never cut.
-    colour : the best figures in bold by the signs of terminals; otherwise between asterisks.
+    colour : the best figures in bold and those like them underlined by the signs of terminals; otherwise between
+    asterisks and underscores.
     """
     cells = [[_text(cell, colour) for cell in row] for row in table.rows]
     titles = [one_line(head.text) for head in table.heads]
@@ -51,7 +52,9 @@ def _parts(widths: Sequence[int], width: int) -> list[list[int]]:
 
 
 def _text(cell: Cell, colour: bool) -> str:
-    before, after = (BOLD if colour else ("*", "*")) if cell.bold else ("", "")
+    before = after = ""
+    if cell.bold or cell.underlined:
+        before, after = (BOLD if cell.bold else UNDERLINED, END) if colour else ("*" if cell.bold else "_",) * 2
     spread = f" ± {cell.spread}" if cell.spread else ""
     mark = f" {cell.mark}" if cell.mark else ""
     return f"{before}{isolated(one_line(cell.text))}{after}{spread}{mark}"
@@ -76,7 +79,7 @@ def _grouped(heads: list[Head], widths: Sequence[int]) -> str:
 
 def _columns(text: str) -> int:
     """How many columns of a terminal text takes: wide letters two, marks and signs that are not seen none."""
-    for sign in BOLD:
+    for sign in (BOLD, UNDERLINED, END):
         text = text.replace(sign, "")
     if text.isascii():
         return len(text)

@@ -33,6 +33,8 @@ def _markdown_cell(cell: Cell) -> str:
     text = markdown_text(cell.text)
     if cell.bold:
         text = f"**{text}**"
+    elif cell.underlined:
+        text = f"<u>{text}</u>"
     if cell.spread:
         text += f" ± {cell.spread}"
     return text + _markdown_mark(cell.mark)

@@ -23,7 +23,8 @@ INTERVAL = (
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: text, half-width of its interval, whether it is the best, its footnote's mark.
+    """A cell: text, half-width of its interval, whether it is the best, its footnote's mark; whether it is not the
+    best, but cannot be told from it.
 
     `value` and `half` are the numbers that `text` and `spread` show, where they are numbers.
     """
@@ -32,6 +33,7 @@ class Cell:
     spread: str = ""
     bold: bool = False
     mark: str = ""
+    underlined: bool = False
     value: float | None = None
     half: float | None = None
 

@@ -135,7 +135,7 @@ def draw(stored: Stored, run: OfRun, theme: Theme) -> Drawing:
     which = f"order {run.order}, seed {run.seed}" if len(stored.orders) > 1 else f"seed {run.seed}"
     experiences = stored.names_in(run.order)
     heads, columns = timeline.gaps.shape
-    width = min(theme.inches - 1.25, max(0.36 * columns, 2.0))
+    width = min(theme.inches - 1.25, max(0.36 * columns, 2.7))
     cell = width * 72 / columns  # points
     figures = cell * 2 * WIDE >= room_for(100 * timeline.gaps) - 1  # it has a border of white
     lane = 0.17
@@ -150,7 +150,7 @@ def draw(stored: Stored, run: OfRun, theme: Theme) -> Drawing:
     _lanes(top, timeline, figures, words=cell * 2 * WIDE >= 17)
     _key(top, _copied(timeline), f"{short(label, 30)}, {which}", 2 if theme.narrow else 3)
     if np.isfinite(timeline.gaps).any():
-        tall = min(max(upper - lane, 0.8), 1.6)  # down from the first lane; there is room below
+        tall = min(max(upper - lane, 1.25), 1.6)  # down from the first lane; there is room below
         beside = axes_at(figure, left + width + 0.1, height - 0.9 - lane - tall, 0.09, tall)
         bar(figure, Normalize(0, 100), beside, "before training (%)")
     lowest = top

@@ -90,6 +90,22 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Stored:
     return frame.read(folder.write())
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Stored:
+    """Two strategies that cost almost the same, on three experiences; one with two heads."""
+    folder = Folder(tmp_path_factory.mktemp("small") / "out", experiences=3)
+    for k, label in enumerate(("dnn", "other")):
+        run = folder.run(label, 0, accuracy_matrix(3, k, 0.6, 0.1), state_mb=3.6555 + 0.01 * k)
+        if not k:
+            rows = [{"experience": 0, "verdict": "base", "head": 0, "gap_0": "", "known": 0, "samples": 9}]
+            rows += [{"experience": e, "verdict": "expand", "head": e, "gap_0": 0.3, "samples": 9} for e in (1, 2)]
+            folder.decide(run, rows)
+            shares = [(2, test, head, 0.25) for test in range(3) for head in range(-1, 3)]
+            names = ["after_experience", "test_experience", "head", "share"]
+            folder.put(run, "answers.csv", pd.DataFrame(shares, columns=names).to_csv(index=False))
+    return frame.read(folder.write())
+
+
 def texts(drawing: style.Drawing) -> Iterator[tuple[Text, Bbox]]:
     """What is written on a plot, and where, in pixels."""
     renderer = FigureCanvasAgg(drawing.figure).get_renderer()
@@ -106,7 +122,7 @@ def texts(drawing: style.Drawing) -> Iterator[tuple[Text, Bbox]]:
 
 
 @pytest.mark.parametrize("inches", [3.3, 7.0])
-@pytest.mark.parametrize("which", ["few", "many"])
+@pytest.mark.parametrize("which", ["few", "many", "small"])
 def test_letters_have_seven_points_and_overlap_nothing(
     request: pytest.FixtureRequest, which: str, inches: float
 ) -> None:
@@ -133,7 +149,9 @@ def test_letters_have_seven_points_and_overlap_nothing(
             pairs = [(a, b) for a, b in np.argwhere((over > 0).all(axis=2)) if a < b]
             assert not pairs, (plan.name, [(found[a][0].get_text(), found[b][0].get_text()) for a, b in pairs[:5]])
     wanted = {"curves", "pareto", "ranks", "forgetting", "factors", "matrices"}
-    wanted |= {"confusion", "calibration", "matrix_dnn", "timeline_dnn"} if which == "few" else {"orders"}
+    wanted |= {
+        "few": {"confusion", "calibration", "matrix_dnn", "timeline_dnn"}, "many": {"orders"}, "small": {"timeline_dnn"}
+    }[which]  # fmt: skip
     assert wanted <= names
 
 
