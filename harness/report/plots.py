@@ -26,12 +26,10 @@ from lorisbench.report.style import (
     spread,
 )
 from lorisbench.report.summary import Summary, number
-from lorisbench.report.texts import is_leftward
 
 LEADER: dict[str, Any] = {"arrowstyle": "-", "color": FAINT, "lw": 0.6, "shrinkA": 0, "shrinkB": 3}
 ROWS = 60
 """A page has no room for more rows."""
-LEFT = "\N{LEFT-TO-RIGHT MARK}"
 LETTER = 4.35
 """Points, about the width of a small letter."""
 
@@ -116,9 +114,8 @@ def _label_ends(axes: Axes, ends: dict[str, float], theme: Theme) -> None:
     """Name the lines to the right of the plot; the names do not overlap, and each is tied to its line's end."""
     last = axes.get_xlim()[1] - 0.25
     for (label, end), place in zip(ends.items(), apart(axes, list(ends.values())), strict=True):
-        before = LEFT if is_leftward(label) else ""  # its figure stays at the right
         axes.annotate(
-            f"{before}{short(label, 18)}  {number(end, 1)}", xy=(last, end), xytext=(1.03, place),
+            f"{short(label, 18)}  {number(end, 1)}", xy=(last, end), xytext=(1.03, place),
             textcoords=axes.get_yaxis_transform(), va="center", ha="left", fontsize=SMALL, annotation_clip=False,
             color=theme.looks[label].text, arrowprops=LEADER | {"color": theme.looks[label].colour, "relpos": (0, 0.5)},
         )  # fmt: skip
