@@ -6,13 +6,18 @@ MARKED := not heavy
 # Packages are compiled when they are first imported (.ci/venv), which has to be kept: else each process does it again.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: run test test-all install format clean
+.PHONY: run results test test-all install format clean
 
 install:
 	@.ci/venv
 
 run: install
 	$(BIN)/lorisbench run quickstart --out results/quickstart
+
+# The commands of results/reference.yaml, results/reference/ and the tables in the READMEs: days, or some of them by name:
+# `make results SUITES="quickstart bench"`. MNIST=FOLDER for those that need it.
+results: install
+	$(BIN)/python results/make_results.py $(SUITES) --mnist "$(MNIST)"
 
 # Types are checked beside the tests. A worker for each core, up to eight, of one thread each; the tests of a file are
 # all one worker's, with what is trained for them. Files are handed out in the order of tests/conftest.py.

@@ -3,6 +3,8 @@
     lorisbench run quickstart --out results/quickstart
     python results/make_reference.py results/quickstart
 
+`make results` does so with all of them (`make_results.py`).
+
 Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables of comparison and of orders, one
 run's env.json, and, of the suites in `PLOTS`, all tables and the PNG plots. Of a suite with several streams, all but
 the tables. Of an output of `lorisbench reproduce`, its
@@ -281,13 +283,18 @@ def _told_of(env: dict[str, Any]) -> str:
     return f"{env['machine']['cpu']}, {env['machine']['cores']} cores; {versions}; {env['date'][:10]}"
 
 
+def write_reference(out: Path) -> Path:
+    """Copy an output, and write what the pages show of it; returns its folder of references."""
+    target = copy(out.resolve())
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        page.write_text(written(text, target, page), encoding="utf-8")
+    return target
+
+
 def main() -> None:
     for name in sys.argv[1:]:
-        target = copy(Path(name).resolve())
-        for page in PAGES:
-            text = page.read_text("utf-8")
-            page.write_text(written(text, target, page), encoding="utf-8")
-        print(target)
+        print(write_reference(Path(name)))
 
 
 if __name__ == "__main__":

@@ -300,3 +300,14 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Answer(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Suites are planned although the folders and files that a page names are not there."""
+    from lorisbench.runs import plan
+    from lorisbench.suite import benchmarks, resolve
+
+    monkeypatch.setattr(plan, "rehearse", lambda *given: [])
+    for module in (benchmarks, resolve):
+        monkeypatch.setattr(module, "placed", lambda component, settings, base, where: dict(settings))

@@ -1,7 +1,8 @@
 """The folder that a suite leaves, written without training anything: what a report is made from."""
 
+import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from lorisbench.metrics import correct
+from lorisbench.metrics.correct import CORRECT, Correct
 from lorisbench.metrics.table import compute
 
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")
@@ -112,3 +115,32 @@ class Folder:
         if self.data is not None:
             (self.out / "data.json").write_text(json.dumps(self.data))
         return self.out
+
+
+EXPERIENCES, RECORDINGS, FRAMES = 3, 20, 6
+IMAGES = EXPERIENCES * RECORDINGS * FRAMES
+EXPERIENCE = np.repeat(np.arange(EXPERIENCES, dtype=np.int32), RECORDINGS * FRAMES)
+RECORDING = np.repeat(np.arange(EXPERIENCES * RECORDINGS), FRAMES)
+
+
+def answered(
+    out: Path, chances: Mapping[str, tuple[float, ...]], seeds: int = 3, recordings: bool = True, **suite: object
+) -> Path:
+    """An output whose runs answer images rightly with these chances on each experience; whole recordings are hard."""
+    folder, runs = Folder(out, EXPERIENCES, **suite), {}
+    hard = np.random.default_rng(1).normal(0, 0.15, EXPERIENCES * RECORDINGS)
+    for label, chance in chances.items():
+        for seed in range(seeds):
+            drawn = np.random.default_rng(100 + seed).uniform(size=IMAGES)  # a seed's luck is shared: it is paired
+            right = drawn < np.clip(np.take(chance, EXPERIENCE) + hard[RECORDING], 0, 1)
+            row = np.bincount(EXPERIENCE, weights=right) / (RECORDINGS * FRAMES)
+            run = folder.run(label, seed, np.tile(row, (EXPERIENCES, 1)))
+            runs[run] = Correct(np.arange(IMAGES, dtype=np.int32), EXPERIENCE, right)
+    folder.write()
+    stream = "openloris-sim"
+    correct.write(out / CORRECT, {stream: runs})
+    columns = {"stream": stream, "image": np.arange(IMAGES), "path": "", "label": 0, "class_name": ""}
+    columns |= {"experience": EXPERIENCE, "split": "test", "factor": "", "level": 1}
+    images = pd.DataFrame(columns | {"recording": [f"r{k}" if recordings else "" for k in RECORDING]})
+    (out / "images.csv.gz").write_bytes(gzip.compress(images.to_csv(index=False).encode()))
+    return out

@@ -79,5 +79,5 @@ def _command(words: list[str], log: str, environment: dict[str, str], server: st
     from lorisbench import report as reports
     from lorisbench.cli.app import main
 
-    reports.write_report = lambda out: out / "report" / "index.html"  # drawing takes longer than training
+    reports.write_report = lambda out, metrics=None: out / "report" / "index.html"  # drawing takes longer than training
     main()

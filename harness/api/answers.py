@@ -15,9 +15,8 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest, select
 from lorisbench.data.image_table import IMAGES, read_images
 from lorisbench.engine.answers import NO_HEAD
+from lorisbench.metrics.predictions import Stored as StoredAnswers
 from lorisbench.report.frame import Stored
-from lorisbench.runs.answers import NOT_TESTED
-from lorisbench.runs.answers import Stored as StoredAnswers
 from lorisbench.runs.directory import RunDirectory
 
 After = Literal["last", "all"] | int | Iterable[int]
@@ -207,7 +206,7 @@ def tidy(
 
 def _rows_after(run: Run, after: After) -> np.ndarray:
     """The rows of the predictions that are wanted and were tested, int64."""
-    tested = np.flatnonzero(~(run.answers.predicted == NOT_TESTED).all(axis=1))
+    tested = run.answers.tested
     if isinstance(after, str):
         if after not in ("last", "all"):
             raise InputError(f"after={after!r}{nearest(after, ['last', 'all'])}, or numbers of experiences")

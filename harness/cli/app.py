@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from shutil import get_terminal_size
 from typing import Annotated, Any
 
 import typer
 
 from lorisbench.cli import data as cli_data
+from lorisbench.cli import gathering as cli_gathering
 from lorisbench.cli import judge as cli_judge
 from lorisbench.cli import progress as cli_progress
 from lorisbench.cli.options import (
@@ -199,50 +200,6 @@ def tune(
 
 
 @app.command()
-def report(
-    out: Annotated[Path, typer.Argument(help="Output folder of a suite")],
-    table: Annotated[
-        str, typer.Option(help="Print this table, and write nothing  [default: comparison, with any of the next six]")
-    ] = "",
-    form: Annotated[
-        str, typer.Option("--format", help="Of the table: terminal, markdown, latex or csv  [default: terminal]")
-    ] = "",
-    columns: Annotated[str, typer.Option(help="Columns of the table, separated by commas, or `all`")] = "",
-    sort: Annotated[str, typer.Option(help="Columns to sort by; -NAME for the largest first")] = "",
-    precision: Annotated[str, typer.Option(help="Decimals, or auto: two digits of an interval decide")] = "auto",
-    wide: Annotated[bool, typer.Option("--wide", help="LaTeX: table*, across two columns")] = False,
-    stream: Annotated[str, typer.Option(help="Of which stream the table is, where there are several")] = "",
-    width: Annotated[
-        str, typer.Option(help="Of plots and of the LaTeX table: 3.3in, 84mm, 17cm, 240pt  [default: plots 7in]")
-    ] = "",
-    plots: Annotated[
-        str, typer.Option(help="Draw only these, separated by commas, or `all`: the matrix of each strategy, too")
-    ] = "",
-) -> None:
-    """Write an output folder's report again, from its files alone; or print one of its tables."""
-    from lorisbench.cli.options import inches
-    from lorisbench.report import write_report
-    from lorisbench.runs.tables import Tables
-
-    size = inches(width, "--width")
-
-    if table or columns or sort or wide or stream or form or precision != "auto":
-        from lorisbench.report.pasting import Wanted, table_text
-
-        named = table or "comparison"
-        wanted = Wanted(named, form or "terminal", split(columns), split(sort), precision, wide, size, stream)
-        seen = sys.stdout.isatty()
-        print(table_text(out, wanted, get_terminal_size().columns if seen else 0, seen), end="")
-        return
-    if (out / "runs").is_dir() and (out / "suite.yaml").is_file():
-        tables = Tables(out)
-        for line in tables.faults:
-            print(line, file=sys.stderr)
-        tables.complete()
-    print(f"report: {write_report(out, size, split(plots))}")
-
-
-@app.command()
 def latency(
     out: Annotated[Path, typer.Argument(help="Output folder of a suite")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
@@ -297,11 +254,13 @@ def export(
 
 @app.command("ls")
 def list_components(
-    kind: Annotated[str, typer.Argument(help="strategies, benchmarks, suites or metrics; all if omitted")] = "",
+    kind: Annotated[
+        str, typer.Argument(help="strategies, benchmarks, suites or metrics, all if omitted; or results")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable, with every setting")] = False,
     plugin: PluginOption = None,
 ) -> None:
-    """List strategies, benchmarks, suites and metrics."""
+    """List strategies, benchmarks, suites and metrics; or the reference results of a checkout."""
     from lorisbench.cli.listing import listing
 
     print(listing(kind, as_json, [str(path) for path in plugin or []]))
@@ -362,13 +321,23 @@ def cache_clear(
     print(f"{clear_cache(kind) / 1e6:.1f} MB freed")
 
 
-for judge in (cli_progress.status, cli_judge.reproduce, cli_judge.compare, cli_judge.check, cli_judge.bench):
+app.command("import")(cli_gathering.import_from)
+for judge in (
+    cli_gathering.report,
+    cli_progress.status,
+    cli_judge.reproduce,
+    cli_judge.compare,
+    cli_judge.check,
+    cli_judge.bench,
+):
     app.command()(judge)
 
 
 def main() -> None:
     """Entry point: an InputError gives one line and exit code 2, an interrupt one line and exit code 1."""
     hide_warnings()
+    # Large tensors on huge pages, of which far fewer have to be cleared: torch reads it once, when it is imported
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app()
     except InputError as error:

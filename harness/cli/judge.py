@@ -115,35 +115,58 @@ def compare(
     after: Annotated[Path, typer.Argument(metavar="B", help="Output folder compared with A")],
     fail_on: Annotated[
         str | None,
-        typer.Option(help='Exit 1 if true of any strategy\'s mean difference B - A, e.g. "accuracy_last < -0.02"'),
+        typer.Option(
+            help="Exit 1 if true of any strategy's mean difference B - A; conditions separated by commas, such as "
+            '"accuracy_last < -0.5pp" (points) or "latency_p50 > +10%" (relative to A)'
+        ),
+    ] = None,
+    any_machine: Annotated[
+        bool, typer.Option("--any-machine", help="Compare times even of runs from different machines")
+    ] = False,
+    markdown: Annotated[
+        Path | None,
+        typer.Option(help="Write a summary in Markdown, for the comment on a pull request; - for standard output"),
     ] = None,
 ) -> None:
-    """Differences B - A per strategy, paired by seed, with 95 % intervals. A gate that tests nothing is an error."""
-    from lorisbench.metrics.compare import compare_outputs, conditions, missing, untested, violations
+    """Differences B - A per strategy, paired by seed, with 95 % intervals and corrected tests.
+
+    A gate that tests nothing is an error.
+    """
+    from lorisbench.common.files import write_text
+    from lorisbench.common.targets import output_file
+    from lorisbench.metrics.compare import TIMES, compare_outputs, judge, missing, other_machine
+    from lorisbench.metrics.elsewhere import is_imported
+    from lorisbench.metrics.gates import conditions
+    from lorisbench.report.differences import markdown as summary
     from lorisbench.report.frame import left_out
 
     wanted = None if fail_on is None else conditions(fail_on)
+    to_file = markdown is not None and str(markdown) != "-"
+    if markdown is not None and to_file:
+        output_file(markdown, (".md",), "--markdown")
     if wanted is not None and before.resolve() == after.resolve():
         print(f"{before} and {after} are the same folder: every difference is 0", file=sys.stderr)
     for out in dict.fromkeys((before, after)):
         for line in left_out(out):
             print(line, file=sys.stderr)
-    frame = compare_outputs(before, after)
-    print(frame.to_string(index=False))
-    absent = missing(before, after)
-    for line in absent:
+    frame = compare_outputs(before, after, any_machine)
+    notes = [
+        f"{out} holds results from elsewhere: its seeds are paired with the others by number alone"
+        for out in (before, after)
+        if is_imported(out)
+    ]
+    if not any_machine and (why := other_machine(before, after)):
+        notes.append(f"Not compared ({', '.join(TIMES)}): {why}")
+    verdict = None if wanted is None else judge(before, after, frame, wanted, any_machine)
+    absent = missing(before, after) if verdict is None else verdict.absent
+    text = "" if markdown is None else summary(before, after, frame, verdict, notes)
+    if markdown is not None and to_file:
+        write_text(markdown, text)
+    print(frame.to_string(index=False) if markdown is None or to_file else text)
+    for line in [*notes, *absent, *(verdict.notes + verdict.broken if verdict else [])]:
         print(line, file=sys.stderr)
-    if wanted is not None:
-        faults, notes = untested(before, after, wanted)
-        for line in notes:
-            print(line, file=sys.stderr)
-        if faults:
-            raise InputError(f"--fail-on: {'; '.join(faults)}")
-        broken = violations(frame, wanted)
-        for line in broken:
-            print(line, file=sys.stderr)
-        if broken or absent:
-            raise typer.Exit(1)
+    if verdict is not None and not verdict.passed:
+        raise typer.Exit(1)
 
 
 def check(

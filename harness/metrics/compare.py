@@ -6,10 +6,8 @@ A run is a stream, an order of its experiences, a strategy and a seed. Nothing i
 from __future__ import annotations
 
 import math
-import operator
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,52 +15,69 @@ import pandas as pd
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json
-from lorisbench.common.registry import select
+from lorisbench.metrics.gates import Condition, metrics_of
 from lorisbench.metrics.intervals import mean_interval
+from lorisbench.metrics.machines import OF_MACHINE, differing_machines, machines_of
+from lorisbench.metrics.paired import LEVEL, holm, pairs_needed, permutation_p
 from lorisbench.metrics.records import images_by_stream
 from lorisbench.metrics.results import RUN, read_results
-from lorisbench.metrics.table import compared
+from lorisbench.metrics.table import compared, named
 
 METRICS = tuple(metric.name for metric in compared())
 COLUMNS = (*RUN, "status", "benchmark")
-OPERATORS = {"<=": operator.le, ">=": operator.ge, "<": operator.lt, ">": operator.gt}
+TIMES = tuple(name for name in METRICS if name in OF_MACHINE)
+"""The metrics that are not compared across machines unless one asks for it."""
 
 
-@dataclass(frozen=True)
-class Condition:
-    """One part of a `--fail-on` expression: `metric symbol number`."""
-
-    metric: str
-    symbol: str
-    number: float
-
-    def holds(self, difference: float) -> bool:
-        return bool(OPERATORS[self.symbol](difference, self.number))
-
-
-def compare_outputs(before: Path, after: Path) -> pd.DataFrame:
+def compare_outputs(before: Path, after: Path, any_machine: bool = False) -> pd.DataFrame:
     """Mean of B - A over the seeds finished in both, for each strategy and metric of each stream.
 
     Columns: stream (only if there are several), strategy, metric, a, b (means over the shared seeds, in the units of
-    results.csv), difference, low, high (95 % Student-t interval of the paired differences; NaN for one seed), seeds.
-    Where a seed was run in several orders, its values are means over the orders finished in both. Raises InputError if
-    an output is missing, they share no finished run, or a stream of both has other images in one of them.
+    results.csv), difference, low, high (95 % Student-t interval of the paired differences; NaN for one seed), seeds, p.
+    Where a seed was run in several orders, its values are means over the orders finished in both.
+
+    p is that of the exact paired permutation test (two-sided, over the seeds), corrected by Holm's method for the
+    number of lines that a metric has; n pairs cannot give less than 2 / 2^n. It says whether other seeds would have
+    done, not whether other images would. NaN for what was timed or counted once for all seeds (latency.json).
+
+    any_machine : also compare times (`TIMES`) of runs from different machines; they are left out
+    otherwise, and `other_machine` says why.
+
+    Raises InputError if an output is missing, they share no finished run, or a stream of both has other images in one
+    of them.
     """
     _check_images(before, after)
+    left = set() if any_machine or not other_machine(before, after) else set(TIMES)
     rows = []
     for (stream, strategy), group in _merged(before, after).groupby(["stream", "strategy"], sort=False):
         for metric in METRICS:
             both = group[["seed", f"{metric}_a", f"{metric}_b"]].astype(float).dropna()
-            if both.empty:
+            if both.empty or metric in left:
                 continue
             seeds = both.groupby("seed", sort=False).mean()
             a, b = seeds[f"{metric}_a"].to_numpy(), seeds[f"{metric}_b"].to_numpy()
             interval = mean_interval(b - a)
-            means = a.mean(), b.mean()
-            rows.append((stream, strategy, metric, *means, interval.mean, interval.low, interval.high, interval.n))
-    columns = ["stream", "strategy", "metric", "a", "b", "difference", "low", "high", "seeds"]
+            p = float("nan") if named(metric).source == "latency.json" else permutation_p(b - a)
+            means, found = (a.mean(), b.mean()), (interval.mean, interval.low, interval.high, interval.n, p)
+            rows.append((stream, strategy, metric, *means, *found))
+    columns = ["stream", "strategy", "metric", "a", "b", "difference", "low", "high", "seeds", "p"]
     frame = pd.DataFrame(rows, columns=columns)
+    for _, lines in frame.groupby("metric", sort=False):
+        frame.loc[lines.index, "p"] = holm(lines["p"].to_numpy(dtype=float))
     return frame if _several(before, after) else frame.drop(columns="stream")
+
+
+def other_machine(before: Path, after: Path) -> str:
+    """Why times of the runs finished in both outputs are not comparable.
+
+    Empty if they are, if both are one folder, or if no run has any in both.
+    """
+    merged = _merged(before, after)
+    timed = any((merged[f"{name}_a"].notna() & merged[f"{name}_b"].notna()).any() for name in TIMES)
+    if not timed or before.resolve() == after.resolve():
+        return ""
+    a, b = (machines_of(out, merged[f"run_id_{side}"]) for out, side in ((before, "a"), (after, "b")))
+    return differing_machines(a, b)
 
 
 def _check_images(before: Path, after: Path) -> None:
@@ -112,42 +127,55 @@ def _runs(table: pd.DataFrame) -> set[tuple[Any, ...]]:
     return set(table[list(RUN)].itertuples(index=False, name=None))
 
 
-def conditions(expression: str) -> list[Condition]:
-    """The parts of an expression `metric < number` (or <=, >, >=; commas join several).
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a gate.
 
-    Raises InputError if there is none, or one cannot be read, names no metric or could never be true.
+    broken : a sentence for each strategy and condition that its difference fulfils. absent : one for each run that is
+    finished in A alone. notes : one for each strategy of which there was nothing to test.
     """
-    found = []
-    for part in expression.split(","):
-        match = re.fullmatch(r"\s*([a-z0-9_]+)\s*(<=|>=|<|>)\s*([-+]?[0-9.]+(?:e[-+]?\d+)?)\s*", part)
-        if match is None:
-            raise InputError(f"--fail-on {part.strip()!r}: expected METRIC < NUMBER, e.g. accuracy_last < -0.02")
-        metric, symbol, number = match.groups()
-        try:
-            value = float(number)
-        except ValueError:
-            raise InputError(f"--fail-on {part.strip()!r}: {number} is not a number") from None
-        if not math.isfinite(value):
-            raise InputError(f"--fail-on {part.strip()!r}: {number} is too large a number to be compared with")
-        select("metric", [metric], METRICS)
-        found.append(Condition(metric, symbol, value))
-    return found
+
+    wanted: list[Condition]
+    broken: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return not self.broken and not self.absent
 
 
-def untested(before: Path, after: Path, wanted: Sequence[Condition]) -> tuple[list[str], list[str]]:
-    """Why the conditions cannot be tested, and, less grave, for which strategies there is nothing to test.
+def judge(
+    before: Path, after: Path, frame: pd.DataFrame, wanted: Sequence[Condition], any_machine: bool = False
+) -> Verdict:
+    """Hold the mean differences of `compare_outputs` against conditions.
 
-    A metric must have been measured in a pair of runs for some strategy, and for each strategy that has it in one of
-    the outputs: a gate that looks at no number would pass whatever happened.
+    A condition is on the mean, as it is written; each sentence adds whether the seeds can tell the difference from
+    chance. Raises InputError if a condition cannot be tested: a gate that looks at no number would pass whatever
+    happened. A metric must have been measured in a pair of runs for some strategy, and for each strategy that has it in
+    one of the outputs, and times on one machine.
     """
+    faults, notes = _untested(before, after, wanted, any_machine)
+    if faults:
+        raise InputError(f"--fail-on: {'; '.join(faults)}")
+    return Verdict(list(wanted), _violations(frame, wanted), missing(before, after), notes)
+
+
+def _untested(before: Path, after: Path, wanted: Sequence[Condition], any_machine: bool) -> tuple[list[str], list[str]]:
+    """Why the conditions cannot be tested, and, less grave, for which strategies there is nothing to test."""
     merged, several = _merged(before, after), _several(before, after)
     faults, notes = [], []
-    for metric in dict.fromkeys(condition.metric for condition in wanted):
+    for metric in metrics_of(wanted):
         a, b = merged[f"{metric}_a"].notna(), merged[f"{metric}_b"].notna()
         if not (a & b).any():
             nowhere = " and ".join(str(out) for out, there in ((before, a), (after, b)) if not there.any())
             where = f"has no value in {nowhere}" if nowhere else "has no value in the same run of both"
             faults.append(f"{metric} {where}: there is nothing to test")
+            continue
+        if metric in TIMES and not any_machine and (why := other_machine(before, after)):
+            faults.append(
+                f"{metric} of {before} and {after} cannot be compared: {why}; --any-machine does it all the same"
+            )
             continue
         for (stream, label), group in merged.groupby(["stream", "strategy"], sort=False):
             strategy = _which(stream, label, several)
@@ -161,19 +189,33 @@ def untested(before: Path, after: Path, wanted: Sequence[Condition]) -> tuple[li
     return faults, notes
 
 
-def violations(frame: pd.DataFrame, wanted: Sequence[Condition]) -> list[str]:
-    """A line for each strategy and condition that its mean difference (of `compare_outputs`) fulfils."""
+def _violations(frame: pd.DataFrame, wanted: Sequence[Condition]) -> list[str]:
     found = []
     for condition in wanted:
-        chosen = frame[frame.metric == condition.metric]
-        several = "stream" in chosen
-        streams = chosen.stream if several else chosen.strategy
-        differences = chosen.difference.astype(float)
-        for stream, strategy, difference in zip(streams, chosen.strategy, differences, strict=True):
-            if condition.holds(difference):
-                told = f"{condition.metric} B - A = {difference:+.4f} {condition.symbol} {condition.number:g}"
-                found.append(f"{_which(stream, strategy, several)}: {told}")
+        for line in frame[frame.metric == condition.metric].to_dict("records"):
+            a, difference = float(line["a"]), float(line["difference"])
+            if condition.holds(a, difference):
+                which = _which(line.get("stream"), line["strategy"], "stream" in line)
+                said = f"{condition.metric} B - A = {condition.told(a, difference)}, which is {_limit(condition)}"
+                found.append(f"{which}: {said} ({certainty(int(line['seeds']), float(line['p']))})")
     return found
+
+
+def _limit(condition: Condition) -> str:
+    """The condition without its metric, as in `< -0.5pp`."""
+    return str(condition).removeprefix(f"{condition.metric} ")
+
+
+def certainty(seeds: int, p: float) -> str:
+    """Whether the seeds tell a difference from chance, in words; `p` as `compare_outputs` gives it."""
+    if math.isnan(p) and seeds > 1:
+        return "timed or counted once for all seeds, which cannot tell it from chance"
+    if p < LEVEL:
+        return f"beyond chance, p = {p:.2g} over {seeds} paired seeds"
+    if seeds < pairs_needed():
+        told = "one seed" if seeds == 1 else f"{seeds} paired seeds"
+        return f"{told} cannot tell it from chance: {pairs_needed()} are needed"
+    return f"not beyond chance, p = {p:.2g} over {seeds} paired seeds"
 
 
 def _merged(before: Path, after: Path) -> pd.DataFrame:
@@ -193,4 +235,4 @@ def _table(out: Path) -> pd.DataFrame:
     frame, _ = read_results(out)
     if not set(COLUMNS) <= set(frame.columns) or not set(METRICS) & set(frame.columns):
         raise InputError(f"{out / 'results.csv'}: not a table written by lorisbench")
-    return frame.reindex(columns=[*METRICS, *COLUMNS])  # a table of an older version has fewer metrics
+    return frame.reindex(columns=["run_id", *METRICS, *COLUMNS])  # a table of an older version has fewer metrics

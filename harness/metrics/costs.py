@@ -8,27 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lorisbench.metrics.matrix import UndefinedMetricError
+from lorisbench.metrics.matrix import Matrix, UndefinedMetricError
+
+if TYPE_CHECKING:
+    from lorisbench.metrics.predictions import Stored
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is stored of a run besides its predictions.
+    """What is stored of a run.
 
     Attributes
     ----------
     entries : the journal, one mapping per experience; empty before the first has ended.
     latency : latency.json; empty if it was not measured.
     backbone : the suite's backbone settings.
-    tables : those that a plugin of its strategy kept, by name: the columns in `routing.TABLES`, a tuple for each row.
+    tables : those that a plugin of its strategy kept, by name: the columns in `table.TABLES`, a tuple for each row.
+    matrix : the accuracy matrix (T, T), NaN where not measured; None if there are no predictions.
+    answers : the predictions themselves; None if there are none. evaluation : the suite's settings of it.
     """
 
     entries: Sequence[Mapping[str, Any]]
     latency: Mapping[str, Any]
     backbone: Mapping[str, Any]
     tables: Mapping[str, Sequence[tuple[str, ...]]] = field(default_factory=dict)
+    matrix: Matrix | None = None
+    answers: Stored | None = None
+    evaluation: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train_seconds(run: RunRecord) -> float | None:

@@ -1,13 +1,10 @@
-"""Means with Student-t intervals over seeds, alone and paired by seed."""
+"""Means with Student-t intervals over seeds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.special import stdtrit  # scipy.stats has it too, and takes seconds to import
-
-Verdict = Literal["wins", "loses", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -52,21 +49,3 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> Interval
     mean = float(numbers.mean())
     quantile = float(stdtrit(count - 1, 0.5 + confidence / 2))
     return Interval(mean, quantile * float(numbers.std(ddof=1)) / float(np.sqrt(count)), count)
-
-
-def paired_difference(first: Mapping[int, float], second: Mapping[int, float], confidence: float = 0.95) -> Interval:
-    """Interval of first − second over the seeds that both have, each a mapping from seed to value.
-
-    Pairing removes what runs with the same seed share (order of the data, initial weights). `n` counts the pairs.
-    """
-    seeds = sorted(first.keys() & second.keys())
-    return mean_interval([first[seed] - second[seed] for seed in seeds], confidence)
-
-
-def verdict(difference: Interval) -> Verdict:
-    """Whether the interval of a difference (higher is better) lies above 0, below 0, or does neither."""
-    if difference.low > 0:
-        return "wins"
-    if difference.high < 0:
-        return "loses"
-    return "undecided"

@@ -71,6 +71,24 @@ def worst_seen(matrix: Matrix) -> float:
     return float(_known(_seen(matrix), "with i ≥ j").min())
 
 
+def average_incremental(matrix: Matrix) -> float:
+    """Mean over i of the mean of R[i, j] over j ≤ i: the average accuracy on the experiences seen so far."""
+    import numpy as np
+
+    _known(_seen(matrix), "with i ≥ j")
+    return float(np.mean([matrix[i, : i + 1].mean() for i in range(len(matrix))]))
+
+
+def bwt_gem(matrix: Matrix) -> float:
+    """Mean over j < T-1 of R[T-1, j] − R[j, j] (Lopez-Paz & Ranzato 2017, equation 3)."""
+    return -forgetting_first(matrix)
+
+
+def intransigence(matrix: Matrix, joint: Matrix) -> float:
+    """Mean over k of R'[k, k] − R[k, k], with R' of training on all data up to k (Chaudhry et al. 2018)."""
+    return _mean((joint.diagonal() - matrix.diagonal()).copy(), "of the diagonal, here or of joint training,")
+
+
 def bwt_mean(matrix: Matrix) -> float:
     """Mean over i > j: accuracy on earlier experiences (She et al.'s BWT; not GEM's difference)."""
     import numpy as np

@@ -6,135 +6,20 @@ of `lorisbench compare`, a name for `--fail-on` and for published results, and a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from lorisbench.metrics import costs, matrix, routing
+from lorisbench.metrics import costs, matrix, routing, single_images, within
 from lorisbench.metrics.costs import RunRecord
-from lorisbench.metrics.matrix import Matrix, UndefinedMetricError
+from lorisbench.metrics.matrix import UndefinedMetricError
+from lorisbench.metrics.metric import Metric, accuracy, at_the_end, of_answers, of_compute, of_prediction
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Unit = Literal["%", "points", "s", "ms", "MB", "images", "images/s", "GFLOP", "million", ""]
-Direction = Literal["higher", "lower", ""]
-Group = Literal["Accuracy (%)", "Time", "Size", "Compute"]
-Source = Literal[
-    "matrix.csv", "journal.jsonl", "latency.json", "journal.jsonl and latency.json", "decisions.csv and answers.csv"
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """One figure of a run. Its value is what `of_matrix` or `of_run`, whichever is given, returns.
-
-    Attributes
-    ----------
-    name : column of results.csv.
-    header : heading in tables, without the unit.
-    unit : unit in which it is shown; per cent and points are stored as fractions.
-    better : which direction is better; "" if neither is, so that no value is set in bold or compared.
-    formula : definition in words and symbols, with its source if it was published.
-    group : columns of the report that share a heading.
-    of_matrix : function of the accuracy matrix (T, T), in fractions. It raises `UndefinedMetricError` if the matrix
-        does not determine the metric.
-    of_run : function of what else is stored about the run; see `costs`.
-    source : the files that it is computed from.
-    decimals : decimals shown in tables; None: about three significant figures for the column's largest value.
-    spelt_out : heading beside published numbers, where authors give different figures the same name.
-    leads : whether it comes before the others of its group, in tables and in comparisons of accuracies.
-    in_results, in_tables : whether it is a column of results.csv, and of the report's tables.
-    reason_of : the metric whose reason, in the column `undefined`, also applies to this one if it has none of its own.
-    """
-
-    name: str
-    header: str
-    unit: Unit
-    better: Direction
-    formula: str
-    group: Group
-    source: Source
-    of_matrix: Callable[[Matrix], float] | None = None
-    of_run: Callable[[RunRecord], float | None] | None = None
-    decimals: int | None = None
-    spelt_out: str = ""
-    leads: bool = False
-    in_results: bool = True
-    in_tables: bool = True
-    reason_of: str = ""
-
-    def __post_init__(self) -> None:
-        if (self.of_matrix is None) == (self.of_run is None):
-            raise TypeError(f"metric {self.name}: either of_matrix or of_run was expected")
-
-    @property
-    def scale(self) -> float:
-        """The factor that turns a stored value into the unit shown."""
-        return {"%": 100.0, "points": 100.0, "GFLOP": 1e-9, "million": 1e-6}.get(self.unit, 1.0)
-
-    @property
-    def heading(self) -> str:
-        """The header with its unit."""
-        return f"{self.header}, {self.unit}" if self.unit else self.header
-
-    @property
-    def column_header(self) -> str:
-        """The column's heading under that of its group, which already states the unit if the group has one."""
-        return self.header if self.group.endswith("(%)") else self.heading
-
-
-def accuracy(
-    name: str,
-    header: str,
-    of_matrix: Callable[[Matrix], float],
-    formula: str,
-    *,
-    unit: Literal["%", "points"] = "%",
-    better: Direction = "higher",
-    spelt_out: str = "",
-    leads: bool = False,
-    in_results: bool = True,
-    in_tables: bool = True,
-) -> Metric:
-    """A metric of the accuracy matrix."""
-    return Metric(
-        name=name, header=header, unit=unit, better=better, formula=formula, group="Accuracy (%)",
-        source="matrix.csv", of_matrix=of_matrix, decimals=2, spelt_out=spelt_out, leads=leads,
-        in_results=in_results, in_tables=in_tables,
-    )  # fmt: skip
-
-
-def at_the_end(name: str, header: str, unit: Unit, better: Direction, formula: str, *, leads: bool = False) -> Metric:
-    """A size that each journal entry holds under the metric's name; the last one counts."""
-    return Metric(
-        name=name, header=header, unit=unit, better=better, formula=formula, group="Size", source="journal.jsonl",
-        of_run=costs.in_the_end(name), leads=leads,
-    )  # fmt: skip
-
-
-def of_prediction(
-    name: str, header: str, unit: Unit, formula: str, of_run: Callable[[RunRecord], float | None],
-    better: Direction = "lower", group: Group = "Time", reason_of: str = "",
-) -> Metric:  # fmt: skip
-    """What a prediction takes, in the report's table of latency rather than in that of all metrics."""
-    return Metric(
-        name=name, header=header, unit=unit, better=better, formula=formula, group=group, source="latency.json",
-        of_run=of_run, reason_of=reason_of, in_tables=False,
-    )  # fmt: skip
-
-
-def of_compute(
-    name: str, header: str, unit: Unit, formula: str, of_run: Callable[[RunRecord], float | None],
-    better: Direction = "lower", decimals: int | None = None, reason_of: str = "",
-) -> Metric:  # fmt: skip
-    """What training took, in the report's table of compute rather than in that of all metrics."""
-    return Metric(
-        name=name, header=header, unit=unit, better=better, formula=formula, group="Compute", source="journal.jsonl",
-        of_run=of_run, decimals=decimals, reason_of=reason_of, in_tables=False,
-    )  # fmt: skip
-
+TABLES = {**routing.TABLES, **within.TABLES}
+"""The tables of a run that metrics are computed from, by name, and the columns of them that count."""
 
 METRICS = (
     accuracy(
@@ -271,6 +156,66 @@ METRICS = (
         "budget_used", "Budget used", "%",
         "of the budgets of all experiences (`training.budget`), what was used.",
         costs.budget_used, better="", decimals=1,
+    ),
+    accuracy(
+        "average_incremental", "Average incremental", matrix.average_incremental,
+        "mean over i of the mean of R[i, j] over j ≤ i: average incremental accuracy (Rebuffi et al. 2017), with "
+        "experiences in place of images as weights.",
+        in_tables=False,
+    ),
+    accuracy(
+        "bwt_gem", "BWT (GEM)", matrix.bwt_gem,
+        "mean over j < T−1 of R[T−1, j] − R[j, j] (Lopez-Paz & Ranzato 2017, equation 3), in points.",
+        unit="points", spelt_out="BWT (last − own)", in_tables=False,
+    ),
+    of_answers(
+        "fwt_gem", "FWT (GEM)",
+        "mean over j > 0 of R[j−1, j] − b[j], b[j] being the accuracy on j before anything has been trained "
+        "(Lopez-Paz & Ranzato 2017, equation 4), in points; needs `evaluation.every`.",
+        within.fwt_gem, source="within.csv and matrix.csv", unit="points",
+    ),
+    of_answers(
+        "average_anytime", "Average anytime",
+        "mean over all evaluations, every N training steps and after each experience, of the mean accuracy on the "
+        "experiences so far: average anytime accuracy (Caccia et al. 2022); needs `evaluation.every`.",
+        within.average_anytime, source="within.csv and matrix.csv",
+    ),
+    of_answers(
+        "min_accuracy", "Min-ACC",
+        "mean over j < T−1 of the lowest accuracy on j in any evaluation after experience j (De Lange et al. 2023, "
+        "arXiv:2205.13452); needs `evaluation.every`.",
+        within.min_accuracy, source="within.csv and matrix.csv", reason_of="average_anytime",
+    ),
+    of_answers(
+        "worst_case_accuracy", "Worst case",
+        "R[T−1, T−1] / T + (1 − 1/T) · min-ACC: worst-case accuracy (De Lange et al. 2023); needs `evaluation.every`.",
+        within.worst_case_accuracy, source="within.csv and matrix.csv", reason_of="average_anytime",
+    ),
+    of_answers(
+        "stability_gap", "Stability gap",
+        "mean over k > j of what is lost on j in passing while k is trained: min(R[k−1, j], R[k, j]) − the lowest "
+        "accuracy on j measured within k, or 0 (our figure of the gap of De Lange et al. 2023), in points; needs "
+        "`evaluation.every`.",
+        within.stability_gap, source="within.csv and matrix.csv", unit="points", better="lower",
+        reason_of="average_anytime",
+    ),
+    of_answers(
+        "negative_flips", "Negative flips",
+        "mean over i > 0 and j < i of the share of j's test images answered rightly after i−1 and wrongly after i "
+        "(negative flips: Yan et al. 2021, arXiv:2011.09161).",
+        single_images.negative_flips, source="predictions.npz", better="lower",
+    ),
+    of_answers(
+        "calibration_error", "Calibration error",
+        "expected calibration error of the final model on all test images, 15 bins of equal width (Guo et al. 2017, "
+        "arXiv:1706.04599), in points; needs `evaluation.scores`.",
+        single_images.calibration_error, source="predictions.npz", unit="points", better="lower",
+    ),
+    Metric(
+        name="intransigence", header="Intransigence", unit="points", better="lower", group="Accuracy (%)",
+        formula="mean over k of R'[k, k] − R[k, k], R' being of the strategy that keeps all images of earlier "
+        "experiences (joint training) in the same order and under the same seed (Chaudhry et al. 2018), in points.",
+        source="matrix.csv", beside_joint=matrix.intransigence, decimals=2, in_results=False, in_tables=False,
     ),
 )  # fmt: skip
 """Every metric; those in results.csv are in the order of its columns."""

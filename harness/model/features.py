@@ -17,6 +17,7 @@ from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
 from lorisbench.model.folding import folded
 from lorisbench.model.grey import grey_pixels
+from lorisbench.model.in_parts import in_parts
 from lorisbench.model.models import Backbone
 
 BATCH = 64
@@ -43,7 +44,7 @@ def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.devi
         for block in blocks:
             x = backbone.normalised(to_tensor(block, device))
             network = _folded(backbone, x.shape[2]) if network is None else network
-            yield network(x).float().cpu().numpy()
+            yield in_parts(network, x).float().cpu().numpy()
     finally:
         backbone.network.train(was_training)
 

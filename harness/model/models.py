@@ -19,6 +19,7 @@ from torch import fx, nn
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
+from lorisbench.model.in_parts import in_parts
 from lorisbench.model.norms import batch_to_group
 from lorisbench.suite.config import NO_BACKBONE, PIXELS, BackboneConfig
 
@@ -85,7 +86,7 @@ class Backbone(nn.Module):
         # as they do in the store, one of ResNet-18 at 64 px 1.1 times (AMD EPYC, one thread)
         if not (self.channels_last or self.mean.is_cuda):
             images = images.contiguous()
-        return self.network(self.normalised(images))
+        return in_parts(self.network, self.normalised(images))
 
     def normalised(self, images: torch.Tensor) -> torch.Tensor:
         """What the network is given: float32 images of the same shape."""

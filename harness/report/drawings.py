@@ -6,12 +6,25 @@ from functools import partial
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
-from lorisbench.report import answer_plots, heatmaps, kept, kept_plots, pareto, plots, style, timeline, variation
+from lorisbench.report import (
+    answer_plots,
+    heatmaps,
+    kept,
+    kept_plots,
+    pareto,
+    plots,
+    ranking_plot,
+    style,
+    timeline,
+    variation,
+)
 from lorisbench.report.chosen import MOST, chosen
 from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
+from lorisbench.report.standing import standing
 from lorisbench.report.style import WIDE, Drawing
 from lorisbench.report.summary import Summary
+from lorisbench.report.texts import file_names
 
 ALL = "all"
 GENERAL, SINGLE, TIMELINES, KEPT = "general", "single", "timelines", "kept"
@@ -60,7 +73,12 @@ def plans(stored: Stored, means: Summary, tables: list[Kept] | None = None, inch
     theme = style.theme(stored.labels, chosen(stored, means), inches or WIDE)
     matrices = heatmaps.means_of(stored)
     answers = answer_plots.Answered(stored, theme)
+    ranked = standing(stored)
     general: dict[str, tuple[Callable[[], Drawing | None], str]] = {
+        "ranking": (
+            partial(ranking_plot.ranking, ranked, theme),
+            "No finished run has an accuracy on the last row, so there is no ranking.",
+        ),
         "curves": (
             partial(plots.curves, stored, theme),
             "Curves need a finished run with a matrix of two experiences; they are left out.",
@@ -88,7 +106,7 @@ def plans(stored: Stored, means: Summary, tables: list[Kept] | None = None, inch
     }
     found = [Plan(name, GENERAL, draw, omitted) for name, (draw, omitted) in general.items()]
     many = len(matrices) > MOST
-    names = heatmaps.file_names(matrices)
+    names = file_names(matrices)
     for label in matrices:
         draw = partial(heatmaps.matrix, stored, matrices, label, f"matrix_{names[label]}", theme)
         found.append(Plan(f"matrix_{names[label]}", SINGLE, draw, extra=many and label not in stored.about))

@@ -1,133 +1,175 @@
-"""The report's opening sentences, worked out from the figures."""
+"""The report's opening sentences, worked out from the tests of `standing`: nothing is claimed that they do not say."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from lorisbench.metrics.intervals import Interval, Verdict, paired_difference, verdict
+from lorisbench.metrics.bootstrap import Bootstrap, Estimate
+from lorisbench.metrics.paired import LEVEL, holm
 from lorisbench.report.frame import Stored
-from lorisbench.report.summary import MINUS, Summary, by_seed, count_states, number, paired, replay
+from lorisbench.report.standing import Standing, bootstrap_of, standing
+from lorisbench.report.summary import Summary, count_states, number, replay, signed
 from lorisbench.report.tabular import DAGGER
 
-
-@dataclass(frozen=True)
-class Duel:
-    """One strategy against one baseline on the last row's accuracy, in points, paired by seed."""
-
-    label: str
-    baseline: str
-    difference: Interval
-    verdict: Verdict
-    text: str
+NAMED = 4  # strategies that a sentence names; of more it says how many
+PARTS = 20  # factors or test sets, up to which it is looked for those where a strategy loses
 
 
 def headlines(stored: Stored, summary: Summary) -> list[str]:
-    """Two or three sentences: the best strategy, its distance from those that keep images, and how certain that is."""
-    states = stored.runs["status"]
-    scores = {label: summary[label]["accuracy_last"] for label in stored.labels}
-    known = {label: score for label, score in scores.items() if not np.isnan(score.mean)}
-    known = {label: score for label, score in known.items() if not stored.remarks(label)} or known
+    """At most five sentences: what has finished, who is best and what cannot be told from it, what the strategy that
+    the report is about (of several the best) loses to, on what, and what it costs."""
+    found, states = standing(stored), stored.runs["status"]
     sentences = []
     if not (states == "done").all():
         sentences.append(
             f"{int((states == 'done').sum())} of {len(states)} runs finished ({count_states(states)}); "
             "only finished runs are counted below."
         )
-    if not known:
-        return [
-            *sentences,
-            "No finished run has an accuracy on the last row, so there is nothing to compare.",
-        ]
-    sentences.append(_best(summary, known))
-    sentences.append(_caution(known, "drawn" in stored.data))
-    if len(stored.orders) > 1:
-        sentences.append(
-            f"Values are means over {len(stored.orders)} orders of the experiences; how these differ is shown apart."
-        )
-    return sentences
+    if not found.best:
+        return [*sentences, "No finished run has an accuracy on the last row, so there is nothing to compare."]
+    sentences.append(_best(found, summary))
+    subjects = {test.first for test in found.tests}
+    subject = next((label for label in found.estimates if label in subjects), found.best)
+    if subject != found.best:
+        sentences.append(_against(found, subject, summary))
+    if found.tests and (lost := _where(stored, found, subject, summary)):
+        sentences.append(lost)
+    return [*sentences, _cost(summary, subject, [label for label in found.estimates if label != subject])]
 
 
-def _best(summary: Summary, known: dict[str, Interval]) -> str:
-    def top(labels: list[str]) -> str:
-        return max(labels, key=lambda label: known[label].mean)
-
-    free = [label for label in known if not replay(summary, label)]
-    keeping = [label for label in known if replay(summary, label)]
-    if not free:
-        best = top(keeping)
-        return (
-            f"Every finished strategy keeps images of earlier experiences; the best is {best}{DAGGER} with "
-            f"{_score(known[best])} accuracy on the last row."
-        )
-    best = top(free)
-    tied = [label for label in free if label != best and known[label].mean == known[best].mean]
-    names = " and ".join([best, *tied])
-    without = "Without keeping images, " if keeping else ""
-    verb = "have" if tied else "has"
-    rank = " the highest accuracy on the last row, " if len(free) > 1 else " an accuracy on the last row of "
-    sentence = f"{without}{names} {verb}{rank}{_score(known[best])}"
-    if keeping:
-        rival = top(keeping)
-        distance = known[best].mean - known[rival].mean
-        side = "above" if distance > 0 else "below"
+def _best(found: Standing, summary: Summary) -> str:
+    best, others = found.best, [label for label in found.estimates if label != found.best]
+    sentence = f"{_name(best, summary)} has the highest accuracy on the last row, {_value(found.estimates[best])}"
+    free = [label for label in others if not replay(summary, label)]
+    if replay(summary, best) and free:
         sentence += (
-            f"; that is {number(abs(distance), 2)} points {side} {rival}{DAGGER}, which keeps "
-            f"{number(replay(summary, rival), 0)} images of earlier experiences"
+            f"; of those that keep no images of earlier experiences {free[0]}, {_value(found.estimates[free[0]])}"
         )
-    return sentence + "."
+    if not others:
+        return f"{sentence}; there is nothing to compare it with."
+    if not _claims(found):
+        return f"{sentence}. {found.caveats[0]}"
+    over = f"over {_and(found.over)} together, corrected for {len(others)} comparisons"
+    alike = [label for label in others if label in found.alike]
+    if not alike:
+        return f"{sentence}; it is above all others ({over})."
+    beside = "every other strategy" if len(alike) == len(others) else _names(alike, summary)
+    return f"{sentence}; it cannot be told from {beside} ({over})."
 
 
-def _score(interval: Interval) -> str:
-    spread = "" if np.isnan(interval.half_width) else f"\u00a0±\u00a0{number(interval.half_width, 2)}"
-    return f"{number(interval.mean, 2)}{spread}\u00a0%"
+def _claims(found: Standing) -> bool:
+    """Whether any difference could be claimed at all."""
+    seeds = {seed for runs in found.runs.values() for _, seed in runs}
+    return found.bootstrap.parts is not None and len(seeds) > 1
 
 
-def _caution(known: dict[str, Interval], drawn: bool) -> str:
-    fewest = min(score.n for score in known.values())
-    if fewest == 1:
+def _against(found: Standing, subject: str, summary: Summary) -> str:
+    """What a strategy is above, below, and cannot be told from."""
+    mine = [test for test in found.tests if test.first == subject]
+    below = [test.second for test in mine if test.apart and test.difference.mean < 0]
+    above = [test.second for test in mine if test.apart and test.difference.mean > 0]
+    rest = [test.second for test in mine if not test.apart]
+    told = [
+        f"{words} {_names(labels, summary)}"
+        for words, labels in (("is below", below), ("is above", above), ("cannot be told from", rest))
+        if labels
+    ]
+    return f"{_name(subject, summary)} ({_value(found.estimates[subject])}) {_and(told)}."
+
+
+def _where(stored: Stored, found: Standing, subject: str, summary: Summary) -> str:
+    """On which factor, or which experience of a stream of one factor, a strategy loses most; empty if that is not
+    known. Corrected for all factors and all other strategies."""
+    parts = _parts(stored)
+    if not 1 < len(parts) <= PARTS or not _claims(found):
+        return ""
+    others = [label for label in found.estimates if label != subject]
+    boots = {name: bootstrap_of(found, experiences) for name, experiences in parts.items()}
+    known = {name: boot for name, boot in boots.items() if boot is not None}
+    if not known:
+        return ""
+    p = np.concatenate([boot.p_values(subject, others) for boot in known.values()])
+    cells = [(name, other) for name in known for other in others]
+    differences = [_difference(known[name], subject, other) for name, other in cells]
+    told = [
+        (difference, name, other)
+        for difference, (name, other), each in zip(differences, cells, holm(p), strict=True)
+        if difference < 0 and each < LEVEL
+    ]
+    kind = "factor" if _has_factors(stored) else "experience"
+    if told:
+        _, name, other = min(told)
+        lost = known[name].difference(subject, other)
         return (
-            "Some strategies have one seed only: differences to them cannot be told from chance."
-            if max(score.n for score in known.values()) > 1
-            else "One seed a strategy: there is no interval, and differences cannot be told from chance."
+            f"By {kind}, {subject} loses most on {name}: {signed(lost.mean)} points to {_name(other, summary)} "
+            f"({signed(lost.together.low)} to {signed(lost.together.high)})."
         )
-    many = "a small sample" if fewest < 10 else "the sample"
+    behind = [(difference, *cell) for difference, cell in zip(differences, cells, strict=True) if difference < 0]
+    if not behind:
+        return f"On no {kind} has another strategy a higher mean than {subject}."
+    difference, name, other = min(behind)
     return (
-        f"Intervals are 95 % Student-t over {fewest} seeds ({many}); where two "
-        "overlap, the order of the two is not established, and seeds vary the training "
-        + ("and the stream, which is drawn from each." if drawn else "only, not the data.")
+        f"On no {kind} can another strategy be told to be better than {subject}; it is furthest behind on {name}, "
+        f"{signed(difference)} points to {_name(other, summary)}."
     )
 
 
-def duels(stored: Stored, summary: Summary) -> list[Duel]:
-    """The strategies the report is about against every other one, on `accuracy_last`, paired by seed; losses first."""
-    ours = stored.about
-    found = []
-    for label in ours:
-        if stored.remarks(label):
-            continue  # it knows more than its rivals are allowed to
-        own = by_seed(stored, label, "accuracy_last")
-        for baseline in stored.labels:
-            other = by_seed(stored, baseline, "accuracy_last")
-            if baseline in ours or not own or not other:
-                continue
-            raw = paired_difference(*paired(own, other))
-            difference = Interval(100 * raw.mean, 100 * raw.half_width, raw.n)
-            outcome = verdict(difference)
-            kept = DAGGER if replay(summary, baseline) else ""
-            text = _told(label, baseline + kept, difference, outcome)
-            found.append(Duel(label, baseline, difference, outcome, text))
-    order = {"loses": 0, "undecided": 1, "wins": 2}
-    return sorted(found, key=lambda duel: (ours.index(duel.label), order[duel.verdict]))
+def _difference(boot: Bootstrap, first: str, second: str) -> float:
+    shared = boot.runs[first].keys() & boot.runs[second].keys()
+    pairs = [boot.means[boot.runs[first][run]] - boot.means[boot.runs[second][run]] for run in shared]
+    return float(np.mean(pairs)) if pairs else np.nan
 
 
-def _told(label: str, baseline: str, difference: Interval, outcome: Verdict) -> str:
-    if difference.n == 0:
-        return f"{label} and {baseline} have no seed in common: undecided."
-    points = number(difference.mean, 2)
-    points = points if points.startswith(MINUS) else f"+{points}"
-    if difference.n == 1:
-        return f"{label} against {baseline}: {points} points in one seed, no interval: undecided."
-    points += f" ± {number(difference.half_width, 2)} points ({difference.n} paired seeds)"
-    if outcome == "undecided":
-        return f"{label} against {baseline} is undecided: {points}."
-    return f"{label} {outcome} against {baseline}: {points}."
+def _has_factors(stored: Stored) -> bool:
+    return "factor" in stored.experiences and len(set(stored.experiences["factor"]) - {""}) > 1
+
+
+def _parts(stored: Stored) -> dict[str, list[int]]:
+    """The experiences of each factor, or each by itself if there is one factor, in the stream's own order."""
+    if not _has_factors(stored):
+        return {name: [index] for index, name in enumerate(stored.own_names)}
+    parts: dict[str, list[int]] = {}
+    for index, factor in zip(stored.experiences["experience"], stored.experiences["factor"], strict=True):
+        parts.setdefault(str(factor) or "no factor", []).append(int(index))
+    return parts
+
+
+def _cost(summary: Summary, subject: str, others: Sequence[str]) -> str:
+    """What a strategy takes, beside the least that another one does."""
+    mine, told = summary[subject], []
+    ratio, state, seconds = (mine[name].mean for name in ("latency_ratio", "state_mb", "train_seconds"))
+    if not np.isnan(ratio):
+        told.append(f"a prediction in {number(ratio, 2)} times that of the bare backbone")
+    if not np.isnan(state):
+        told.append(f"{number(state, 2)}\u00a0MB of state")
+    if kept := replay(summary, subject):
+        told.append(f"{number(kept, 0)} images of earlier experiences")
+    if not np.isnan(seconds):
+        least = [summary[label]["train_seconds"].mean for label in others]
+        least = [value for value in least if value > 0]
+        beside = f" ({number(seconds / min(least), 1)} times the least of the others)" if least else ""
+        told.append(f"{number(seconds, 1)}\u00a0s of training{beside}")
+    if not told:
+        return f"What {subject} costs was not measured."
+    return f"{subject} takes {_and(told)}."
+
+
+def _name(label: str, summary: Summary) -> str:
+    return f"{label}{DAGGER}" if replay(summary, label) else label
+
+
+def _names(labels: Sequence[str], summary: Summary) -> str:
+    if len(labels) <= NAMED:
+        return _and([_name(label, summary) for label in labels])
+    first = ", ".join(_name(label, summary) for label in labels[: NAMED - 1])
+    return f"{first} and {len(labels) - NAMED + 1} others"
+
+
+def _value(estimate: Estimate) -> str:
+    low, high = estimate.together
+    between = "" if np.isnan(low) else f" ({number(low, 2)} to {number(high, 2)})"
+    return f"{number(estimate.mean, 2)}\u00a0%{between}"
+
+
+def _and(words: Sequence[str]) -> str:
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)

@@ -17,8 +17,10 @@ from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics import table
+from lorisbench.metrics.elsewhere import IMPORTED, read_combined
 from lorisbench.metrics.records import UNRESTORED, images_by_stream, own_reason, read_latency
 from lorisbench.metrics.results import read_results
+from lorisbench.report.beside import rows_beside
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.run_folders import run_folders
 from lorisbench.suite.streams import on_stream
@@ -37,7 +39,7 @@ TEXT = {
 NUMBERS = tuple(metric.name for metric in table.in_results())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stored:
     """What a suite wrote to its folder about one stream, read back.
 
@@ -71,7 +73,11 @@ class Stored:
 
     def names_in(self, order: int) -> list[str]:
         """The experiences in one of the orders."""
-        return [self.own_names[own] for own in permutation(order, len(self.own_names))] if order else self.own_names
+        return [self.own_names[own] for own in self.permuted(order)]
+
+    def permuted(self, order: int) -> list[int]:
+        """The experiences, numbered as in the stream's own order, in one of the orders."""
+        return permutation(order, len(self.own_names)) if order else list(range(len(self.own_names)))
 
     machines: pd.DataFrame = field(default_factory=pd.DataFrame)
 
@@ -187,6 +193,8 @@ def read(out: Path, stream: str | None = None) -> Stored:
     experiences, cells = (_of_stream(_csv(out / file), name) for file in ("experiences.csv", "matrix.csv"))
     names = _names(experiences, cells, out)
     matrices = _matrices(cells, len(names), out / "matrix.csv")
+    beside = rows_beside(out, name, len(names), runs)
+    faults.extend(beside.faults)
     folders = {run: out / "runs" / run for run in runs["run_id"] if _is_plain(run)}
 
     def of_runs(name: str, read_file: Callable[[Path], Any]) -> dict[str, Any]:
@@ -207,9 +215,15 @@ def read(out: Path, stream: str | None = None) -> Stored:
             machines = _of_stream(listed, name)
     except InputError as error:
         faults.append(f"Left out: {error}.")
+    settings = on_stream(suite, name)
+    if beside.rows:
+        strategies = settings.get("strategies")
+        settings["strategies"] = {**(strategies if isinstance(strategies, dict) else {}), **beside.settings}
+        runs = pd.concat([_complete(runs, matrices), pd.DataFrame(beside.rows)], ignore_index=True)
+        matrices |= beside.matrices
     stored = Stored(
         out=out,
-        suite=on_stream(suite, name),
+        suite=settings,
         data=images_by_stream(read_json(out / "data.json") or {}, [name]).get(name, {}),
         runs=_complete(runs, matrices),
         experiences=experiences,
@@ -227,6 +241,8 @@ def read(out: Path, stream: str | None = None) -> Stored:
     if orders != [0]:
         positions = [f"position {place}" for place in range(len(names))]
         stored = replace(stored, names=stored.names_in(orders[0]) if len(orders) == 1 else positions)
+    if together := read_combined(out):
+        stored.warnings.extend([*together.differs, *together.left_out])
     stored.warnings.extend(
         fault.replace(f"{out}{os.sep}", "") for fault in faults
     )  # where it lay is of no use to others
@@ -334,6 +350,8 @@ def _complete(runs: pd.DataFrame, matrices: dict[str, Matrix]) -> pd.DataFrame:
 
 def _warnings(stored: Stored) -> list[str]:
     found = []
+    if IMPORTED in stored.suite:
+        found.append("These are results from elsewhere, which were imported: lorisbench has not run them.")
     machines = {json.dumps(env.get("machine"), sort_keys=True) for env in stored.environments.values()}
     if len(machines) > 1:
         found.append(f"The runs were made on {len(machines)} machines: do not compare their times and latencies.")

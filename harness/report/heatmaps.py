@@ -1,7 +1,6 @@
 """Accuracy matrices as coloured cells."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -25,21 +24,6 @@ HOW_TO_READ = (
     "Row: after training on that experience; column: tested on it. Left of the white step are experiences "
     "seen so far, right of it future ones"
 )
-
-
-def file_names(labels: Iterable[str]) -> dict[str, str]:
-    """A safe file name (without extension) for each label, distinct even where case does not count."""
-    names: dict[str, str] = {}
-    used: set[str] = set()
-    for label in labels:
-        base = re.sub(r"[^A-Za-z0-9.+-]+", "_", label).strip("._")[:80] or "strategy"
-        name, count = base, 1
-        while name.lower() in used:
-            count += 1
-            name = f"{base}-{count}"
-        used.add(name.lower())
-        names[label] = name
-    return names
 
 
 def means_of(stored: Stored) -> dict[str, Matrix]:

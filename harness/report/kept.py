@@ -21,6 +21,7 @@ ROWS, LEAST = 60, 3  # rows shown in all, and of each run at least
 COLUMNS, LETTERS = 16, 60  # columns shown, and letters of a cell
 LARGEST = 8 * 10**6  # bytes of a file that is read
 MOST = 12  # tables of different names
+OF_METRICS = ("within",)  # tables that the harness itself wrote, which are in metrics
 TIMELINE = {"decisions": {"experience", "verdict", "head"}, "answers": {"after_experience", "test_experience", "head"}}
 """Tables that have a figure of their own (`timeline`), by the columns that it needs."""
 KEYS = ("x", "y", "by")
@@ -60,6 +61,8 @@ def read(stored: Stored) -> list[Kept]:
             folder = stored.out / "runs" / str(run)
             hints, fault = _hints(folder / TABLE_HINTS) if Path(run).name == run else ({}, "")
             for file in sorted(folder.glob("*.csv")) if Path(run).name == run else ():
+                if file.stem in OF_METRICS:
+                    continue
                 kept = found.setdefault(file.stem, Kept(file.stem))
                 kept.faults += [fault] if fault else []
                 kept.hint = kept.hint or hints.get(file.stem, {})

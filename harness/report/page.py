@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lorisbench.common.files import write_text
 from lorisbench.common.targets import output_folder
 from lorisbench.metrics.records import features_in
+from lorisbench.metrics.run_data import Metric
 from lorisbench.metrics.table import of_matrices
 from lorisbench.report import facts, findings, frame, kept, overview, render, summary, tables
 from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
+from lorisbench.report.own_metrics import own_metrics
 
 if TYPE_CHECKING:
     from lorisbench.report.drawn import Plots
     from lorisbench.report.style import Plot
 
 
-def write(out: Path, inches: float = 0.0, plots: Sequence[str] = ()) -> Path:
-    """Write OUT/report and return its index.html; `inches`, `plots`: see `write_report`.
+def write(
+    out: Path, metrics: Mapping[str, Metric] | None = None, inches: float = 0.0, plots: Sequence[str] = ()
+) -> Path:
+    """Write OUT/report and return its index.html; `metrics`, `inches`, `plots`: see `write_report`.
 
     Raises InputError as `frame.read` does, and for the name of a plot that there is not.
 
@@ -31,24 +35,28 @@ def write(out: Path, inches: float = 0.0, plots: Sequence[str] = ()) -> Path:
     output_folder(report, "report")
     names = frame.streams(out)
     if len(names) < 2:
-        return _write(frame.read(out), report, inches, plots)
+        return _write(frame.read(out), report, metrics, inches, plots)
     stored = {name: frame.read(out, name) for name in names}
     for name, folder in overview.folders(stored).items():
-        _write(stored[name], report / folder, inches, plots)
+        _write(stored[name], report / folder, metrics, inches, plots)
     together = {name: (each, summary.summarise(each)) for name, each in stored.items()}
     ranking = overview.ranks(together)
     render.write_tables([ranking], report / "tables")
     _keep_only({"ranks"}, report / "tables", "md", "tex", "csv")
-    _keep_only(set(), report / "plots", "png", "svg", "pdf", "csv")
+    picture = _draw_ranks(together, report / "plots", inches)
     page = report / "index.html"
-    write_text(page, overview.html(out, together, ranking))
+    write_text(page, overview.html(out, together, ranking, picture, _embed))
     return page
 
 
-def _write(stored: Stored, report: Path, inches: float, wanted: Sequence[str]) -> Path:
+def _write(
+    stored: Stored, report: Path, metrics: Mapping[str, Metric] | None, inches: float, wanted: Sequence[str]
+) -> Path:
     """Write the report on one stream into a folder and return its index.html."""
     means = summary.summarise(stored)
     built, kept_tables = tables.build(stored, means), kept.read(stored)
+    if metrics:
+        built.append(own_metrics(stored, means, metrics))
     of_strategies = kept.tables(stored, kept_tables)
     render.write_tables([*built, *of_strategies], report / "tables")
     _keep_only({table.name for table in (*built, *of_strategies)}, report / "tables", "md", "tex", "csv")
@@ -56,6 +64,19 @@ def _write(stored: Stored, report: Path, inches: float, wanted: Sequence[str]) -
     page = report / "index.html"
     write_text(page, html(stored, means, built, plots, kept_tables, of_strategies))
     return page
+
+
+def _draw_ranks(streams: dict[str, tuple[Stored, summary.Summary]], folder: Path, inches: float) -> Plot | None:
+    """Draw the critical-difference diagram of several streams, if there are strategies to be ranked."""
+    from lorisbench.report import ranking_plot, style
+
+    tested = overview.ranked(streams)
+    picture = None
+    if tested is not None:
+        with style.plain_style():
+            picture = style.save(ranking_plot.critical_difference(*tested, inches or style.WIDE), folder)
+    _keep_only({picture.name} if picture else set(), folder, "png", "svg", "pdf", "csv")
+    return picture
 
 
 def _keep_only(names: set[str], folder: Path, *endings: str) -> None:
@@ -104,7 +125,6 @@ def html(
         features=features_in(stored.data),
         per_task=facts.per_task(stored),
         headlines=findings.headlines(stored, means),
-        duels=findings.duels(stored, means),
         facts=facts.collect(stored),
         settings_stored=bool(stored.suite),
         warnings=stored.warnings,

@@ -8,6 +8,7 @@ import numpy as np
 
 from lorisbench.metrics import table
 from lorisbench.metrics.intervals import Interval, mean_interval
+from lorisbench.metrics.paired import LEVEL, holm, paired_t_p
 from lorisbench.report.frame import Stored
 
 DASH = "—"
@@ -57,13 +58,24 @@ def paired(
     return means(first), means(second)
 
 
+def near_by_seeds(stored: Stored, column: str, label: str) -> frozenset[str]:
+    """The strategies that a column cannot tell from one, by paired t tests over seeds with Holm's correction."""
+    own = by_seed(stored, label, column)
+    others = [other for other in stored.labels if other != label and not stored.done(other).empty]
+    p = []
+    for other in others:
+        first, second = paired(own, by_seed(stored, other, column))
+        p.append(paired_t_p([first[seed] - second[seed] for seed in first]))
+    return frozenset(other for other, each in zip(others, holm(p), strict=True) if not each < LEVEL)
+
+
 @dataclass(frozen=True)
 class OverOrders:
     """Accuracy on the last row, in per cent, by the order of the experiences.
 
     intervals : of each order, over its seeds. over_orders : standard deviation of their means, NaN for fewer than two.
-    worst : the lowest of them, in order `worst_order`. over_seeds : standard deviation over seeds within an order,
-    pooled; NaN if no order has two.
+    worst, best : the lowest of them, in order `worst_order`, and the highest, in `best_order`. over_seeds : standard
+    deviation over seeds within an order, pooled; NaN if no order has two.
     """
 
     intervals: dict[int, Interval]
@@ -71,6 +83,8 @@ class OverOrders:
     over_orders: float
     worst: float
     worst_order: int | None
+    best: float
+    best_order: int | None
     over_seeds: float
 
 
@@ -85,12 +99,15 @@ def over_orders(stored: Stored, label: str) -> OverOrders:
     variances = [float(each.var(ddof=1)) for each in values.values() if len(each) > 1]
     # Means of the same values in another sequence differ in their last digit: of those the first order is named
     worst = min(means, key=lambda order: round(means[order], 9)) if means else None
+    best = max(means, key=lambda order: round(means[order], 9)) if means else None
     return OverOrders(
         {order: mean_interval(each) for order, each in values.items()},
         float(np.mean(list(means.values()))) if means else np.nan,
         float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else np.nan,
         np.nan if worst is None else means[worst],
         worst,
+        np.nan if best is None else means[best],
+        best,
         float(np.sqrt(np.mean(variances))) if variances else np.nan,
     )
 
@@ -125,3 +142,9 @@ def number(value: float, decimals: int) -> str:
     if not text.strip("-0.,"):
         text = text.lstrip("-")
     return text.replace("-", MINUS).replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """A difference with its sign."""
+    text = number(value, decimals)
+    return text if text.startswith(MINUS) or not text.strip("0.") else f"+{text}"

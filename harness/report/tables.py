@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -10,19 +11,24 @@ import pandas as pd
 
 from lorisbench.metrics.intervals import mean_interval
 from lorisbench.metrics.matrix import forgetting_max_by_experience
+from lorisbench.metrics.metric import Metric
 from lorisbench.metrics.table import METRICS, named
 from lorisbench.report.frame import Matrix, Stored
+from lorisbench.report.further import further
 from lorisbench.report.latency import latency, latency_by_machine, load_told, shared_interval
+from lorisbench.report.standing import standing
+from lorisbench.report.statistics import statistics
 from lorisbench.report.summary import (
     COLUMNS,
     DASH,
     Summary,
     count_states,
+    near_by_seeds,
     number,
     over_orders,
     why_empty,
 )  # fmt: skip
-from lorisbench.report.tabular import Cell, Column, Head, Note, Table, of_strategies
+from lorisbench.report.tabular import Cell, Column, Head, Note, Table, of_strategies, overlapping
 from lorisbench.suite.orders import permutation
 
 RUN_METRICS = {"accuracy_last": 2, "train_seconds": 1}
@@ -36,10 +42,12 @@ def build(stored: Stored, summary: Summary) -> list[Table]:
     """All tables, in the page's order."""
     return [
         comparison(stored, summary),
+        *statistics(stored, summary),
         *([compute(stored, summary)] if stored.runs["train_flops"].notna().any() else []),
         *([orders(stored)] if len(stored.orders) > 1 else []),
         accuracy_last_per_experience(stored, summary),
         forgetting_per_experience(stored, summary),
+        *further(stored, summary),
         runs(stored),
         *latency(stored),
         *latency_by_machine(stored),
@@ -59,11 +67,19 @@ def comparison(stored: Stored, summary: Summary) -> Table:
                 why=lambda label, key=column.name: why_empty(stored, label, key),  # type: ignore[misc]
                 decimals=column.decimals,
                 quiet=column.of_matrix is None,
+                near=_near(stored, column),
             )
         )
     definitions = [(f"{column.column_header}: {column.formula}", column.name) for column in COLUMNS]
     definitions += [(sentence, "latency_p50_ms") for sentence in load_told(stored)]
     return of_strategies("comparison", "Comparison of the strategies", stored, summary, columns, definitions, PAPER)
+
+
+def _near(stored: Stored, metric: Metric) -> Callable[[str], frozenset[str]] | None:
+    """What of accuracies cannot be told apart."""
+    if metric.name == "accuracy_last":
+        return standing(stored).near
+    return partial(near_by_seeds, stored, metric.name) if metric.group == "Accuracy (%)" else None
 
 
 def compute(stored: Stored, summary: Summary) -> Table:
@@ -160,16 +176,12 @@ def _per_experience(
             return "not measured"
         return why_empty(stored, label, "") if stored.done(label).empty else "no accuracy matrix is stored"
 
-    columns = [
-        Column(
-            key=experience,
-            head=Head(experience),
-            better=better,
-            interval=lambda label, j=j: mean_interval(values[label][:, j]),  # type: ignore[misc]
-            why=why,
+    columns = []
+    for j, experience in enumerate(names[:size]):
+        found = {label: mean_interval(values[label][:, j]) for label in stored.labels}
+        columns.append(
+            Column(experience, Head(experience), better, found.__getitem__, why, near=partial(overlapping, found))
         )
-        for j, experience in enumerate(names[:size])
-    ]
     return of_strategies(name, caption, stored, summary, columns, [(definition, "")])
 
 
@@ -203,21 +215,23 @@ def orders(stored: Stored) -> Table:
         Head("Mean", key="mean", data=("orders", "mean")),
         Head("Std", "over orders", key="std_over_orders", data=("std_over_orders",)),
         Head("Worst", "over orders", key="worst", data=("worst", "worst_order")),
+        Head("Best", "over orders", key="best", data=("best", "best_order")),
         Head("Std", "over seeds", key="std_over_seeds", data=("std_over_seeds",)),
     ]
+    keys = ["strategy", *(name for head in heads[1:] for name in head.data)]
     figures = ("mean", "ci95", "n")
     of_order = {order: tuple(f"order_{order}_{figure}" for figure in figures) for order in numbers}
     heads += [
         Head(f"order {order}", "mean over seeds", key=f"order_{order}", data=of_order[order]) for order in numbers
     ]
-    keys = ["strategy", "orders", "mean", "std_over_orders", "worst", "worst_order", "std_over_seeds"]
     rows, values = [], []
     for label in stored.labels:
         by = over_orders(stored, label)
         known = {order: interval for order, interval in by.intervals.items() if interval.n}
-        cells = [_figure(figure, 1, 2) for figure in (by.mean, by.over_orders, by.worst, by.over_seeds)]
-        if by.worst_order is not None:
-            cells[2] = replace(cells[2], text=f"{cells[2].text} (order {by.worst_order})")
+        cells = [_figure(figure, 1, 2) for figure in (by.mean, by.over_orders, by.worst, by.best, by.over_seeds)]
+        for place, order in ((2, by.worst_order), (3, by.best_order)):
+            if order is not None:
+                cells[place] = replace(cells[place], text=f"{cells[place].text} (order {order})")
         shown = [by.intervals[order] for order in numbers]
         cells += [
             replace(
@@ -228,15 +242,25 @@ def orders(stored: Stored) -> Table:
             for each in shown
         ]
         rows.append([Cell(label), *cells])
-        row = [label, len(known), by.mean, by.over_orders, by.worst, by.worst_order, by.over_seeds]
+        row = [
+            label,
+            len(known),
+            by.mean,
+            by.over_orders,
+            by.worst,
+            by.worst_order,
+            by.best,
+            by.best_order,
+            by.over_seeds,
+        ]
         values.append([*row, *(figure for each in shown for figure in (each.mean, each.half_width, each.n))])
     columns = [name for of in of_order.values() for name in of]
     notes = [
         "Accuracy on the last row (%). Mean: over the orders' means over seeds; ± is the 95 % Student-t interval over "
         "the seeds of one order.",
         "Over orders: the standard deviation of the orders' means (what the order of the experiences changes), and the "
-        "lowest of them with its order. Over seeds: the standard deviation over seeds within an order, pooled (root of "
-        "the mean variance).",
+        "lowest and the highest of them with their orders. Over seeds: the standard deviation over seeds within an "
+        "order, pooled (root of the mean variance).",
         "Order 0 is the stream's own; the others are drawn by number, the same for all strategies and seeds.",
     ]
     caption = "How much the order of the experiences matters"

@@ -1,23 +1,30 @@
 """A table of a report: its cells, and how one is made of columns that have an interval for each strategy."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from string import ascii_lowercase
 
 import numpy as np
 import pandas as pd
 
 from lorisbench.metrics.intervals import Interval
+from lorisbench.metrics.metric import Direction
 from lorisbench.metrics.records import AS_SEED
-from lorisbench.metrics.table import Direction
 from lorisbench.report.frame import Stored
+from lorisbench.report.standing import standing
 from lorisbench.report.summary import DASH, Summary, number, replay
 
 DAGGER = "†"
 INTERVAL = (
     "Mean ± half-width of the 95 % Student-t interval over seeds; no ± where only one run has a value (and, "
     "for time and size, where all runs agree). Bold: best mean of a column, ties included"
+)
+UNDERLINED = (
+    "Underlined: cannot be told from the best, corrected for the number of comparisons (Holm): on the last row drawn "
+    "over {over}, in other columns of accuracy by paired t tests over seeds alone, in those of time and size as "
+    "intervals overlap, where nothing is bold then"
 )
 
 
@@ -113,6 +120,9 @@ class Column:
     decimals: int | None = 2
     quiet: bool = False
     """Leave out an interval of width 0, such as that of a size that is the same in every run."""
+    near: Callable[[str], frozenset[str]] | None = None
+    """The strategies that cannot be told from one. None: those whose interval overlaps with its own, and then none is
+    the best."""
 
 
 def of_strategies(
@@ -144,6 +154,12 @@ def of_strategies(
         decimals = decimals_of(found.values(), column.decimals)
         plain = {label: round(found[label].mean, decimals) for label in labels if not remarks[label]}
         best = best_of(plain, column.better, kept)
+        near: frozenset[str] = frozenset()
+        if best:
+            first = (max if column.better == "higher" else min)(best, key=lambda label: plain[label])
+            near = (column.near or partial(overlapping, found))(first) & plain.keys() - {first}
+            if column.near is None and near - best:
+                near, best = near | best, set()
         for label in labels:
             interval, done = found[label], stored.done(label)["seed"].nunique()
             if np.isnan(interval.mean):
@@ -156,6 +172,7 @@ def of_strategies(
                     "" if silent else number(interval.half_width, decimals),
                     label in best,
                     mark(f"{interval.n} of {done} finished {units} have a value") if interval.n < done else "",
+                    label in near and label not in best,
                     value=interval.mean,
                     half=interval.half_width,
                 )
@@ -175,7 +192,9 @@ def of_strategies(
     keepers = [label for label in labels if kept[label]]
     also = "; also the best that keeps no images" if keepers else ""
     aside = "; a strategy with a letter beside its name is left out of this" if any(remarks.values()) else ""
-    notes = [Note(f"{INTERVAL}{also}{aside}.")]
+    underlined = any(cell.underlined for row in rows for cell in row)
+    over = ", ".join(standing(stored).over) or "nothing"
+    notes = [Note(f"{INTERVAL}{also}{aside}."), *([Note(f"{UNDERLINED.format(over=over)}.")] if underlined else [])]
     notes += [Note(_keepers({label: kept[label] for label in keepers}), DAGGER)] if keepers else []
     notes += [Note(f"{reason}.", letter) for reason, letter in footnotes.items()]
     once = [label for label in labels if stored.done(label)["reason"].astype(str).str.endswith(AS_SEED).any()]
@@ -195,6 +214,18 @@ def _keepers(kept: dict[str, int]) -> str:
         of.setdefault(count, []).append(label)
     parts = [f"{', '.join(labels)} keep{'s' * (len(labels) == 1)} {number(count, 0)}" for count, labels in of.items()]
     return f"{'; '.join(parts)} images of earlier experiences."
+
+
+def overlapping(intervals: Mapping[str, Interval], label: str) -> frozenset[str]:
+    """The strategies whose interval overlaps with that of one; a value without an interval counts as exact."""
+
+    def ends(interval: Interval) -> tuple[float, float]:
+        width = float(np.nan_to_num(interval.half_width))
+        return interval.mean - width, interval.mean + width
+
+    low, high = ends(intervals[label])
+    others = {other: ends(interval) for other, interval in intervals.items() if other != label}
+    return frozenset(other for other, (start, end) in others.items() if start <= high and end >= low)
 
 
 def best_of(means: dict[str, float], better: str, kept: dict[str, int]) -> set[str]:

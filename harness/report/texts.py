@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from lorisbench.report.summary import DASH, MINUS
 
@@ -78,6 +79,21 @@ def one_line(text: str) -> str:
     return "".join(
         letter for letter in re.sub(r"[\r\n\t\v\f\x85\u2028\u2029]+", " ", text) if unicodedata.category(letter) != "Cc"
     )
+
+
+def file_names(labels: Iterable[str]) -> dict[str, str]:
+    """A safe file name (without extension) for each label, distinct even where case does not count."""
+    names: dict[str, str] = {}
+    used: set[str] = set()
+    for label in labels:
+        base = re.sub(r"[^A-Za-z0-9.+-]+", "_", label).strip("._")[:80] or "strategy"
+        name, count = base, 1
+        while name.lower() in used:
+            count += 1
+            name = f"{base}-{count}"
+        used.add(name.lower())
+        names[label] = name
+    return names
 
 
 def is_leftward(text: str) -> bool:

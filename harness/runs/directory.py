@@ -17,8 +17,8 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.files import atomic, unfinished, write_json, write_text, written
 from lorisbench.common.reading import as_mapping, parse_json, read_json, read_text
 from lorisbench.common.yaml_files import settings_to_yaml
+from lorisbench.metrics.predictions import Stored, matrix_of, read_stored
 from lorisbench.metrics.records import TABLE_HINTS, JournalEntry
-from lorisbench.runs.answers import NOT_TESTED, Stored, read_stored
 from lorisbench.runs.claims import Lost, is_claim, is_held
 
 STATES = ("pending", "running", "done", "failed", "diverged")
@@ -153,7 +153,7 @@ class RunDirectory:
         self, predicted: np.ndarray, label: np.ndarray, experience: np.ndarray, image: np.ndarray | None = None,
         head: np.ndarray | None = None, scores: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        """Write predictions.npz; the arrays are those of `answers.Stored`, without those that are None."""
+        """Write predictions.npz; the arrays are those of `predictions.Stored`, without those that are None."""
         self._check_claim()
         arrays = Stored(predicted, label, experience, image, head, scores)._asdict()
         buffer = io.BytesIO()
@@ -188,20 +188,9 @@ class RunDirectory:
             write_json(self.path / TABLE_HINTS, hints)
 
     def matrix(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Accuracy matrix R from the predictions, float64 (rows trained, experiences), and images per experience.
-
-        A row is NaN where no test followed (`evaluation.rows: last`).
-
-        None if there are no predictions; raises InputError, naming the file, if they are damaged.
-        """
-        if not self.has_predictions():
-            return None
-        predicted, label, experience = self.predictions()
-        n = np.bincount(experience)
-        hits = np.stack([np.bincount(experience, weights=row) for row in predicted == label])
-        tested = np.where((predicted == NOT_TESTED).all(axis=1), np.nan, 1.0)[:, None]
-        with np.errstate(invalid="ignore"):  # an experience without test images has no accuracy
-            return tested * hits / n, n
+        """`predictions.matrix_of` what is stored; None if nothing is. Raises InputError, naming the file, if it is
+        damaged."""
+        return matrix_of(self.answers(with_scores=False)) if self.has_predictions() else None
 
     def predictions(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`predicted`, `label` and `experience` of `answers`, whatever else is there."""
@@ -212,17 +201,18 @@ class RunDirectory:
         """What `write_predictions` wrote. Raises InputError, naming the file, if it is missing or damaged."""
         return read_stored(self.path / "predictions.npz", with_scores)
 
-    def outcome(self, status: str) -> tuple[list[dict[str, Any]], tuple[np.ndarray, np.ndarray] | None]:
-        """The journal's `entries` and the `matrix`, which say how a run of this status went.
+    def outcome(self, status: str, with_scores: bool = False) -> tuple[list[dict[str, Any]], Stored | None]:
+        """The journal's `entries` and the `answers`, which say how a run of this status went.
 
         Raises InputError, naming the file, if one is damaged, or if those of a finished run do not fit together.
         Predictions that are gone are no damage: the tables may still hold what came of them.
         """
-        entries, stored = self.entries(), self.matrix()
+        entries = self.entries()
+        stored = self.answers(with_scores) if self.has_predictions() else None
         # One that is being trained writes them in turn
-        if status in FINISHED and stored is not None and len(entries) != len(stored[0]):
+        if status in FINISHED and stored is not None and len(entries) != len(stored.predicted):
             file = self.path / "journal.jsonl"
-            raise InputError(f"{file}: {len(entries)} experiences, where predictions.npz has {len(stored[0])}")
+            raise InputError(f"{file}: {len(entries)} experiences, where predictions.npz has {len(stored.predicted)}")
         return entries, stored
 
     def damage(self, status: str) -> str:

@@ -29,7 +29,7 @@ from lorisbench.common.registry import file_of
 from lorisbench.engine.answers import Answers
 from lorisbench.engine.capture import Uncapturable
 from lorisbench.engine.resume import Resumable, State
-from lorisbench.runs.answers import Tested, told_in
+from lorisbench.runs.answers import Tested, rows_of, told_in
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.spec import RunSpec
@@ -199,7 +199,7 @@ class Checkpoints:
             raise InputError(f"journal.jsonl is not what it was when {about.trained} experiences had been trained")
         stored = self.directory.answers()
         fits = stored.of_images(tested) and len(stored.predicted) >= about.trained
-        rows = stored.rows(about.trained) if fits else []
+        rows = rows_of(stored, about.trained) if fits else []
         if not fits or _sum_of_rows(rows) != about.predictions:
             raise InputError(f"predictions.npz is not what it was when {about.trained} experiences had been trained")
         return rows

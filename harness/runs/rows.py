@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_table
 from lorisbench.metrics import table
+from lorisbench.metrics.correct import Correct, of_answers
 from lorisbench.metrics.costs import RunRecord
+from lorisbench.metrics.predictions import matrix_of
 from lorisbench.metrics.records import read_latency
-from lorisbench.metrics.routing import TABLES
 from lorisbench.runs.directory import RunDirectory
+from lorisbench.suite.orders import permutation
 from lorisbench.suite.spec import stream_of, title_of
 
 RUN_COLUMNS = [
@@ -25,8 +27,17 @@ CELL = ("run_id", "after_experience", "test_experience", "accuracy", "n")
 MATRIX_COLUMNS = ["run_id", "stream", "order", *CELL[1:]]
 
 
-def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str, Any], list[tuple[Any, ...]]]:
-    """A run's line of results.csv and its lines of matrix.csv, without those of its columns that the other has too.
+class Read(NamedTuple):
+    """What is collected of a run: its line of results.csv; its lines of matrix.csv, without those of its columns that
+    the other has too; and, once the last experience has been tested, what it adds to correct.npz."""
+
+    row: dict[str, Any]
+    cells: list[tuple[Any, ...]]
+    correct: Correct | None = None
+
+
+def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> Read:
+    """What a run's folder says.
 
     A latency.json that is damaged leaves its metrics undefined. Raises InputError, naming the file, if the journal or
     the predictions are.
@@ -39,34 +50,43 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> tuple[dict[str
     }
     undefined: dict[str, str] = {}
     cells: list[tuple[Any, ...]] = []
-    entries, stored = (directory.entries(), None) if row["status"] == "pending" else directory.outcome(row["status"])
+    correct = None
+    scores = bool((config.get("evaluation") or {}).get("scores"))
+    pending = row["status"] == "pending"
+    entries, stored = (directory.entries(), None) if pending else directory.outcome(row["status"], scores)
+    full = None
     if stored is not None:
-        matrix, n = stored
+        matrix, n = matrix_of(stored)
         row["experiences"] = len(n)
         full = np.full((len(n), len(n)), np.nan)
         full[: len(matrix)] = matrix
         values, undefined = table.compute(full, n)
         row |= values
         tested = [i for i in range(len(matrix)) if not np.isnan(matrix[i]).all()]
+        correct = of_answers(stored, permutation(row["order"], len(n))) if row["status"] == "done" else None
         cells = [(config["run_id"], i, j, matrix[i, j], n[j]) for i in tested for j in range(len(n))]
     try:
         latency = read_latency(directory.path / "latency.json") or {}
     except InputError as error:
         latency = {"error": str(error)}
-    costs, unknown = table.compute_costs(RunRecord(entries, latency, config.get("backbone", {}), _tables(directory)))
+    record = RunRecord(
+        entries, latency, config.get("backbone", {}), _tables(directory), full, stored, config.get("evaluation") or {}
+    )
+    costs, unknown = table.compute_costs(record)
     row |= costs
     undefined |= unknown
     row["undefined"] = "; ".join(f"{name}: {reason}" for name, reason in undefined.items())
-    return {k: (None if isinstance(v, float) and np.isnan(v) else v) for k, v in row.items()}, cells
+    known = {k: (None if isinstance(v, float) and np.isnan(v) else v) for k, v in row.items()}
+    return Read(known, cells, correct)
 
 
 def _tables(directory: RunDirectory) -> dict[str, list[tuple[str, ...]]]:
     """The tables that metrics are computed from, see `RunRecord`; one that is missing or damaged is left out."""
     found = {}
-    for name, columns in TABLES.items():
+    for name, columns in table.TABLES.items():
         with contextlib.suppress(InputError):
-            table = read_table(directory.path / f"{name}.csv", columns)
-            found[name] = list(zip(*(table[column].tolist() for column in columns), strict=True))
+            kept = read_table(directory.path / f"{name}.csv", columns)
+            found[name] = list(zip(*(kept[column].tolist() for column in columns), strict=True))
     return found
 
 

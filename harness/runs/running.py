@@ -24,6 +24,7 @@ from lorisbench.engine.state import sizes_of
 from lorisbench.engine.stopping import StopRequest
 from lorisbench.engine.tally import StepTally
 from lorisbench.engine.validation_replay import ValidationReplay
+from lorisbench.engine.within import Within
 from lorisbench.runs.answers import Tested, stored, untested
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.memory import PeakMemory
@@ -133,6 +134,10 @@ class Running:
             plugins.append(ValidationReplay([e.dataset for e in self.stream.streams["validation"]]))
         if not isinstance(self.strategy, Engine):
             plugins.append(StepTally())
+        self.within: Within | None = None
+        if spec.evaluation.every is not None:
+            self.within = Within(spec.evaluation.every, self.store, list(self.stream.streams[spec.evaluation.split]))
+            plugins.append(self.within)
         plugins.append(StopRequest(self.stop))
         if self.audience:
             plugins.append(Watch(self.audience))
@@ -169,7 +174,7 @@ class Running:
         meter = learn(self.strategy, self.stream, index)
         synchronise(self.bench.device)
         cost = {
-            "train_seconds": time.perf_counter() - start,
+            "train_seconds": time.perf_counter() - start - (self.within.seconds if self.within else 0.0),
             "peak_memory_mb": memory.megabytes(),
             **meter.journal(),
             **features,

@@ -1,4 +1,4 @@
-"""results.csv and matrix.csv of an output folder: read once from all runs, then from each run as it ends."""
+"""results.csv, matrix.csv and correct.npz of an output: read once from all runs, then from each run as it ends."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from lorisbench.common.files import write_text
 from lorisbench.common.pace import Pace
 from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.yaml_files import read_yaml
+from lorisbench.metrics import correct
+from lorisbench.metrics.correct import CORRECT, Correct
 from lorisbench.metrics.records import images_by_stream
 from lorisbench.metrics.results import with_streams
 from lorisbench.runs.directory import RunDirectory
@@ -28,7 +30,9 @@ Cells = list[tuple[Any, ...]]
 
 
 class Tables:
-    """The lines of both tables, by run. A run whose folder or predictions are gone keeps its lines.
+    """The lines of both tables, and the answers of the third file, by run.
+
+    A run whose folder or predictions are gone keeps its lines.
 
     `faults` has a sentence for each folder that is left out, for each line whose folder is gone and whose strategy has
     other settings now, and for each run that cannot be counted because a file of it is damaged. `left_out`: the ids of
@@ -48,6 +52,7 @@ class Tables:
         self._kept: dict[str, tuple[Row, Cells]] = {}
         self._read: dict[str, tuple[Row, Cells]] = {}
         self._known: dict[str, tuple[int, ...]] = {}
+        self._correct: dict[str, Correct] = {}
         self._pace = Pace()
         self._damaged: dict[str, str] = {}
         found = run_folders(root, suite)
@@ -55,6 +60,8 @@ class Tables:
         for run_id, config in found.kept.items():
             self._read_run(run_id, config)
         self._kept = _earlier(root, {run_id for run_id, (_, cells) in self._read.items() if cells})
+        if self._kept:
+            self._correct = {**_earlier_answers(root), **self._correct}
         replaced = _replaced(self._kept, found.kept)
         self._left += [
             f"{root / 'results.csv'}: the run {run_id} is left out: its strategy has other settings now"
@@ -81,18 +88,22 @@ class Tables:
         self._damaged.pop(run_id, None)
         self._known[run_id] = _state(folder)  # before it is read, so that a later change shows
         try:
-            row, cells = row_of(RunDirectory(folder), config)
+            row, cells, right = row_of(RunDirectory(folder), config)
         except InputError as error:
             self._damaged[run_id] = f"{folder} is not counted: {error}"
             if run_id in self._kept:
                 return
             row, cells = row_of_damaged(config, str(error)), []
+            right = None
         if row["stream"] in self._synthetic and "sim" not in row["benchmark"]:
             row["benchmark"] += " (synthetic)"  # a rendered folder opened with --data-root
         if row["status"] == "done" and not cells and row["run_id"] in self._kept:
             return
         self._kept.pop(row["run_id"], None)
         self._read[run_id] = row, cells
+        self._correct.pop(run_id, None)
+        if right is not None:
+            self._correct[run_id] = right
 
     def complete(self) -> pd.DataFrame:
         """Write both files with the present state of every run, also of those that other processes train.
@@ -127,6 +138,12 @@ class Tables:
         )
         write_text(self.root / "results.csv", frame.to_csv(index=False))
         write_text(self.root / "matrix.csv", cells.to_csv(index=False))
+        right: dict[str, dict[str, Correct]] = {}
+        for row, _ in lines:
+            if row["status"] == "done" and row["run_id"] in self._correct:
+                right.setdefault(row["stream"], {})[row["run_id"]] = self._correct[row["run_id"]]
+        if right:
+            correct.write(self.root / CORRECT, right)
         self._pace.written(start)
         return frame
 
@@ -210,6 +227,14 @@ def _earlier(root: Path, without: Set[str] = frozenset()) -> dict[str, tuple[Row
     except ValueError:  # a number that is none
         return {}
     return {run_id: (row, groups[run_id]) for run_id, row in rows.items() if _is_whole(row, groups.get(run_id, []))}
+
+
+def _earlier_answers(root: Path) -> dict[str, Correct]:
+    """What the existing correct.npz holds, by run id; nothing if it is damaged, as it is made again."""
+    try:
+        return {run: each for runs in correct.read(root / CORRECT).values() for run, each in runs.items()}
+    except InputError:
+        return {}
 
 
 def _is_whole(row: Row, cells: Cells) -> bool:

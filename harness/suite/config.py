@@ -105,11 +105,15 @@ class EvaluationConfig(Settings):
     that starts afresh in each experience (joint) trains in the last one only, with the same numbers.
 
     `scores: true` keeps the probability of each class for each image, too, after each experience that is tested.
+
+    `every: N` also measures every N training steps, on the experiences trained so far, and once before training, on
+    all: how accuracies move within an experience. It changes no result and counts in no cost.
     """
 
     split: Literal["test", "validation"] = "test"
     rows: Literal["all", "last"] = "all"
     scores: bool = False
+    every: int | None = Field(None, ge=1)
 
 
 class LatencyConfig(Settings):

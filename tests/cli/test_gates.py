@@ -23,6 +23,7 @@ def table(out: Path, **columns: list[Any]) -> Path:
     out.mkdir()
     rows = {"run_id": ["a", "b"], "benchmark": "made", "strategy": ["one", "two"], "seed": 0, "status": "done"}
     pd.DataFrame({**rows, "accuracy_last": [0.5, 0.6], **columns}).to_csv(out / "results.csv", index=False)
+    (out / "env.json").write_text('{"machine": {"cpu": "one", "cores": 2}}')
     return out
 
 

@@ -114,13 +114,6 @@ def test_figures_are_those_of_the_reference_results() -> None:
     ]  # fmt: skip
 
 
-def test_the_commands_that_make_the_reference_results_are_all_there() -> None:
-    (shell,) = (block.text for block in blocks("sh") if "make_reference.py" in block.text)
-    made = {folder.name for folder in (ROOT / "results" / "reference").iterdir()}
-    copied = re.findall(r"results/(?:([\w-]+)?\{([\w,-]+)\}([\w-]*))", shell)
-    assert {f"{before}{name}{after}" for before, names, after in copied for name in names.split(",")} == made
-
-
 def test_the_citation_has_the_version_and_every_paper_with_a_number() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
     setup = configparser.ConfigParser()

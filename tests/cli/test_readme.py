@@ -51,17 +51,6 @@ def small(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
     monkeypatch.setattr("lorisbench.benchmarks.sim.benchmark.render_set", lambda *args, **settings: release)
 
 
-@pytest.fixture
-def without_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Suites are planned although the folders and files that a page names are not there."""
-    from lorisbench.runs import plan
-    from lorisbench.suite import benchmarks, resolve
-
-    monkeypatch.setattr(plan, "rehearse", lambda *given: [])
-    for module in (benchmarks, resolve):
-        monkeypatch.setattr(module, "placed", lambda component, settings, base, where: dict(settings))
-
-
 @pytest.mark.usefixtures("small", "checked_on_features")
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if script.setup != ELSEWHERE], ids=str)
 def test_a_script_runs(script: Block, cli, suite_file, tmp_path: Path, monkeypatch) -> None:
@@ -81,7 +70,7 @@ def test_a_script_runs(script: Block, cli, suite_file, tmp_path: Path, monkeypat
 
 def test_every_python_block_is_a_script_or_a_file_that_a_test_uses() -> None:
     assert [block.setup for block in SCRIPTS].count(ELSEWHERE) == 1
-    assert {block.file for block in PYTHON} == {"hold.py", "my_lwf.py", "sessions.py", None}
+    assert {block.file for block in PYTHON} == {"hold.py", "my.py", "my_lwf.py", "sessions.py", None}
 
 
 @pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.heavy)])
@@ -96,6 +85,14 @@ def test_a_strategy_it_shows_conforms(
     answer = cli("check", name, "--plugin", plugin)
     assert answer.code == 0, answer.out
     assert name in cli("ls", "strategies", "--plugin", plugin).out
+
+
+def test_the_metric_it_shows_is_added_to_a_report(files, finished: Callable[[Path], Path], cli, tmp_path: Path) -> None:
+    file = files(ROOT / "results" / "README.md") / "my.py"
+    out = finished(tmp_path / "out")
+    assert cli("report", out, "--metric", f"{file}:flips", report=True).code == 0
+    table = (out / "report" / "tables" / "own_metrics.md").read_text("utf-8")
+    assert "| naive | 3 | 0." in table and "flips: as my.py returns it." in table
 
 
 def test_the_lwf_it_shows_equals_the_built_in(files, suite_file: Callable[..., Path], cli, tmp_path: Path) -> None:
@@ -183,6 +180,17 @@ def test_commands_are_there_and_plan_what_they_say(block: Block, files, release,
         answer = cli(*words, "--dry-run", "--out", tmp_path / "planned")  # the last --out counts
         assert answer.code == 0, (words, answer.err)
         assert answer.out.strip(), words
+
+
+def test_the_commands_of_a_workflow_parse() -> None:
+    """What a CI runs, with what the system puts in place of variables."""
+    found = []
+    for block in blocks("yml"):
+        steps = [step for job in yaml.safe_load(block.text)["jobs"].values() for step in job["steps"]]
+        for words in (shlex.split(step["run"]) for step in steps if "run" in step):
+            if "lorisbench" in words:
+                found.append(parse(words[words.index("lorisbench") + 1 :])[0])
+    assert found == ["run", "run", "compare"]
 
 
 def test_the_blocks_show_every_command() -> None:

@@ -80,6 +80,7 @@ def slow(matrix: list[list[float]]) -> dict[str, float]:
         "accuracy_last": mean(last),
         "accuracy_seen": mean([matrix[i][j] for i, j in cells if i >= j]),
         "plasticity": mean([matrix[j][j] for j in range(size)]),
+        "average_incremental": mean([mean(matrix[i][: i + 1]) for i in range(size)]),
     }
     if size > 1:
         earlier = range(size - 1)
@@ -88,6 +89,7 @@ def slow(matrix: list[list[float]]) -> dict[str, float]:
         best = [max(matrix[i][j] for i in range(j, size - 1)) for j in earlier]
         result["forgetting_max"] = mean([best[j] - last[j] for j in earlier])
         result["forgetting_first"] = mean([matrix[j][j] - last[j] for j in earlier])
+        result["bwt_gem"] = mean([last[j] - matrix[j][j] for j in earlier])
     return result
 
 
@@ -137,12 +139,13 @@ def test_one_experience() -> None:
     values, reasons = table.compute(np.array([[0.75]]))
     assert {name: value for name, value in values.items() if not math.isnan(value)} == {
         "square": 0.75,
+        "average_incremental": 0.75,
         "accuracy_last": 0.75,
         "accuracy_seen": 0.75,
         "plasticity": 0.75,
     }
     assert set(reasons.values()) == {"needs at least two experiences"}
-    assert set(reasons) == {"bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first"}
+    assert set(reasons) == {"bwt_mean", "bwt_gem", "fwt_mean", "forgetting_max", "forgetting_first"}
 
 
 def test_no_experience() -> None:

@@ -65,10 +65,10 @@ def test_a_run_has_it(answer: str, tmp_path: Path) -> None:
     run = small_runs.run(small_runs.bench(entry), tmp_path / "run")
     config = {"run_id": "run", "benchmark": {"name": "b"}, "label": "dnn", "seed": 0}
     wanted = {"oracle": 1.0, "newest": 1 / 3, "mean": 1 / 3}[answer]
-    row, _ = row_of(run, config)
+    row = row_of(run, config).row
     assert row["routing_accuracy"] == pytest.approx(wanted) and "routing" not in row["undefined"]
     (run.path / "answers.csv").write_text("no,table\n")
-    row, _ = row_of(run, config)
+    row = row_of(run, config).row
     assert (
         row.get("routing_accuracy") is None and "routing_accuracy: which head answers is not told" in row["undefined"]
     )

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lorisbench.metrics.intervals import Interval, mean_interval, paired_difference, verdict
+from lorisbench.metrics.intervals import Interval, mean_interval
 
 FRACTIONS = st.floats(0, 1, allow_nan=False)
 
@@ -54,34 +54,3 @@ def test_equal_values_have_exactly_no_spread() -> None:
 def test_confidence_is_a_fraction(confidence: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
         mean_interval([1.0, 2.0], confidence)
-
-
-def test_pairing_uses_common_seeds_only() -> None:
-    difference = paired_difference({0: 0.9, 1: 0.7, 5: 0.1}, {1: 0.6, 0: 0.8, 7: 0.9})
-    assert difference.n == 2
-    assert difference.mean == pytest.approx(0.1)
-
-
-def test_pairing_takes_out_what_seeds_share() -> None:
-    """Seeds that differ by 0.4 hide a steady 0.02 unless they are paired."""
-    first = {0: 0.50, 1: 0.70, 2: 0.901}
-    second = {0: 0.48, 1: 0.679, 2: 0.88}
-    assert verdict(paired_difference(first, second)) == "wins"
-    assert verdict(paired_difference(second, first)) == "loses"
-    assert mean_interval(first.values()).half_width > 0.4
-
-
-@pytest.mark.parametrize(
-    ("interval", "expected"),
-    [
-        (Interval(0.02, 0.01, 3), "wins"),
-        (Interval(-0.02, 0.01, 3), "loses"),
-        (Interval(0.02, 0.03, 3), "undecided"),
-        (Interval(0.02, 0.02, 3), "undecided"),
-        (Interval(0.5, float("nan"), 1), "undecided"),
-        (Interval(float("nan"), float("nan"), 0), "undecided"),
-        (Interval(0.0, 0.0, 3), "undecided"),
-    ],
-)
-def test_verdict(interval: Interval, expected: str) -> None:
-    assert verdict(interval) == expected

@@ -16,6 +16,7 @@ import yaml
 from lorisbench.metrics import compare, costs, table
 from lorisbench.metrics.costs import RunRecord
 from lorisbench.metrics.matrix import UndefinedMetricError, worst_seen
+from lorisbench.metrics.metric import Metric
 from lorisbench.report import summary
 from lorisbench.reproduce.published import MEASURES
 from lorisbench.reproduce.tables import HEADERS
@@ -121,16 +122,22 @@ def test_an_entry_more_is_computed_for_older_outputs(tmp_path: Path) -> None:
 def test_columns_and_their_orders_are_those_that_readers_know() -> None:
     latencies = ["latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "latency_ratio", "throughput"]
     counted = ["parameters", "macs", "inference_mb"]
+    further = [
+        "fwt_gem", "average_anytime", "min_accuracy", "worst_case_accuracy", "stability_gap", "negative_flips",
+        "calibration_error",
+    ]  # fmt: skip
     costs = ["train_seconds", *latencies, "adapt_ratio", "model_mb", "state_mb", *counted]
     assert list(RUN_COLUMNS) == [
         "run_id", "benchmark", "stream", "order", "strategy", "seed", "status", "reason", "experiences",
         "square", "accuracy_last", "accuracy_seen", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
         "plasticity", "routing_accuracy", *costs, "replay_samples", "heads", "train_flops", "feature_flops",
-        "train_samples", "train_steps", "peak_memory_mb", "budget_used", "undefined",
+        "train_samples", "train_steps", "peak_memory_mb", "budget_used", "average_incremental", "bwt_gem", *further,
+        "undefined",
     ]  # fmt: skip
     assert list(compare.METRICS) == [
         "accuracy_last", "accuracy_seen", "square", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first",
-        "plasticity", "routing_accuracy", *costs, "train_flops", "train_samples",
+        "plasticity", "average_incremental", "bwt_gem", "routing_accuracy", *costs, "train_flops", "train_samples",
+        *further,
     ]  # fmt: skip
     assert [column.column_header for column in summary.COLUMNS] == [
         "Last row", "Seen", "Square", "BWT", "FWT", "Forgetting", "Plasticity", "Own head",
@@ -150,8 +157,8 @@ def test_names_are_unique_and_every_metric_says_what_it_is() -> None:
     for metric in table.METRICS:
         assert metric.header and metric.formula.endswith("."), metric.name
         assert not metric.reason_of or metric.reason_of in names
-    with pytest.raises(TypeError, match="metric x: either"):
-        table.Metric(name="x", header="X", unit="", better="", formula=".", group="Time", source="matrix.csv")
+    with pytest.raises(TypeError, match="metric x: one of"):
+        Metric(name="x", header="X", unit="", better="", formula=".", group="Time", source="matrix.csv")
 
 
 def test_the_markdown_table_has_a_line_a_metric() -> None:

@@ -219,11 +219,11 @@ def test_latex_compiles_and_is_no_wider_than_the_page(out: Path, tmp_path: Path)
     for where in (out, folder.write()):
         stored = frame.read(where)
         named += tables.build(stored, summary.summarise(stored))
-    one = "\n".join(render.text(choosing.paper(table), "latex") for table in named)
+    one = "\\clearpage\n".join(render.text(choosing.paper(table), "latex") for table in named)
     log = compiled(tmp_path, one)
-    two = "\n".join(render.text(choosing.paper(table), "latex", wide=True) for table in named)
+    two = "\\clearpage\n".join(render.text(choosing.paper(table), "latex", wide=True) for table in named)
     narrow = render.text(choosing.paper(named[0]), "latex", points=229.0)
-    log += compiled(tmp_path, narrow + two, ",twocolumn")
+    log += compiled(tmp_path, narrow + "\\clearpage " + two, ",twocolumn")
     assert not re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) and "Float too large" not in log
     assert COLUMN < PAGE and "(part 2 of" in one
 

@@ -13,8 +13,6 @@ import yaml
 from answers import refused
 from idx_files import write_mnist
 
-from lorisbench.metrics.intervals import Interval
-from lorisbench.report.findings import _caution
 from lorisbench.report.frame import Stored
 from lorisbench.reproduce.plan import plan
 from lorisbench.reproduce.published import load
@@ -71,12 +69,6 @@ def test_values_are_compared_where_they_were_read_and_called_second_hand() -> No
 def test_another_stream_is_not_comparable(changed: dict[str, Any]) -> None:
     rows = rows_of(stored({"naive": 0.6}, **changed))
     assert set(rows.status) == {"not comparable"}
-
-
-def test_the_report_says_that_seeds_vary_the_stream() -> None:
-    known = {"a": Interval(0.5, 0.1, 5)}
-    assert "and the stream, which is drawn from each" in _caution(known, drawn=True)
-    assert "the training only, not the data" in _caution(known, drawn=False)
 
 
 def test_settings_are_those_of_the_list() -> None:

@@ -23,7 +23,7 @@ from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
 from lorisbench.suite.resolve import Suite, load_suite
 
-SHARED = ("suite.yaml", "data.json", "experiences.csv", "results.csv", "matrix.csv")
+SHARED = ("suite.yaml", "data.json", "experiences.csv", "results.csv", "matrix.csv", "correct.npz", "images.csv.gz")
 OF_A_RUN = ("config.yaml", "env.json", "status.json", "journal.jsonl", "predictions.npz", "latency.json")
 NUMBER = rb"(?<![\w.-])\d+(?:\.\d+)?"
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
@@ -83,7 +83,7 @@ def use(out: Path, suite: Suite) -> None:
         Tables(out).write()
         stored = frame.read(out)
         means = summary.summarise(stored)
-        findings.headlines(stored, means), findings.duels(stored, means), facts.collect(stored)
+        findings.headlines(stored, means), facts.collect(stored)
         kept_tables = kept.read(stored)
         shown = kept.tables(stored, kept_tables)
         plots = drawn.Plots(None, [], [], [], [], [])

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import small_runs
 
+from lorisbench.metrics.predictions import NOT_TESTED
 from lorisbench.report import frame, summary, tables
 from lorisbench.report.page import write
-from lorisbench.runs.directory import NOT_TESTED, RunDirectory
+from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.loggers import _accuracies
 from lorisbench.runs.one_run import train
 from lorisbench.runs.rows import row_of
@@ -69,7 +70,7 @@ def test_it_goes_on_after_an_interrupt(tmp_path: Path, entry: str) -> None:
 def test_metrics_that_need_other_rows_are_empty_with_a_reason(tmp_path: Path) -> None:
     bench = last_only("naive")
     run = small_runs.run(bench, tmp_path)
-    row, cells = row_of(run, vars(bench)["spec"].config)
+    row, cells, _ = row_of(run, vars(bench)["spec"].config)
     assert [cell[1:3] for cell in cells] == [(LAST, j) for j in range(LAST + 1)]
     assert row["accuracy_last"] == pytest.approx(np.mean([cell[3] for cell in cells])) and row["experiences"] == 3
     for name in ("square", "accuracy_seen", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first", "plasticity"):

@@ -31,7 +31,7 @@ def test_a_run_that_ends_is_the_only_one_read(
     assert sorted(read[:3]) == [(seed, "pending", False) for seed in range(3)]
     assert read[3:6] == [(seed, "done", False) for seed in range(3)], "each as it ended"
     assert read[6:] == [(seed, "done", True) for seed in range(3)], "each as its latency had been measured"
-    files = [out / "results.csv", out / "matrix.csv"]
+    files = [out / "results.csv", out / "matrix.csv", out / "correct.npz"]
     written = [file.read_bytes() for file in files]
     tables.Tables(out).write()
     assert [file.read_bytes() for file in files] == written, "the same as if all were read at the end"
