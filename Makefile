@@ -24,6 +24,7 @@ results: install
 test: install
 	@.ci/data
 	@.ci/browser
+	@.ci/tex
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	@.ci/types & types=$$!; \

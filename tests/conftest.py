@@ -177,8 +177,8 @@ def render_only() -> Callable[[pytest.MonkeyPatch, Sequence[str]], None]:
             if drawing.name in names:
                 return render(drawing, folder)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{drawing.name}.png").write_bytes(PNG)
-            (folder / f"{drawing.name}.svg").write_text("<svg/>")
+            for kind in style.FILES:
+                (folder / f"{drawing.name}.{kind}").write_bytes(PNG)
             return style.Plot(drawing.name, drawing.caption, drawing.alternative, PNG, 64)
 
         patch.setattr(style, "save", save)
@@ -287,7 +287,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         from lorisbench.cli import app as cli
 
         if not report:
-            monkeypatch.setattr(reports, "write_report", lambda out, metrics=None: out / "report" / "index.html")
+            monkeypatch.setattr(reports, "write_report", lambda out, *how: out / "report" / "index.html")
 
         monkeypatch.setattr("sys.argv", ["lorisbench", *map(str, words)])
         capsys.readouterr()

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lorisbench.export.trained import TrainedRun
+    from lorisbench.report.drawings import Plans
 
 
 class Predictions(NamedTuple):
@@ -260,19 +261,31 @@ class Results:
         return restored.read(self.out / "runs" / run, plugins)
 
     def plots(self) -> dict[str, Figure]:
-        """Every plot of the report by name, such as `curves`, `forgetting`, `latency`, `matrices`, `matrix_ewc`."""
-        from lorisbench.report import drawings, style
+        """Every plot of the report by name, such as `curves`, `forgetting`, `pareto`, `matrices`, `matrix_ewc`."""
+        from lorisbench.report import style
 
         with style.plain_style():
-            drawn = drawings.draw(self._stored, summary.summarise(self._stored))
-        return {drawing.name: drawing.figure for drawing in drawn.all()}
+            drawn = {plan.name: plan.draw() for plan in self._plans().plans}
+        return {name: drawing.figure for name, drawing in drawn.items() if drawing is not None}
 
-    def plot(self, name: str = "curves") -> Figure:
-        """One plot of the report. Raises InputError for an unknown name, or if the plot's data are missing."""
-        figures = self.plots()
-        if name not in figures:
-            raise InputError(f"no plot {name!r} can be drawn from {self.out}{nearest(name, figures)}")
-        return figures[name]
+    def plot(self, name: str = "curves", inches: float = 0.0) -> Figure:
+        """One plot of the report, so wide (0: 7 inches).
+
+        Raises InputError for an unknown name, or if the plot's data are missing.
+        """
+        from lorisbench.report import style
+
+        planned = {plan.name: plan for plan in self._plans(inches).plans}
+        with style.plain_style():
+            drawing = planned[name].draw() if name in planned else None
+        if drawing is None:
+            raise InputError(f"no plot {name!r} can be drawn from {self.out}{nearest(name, planned)}")
+        return drawing.figure
+
+    def _plans(self, inches: float = 0.0) -> Plans:
+        from lorisbench.report import drawings
+
+        return drawings.plans(self._stored, summary.summarise(self._stored), inches=inches)
 
     def report(self) -> Path:
         """Write the report (page, tables, plots) into the folder; returns the path of its index.html."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lorisbench.cli.options import integers
+from lorisbench.cli.options import inches, integers, split
 from lorisbench.common.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,17 +33,39 @@ def report(
     transpose: Annotated[
         bool, typer.Option("--transpose", help="The rows of the matrices are what was tested, not what was trained")
     ] = False,
-    stream: Annotated[str, typer.Option(help="The stream that --beside is of, if there are several")] = "",
+    stream: Annotated[str, typer.Option(help="The stream that --beside or --table is of, if there are several")] = "",
     metric: Annotated[
         list[str] | None, typer.Option(metavar="FILE.py:FUNCTION", help="Add a metric of your own; may be given again")
     ] = None,
+    table: Annotated[
+        str, typer.Option(help="Print this table, and write nothing  [default: comparison, with any of the next five]")
+    ] = "",
+    form: Annotated[
+        str, typer.Option("--format", help="Of the table: terminal, markdown, latex or csv  [default: terminal]")
+    ] = "",
+    columns: Annotated[str, typer.Option(help="Columns of the table, separated by commas, or `all`")] = "",
+    sort: Annotated[str, typer.Option(help="Columns to sort by; -NAME for the largest first")] = "",
+    precision: Annotated[str, typer.Option(help="Decimals, or auto: two digits of an interval decide")] = "auto",
+    wide: Annotated[bool, typer.Option("--wide", help="LaTeX: table*, across two columns")] = False,
+    width: Annotated[
+        str, typer.Option(help="Of plots and of the LaTeX table: 3.3in, 84mm, 17cm, 240pt  [default: plots 7in]")
+    ] = "",
+    plots: Annotated[
+        str, typer.Option(help="Draw only these, separated by commas, or `all`: the matrix of each strategy, too")
+    ] = "",
 ) -> None:
-    """Write an output folder's report again, from its files alone; that of several outputs together with --out."""
+    """Write an output folder's report again, from its files alone, or print one of its tables; several with --out."""
     from lorisbench.common.functions import load_function
     from lorisbench.metrics.elsewhere import read_combined
     from lorisbench.report import write_report
     from lorisbench.runs.tables import Tables
 
+    size = inches(width, "--width")
+    if table or columns or sort or wide or form or precision != "auto":
+        if len(outs) > 1 or out is not None or beside or metric:
+            raise InputError("--table: prints a table of one output, without --out, --beside and --metric")
+        _print_table(outs[0], table or "comparison", form or "terminal", columns, sort, precision, wide, size, stream)
+        return
     if (transpose or stream) and not beside:
         raise InputError(f"{'--transpose' if transpose else '--stream'}: is said of --beside, which was not given")
     if beside and out is None and len(outs) > 1:
@@ -60,7 +83,17 @@ def report(
     for target in [out] if out is not None else outs:
         for name, result in foreign:
             _put(target, name, result, stream)
-        print(f"report: {write_report(target, metrics)}")
+        print(f"report: {write_report(target, metrics, size, split(plots))}")
+
+
+def _print_table(
+    out: Path, name: str, form: str, columns: str, sort: str, precision: str, wide: bool, size: float, stream: str
+) -> None:
+    from lorisbench.report.pasting import Wanted, table_text
+
+    wanted = Wanted(name, form, split(columns), split(sort), precision, wide, size, stream)
+    seen = sys.stdout.isatty()
+    print(table_text(out, wanted, get_terminal_size().columns if seen else 0, seen), end="")
 
 
 def _combine(outs: list[Path], target: Path) -> None:

@@ -69,6 +69,19 @@ def integers(text: str, option: str) -> list[int]:
         raise InputError(f"{option} {text!r}: integers separated by commas were expected") from None
 
 
+def inches(text: str, option: str) -> float:
+    """A length such as `3.3in`, `84mm`, `17cm` or `240pt` (points of TeX) in inches, 2 to 40; 0 for an empty text."""
+    if not text:
+        return 0.0
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+) *(in|cm|mm|pt)", text.strip())
+    if not found:
+        raise InputError(f"{option} {text!r}: a length such as 3.3in, 84mm, 17cm or 240pt was expected")
+    length = float(found[1]) / {"in": 1, "cm": 2.54, "mm": 25.4, "pt": 72.27}[found[2]]
+    if not 2 <= length <= 40:
+        raise InputError(f"{option} {text!r}: 2in to 40in were expected")
+    return length
+
+
 def existing(root: Path | None) -> Path | None:
     """What --data-root gives, if it is there: a folder, or a file of features."""
     if root is not None and not root.is_dir() and not root.is_file():

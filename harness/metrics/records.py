@@ -77,6 +77,8 @@ class LatencyRecord(CallsRecord):
     threads: Count = 0
     device: str = ""
     image_size: Count = 0
+    load: Amount | None = None
+    cores: Count = 0
     forward_ms_per_image: Annotated[float, Field(gt=0)] | None = None
 
 

@@ -162,7 +162,7 @@ MEASURED = (
     "images",
 )
 """The columns of latency.csv that are shown."""
-LATER = ("large_p50_ms", "onnx_p50_ms", "onnx_ratio", "onnx_large_p50_ms", "onnx_large_ratio", "onnx_fault")
+LATER = ("large_p50_ms", "onnx_p50_ms", "onnx_ratio", "onnx_large_p50_ms", "onnx_large_ratio", "onnx_fault", "load")
 """Those that an older version did not write."""
 
 

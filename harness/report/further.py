@@ -44,7 +44,7 @@ def _metrics(stored: Stored, summary: Summary) -> list[Table]:
                 metric.name, Head(metric.heading), metric.better, found.__getitem__, reasons.__getitem__, 2, near=near
             )
         )
-        notes.append(f"{metric.header}: {metric.formula}")
+        notes.append((f"{metric.header}: {metric.formula}", metric.name))
     if not columns:
         return []
     return [of_strategies("further_metrics", "Further metrics of accuracies", stored, summary, columns, notes)]
@@ -124,12 +124,12 @@ def _by_kind(stored: Stored, summary: Summary) -> list[Table]:
         for kind, (_, names) in groups.items()
         if len(names) > 1 and kind != "image"
     ]
-    notes = [
+    note = (
         "Accuracy of the final model (%): the mean over all test images alike (image), which weighs test sets by their "
         "size, and means over test sets, factors, levels of factors, classes and recordings, each of which counts "
-        "alike however many images it has; then the lowest of each in a run.",
-    ]
-    tables = [of_strategies("weights", "Accuracy by what counts alike (%)", stored, summary, columns, notes)]
+        "alike however many images it has; then the lowest of each in a run."
+    )
+    tables = [of_strategies("weights", "Accuracy by what counts alike (%)", stored, summary, columns, [(note, "")])]
     for kind, caption in (("factor", "factor"), ("level", "factor and level"), ("class", "class")):
         names = groups.get(kind, (None, []))[1]
         if 1 < len(names) <= MOST:
@@ -138,7 +138,7 @@ def _by_kind(stored: Stored, summary: Summary) -> list[Table]:
                 for place, name in enumerate(names)
             ]
             title = f"Accuracy of the final model by {caption} (%)"
-            told = [f"Over all test images of a {caption}, whichever test set they are in."]
+            told = [(f"Over all test images of a {caption}, whichever test set they are in.", "")]
             tables.append(of_strategies(f"accuracy_by_{kind}", title, stored, summary, of_group, told))
     return tables
 

@@ -5,29 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from lorisbench.report import kept as of_tables
 from lorisbench.report.kept import Kept
-from lorisbench.report.plots import ticks
-from lorisbench.report.style import Drawing, Look, Sheet, looks, short
+from lorisbench.report.plots import LETTER, legend_columns, name_x
+from lorisbench.report.style import Drawing, Look, Sheet, Theme, axes_at, fit, looks, short
 
-PANELS, LINES, NAMED = 6, 12, 26  # panels of a figure, lines of a panel, and values of x that are named
+PANELS, LINES = 6, 12  # panels of a figure, lines of a panel
 
 
-def draw(tables: list[Kept]) -> tuple[list[Drawing], list[str]]:
-    """A plot for each table with a hint, and a sentence for each hint that cannot be followed."""
-    drawn, omitted = [], []
+def plotted(tables: list[Kept]) -> tuple[list[Kept], list[str]]:
+    """The tables that have a plot, and a sentence for each hint that cannot be followed."""
+    found, omitted = [], []
     for kept in tables[: of_tables.MOST]:
         if faults := list(of_tables.plotted(kept)):
             omitted += [f"Not plotted: {fault}." for fault in faults]
-        elif kept.hint and kept.runs and (values := of_tables.values(kept)):
-            drawn.append(_figure(kept, values))
-    return drawn, omitted
+        elif kept.hint and kept.runs and of_tables.values(kept):
+            found.append(kept)
+    return found, omitted
 
 
-def _figure(kept: Kept, values: dict[str, Any]) -> Drawing:
+def draw(kept: Kept, theme: Theme) -> Drawing:
+    """The plot of one of the tables that have one."""
+    values = of_tables.values(kept)
     labels = list(values)[:PANELS]
     lines = list(dict.fromkeys(name for label in labels for name in values[label]))[:LINES]
     style = looks(lines)
@@ -35,29 +39,38 @@ def _figure(kept: Kept, values: dict[str, Any]) -> Drawing:
     numeric = all(map(_is_number, points))
     points.sort(key=float) if numeric else None
     places = {x: float(x) if numeric else place for place, x in enumerate(points)}
-    across = min(3, len(labels))
+    across = min(2 if theme.narrow else 3, len(labels))
     down = -(-len(labels) // across)
-    figure = Sheet(figsize=(1.0 + 3.4 * across, 0.8 + 2.7 * down))
-    panels = np.atleast_1d(figure.subplots(down, across, sharey=True, squeeze=False)).flatten()
-    for panel, label in zip(panels, labels, strict=False):
+    gap, high = 0.15, 1.5
+    width = (theme.inches - 0.5 - gap * (across - 1)) / across
+    upright = 0.0 if numeric else 0.8
+    figure = Sheet(figsize=(theme.inches, 1.5 + down * (high + 0.5 + upright)))
+    panels: list[Axes] = []
+    for place, label in enumerate(labels):
+        row, column = divmod(place, across)
+        low = 0.5 + upright + (down - 1 - row) * (high + 0.5 + upright)
+        beside = {"sharey": panels[0]} if panels else {}
+        panel = axes_at(figure, 0.5 + column * (width + gap), low, width, high, **beside)
+        panels.append(panel)
         _panel(panel, {name: values[label][name] for name in lines if name in values[label]}, places, style)
-        panel.set_title(short(label), fontsize=10, loc="left")
+        panel.set_title(short(label, int(width * 72 / LETTER / 1.1)), loc="left")
         panel.set_xlabel(short(kept.hint["x"]))
-        if numeric and all(place == int(place) for place in places.values()):
-            panel.xaxis.get_major_locator().set_params(integer=True)
+        if numeric and all(at == int(at) for at in places.values()):
+            panel.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
         if not numeric:
-            at, named = ticks(points, NAMED)
-            panel.set_xticks(at, named, rotation=40, ha="right", rotation_mode="anchor")
-    for panel in panels[len(labels) :]:
-        panel.set_visible(False)
-    for panel in panels[::across]:
-        panel.set_ylabel(short(kept.hint["y"]))
+            name_x(panel, points, width)
+        if column:
+            panel.tick_params(labelleft=False)
+        else:
+            panel.set_ylabel(short(kept.hint["y"]))
     by = kept.hint.get("by")
-    figure.tight_layout()
     if by and lines != [""]:
-        handles = [Line2D([], [], markersize=4, linewidth=1.5, **_looking(style[name])) for name in lines]
-        named = [short(name) for name in lines]
-        figure.legend(handles, named, title=short(by), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        handles = [Line2D([], [], **_looking(style[name])) for name in lines]
+        panels[0].legend(
+            handles, [short(name, 18) for name in lines], title=short(by), loc="lower left", bbox_to_anchor=(0, 1.14),
+            ncols=legend_columns(lines, theme), frameon=False, borderaxespad=0, columnspacing=1, alignment="left",
+        )  # fmt: skip
+    fit(figure, theme.inches)
     several = any(len(runs) > 1 for of in values.values() for runs in of.values())
     cut = [f"the first {LINES} values of {by}"] if any(len(of) > LINES for of in values.values()) else []
     cut += [f"the first {PANELS} strategies"] if len(values) > PANELS else []
@@ -69,7 +82,12 @@ def _figure(kept: Kept, values: dict[str, Any]) -> Drawing:
         + "."
     )
     told = f"Line plot of {kept.hint['y']} over {kept.hint['x']} for {', '.join(labels)}"
-    return Drawing(figure, kept.file, caption, told)
+    data = [
+        {kept.hint["x"]: x, kept.hint["y"]: y, "strategy": label, "run": number} | ({by: name} if by else {})
+        for label, of in values.items() for name, runs in of.items() for number, run in enumerate(runs)
+        for x, y in run.items()
+    ]  # fmt: skip
+    return Drawing(figure, kept.file, caption, told, pd.DataFrame(data))
 
 
 def _panel(panel: Axes, lines: dict[str, Any], places: dict[str, float], style: dict[str, Look]) -> None:
@@ -80,7 +98,7 @@ def _panel(panel: Axes, lines: dict[str, Any], places: dict[str, float], style: 
         if len(runs) > 1:
             low, high = ([fold(each) for each in found] for fold in (np.min, np.max))
             panel.fill_between(where, low, high, color=look.colour, alpha=0.14, linewidth=0)
-        panel.plot(where, [each.mean() for each in found], markersize=4, linewidth=1.5, **_looking(look))
+        panel.plot(where, [each.mean() for each in found], **_looking(look))
     panel.grid(axis="y")
 
 

@@ -1,5 +1,7 @@
 """What several streams say together: the rank of each strategy on each of them."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -7,9 +9,9 @@ import pandas as pd
 
 from lorisbench.metrics.paired import Ranking, friedman
 from lorisbench.report.frame import Stored
-from lorisbench.report.heatmaps import file_names
 from lorisbench.report.summary import DASH, Summary, number, replay
 from lorisbench.report.tabular import DAGGER, Cell, Head, Note, Table
+from lorisbench.report.texts import file_names
 
 FOLDER = "streams"
 
@@ -49,6 +51,7 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
     own = means.dropna().rank(ascending=False)
     together, tested = own.mean(axis=1), ranked(streams)
     near = together.min() + tested[1].critical if tested else np.inf
+    turn = sorted(labels, key=lambda label: together.get(label, np.inf))
     rows = [
         [
             Cell(label, mark=DAGGER if kept[label] else ""),
@@ -61,11 +64,12 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
             *(_cell(own[stream].get(label, np.nan), 1) for stream in streams),
             *(_cell(found[stream][label], 2) for stream in streams),
         ]
-        for label in sorted(labels, key=lambda label: together.get(label, np.inf))
+        for label in turn
     ]
-    heads = [Head("Strategy", number=False), Head("Mean rank", "over streams")]
-    heads += [Head(stream, "rank") for stream in streams]
-    heads += [Head(stream, "accuracy on the last row (%)") for stream in streams]
+    heads = [Head("Strategy", number=False, key="strategy", data=("strategy",))]
+    heads += [Head("Mean rank", "over streams", key="mean_rank", data=("mean_rank",))]
+    for name, group in (("rank", "rank"), ("accuracy_last", "accuracy on the last row (%)")):
+        heads += [Head(stream, group, key=f"{stream}_{name}", data=(f"{stream}_{name}",)) for stream in streams]
     notes = [
         f"Rank by the mean accuracy on the last row, of the {len(own)} strategies that have one on every stream; "
         "1 is the best, equal means share their ranks. Accuracies of different streams are never averaged."
@@ -85,10 +89,10 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
     for label in own.index:
         remarks = dict.fromkeys(each for stored, _ in streams.values() for each in stored.remarks(label))
         notes += [f"{label}: {remark}." for remark in remarks]
-    values = pd.DataFrame({"strategy": labels, "mean_rank": [together.get(label, np.nan) for label in labels]})
+    values = pd.DataFrame({"strategy": turn, "mean_rank": [together.get(label, np.nan) for label in turn]})
     for stream in streams:
-        values[f"{stream}_rank"] = [own[stream].get(label, np.nan) for label in labels]
-        values[f"{stream}_accuracy_last"] = list(means[stream])
+        values[f"{stream}_rank"] = [own[stream].get(label, np.nan) for label in turn]
+        values[f"{stream}_accuracy_last"] = list(means[stream][turn])
     daggers = [Note("It keeps images of earlier experiences.", DAGGER)] if any(kept.values()) else []
     return Table("ranks", "Mean rank over the streams", heads, rows, values, [*map(Note, notes), *daggers])
 
@@ -96,6 +100,5 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
 def _cell(value: float, decimals: int, bold: bool = False, underlined: bool = False) -> Cell:
     if np.isnan(value):
         return Cell(DASH)
-    return Cell(
-        number(value, 0 if decimals == 1 and value == int(value) else decimals), bold=bold, underlined=underlined
-    )
+    shown = number(value, 0 if decimals == 1 and value == int(value) else decimals)
+    return Cell(shown, bold=bold, underlined=underlined, value=value)

@@ -54,7 +54,9 @@ def own_metrics(stored: Stored, summary: Summary, metrics: Mapping[str, Metric])
         )  # fmt: skip
 
     columns = [column(name) for name in metrics]
-    notes = [f"{name.rpartition(':')[2]}: as {Path(name.rpartition(':')[0]).name} returns it." for name in metrics]
+    notes = [
+        (f"{name.rpartition(':')[2]}: as {Path(name.rpartition(':')[0]).name} returns it.", "") for name in metrics
+    ]
     return of_strategies("own_metrics", "Metrics of one's own", stored, summary, columns, notes)
 
 

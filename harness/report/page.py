@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -21,21 +20,20 @@ from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
 from lorisbench.report.own_metrics import own_metrics
 from lorisbench.report.page_data import Part, Together
-from lorisbench.report.style import Drawing, Plot
+
+if TYPE_CHECKING:
+    from lorisbench.report.drawn import Plots
+    from lorisbench.report.style import Plot
 
 ENDINGS = ("png", "svg", "pdf", "csv")  # of a plot
 
 
-@dataclass(frozen=True)
-class Plots:
-    """The plots that were written, and a sentence for each that could not be drawn."""
+def write(
+    out: Path, metrics: Mapping[str, Metric] | None = None, inches: float = 0.0, plots: Sequence[str] = ()
+) -> Path:
+    """Write OUT/report and return its index.html; `metrics`, `inches`, `plots`: see `write_report`.
 
-    written: list[Plot]
-    omitted: list[str]
-
-
-def write(out: Path, metrics: Mapping[str, Metric] | None = None) -> Path:
-    """Write OUT/report and return its index.html; `metrics` as for `write_report`. Raises InputError as it does.
+    Raises InputError as `frame.read` does, and for the name of a plot that there is not.
 
     The one page is on all streams. The tables and plots of several are in a folder for each, below OUT/report/streams.
     """
@@ -44,18 +42,20 @@ def write(out: Path, metrics: Mapping[str, Metric] | None = None) -> Path:
     names = frame.streams(out)
     if len(names) < 2:
         stored = frame.read(out)
-        together, parts = None, [_part(stored, report, "", metrics)]
+        together, parts = None, [_part(stored, report, "", metrics, inches, plots)]
     else:
         stored_of = {name: frame.read(out, name) for name in names}
         folders = overview.folders(names)
-        parts = [_part(stored_of[name], report / folder, folder, metrics) for name, folder in folders.items()]
-        together = _together(parts, report)
+        parts = [
+            _part(stored_of[name], report / folder, folder, metrics, inches, plots) for name, folder in folders.items()
+        ]
+        together = _together(parts, report, inches)
     page = report / "index.html"
     write_text(page, html(out, parts, together))
     return page
 
 
-def _together(parts: Sequence[Part], report: Path) -> Together:
+def _together(parts: Sequence[Part], report: Path, inches: float) -> Together:
     """Write the table and the plot on several streams together."""
     from lorisbench.report import ranking_plot, style
 
@@ -66,12 +66,15 @@ def _together(parts: Sequence[Part], report: Path) -> Together:
     saved = []
     if tested is not None:
         with style.plain_style():
-            saved.append(style.save(ranking_plot.critical_difference(*tested), report / "plots"))
+            saved.append(style.save(ranking_plot.critical_difference(*tested, inches or style.WIDE), report / "plots"))
     _keep_only({plot.name for plot in saved}, report / "plots", *ENDINGS)
     return Together(ranking, [_told(plot, report / "plots") for plot in saved])
 
 
-def _part(stored: Stored, report: Path, folder: str, metrics: Mapping[str, Metric] | None) -> Part:
+def _part(
+    stored: Stored, report: Path, folder: str, metrics: Mapping[str, Metric] | None, inches: float,
+    wanted: Sequence[str],
+) -> Part:  # fmt: skip
     """Write the tables and plots on one stream into a folder; what the page shows of it."""
     means = summary.summarise(stored)
     built, kept_tables = tables.build(stored, means), kept.read(stored)
@@ -80,7 +83,7 @@ def _part(stored: Stored, report: Path, folder: str, metrics: Mapping[str, Metri
     of_strategies = kept.tables(stored, kept_tables)
     render.write_tables([*built, *of_strategies], report / "tables")
     _keep_only({table.name for table in (*built, *of_strategies)}, report / "tables", "md", "tex", "csv")
-    plots = draw(stored, means, report / "plots", kept_tables)
+    plots = draw(stored, means, report / "plots", kept_tables, inches, wanted)
     told = [_told(plot, report / "plots") for plot in plots.written]
     omitted = [*plots.omitted, *kept.left_out(kept_tables)]
     return Part(stored, means, built, kept_tables, of_strategies, facts.collect(stored), told, omitted, folder)
@@ -103,17 +106,17 @@ def _keep_only(names: set[str], folder: Path, *endings: str) -> None:
             path.unlink()
 
 
-def draw(stored: Stored, means: summary.Summary, folder: Path, kept_tables: list[Kept]) -> Plots:
-    """Write all plots there is data for, and remove those left by an earlier report that are no longer made."""
+def draw(
+    stored: Stored, means: summary.Summary, folder: Path, kept_tables: list[Kept], inches: float = 0.0,
+    wanted: Sequence[str] = (),
+) -> Plots:  # fmt: skip
+    """Write the plots that are wanted and there is data for; remove those of an earlier report."""
     # Matplotlib is slow to import, and of no use to callers that only want the tables.
-    from lorisbench.report import drawings, style
+    from lorisbench.report import drawings, drawn
 
-    with style.plain_style():
-        drawn = drawings.draw(stored, means, kept_tables)
-        all_drawn: list[Drawing] = drawn.all()
-        saved = [style.save(drawing, folder) for drawing in all_drawn]
-    _keep_only({plot.name for plot in saved}, folder, *ENDINGS)
-    return Plots(saved, drawn.omitted)
+    plots = drawn.write(drawings.plans(stored, means, kept_tables, inches), folder, wanted)
+    _keep_only({plot.name for plot in plots.written}, folder, *ENDINGS)
+    return plots
 
 
 def html(out: Path, parts: Sequence[Part], together: Together | None) -> str:

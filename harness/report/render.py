@@ -1,57 +1,17 @@
-"""Tables as Markdown, LaTeX (booktabs) and CSV text, and the templates of pages."""
+"""Tables as text: for a terminal, as Markdown, LaTeX or CSV; and the templates of pages."""
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from lorisbench.common.files import write_text
-from lorisbench.report.summary import DASH, MINUS
+from lorisbench.report.choosing import paper
+from lorisbench.report.latex import latex
+from lorisbench.report.plain import terminal
 from lorisbench.report.tabular import Cell, Head, Table
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "±": r"$\pm$",
-    MINUS: "$-$",
-    DASH: "---",
-    "†": r"\textdagger{}",
-    "×": r"$\times$",
-    "≥": r"$\geq$",
-    "≤": r"$\leq$",
-    "…": r"\dots{}",
-    "“": "``",
-    "”": "''",
-    "\N{NARROW NO-BREAK SPACE}": r"\,",
-}
-
-
-def _one_line(text: str) -> str:
-    return re.sub(r"[\r\n\t]+", " ", text)
-
-
-def latex_text(text: str) -> str:
-    """Text that LaTeX prints literally: special characters are escaped, line breaks and tabs become one space."""
-    return "".join(_LATEX.get(character, character) for character in _one_line(text))
-
-
-def markdown_text(text: str) -> str:
-    """Text that Markdown shows literally, also in a table cell: no markup, no HTML, one line."""
-    escaped = re.sub(r"([\\`*_{}\[\]#|~])", r"\\\1", _one_line(text))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+from lorisbench.report.tabular import groups as groups
+from lorisbench.report.texts import markdown_text
 
 
 def markdown(table: Table) -> str:
@@ -69,10 +29,6 @@ def _markdown_mark(mark: str) -> str:
     return f"<sup>{mark}</sup>" if mark else ""
 
 
-def _latex_mark(mark: str) -> str:
-    return rf"\textsuperscript{{{latex_text(mark)}}}" if mark else ""
-
-
 def _markdown_cell(cell: Cell) -> str:
     text = markdown_text(cell.text)
     if cell.bold:
@@ -84,65 +40,24 @@ def _markdown_cell(cell: Cell) -> str:
     return text + _markdown_mark(cell.mark)
 
 
-def latex(table: Table) -> str:
-    """A table environment; needs the packages booktabs and graphicx."""
-    alignment = "".join("r" if head.number else "l" for head in table.heads)
-    lines = [
-        r"% needs \usepackage{booktabs,graphicx}",
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{latex_text(table.caption)}}}",
-        rf"  \label{{tab:{table.name.replace('_', '-')}}}",
-        r"  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
-        rf"  \begin{{tabular}}{{{alignment}}}",
-        r"    \toprule",
-    ]
-    if any(head.group for head in table.heads):
-        lines += _latex_groups(table.heads)
-    lines.append("    " + " & ".join(latex_text(head.text) for head in table.heads) + r" \\")
-    lines.append(r"    \midrule")
-    # A row that begins with "[" would be read as the optional argument of the \\ before it.
-    lines += ["    {}" + " & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in table.rows]
-    lines += [r"    \bottomrule", r"  \end{tabular}}", r"  \par\medskip", r"  \footnotesize\raggedright"]
-    lines += [f"  {_latex_mark(note.mark)}{latex_text(note.text)}\\par" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-def groups(heads: list[Head]) -> list[tuple[str, int]]:
-    """Runs of neighbouring columns of one group: (group, how many columns)."""
-    found: list[tuple[str, int]] = []
-    for head in heads:
-        if found and found[-1][0] == head.group:
-            found[-1] = (head.group, found[-1][1] + 1)
-        else:
-            found.append((head.group, 1))
-    return found
-
-
-def _latex_groups(heads: list[Head]) -> list[str]:
-    cells, rules, start = [], [], 1
-    for group, count in groups(heads):
-        cells.append(rf"\multicolumn{{{count}}}{{c}}{{{latex_text(group)}}}")
-        if group:
-            rules.append(rf"\cmidrule(lr){{{start}-{start + count - 1}}}")
-        start += count
-    return ["    " + " & ".join(cells) + r" \\", "    " + " ".join(rules)]
-
-
-def _latex_cell(cell: Cell) -> str:
-    text = latex_text(cell.text)
-    if cell.bold:
-        text = rf"\textbf{{{text}}}"
-    elif cell.underlined:
-        text = rf"\underline{{{text}}}"
-    if cell.spread:
-        text += rf" $\pm$ {latex_text(cell.spread)}"
-    return text + _latex_mark(cell.mark)
-
-
 def csv(table: Table) -> str:
     """The numbers behind the table; an undefined one is left empty."""
     return table.values.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+
+
+FORMATS = ("terminal", "markdown", "latex", "csv")
+ENDINGS = {"md": "markdown", "tex": "latex", "csv": "csv"}
+
+
+def text(
+    table: Table, format: str, wide: bool = False, points: float | None = None, letters: int = 0, colour: bool = False
+) -> str:
+    """A table in one of `FORMATS`. `wide`, `points`: see `latex`; `letters`, `colour`: see `terminal`."""
+    if format == "latex":
+        return latex(table, wide, points)
+    if format == "terminal":
+        return terminal(table, letters, colour)
+    return {"markdown": markdown, "csv": csv}[format](table)
 
 
 def _title(head: Head) -> str:
@@ -150,11 +65,10 @@ def _title(head: Head) -> str:
 
 
 def write_tables(tables: Iterable[Table], folder: Path) -> None:
-    """Write each table as Markdown, LaTeX and CSV, in files named after it."""
+    """Write each table as Markdown, LaTeX (the columns that a paper shows) and CSV, in files named after it."""
     for table in tables:
-        write_text(folder / f"{table.name}.md", markdown(table))
-        write_text(folder / f"{table.name}.tex", latex(table))
-        write_text(folder / f"{table.name}.csv", csv(table))
+        for ending, format in ENDINGS.items():
+            write_text(folder / f"{table.name}.{ending}", text(paper(table) if format == "latex" else table, format))
 
 
 HERE = Path(__file__).parent

@@ -25,15 +25,23 @@ def statistics(stored: Stored, summary: Summary) -> list[Table]:
 def ranking(found: Standing, summary: Summary) -> Table:
     """A row for each strategy, best first: its mean on the last row and the interval of each source of variance."""
     drawn = next((s for s in found.over if s.startswith("test ")), "test images")
-    heads = [Head("Strategy", number=False), Head("Mean"), Head("All"), Head("Seeds"), Head("Orders")]
-    heads = [*heads, Head(drawn.capitalize()), Head("Interquartile mean")]
+    heads = [
+        Head("Strategy", number=False, key="strategy", data=("strategy",)),
+        Head("Mean", key="mean", data=("mean",)),
+        *(
+            Head(text, key=source, data=(f"{source}_low", f"{source}_high"))
+            for text, source in zip(("All", "Seeds", "Orders", drawn.capitalize()), ("all", *SOURCES), strict=True)
+        ),
+        Head("Interquartile mean", key="interquartile_mean", data=("interquartile_mean",)),
+    ]
     rows, values = [], []
     for label, estimate in found.estimates.items():
         spreads = [estimate.together, *(estimate.by_source[source] for source in SOURCES)]
         mark = DAGGER if label in summary and replay(summary, label) else ""
         mean = Cell(
-            number(estimate.mean, 2), bold=label == found.best, underlined=label in found.alike and label != found.best
-        )
+            number(estimate.mean, 2), bold=label == found.best,
+            underlined=label in found.alike and label != found.best, value=estimate.mean,
+        )  # fmt: skip
         rows.append([Cell(label, mark=mark), mean, *map(_between, spreads), _plain(found.middle[label])])
         values.append([label, estimate.mean, *(end for each in spreads for end in each), found.middle[label]])
     columns = [f"{source}_{end}" for source in ("all", *SOURCES) for end in ("low", "high")]
@@ -52,9 +60,17 @@ def ranking(found: Standing, summary: Summary) -> Table:
 
 def tests(found: Standing, summary: Summary) -> Table:
     """A row for each test of `Standing.tests`."""
-    names = ["Difference", "95 % interval", "p", "p (Holm)", "Told apart", "Permutation p", "McNemar p", "Only first"]
-    heads = [Head("First", number=False), Head("Second", number=False), *map(Head, names)]
-    heads += [Head("Only second"), Head("P(improvement)"), Head("Runs")]
+    named = {
+        "Difference": ("difference",), "95 % interval": ("low", "high"), "p": ("p",), "p (Holm)": ("p_holm",),
+        "Told apart": ("apart",), "Permutation p": ("permutation_p",), "McNemar p": ("mcnemar_p", "mcnemar_chi2_p"),
+        "Only first": ("only_first",), "Only second": ("only_second",), "P(improvement)": ("improvement",),
+        "Runs": ("runs",),
+    }  # fmt: skip
+    heads = [Head(text, number=False, key=text.lower(), data=(text.lower(),)) for text in ("First", "Second")]
+    heads += [
+        Head(text, key="interval" if len(data) > 1 and "low" in data else data[0], data=data)
+        for text, data in named.items()
+    ]
     rows = [_row(test, summary) for test in found.tests]
     values = [
         [
@@ -87,7 +103,8 @@ def _row(test: Test, summary: Summary) -> list[Cell]:
     names = [Cell(label, mark=DAGGER if replay(summary, label) else "") for label in (test.first, test.second)]
     counts = [Cell(str(count)) for count in test.mcnemar[:2]] if test.mcnemar else [Cell(DASH), Cell(DASH)]
     return [
-        *names, Cell(signed(test.difference.mean)), _between(test.difference.together, signed),
+        *names, Cell(signed(test.difference.mean), value=test.difference.mean),
+        _between(test.difference.together, signed),
         _p(test.difference.p), _p(test.p_holm), Cell("yes" if test.apart else "no"), _p(test.permutation),
         _p(test.mcnemar.exact if test.mcnemar else np.nan), *counts, _plain(test.improvement), Cell(str(test.pairs)),
     ]  # fmt: skip
@@ -98,11 +115,11 @@ def _between(spread: Spread, shown: Callable[[float], str] = partial(number, dec
 
 
 def _plain(value: float) -> Cell:
-    return Cell(DASH if np.isnan(value) else number(value, 2))
+    return Cell(DASH) if np.isnan(value) else Cell(number(value, 2), value=value)
 
 
 def _p(value: float) -> Cell:
-    return Cell(DASH if np.isnan(value) else "< 0.0001" if value < 0.0001 else f"{value:.4f}")
+    return Cell(DASH) if np.isnan(value) else Cell("< 0.0001" if value < 0.0001 else f"{value:.4f}", value=value)
 
 
 def _dagger(rows: list[list[Cell]]) -> list[Note]:

@@ -1,49 +1,80 @@
-"""How the plots look, and how they become files: the same bytes for the same results."""
+"""How the plots look, at the size at which they are printed, and how they become files: the same bytes for the same
+results."""
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from lorisbench.common.files import write_bytes
+from lorisbench.common.files import write_bytes, write_text
+from lorisbench.report.texts import one_line
 
-# Okabe & Ito's palette, distinguishable with any colour vision; yellow comes last, as it is weak on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#B8A800")
+# Okabe & Ito's palette, distinguishable with any colour vision; in place of yellow, which is weak on white, Tol's wine.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00", "#882255")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p")
 LINES = ("-", "--", "-.", ":")
 GREY = "#5f6368"
 FAINT = "#d9dce0"
-DPI, MARGIN = 160, 0.12  # of a PNG; inches around what is drawn
+REST = "#b4b9be"
+"""What is drawn in grey so that the rest can be told apart."""
+WIDE = 7.0
+"""Inches, the text of a page of a two-column paper; a column has 3.3."""
+SMALL, TEXT, TITLE = 7.0, 7.5, 8.0
+"""Points, the sizes of all letters: no smaller ones are read in print."""
+LINE = 8.8
+"""Points between the middles of two lines of small letters."""
+DPI, MARGIN = 200, 0.03  # of a PNG; inches around what is drawn
+FILES = ("png", "svg", "pdf", "csv")
 
 SETTINGS: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 10,
-    "axes.labelsize": 10.5,
+    "font.size": TEXT,
+    "axes.labelsize": TEXT,
+    "axes.labelpad": 3,
+    "axes.titlesize": TITLE,
+    "axes.titlepad": 4,
     "axes.edgecolor": "#3c4043",
-    "axes.linewidth": 0.8,
+    "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
     "xtick.color": "#3c4043",
     "ytick.color": "#3c4043",
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.pad": 2,
+    "ytick.major.pad": 2,
+    "legend.fontsize": SMALL,
+    "legend.title_fontsize": SMALL,
     "grid.color": "#e4e6e9",
-    "grid.linewidth": 0.8,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
     "figure.facecolor": "white",
     "axes.facecolor": "white",
     # Users name strategies: a dollar sign in a name does not mean mathematics.
     "text.parse_math": False,
     "svg.fonttype": "none",
     "svg.hashsalt": "lorisbench",
+    "pdf.fonttype": 42,  # TrueType, which publishers ask for
 }
 
 
@@ -62,28 +93,30 @@ class Look:
 
 
 class Sheet(Figure):
-    """A figure that a notebook shows without pyplot, cropped to what is drawn."""
+    """A figure that a notebook shows without pyplot."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
         with plain_style():
-            self.savefig(buffer, format="png", dpi=100, bbox_inches="tight", pad_inches=0.12)
+            self.savefig(buffer, format="png", dpi=150)
         return buffer.getvalue()
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn plot: `name` of its files, how to read it (`caption`), what it shows in words (`alternative`)."""
+    """A drawn plot: `name` of its files, how to read it (`caption`), what it shows in words (`alternative`), and the
+    numbers behind it (`data`)."""
 
     figure: Figure
     name: str
     caption: str
     alternative: str
+    data: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A written plot: `name` of its two files, how to read it, what it shows in words, its PNG bytes."""
+    """A written plot: `name` of its files (`FILES`), how to read it, what it shows in words, its PNG bytes."""
 
     name: str
     caption: str
@@ -93,8 +126,27 @@ class Plot:
     """Width in CSS pixels at which its text has the intended size (96 pixels per inch)."""
 
 
+@dataclass(frozen=True)
+class Theme:
+    """How wide plots are, which strategies are told apart (`chosen`, in the suite's order), and the look of each."""
+
+    inches: float
+    chosen: list[str]
+    looks: dict[str, Look]
+
+    @property
+    def narrow(self) -> bool:
+        return self.inches < 5
+
+
+def theme(labels: Sequence[str], chosen: Sequence[str], inches: float = WIDE) -> Theme:
+    """A look for each of the chosen strategies, and grey for the others."""
+    grey = Look(REST, "o", "-")
+    return Theme(inches, list(chosen), dict.fromkeys(labels, grey) | looks(chosen))
+
+
 def looks(labels: Sequence[str]) -> dict[str, Look]:
-    """A look for each strategy, by position. The cycles of 8 colours and 11 markers coincide again after 88."""
+    """A look for each, by position. The cycles of 8 colours and 11 markers coincide again after 88."""
     return {
         label: Look(COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)], LINES[k // len(COLOURS) % len(LINES)])
         for k, label in enumerate(labels)
@@ -104,7 +156,8 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
 @contextmanager
 def plain_style() -> Iterator[None]:
     """Apply the settings above on top of matplotlib's defaults, whatever the user's own matplotlibrc says."""
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # it is a box in the picture, and a letter in the SVG
         mpl.rcdefaults()
         mpl.rcParams.update(SETTINGS)  # type: ignore[arg-type]
         yield
@@ -112,7 +165,7 @@ def plain_style() -> Iterator[None]:
 
 def short(name: str, limit: int = 30) -> str:
     """A name shortened for a plot; a long one loses its middle, as variants differ at the end."""
-    line = " ".join(name.split())
+    line = " ".join(one_line(name).split())
     if len(line) <= limit:
         return line
     tail = limit // 2 - 1
@@ -120,36 +173,62 @@ def short(name: str, limit: int = 30) -> str:
 
 
 def save(drawing: Drawing, folder: Path) -> Plot:
-    """Write NAME.png and NAME.svg (text as text), cropped to what is drawn and without dates; crops the figure, too."""
+    """Write NAME.png, NAME.svg (text as text), NAME.pdf and NAME.csv, without dates."""
     figure = drawing.figure
     figure.set_dpi(DPI)
-    crop(figure)
-    png, svg = io.BytesIO(), io.BytesIO()
+    png, svg, pdf = io.BytesIO(), io.BytesIO(), io.BytesIO()
     FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
     FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
-    for kind, image in (("png", png), ("svg", svg)):
+    FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    for kind, image in (("png", png), ("svg", svg), ("pdf", pdf)):
         write_bytes(folder / f"{drawing.name}.{kind}", image.getvalue())
+    write_text(
+        folder / f"{drawing.name}.csv", drawing.data.to_csv(index=False, lineterminator="\n", float_format="%.8g")
+    )
     width = int.from_bytes(png.getvalue()[16:20], "big")
     return Plot(drawing.name, drawing.caption, drawing.alternative, png.getvalue(), round(width * 96 / DPI))
 
 
-def crop(figure: Figure) -> None:
-    """Give the figure the size of what is drawn, and a margin.
-
-    `savefig(bbox_inches="tight")` works out the same and lays everything out twice more for each file that it writes.
-    """
-    drawn = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer()).padded(MARGIN)  # in inches
+def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float, **others: Any) -> Axes:
+    """Axes at a position given in inches."""
     across, up = figure.get_size_inches()
-    for axes in figure.axes:
-        left, bottom, width, height = axes.get_position(original=True).bounds
+    return figure.add_axes((left / across, bottom / up, width / across, height / up), **others)
+
+
+def fit(figure: Figure, inches: float, square: bool = False, fill: bool = True) -> None:
+    """Give the figure a width, and the height of what is drawn: axes become wider or narrower, and letters stay.
+
+    square : the heights of axes change as their widths do. fill : a figure that needs less becomes as wide, too.
+    """
+    for _ in range(2):
+        by = _stretch(figure, inches, square, fill)
+        if abs(by - 1) < 0.04:  # wider axes may have other ticks
+            break
+
+
+def _stretch(figure: Figure, inches: float, square: bool, fill: bool) -> float:
+    """As `fit`, by what is drawn now; returns by how much axes became wider."""
+    across, up = figure.get_size_inches()
+    drawn = figure.get_tightbbox(FigureCanvasAgg(figure).get_renderer())  # in inches
+    places = {axes: axes.get_position(original=True).bounds for axes in figure.axes}
+    start = min(left * across for left, *_ in places.values())
+    end = max((left + width) * across for left, _, width, _ in places.values())
+    low = min(bottom * up for _, bottom, _, _ in places.values())
+    high = max((bottom + height) * up for _, bottom, _, height in places.values())
+    before, after = start - drawn.x0 + MARGIN, drawn.x1 - end + MARGIN
+    below, above = low - drawn.y0 + MARGIN, drawn.y1 - high + MARGIN
+    if not fill:
+        inches = min(inches, before + after + end - start)
+    by = max(inches - before - after, 0.3) / (end - start)
+    tall = (by if square else 1.0) * (high - low) + below + above
+    for axes, (left, bottom, width, height) in places.items():
+        rise = by if square else 1.0
         axes.set_position((
-            (left * across - drawn.x0) / drawn.width, (bottom * up - drawn.y0) / drawn.height,
-            width * across / drawn.width, height * up / drawn.height,
+            (before + by * (left * across - start)) / inches, (below + rise * (bottom * up - low)) / tall,
+            by * width * across / inches, rise * height * up / tall,
         ))  # fmt: skip
-    for legend in figure.legends:
-        anchor = legend.get_bbox_to_anchor().frozen().transformed(figure.dpi_scale_trans.inverted())
-        legend.set_bbox_to_anchor(anchor.translated(-drawn.x0, -drawn.y0), figure.dpi_scale_trans)
-    figure.set_size_inches(drawn.width, drawn.height)
+    figure.set_size_inches(inches, tall)
+    return by
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -14,7 +15,7 @@ from lorisbench.metrics.metric import Metric
 from lorisbench.metrics.table import METRICS, named
 from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.further import further
-from lorisbench.report.latency import latency, latency_by_machine
+from lorisbench.report.latency import latency, latency_by_machine, load_told, shared_interval
 from lorisbench.report.standing import standing
 from lorisbench.report.statistics import statistics
 from lorisbench.report.summary import (
@@ -32,6 +33,8 @@ from lorisbench.suite.orders import permutation
 
 RUN_METRICS = {"accuracy_last": 2, "train_seconds": 1}
 """What the table of all runs shows for each run, with the number of decimals."""
+PAPER = ("strategy", "accuracy_last", "accuracy_seen", "square", "forgetting_max", "latency_ratio", "state_mb")
+"""The columns of the comparison that a paper shows."""
 STATES = ("failed", "diverged", "running", "pending", "done")
 
 
@@ -60,15 +63,16 @@ def comparison(stored: Stored, summary: Summary) -> Table:
                 key=column.name,
                 head=Head(column.column_header, column.group),
                 better=column.better,
-                interval=lambda label, key=column.name: summary[label][key],  # type: ignore[misc]
+                interval=lambda label, key=column.name: shared_interval(stored, summary, label, key),  # type: ignore[misc]
                 why=lambda label, key=column.name: why_empty(stored, label, key),  # type: ignore[misc]
                 decimals=column.decimals,
                 quiet=column.of_matrix is None,
                 near=_near(stored, column),
             )
         )
-    definitions = [f"{column.column_header}: {column.formula}" for column in COLUMNS]
-    return of_strategies("comparison", "Comparison of the strategies", stored, summary, columns, definitions)
+    definitions = [(f"{column.column_header}: {column.formula}", column.name) for column in COLUMNS]
+    definitions += [(sentence, "latency_p50_ms") for sentence in load_told(stored)]
+    return of_strategies("comparison", "Comparison of the strategies", stored, summary, columns, definitions, PAPER)
 
 
 def _near(stored: Stored, metric: Metric) -> Callable[[str], frozenset[str]] | None:
@@ -100,11 +104,11 @@ def compute(stored: Stored, summary: Summary) -> Table:
         )
         for metric in shown
     ]
-    notes = [f"{metric.header}: {metric.formula}" for metric in shown]
+    notes = [(f"{metric.header}: {metric.formula}", metric.name) for metric in shown]
     for budget in dict.fromkeys(budgets.values()):
         if any(budgets.values()):
             those = ", ".join(label for label, own in budgets.items() if own == budget)
-            notes.append(f"Budget of each experience, {those}: {budget or 'none, but epochs'}.")
+            notes.append((f"Budget of each experience, {those}: {budget or 'none, but epochs'}.", ""))
     return of_strategies("compute", "What training took", stored, summary, columns, notes)
 
 
@@ -178,7 +182,7 @@ def _per_experience(
         columns.append(
             Column(experience, Head(experience), better, found.__getitem__, why, near=partial(overlapping, found))
         )
-    return of_strategies(name, caption, stored, summary, columns, [definition])
+    return of_strategies(name, caption, stored, summary, columns, [(definition, "")])
 
 
 def _by_experience(stored: Stored, label: str, values_of: Callable[[Matrix], Matrix]) -> Matrix:
@@ -206,31 +210,35 @@ def _by_experience(stored: Stored, label: str, values_of: Callable[[Matrix], Mat
 def orders(stored: Stored) -> Table:
     """Strategy × order: accuracy on the last row, and how much it depends on the order, apart from the seed."""
     numbers = stored.orders
-    heads = [Head("Strategy", number=False), Head("Mean"), Head("Std", "over orders"), Head("Worst", "over orders")]
-    heads += [Head("Best", "over orders")]
-    heads += [Head("Std", "over seeds"), *(Head(f"order {order}", "mean over seeds") for order in numbers)]
-    keys = [
-        "strategy",
-        "orders",
-        "mean",
-        "std_over_orders",
-        "worst",
-        "worst_order",
-        "best",
-        "best_order",
-        "std_over_seeds",
+    heads = [
+        Head("Strategy", number=False, key="strategy", data=("strategy",)),
+        Head("Mean", key="mean", data=("orders", "mean")),
+        Head("Std", "over orders", key="std_over_orders", data=("std_over_orders",)),
+        Head("Worst", "over orders", key="worst", data=("worst", "worst_order")),
+        Head("Best", "over orders", key="best", data=("best", "best_order")),
+        Head("Std", "over seeds", key="std_over_seeds", data=("std_over_seeds",)),
+    ]
+    keys = ["strategy", *(name for head in heads[1:] for name in head.data)]
+    figures = ("mean", "ci95", "n")
+    of_order = {order: tuple(f"order_{order}_{figure}" for figure in figures) for order in numbers}
+    heads += [
+        Head(f"order {order}", "mean over seeds", key=f"order_{order}", data=of_order[order]) for order in numbers
     ]
     rows, values = [], []
     for label in stored.labels:
         by = over_orders(stored, label)
         known = {order: interval for order, interval in by.intervals.items() if interval.n}
-        cells = [Cell(_plain(number, 1, 2)) for number in (by.mean, by.over_orders, by.worst, by.best, by.over_seeds)]
+        cells = [_figure(figure, 1, 2) for figure in (by.mean, by.over_orders, by.worst, by.best, by.over_seeds)]
         for place, order in ((2, by.worst_order), (3, by.best_order)):
             if order is not None:
-                cells[place] = Cell(f"{cells[place].text} (order {order})")
+                cells[place] = replace(cells[place], text=f"{cells[place].text} (order {order})")
         shown = [by.intervals[order] for order in numbers]
         cells += [
-            Cell(_plain(each.mean, 1, 2), "" if np.isnan(each.half_width) else number(each.half_width, 2))
+            replace(
+                _figure(each.mean, 1, 2),
+                spread="" if np.isnan(each.half_width) else number(each.half_width, 2),
+                half=each.half_width,
+            )
             for each in shown
         ]
         rows.append([Cell(label), *cells])
@@ -246,7 +254,7 @@ def orders(stored: Stored) -> Table:
             by.over_seeds,
         ]
         values.append([*row, *(figure for each in shown for figure in (each.mean, each.half_width, each.n))])
-    columns = [f"order_{order}_{figure}" for order in numbers for figure in ("mean", "ci95", "n")]
+    columns = [name for of in of_order.values() for name in of]
     notes = [
         "Accuracy on the last row (%). Mean: over the orders' means over seeds; ± is the 95 % Student-t interval over "
         "the seeds of one order.",
@@ -277,26 +285,27 @@ def runs(stored: Stored) -> Table:
                 Cell(str(run["strategy"])),
                 Cell(f"{int(run['order'])}, {int(run['seed'])}" if several else str(int(run["seed"]))),
                 Cell(str(run["status"])),
-                *(Cell(_plain(run[metric.name], metric.scale, places)) for metric, places in shown),
+                *(_figure(run[metric.name], metric.scale, places) for metric, places in shown),
                 Cell(reason if len(reason) <= 400 else reason[:399] + "…"),
                 Cell(str(run["run_id"])),
             ]
         )
     heads = [
-        Head("Strategy", number=False),
-        Head("Order, seed" if several else "Seed"),
-        Head("Status", number=False),
-        *(Head(metric.heading) for metric, _ in shown),
-        Head("Reason", number=False),
-        Head("Run", number=False),
+        Head("Strategy", number=False, key="strategy", data=("strategy",)),
+        Head("Order, seed" if several else "Seed", key="seed", data=("order", "seed") if several else ("seed",)),
+        Head("Status", number=False, key="status", data=("status",)),
+        *(Head(metric.heading, key=metric.name, data=(metric.name,)) for metric, _ in shown),
+        Head("Reason", number=False, key="reason", data=("reason",)),
+        Head("Run", number=False, key="run_id", data=("run_id",)),
     ]
     names = [metric.name for metric, _ in shown]
     values = listed[
         ["run_id", *(["order"] if several else []), "strategy", "seed", "status", "reason", *names, "undefined"]
     ].assign(**{metric.name: listed[metric.name] * metric.scale for metric, _ in shown})
     notes = [Note(f"{len(listed)} run{'s' * (len(listed) != 1)}: {count_states(listed['status'])}.")]
-    return Table("runs", "All runs", heads, rows, values, notes, states=list(listed["status"]))
+    paper = ("strategy", "seed", "status", *names)
+    return Table("runs", "All runs", heads, rows, values, notes, list(listed["status"]), paper)
 
 
-def _plain(value: float, scale: float, decimals: int) -> str:
-    return DASH if pd.isna(value) else number(value * scale, decimals)
+def _figure(value: float, scale: float, decimals: int) -> Cell:
+    return Cell(DASH) if pd.isna(value) else Cell(number(value * scale, decimals), value=value * scale)

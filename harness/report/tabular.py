@@ -1,7 +1,8 @@
 """A table of a report: its cells, and how one is made of columns that have an interval for each strategy."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from string import ascii_lowercase
 
@@ -30,35 +31,50 @@ UNDERLINED = (
 @dataclass(frozen=True)
 class Cell:
     """A cell: text, half-width of its interval, whether it is the best, its footnote's mark; whether it is not the
-    best, but cannot be told from it."""
+    best, but cannot be told from it.
+
+    `value` and `half` are the numbers that `text` and `spread` show, where they are numbers.
+    """
 
     text: str
     spread: str = ""
     bold: bool = False
     mark: str = ""
     underlined: bool = False
+    value: float | None = None
+    half: float | None = None
 
 
 @dataclass(frozen=True)
 class Head:
-    """A column's heading. Numbers are right-aligned; `group` spans neighbours that share it."""
+    """A column's heading. Numbers are right-aligned; `group` spans neighbours that share it.
+
+    `key` names the column for a reader who chooses some of them, and `data` its columns in the table's `values`; see
+    `keys` and `choosing.choose`.
+    """
 
     text: str
     group: str = ""
     number: bool = True
+    key: str = ""
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Note:
-    """A line below a table; `mark` is that of the cells it refers to."""
+    """A line below a table; `mark` is that of the cells it refers to, `column` the key of the column it defines."""
 
     text: str
     mark: str = ""
+    column: str = ""
 
 
 @dataclass
 class Table:
-    """A table as shown (`rows`; `states` holds the state of each row that has one) and as data (`values`)."""
+    """A table as shown (`rows`; `states` holds the state of each row that has one) and as data (`values`).
+
+    Rows of both are in the same order. `paper`: keys of the columns that a paper shows; all if there are none.
+    """
 
     name: str
     caption: str
@@ -67,6 +83,31 @@ class Table:
     values: pd.DataFrame
     notes: list[Note] = field(default_factory=list)
     states: list[str] = field(default_factory=list)
+    paper: tuple[str, ...] = ()
+
+
+def keys(table: Table) -> list[str]:
+    """What each column is called where columns are chosen: its key, or else its heading in lower case; all differ."""
+    found: list[str] = []
+    for head in table.heads:
+        words = head.key or "_".join(re.findall(r"\w+", f"{head.group} {head.text}".lower())) or "column"
+        name, count = words, 1
+        while name in found:
+            count += 1
+            name = f"{words}_{count}"
+        found.append(name)
+    return found
+
+
+def groups(heads: Sequence[Head]) -> list[tuple[str, int]]:
+    """Runs of neighbouring columns of one group: (group, how many columns)."""
+    found: list[tuple[str, int]] = []
+    for head in heads:
+        if found and found[-1][0] == head.group:
+            found[-1] = (head.group, found[-1][1] + 1)
+        else:
+            found.append((head.group, 1))
+    return found
 
 
 @dataclass(frozen=True)
@@ -90,9 +131,13 @@ def of_strategies(
     stored: Stored,
     summary: Summary,
     columns: Sequence[Column],
-    definitions: Sequence[str],
+    definitions: Sequence[tuple[str, str]],
+    paper: Sequence[str] = (),
 ) -> Table:
-    """A table with a row for each strategy: intervals, best values in bold, daggers, footnotes for empty cells."""
+    """A table with a row for each strategy: intervals, best values in bold, daggers, footnotes for empty cells.
+
+    definitions : sentences below it, each with the key of the column that it is about, or "".
+    """
     labels = stored.labels
     kept = {label: replay(summary, label) for label in labels}
     remarks = {label: stored.remarks(label) for label in labels}
@@ -106,7 +151,7 @@ def of_strategies(
     cells: dict[str, list[Cell]] = {label: [] for label in labels}
     for position, column in enumerate(columns):
         found = {label: intervals[label][position] for label in labels}
-        decimals = _decimals(found.values()) if column.decimals is None else column.decimals
+        decimals = decimals_of(found.values(), column.decimals)
         plain = {label: round(found[label].mean, decimals) for label in labels if not remarks[label]}
         best = best_of(plain, column.better, kept)
         near: frozenset[str] = frozenset()
@@ -128,6 +173,8 @@ def of_strategies(
                     label in best,
                     mark(f"{interval.n} of {done} finished {units} have a value") if interval.n < done else "",
                     label in near and label not in best,
+                    value=interval.mean,
+                    half=interval.half_width,
                 )
             )
 
@@ -140,7 +187,7 @@ def of_strategies(
             seeds = stored.done(label)["seed"].nunique()
             count = str(seeds) if done == total else f"{seeds} ({done} of {total} runs)"
         marks = [DAGGER] * bool(kept[label]) + [mark(remark) for remark in remarks[label]]
-        rows.append([Cell(label, mark=" ".join(marks)), Cell(count), *cells[label]])
+        rows.append([Cell(label, mark=" ".join(marks)), Cell(count, value=done), *cells[label]])
 
     keepers = [label for label in labels if kept[label]]
     also = "; also the best that keeps no images" if keepers else ""
@@ -148,16 +195,25 @@ def of_strategies(
     underlined = any(cell.underlined for row in rows for cell in row)
     over = ", ".join(standing(stored).over) or "nothing"
     notes = [Note(f"{INTERVAL}{also}{aside}."), *([Note(f"{UNDERLINED.format(over=over)}.")] if underlined else [])]
-    notes += [
-        Note(f"{label} keeps {number(kept[label], 0)} images of earlier experiences.", DAGGER) for label in keepers
-    ]
+    notes += [Note(_keepers({label: kept[label] for label in keepers}), DAGGER)] if keepers else []
     notes += [Note(f"{reason}.", letter) for reason, letter in footnotes.items()]
     once = [label for label in labels if stored.done(label)["reason"].astype(str).str.endswith(AS_SEED).any()]
     if once:
         notes.append(Note(f"{', '.join(once)}: one run stands for all seeds; {AS_SEED}."))
-    notes += [Note(definition) for definition in definitions]
-    heads = [Head("Strategy", number=False), Head("Seeds"), *(column.head for column in columns)]
-    return Table(name, caption, heads, rows, _values(stored, columns, intervals), notes)
+    notes += [Note(definition, column=key) for definition, key in definitions]
+    heads = [Head("Strategy", number=False, key="strategy", data=("strategy",))]
+    heads += [Head("Seeds", key="seeds", data=("seeds_done",))]
+    heads += [replace(column.head, key=column.key, data=_named(column.key)) for column in columns]
+    return Table(name, caption, heads, rows, _values(stored, columns, intervals), notes, paper=tuple(paper))
+
+
+def _keepers(kept: dict[str, int]) -> str:
+    """Which strategies keep how many images, in one sentence."""
+    of: dict[int, list[str]] = {}
+    for label, count in kept.items():
+        of.setdefault(count, []).append(label)
+    parts = [f"{', '.join(labels)} keep{'s' * (len(labels) == 1)} {number(count, 0)}" for count, labels in of.items()]
+    return f"{'; '.join(parts)} images of earlier experiences."
 
 
 def overlapping(intervals: Mapping[str, Interval], label: str) -> frozenset[str]:
@@ -190,6 +246,22 @@ def best_of(means: dict[str, float], better: str, kept: dict[str, int]) -> set[s
     return chosen
 
 
+MOST = 4
+
+
+def decimals_of(intervals: Iterable[Interval], otherwise: int | None) -> int:
+    """Decimals of a column: as many as give its median half-width two significant digits, and four at most.
+
+    `otherwise` where no interval has a width; None: about three figures for the largest mean.
+    """
+    intervals = list(intervals)
+    halves = [interval.half_width for interval in intervals if interval.half_width > 0]
+    if halves:
+        exponent = int(f"{np.median(halves):.1e}".partition("e")[2])  # after rounding: 0.0996 is 0.10
+        return min(max(1 - exponent, 0), MOST)
+    return _decimals(intervals) if otherwise is None else otherwise
+
+
 def _decimals(intervals: Iterable[Interval]) -> int:
     """Decimals that a column of times, sizes or counts needs: none for whole numbers, else about three figures."""
     means = [abs(interval.mean) for interval in intervals if not np.isnan(interval.mean)]
@@ -205,11 +277,15 @@ def letters(position: int) -> str:
     return (letters(quotient - 1) if quotient else "") + ascii_lowercase[rest]
 
 
+def _named(key: str) -> tuple[str, ...]:
+    return f"{key}_mean", f"{key}_ci95", f"{key}_n"
+
+
 def _values(stored: Stored, columns: Sequence[Column], intervals: dict[str, list[Interval]]) -> pd.DataFrame:
     """The numbers behind a table: KEY_mean, KEY_ci95 (half-width) and KEY_n for each column, in the unit shown."""
     names = ["strategy", "seeds_done"]
     for column in columns:
-        names += [f"{column.key}_mean", f"{column.key}_ci95", f"{column.key}_n"]
+        names += _named(column.key)
     rows: list[list[object]] = []
     for label in stored.labels:
         row: list[object] = [label, stored.done(label)["seed"].nunique()]

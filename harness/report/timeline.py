@@ -12,9 +12,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from lorisbench.report.frame import Matrix, Stored
-from lorisbench.report.heatmaps import axes_at, bar, colour_map, file_names, ink
-from lorisbench.report.plots import ticks
-from lorisbench.report.style import GREY, Drawing, Sheet, short
+from lorisbench.report.heatmaps import bar, colour_map, ink, room_for
+from lorisbench.report.plots import name_x
+from lorisbench.report.style import GREY, SMALL, TEXT, TITLE, Drawing, Sheet, Theme, axes_at, fit, short
+from lorisbench.report.texts import file_names
 
 BORN = "#D55E00"
 BORN_TEXT = "#a83b00"
@@ -102,8 +103,20 @@ def _shares(answers: pd.DataFrame | None, heads: int, columns: int) -> tuple[Mat
     return shares, after
 
 
-def draw(stored: Stored) -> list[Drawing]:
-    """A timeline for each strategy that stored decisions, of its finished run with the lowest order and seed."""
+@dataclass(frozen=True)
+class OfRun:
+    """The timeline of one run: of which strategy, order and seed, of how many finished runs, and its file's name."""
+
+    label: str
+    order: int
+    seed: int
+    runs: int
+    timeline: Timeline
+    name: str
+
+
+def find(stored: Stored) -> list[OfRun]:
+    """The timeline of each strategy that stored decisions, of its finished run with the lowest order and seed."""
     found = []
     for label in stored.labels:
         runs = stored.done(label)
@@ -114,54 +127,70 @@ def draw(stored: Stored) -> list[Drawing]:
                     found.append((label, int(order), int(seed), len(runs), timeline))
                 break
     names = file_names(label for label, *_ in found)
-    return [
-        _figure(timeline, label, seed, runs, stored, f"timeline_{names[label]}", order)
-        for label, order, seed, runs, timeline in found
-    ]
+    return [OfRun(*each, f"timeline_{names[each[0]]}") for each in found]
 
 
-def _figure(timeline: Timeline, label: str, seed: int, runs: int, stored: Stored, name: str, order: int = 0) -> Drawing:
-    which = f"order {order}, seed {seed}" if len(stored.orders) > 1 else f"seed {seed}"
-    experiences = stored.names_in(order)
+def draw(stored: Stored, run: OfRun, theme: Theme) -> Drawing:
+    """The timeline of a run."""
+    timeline, label = run.timeline, run.label
+    which = f"order {run.order}, seed {run.seed}" if len(stored.orders) > 1 else f"seed {run.seed}"
+    experiences = stored.names_in(run.order)
     heads, columns = timeline.gaps.shape
-    cell, font = (0.62, 9.0) if columns <= 14 else (0.44, 8.0) if columns <= 26 else (0.33, 7.0)
-    cell = min(max(cell, 4 / columns), 1.2)  # a few columns must be no narrower than the words above them
-    lane = 0.4 if heads <= 10 else 0.28
+    width = min(theme.inches - 1.25, max(0.36 * columns, 2.7))
+    cell = width * 72 / columns  # points
+    figures = cell * 2 * WIDE >= room_for(100 * timeline.gaps) - 1  # it has a border of white
+    lane = 0.17
     two = timeline.shares is not None
-    width, upper = cell * columns, lane * (heads + 1)
-    lower = 0.8 * lane * (heads if timeline.shares is None else len(timeline.shares))
-    left, bottom, between = 1.2, 1.3, 0.55
+    upper = lane * (heads + 1)
+    lower = lane * (heads if timeline.shares is None else len(timeline.shares))
+    left, bottom, between = 0.65, 1.0, 0.3
     height = bottom + upper + (lower + between if two else 0) + 0.9
-    figure = Sheet(figsize=(left + max(width, 4.7) + 1.2, height))
+    figure = Sheet(figsize=(theme.inches, height))
     names = [*experiences, *(f"experience {step}" for step in range(len(experiences), columns))]
     top = axes_at(figure, left, height - 0.9 - upper, width, upper)
-    _lanes(top, timeline, font)
-    top.set_title(f"{short(label, 50)}, {which}", fontsize=11, loc="left", pad=26)
-    _key(top, _copied(timeline))
+    _lanes(top, timeline, figures, words=cell * 2 * WIDE >= 17)
+    _key(top, _copied(timeline), f"{short(label, 30)}, {which}", 2 if theme.narrow else 3)
     if np.isfinite(timeline.gaps).any():
-        tall = min(max(upper - lane, 1.2), 2.6)  # down from the first lane; there is room below
-        beside = axes_at(figure, left + max(width, 4.7) + 0.2, height - 0.9 - lane - tall, 0.14, tall)
-        bar(figure, Normalize(0, 100), beside)
-        beside.set_ylabel("accuracy before\ntraining (%)", fontsize=9)
+        tall = min(max(upper - lane, 1.25), 1.6)  # down from the first lane; there is room below
+        beside = axes_at(figure, left + width + 0.1, height - 0.9 - lane - tall, 0.09, tall)
+        bar(figure, Normalize(0, 100), beside, "before training (%)")
     lowest = top
     if timeline.shares is not None:
         lowest = axes_at(figure, left, bottom, width, lower)
-        _answers(lowest, timeline.shares, heads, font)
+        _answers(lowest, timeline.shares, heads, figures)
         after = names[timeline.after] if timeline.after is not None and timeline.after < columns else "the last one"
-        lowest.set_title(f"test images answered by each head after {short(after, 22)} (%)", fontsize=10, loc="left")
+        lowest.set_title(f"test images answered after {short(after, 18)} (%)", loc="left", fontsize=TEXT, pad=3)
         top.set_xticks([])
-    at, shown = ticks(names, 60)
-    lowest.set_xticks(at, shown, rotation=45, ha="right", rotation_mode="anchor", fontsize=9 if columns <= 14 else 8)
-    caption = _caption(timeline, which, runs, stored.settings.get(label, {}))
-    return Drawing(figure, name, caption, _told(timeline, label, which, names))
+    name_x(lowest, names, width)
+    lowest.tick_params(length=0)
+    fit(figure, theme.inches, fill=columns > 6)
+    caption = _caption(timeline, which, run.runs, stored.settings.get(label, {}))
+    return Drawing(figure, run.name, caption, _told(timeline, label, which, names), _data(timeline, names))
+
+
+def _data(timeline: Timeline, names: list[str]) -> pd.DataFrame:
+    """A line for each head and experience."""
+    heads, columns = timeline.gaps.shape
+    head, step = np.indices((heads, columns))
+    trained = {(lane.head, column) for lane in timeline.lanes for column in lane.distilled}
+    born = {(lane.head, lane.birth): lane.source for lane in timeline.lanes}
+    pairs = list(zip(head.ravel().tolist(), step.ravel().tolist(), strict=True))
+    data = pd.DataFrame({"head": head.ravel(), "experience": step.ravel(), "name": [names[c] for _, c in pairs]})
+    data["made"] = [int(pair in born) for pair in pairs]
+    data["copied_from"] = [born.get(pair) for pair in pairs]
+    data["distilled"] = [int(pair in trained) for pair in pairs]
+    data["accuracy_before"] = timeline.gaps.ravel()
+    data["known"] = timeline.known[step.ravel()]
+    if timeline.shares is not None:
+        data["answers"] = timeline.shares[:heads].ravel()
+    return data
 
 
 def _frame(axes: Axes, heads: int, columns: int, above: int) -> None:
     axes.set_xlim(-0.5, columns - 0.5)
     axes.set_ylim(heads - 0.5, -0.5 - above)
     names = [f"head {head}" for head in range(heads)]
-    size = 9 if heads <= 10 else 8
-    axes.set_yticks(range(-above, heads), ["known (%)", *names] if above else names, fontsize=size)
+    axes.set_yticks(range(-above, heads), ["known (%)", *names] if above else names)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -175,15 +204,18 @@ def _box(axes: Axes, column: int, lane: int, fill: object, edge: str = "none", l
     )  # fmt: skip
 
 
-def _text(axes: Axes, column: int, lane: int, text: str, font: float, colour: str, weight: str = "normal") -> None:
+def _text(axes: Axes, column: int, lane: int, text: str, colour: str, weight: str = "normal") -> None:
     written = axes.text(
-        column, lane, text, ha="center", va="center_baseline", fontsize=font, color=colour, weight=weight, zorder=4
+        column, lane, text, ha="center", va="center_baseline", fontsize=SMALL, color=colour, weight=weight, zorder=4
     )
     written.set_in_layout(False)  # it lies inside the axes: measuring it costs time and changes nothing
 
 
-def _lanes(axes: Axes, timeline: Timeline, font: float) -> None:
-    """Lanes from birth on; a cell where the head was measured; how it was made and where it was trained."""
+def _lanes(axes: Axes, timeline: Timeline, figures: bool, words: bool) -> None:
+    """Lanes from birth on; a cell where the head was measured; how it was made and where it was trained.
+
+    figures, words : whether there is room for two digits in a cell, and for "new".
+    """
     heads, columns = timeline.gaps.shape
     colours, gaps = colour_map(), timeline.gaps
     _frame(axes, heads, columns, above=1)
@@ -193,39 +225,41 @@ def _lanes(axes: Axes, timeline: Timeline, font: float) -> None:
     for head, step in np.argwhere(measured).tolist():
         fill = colours(gaps[head, step])
         distilled = (head, step) in trained
-        _box(axes, step, head, fill, "black" if distilled else "none", 2.2 if distilled else 0)
-        if measured.sum() <= FIGURES or distilled or best[step] == head:
+        _box(axes, step, head, fill, "black" if distilled else "none", 1.3 if distilled else 0)
+        if figures and (measured.sum() <= FIGURES or distilled or best[step] == head):
             weight = "bold" if best[step] == head else "normal"
-            _text(axes, step, head, f"{100 * gaps[head, step]:.0f}", font, ink(fill), weight)
+            _text(axes, step, head, f"{100 * gaps[head, step]:.0f}", ink(fill), weight)
     for lane in timeline.lanes:
-        axes.plot([lane.birth, columns - 0.5], [lane.head] * 2, color="#a9afb6", linewidth=1.6, zorder=1)
-        _box(axes, lane.birth, lane.head, "white", BORN, 1.8)
-        _text(axes, lane.birth, lane.head, "new", font, BORN_TEXT, "bold")
+        axes.plot([lane.birth, columns - 0.5], [lane.head] * 2, color="#a9afb6", linewidth=1.0, zorder=1)
+        _box(axes, lane.birth, lane.head, "white", BORN, 1.2)
+        if words:
+            _text(axes, lane.birth, lane.head, "new", BORN_TEXT, "bold")
         if lane.source is not None:
             gutter = lane.birth - 0.5
-            axes.plot([gutter] * 2, [lane.source, lane.head], color=BORN, linewidth=1.6, zorder=2)
-            axes.plot([gutter, lane.birth - WIDE], [lane.head] * 2, color=BORN, linewidth=1.6, zorder=2)
-            axes.plot(gutter, lane.source, marker="o", markersize=3.6, color=BORN, zorder=5)
+            axes.plot([gutter] * 2, [lane.source, lane.head], color=BORN, linewidth=1.1, zorder=2)
+            axes.plot([gutter, lane.birth - WIDE], [lane.head] * 2, color=BORN, linewidth=1.1, zorder=2)
+            axes.plot(gutter, lane.source, marker="o", markersize=2.6, color=BORN, zorder=5)
     for step, share in enumerate(timeline.known):
-        if np.isfinite(share):
-            _text(axes, step, -1, f"{100 * share:.0f}", font, GREY)
+        if np.isfinite(share) and figures:
+            _text(axes, step, -1, f"{100 * share:.0f}", GREY)
 
 
-def _key(axes: Axes, copied: bool) -> None:
+def _key(axes: Axes, copied: bool, title: str, columns: int) -> None:
     handles: list[Artist] = [
-        Patch(facecolor="white", edgecolor=BORN, linewidth=1.8, label="new head"),
-        Line2D([], [], color=BORN, linewidth=1.6, marker="o", markersize=3.6, markevery=[0], label="copied from"),
-        Patch(facecolor="white", edgecolor="black", linewidth=2.2, label="trained by distillation"),
+        Patch(facecolor="white", edgecolor=BORN, linewidth=1.2, label="new head"),
+        Line2D([], [], color=BORN, linewidth=1.1, marker="o", markersize=2.6, markevery=[0], label="copied from"),
+        Patch(facecolor="white", edgecolor="black", linewidth=1.3, label="trained by distillation"),
     ]
     if not copied:
         del handles[1]
     axes.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, frameon=False, fontsize=9,
-        borderpad=0, borderaxespad=0.4, handlelength=1.5, columnspacing=1.4,
+        handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, title=title,
+        title_fontsize=TITLE, alignment="left", borderpad=0, borderaxespad=0.3, handlelength=1.5, columnspacing=1.2,
+        labelspacing=0.3,
     )  # fmt: skip
 
 
-def _answers(axes: Axes, shares: Matrix, heads: int, font: float) -> None:
+def _answers(axes: Axes, shares: Matrix, heads: int, figures: bool) -> None:
     """A cell for each head and test experience, darker the more of its images the head answers; below, no head."""
     rows, columns = shares.shape
     colours = share_colours()
@@ -236,8 +270,8 @@ def _answers(axes: Axes, shares: Matrix, heads: int, font: float) -> None:
     for head, step in np.argwhere(shares > 0).tolist():
         fill = colours(shares[head, step])
         _box(axes, step, head, fill)
-        if shares[head, step] >= 0.005:
-            _text(axes, step, head, f"{100 * shares[head, step]:.0f}", font, ink(fill))
+        if figures and shares[head, step] >= 0.005:
+            _text(axes, step, head, f"{100 * shares[head, step]:.0f}", ink(fill))
 
 
 def share_colours() -> Colormap:

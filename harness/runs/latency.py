@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -137,9 +138,11 @@ def timed(
     Returns
     -------
     Keys of latency.json: calls, batch, ms, bare_ms of the smallest size; batches, a list with these of each larger one;
-    threads, device, image_size (or features); parameters, macs, inference_mb (`prediction_cost`). Raises one of
-    `FAULTS` if the model cannot be called, or if its outputs are not finite.
+    threads, device, image_size (or features); parameters, macs, inference_mb (`prediction_cost`); load, the processes
+    that ran or waited on this machine, on average over the minute before, and its cores, where the system tells them.
+    Raises one of `FAULTS` if the model cannot be called, or if its outputs are not finite.
     """
+    load = load_before()
     bare = bare.to(device).eval()
     torch.set_num_threads(settings.threads)
     smallest, *larger = sorted(inputs)
@@ -153,7 +156,19 @@ def timed(
         "device": str(device),
         "image_size" if image.ndim == 4 else "features": image.shape[-1],
         **cost,
+        **load,
     }
+
+
+def load_before() -> dict[str, Any]:
+    """Keys of latency.json: how loaded this machine was over the last minute, and its cores; none where it is unknown.
+
+    Windows does not tell it.
+    """
+    try:
+        return {"load": round(os.getloadavg()[0], 2), "cores": os.cpu_count() or 0}
+    except (AttributeError, OSError):
+        return {}
 
 
 def _calls(

@@ -20,7 +20,7 @@ COLUMNS = (
     "machine", "system", "cpu", "cores", "gpu", "device", "threads", "python", "torch", "lorisbench", "stream",
     "strategy", "architecture", "run_id", "backbone", "image_size", "images", "batch", "calls", "p50_ms", "p95_ms",
     "p99_ms", "bare_ms", "large_batch", "large_p50_ms", "large_bare_ms", "date", "error", "onnx_p50_ms", "onnx_ratio",
-    "onnx_large_p50_ms", "onnx_large_ratio", "onnx_difference", "onnx_fault",
+    "onnx_large_p50_ms", "onnx_large_ratio", "onnx_difference", "onnx_fault", "load",
 )  # fmt: skip
 PLACE = ("machine", "device", "threads", "stream", "strategy")
 KEYS = (*PLACE, "architecture", "run_id")  # without which a table is damaged
@@ -53,6 +53,7 @@ def row_of(
     }
     if "ms" in latency:
         row |= {key: latency[key] for key in ("architecture", "batch", "calls")}
+        row["load"] = latency.get("load")
         row |= {f"p{part}_ms": round(float(np.percentile(latency["ms"], part)), 4) for part in (50, 95, 99)}
         row["bare_ms"] = round(float(np.median(latency["bare_ms"])), 4)
         for large in latency["batches"][-1:]:

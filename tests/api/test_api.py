@@ -201,7 +201,7 @@ def test_what_results_do_not_hold_is_one_line(results: lorisbench.Results) -> No
         (lambda: results.matrix("naive", 7), "seed 7 of 'naive' has no finished run; available: 0, 1"),
         (lambda: results.predictions("naive"), "'naive' has the seeds 0, 1"),
         (lambda: results.plot("curve"), "did you mean 'curves'"),
-        (lambda: results.plot("latency"), "no plot 'latency'"),
+        (lambda: results.plot("orders"), "no plot 'orders'"),
     ):
         with pytest.raises(lorisbench.InputError, match=said):
             wrong()

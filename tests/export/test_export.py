@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "_make", small_backbone)
-        patch.setattr("lorisbench.report.write_report", lambda out: out)
+        patch.setattr("lorisbench.report.write_report", lambda out, *how: out)
         yield
 
 

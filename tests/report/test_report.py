@@ -74,7 +74,7 @@ def full(tmp_path_factory: pytest.TempPathFactory, render_only: Callable[..., No
     """A full suite's folder with its report, for tests that only look; one plot of each kind is rendered."""
     out = realistic(tmp_path_factory.mktemp("full") / "out").write()
     with pytest.MonkeyPatch.context() as patch:
-        render_only(patch, ("matrix_dnn", "ranking", "curves", "forgetting", "latency", "timeline_dnn"))
+        render_only(patch, ("matrix_dnn", "ranking", "curves", "forgetting", "pareto", "timeline_dnn"))
         assert write_report(out) == out / "report" / "index.html"
     return out
 
@@ -95,9 +95,9 @@ def test_every_promised_file_is_there(full: Path) -> None:
         f"{name}.{ending}" for name in tables for ending in ("md", "tex", "csv")
     }
     plots = {f"matrix_{label}" for label in ("dnn", "naive", "ewc", "lwf", "joint")}
-    plots |= {"matrices", "ranking", "curves", "forgetting", "latency", "timeline_dnn"}
+    plots |= {"matrices", "ranking", "curves", "forgetting", "pareto", "ranks", "factors", "timeline_dnn"}
     assert {path.name for path in (report / "plots").iterdir()} == {
-        f"{name}.{ending}" for name in plots for ending in ("png", "svg")
+        f"{name}.{ending}" for name in plots for ending in ("png", "svg", "pdf", "csv")
     }
     assert {path.name for path in report.iterdir()} == {"index.html", "tables", "plots"}, "temporary files are left"
 
@@ -126,7 +126,9 @@ def test_comparison_holds_means_and_intervals_in_per_cent(full: Path) -> None:
     assert float(row["train_seconds_mean"]) == pytest.approx(
         results[results["strategy"] == "lwf"]["train_seconds"].mean()
     )
-    shown = f"{scores.mean():.2f} ± {4.302653 * scores.std() / np.sqrt(3):.2f}"
+    everyone = results.groupby("strategy")["accuracy_last"].std() * 100 * 4.302653 / np.sqrt(3)
+    assert 1 <= everyone.median() < 10, "two digits of the median half-width are one decimal"
+    shown = f"{scores.mean():.1f} ± {4.302653 * scores.std() / np.sqrt(3):.1f}"
     assert markdown_row(full, "comparison", "lwf")[2].replace("<u>", "").replace("</u>", "") == shown
 
 
@@ -321,7 +323,8 @@ def test_undefined_metric_is_a_dash_with_its_reason(tmp_path: Path) -> None:
     assert row_of(folder.out, "comparison", "naive")["bwt_mean_mean"] == ""
     text = (folder.out / "report" / "tables" / "comparison.md").read_text()
     assert "<sup>a</sup>one experience; no past." in text and "<sup>b</sup>no future." in text
-    assert r"---\textsuperscript{a}" in (folder.out / "report" / "tables" / "comparison.tex").read_text()
+    latex = (folder.out / "report" / "tables" / "comparison.tex").read_text()
+    assert "Last row" in latex and "---" not in latex, "a paper shows no column without a value"
     assert "Forgetting is undefined for every strategy" in page and "Curves need" in page
 
 
@@ -358,15 +361,16 @@ def test_the_table_of_latency_shows_both_sizes_of_batches_with_the_spread_of_the
     assert "no batch of more than one image was timed" in text and "did not count what a prediction takes" in text
 
 
-def test_missing_latency_leaves_its_plot_out_and_removes_an_old_one(tmp_path: Path) -> None:
+def test_missing_costs_leave_their_plot_out_and_remove_an_old_one(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out")
     folder.run("naive", 0, np.full((3, 3), 0.4))
     assert "No finished run has a latency" not in page_of(folder.write())
-    assert (folder.out / "report/plots/latency.png").is_file()
-    folder.rows[0]["latency_p50_ms"] = ""
-    assert "No finished run has a latency, so that plot is left out." in page_of(folder.write())
-    assert not (folder.out / "report/plots/latency.png").exists()
-    assert not (folder.out / "report/plots/latency.svg").exists()
+    assert len(list((folder.out / "report/plots").glob("pareto.*"))) == 4
+    folder.rows[0] |= {"latency_ratio": ""}
+    assert "No latency was measured." in page_of(folder.write()), "memory is left"
+    folder.rows[0] |= {"model_mb": ""}
+    assert "No finished run has a latency or a size" in page_of(folder.write())
+    assert not list((folder.out / "report/plots").glob("pareto.*"))
 
 
 HOSTILE = ["<script>alert(1)</script>", "a_b%&", "../../up", "_hidden", "$x^2$", "x|y`*z*", "nan", "[1] ~ \\par"]
@@ -382,13 +386,14 @@ def test_names_are_text_everywhere(tmp_path: Path) -> None:
     assert page.count("<script") == 3 and "<img src=x>" not in page and "<b>bold" not in page
     assert data_of(page)["streams"][0]["labels"] == HOSTILE
     latex = (folder.out / "report/tables/comparison.tex").read_text()
-    assert r"{}a\_b\%\& & 1 &" in latex and r"\$x\textasciicircum{}2\$" in latex
-    assert r"{}[1] \textasciitilde{} \textbackslash{}par & 1" in latex
+    latex = re.sub(r"\\underline\{([\d.]+)\}", r"\1", latex)
+    assert r"{}a\_b\%\& & 41.00 &" in latex and r"\$x\textasciicircum{}2\$" in latex
+    assert r"{}[1] \textasciitilde{} \textbackslash{}par & \textbf{47.00} &" in latex
     markdown = (folder.out / "report/tables/comparison.md").read_text()
     assert "<script" not in markdown and r"| x\|y\`\*z\* | 1 |" in markdown
     assert row_of(folder.out, "comparison", "nan")["seeds_done"] == "1"
     curves = (folder.out / "report/plots/curves.svg").read_text()
-    for shown in ("_hidden  43.0", "$x^2$  44.0", "nan  46.0", "&lt;script&gt;alert(1)&lt;/script&gt;  40.0"):
+    for shown in ("_hidden  43.0", "$x^2$  44.0", "nan  46.0", "&lt;script&gt;a…/script&gt;  40.0"):
         assert f">{shown}</text>" in curves
     assert len(list((folder.out / "report/plots").glob("matrix_*.png"))) == len(HOSTILE)
     assert {path.name for path in tmp_path.iterdir()} == {"out"}

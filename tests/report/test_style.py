@@ -1,45 +1,37 @@
-"""Plots as files, cropped as by the tight layout of a figure that Matplotlib saves; names moved apart."""
+"""Plots at the size at which they are printed, with nothing cut off; names moved apart."""
 
 from __future__ import annotations
-
-import io
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from scipy.optimize import isotonic_regression
 
 from lorisbench.report import style
 
 
-def figure(legend: bool) -> style.Sheet:
-    sheet = style.Sheet(figsize=(4, 2))
-    panels = sheet.subplots(1, 2, sharey=True)
-    for panel in panels:
-        panel.plot([0, 1, 2], [1, 3, 2], label="a line")
-        panel.set_xlabel("what is below, and too long for its panel")
-    panels[0].set_ylabel("y")
-    if legend:
-        sheet.legend(*panels[0].get_legend_handles_labels(), title="by", loc="center left", bbox_to_anchor=(1, 0.5))
-    return sheet
-
-
-@pytest.mark.drawn
-@pytest.mark.parametrize("legend", [False, True])
-def test_a_saved_plot_is_cropped_to_what_is_drawn(tmp_path: Path, legend: bool) -> None:
-    tight = io.BytesIO()
+@pytest.mark.parametrize("inches", [3.3, 7.0])
+@pytest.mark.parametrize("square", [False, True])
+def test_a_plot_is_as_wide_as_it_is_printed_and_nothing_is_cut_off(inches: float, square: bool) -> None:
     with style.plain_style():
-        figure(legend).savefig(
-            tight, format="png", dpi=style.DPI, bbox_inches="tight", pad_inches=style.MARGIN
-        )  # fmt: skip
-        plot = style.save(style.Drawing(figure(legend), "plot", "", ""), tmp_path)
-    ours, theirs = (np.asarray(Image.open(file)) for file in (tmp_path / "plot.png", tight))
-    assert np.array_equal(ours, theirs) and plot.png == (tmp_path / "plot.png").read_bytes()
-    points = (tmp_path / "plot.svg").read_text().split('width="')[1].partition("pt")[0]
-    assert float(points) == pytest.approx(ours.shape[1] * 72 / style.DPI, abs=1)
+        sheet = style.Sheet(figsize=(5, 4))
+        panels = [style.axes_at(sheet, left, 1, 1.5, 1.5) for left in (0.5, 2.2)]
+        for panel in panels:
+            panel.plot([0, 1, 2], [1, 3, 2])
+            panel.set_xlabel("what is below")
+        panels[1].annotate("a name beside it", xy=(1.02, 0.5), xycoords="axes fraction", annotation_clip=False)
+        style.fit(sheet, inches, square=square)
+        drawn = sheet.get_tightbbox(FigureCanvasAgg(sheet).get_renderer())
+        ratio = panels[0].get_window_extent().height / panels[0].get_window_extent().width
+    assert sheet.get_size_inches()[0] == inches
+    assert drawn.x0 == pytest.approx(style.MARGIN, abs=0.02) and drawn.x1 == pytest.approx(
+        inches - style.MARGIN, abs=0.02
+    )
+    assert drawn.y0 == pytest.approx(style.MARGIN, abs=0.02)
+    assert drawn.y1 == pytest.approx(sheet.get_size_inches()[1] - style.MARGIN, abs=0.02)
+    assert (ratio == pytest.approx(1)) == square
 
 
 @given(st.lists(st.floats(-100, 100), min_size=1, max_size=30))

@@ -273,11 +273,11 @@ def written(report: Path, name: str) -> list[str]:
 
 def test_files_hold_the_lowest_seeds_story(report):
     found = {path.name for path in (report / "plots").iterdir()}
-    assert found == {f"timeline_{name}.{kind}" for name in ("dnn_i_x", "old") for kind in ("png", "svg")}
+    assert found == {f"timeline_{name}.{kind}" for name in ("dnn_i_x", "old") for kind in style.FILES}
     texts = written(report, "timeline_dnn_i_x")
     assert texts.count("new") == 3 and texts.count("29") == 2  # a gap, and a share
     assert {"71", "96", "92", "wet", "head 2", "copied from"} <= set(texts)
-    assert "test images answered by each head after last (%)" in texts
+    assert "test images answered after last (%)" in texts
 
 
 def test_older_outputs_are_drawn_without_shares(report):
@@ -303,12 +303,12 @@ def test_nothing_is_drawn_without_decisions(tmp_path):
     out = write_folder(tmp_path / "out")
     for path in (out / "runs").rglob("decisions.csv"):
         path.unlink()
-    with style.plain_style():
-        assert timeline.draw(frame.read(out)) == []
+    assert timeline.find(frame.read(out)) == []
 
 
-def test_forty_experiences_and_twenty_heads_keep_their_words_apart(report):
-    """Figures in cells do not touch: the cell is wider than the widest of them."""
+@pytest.mark.parametrize(("inches", "words"), [(15.0, {"100", "new"}), (7.0, set()), (3.3, set())])
+def test_forty_experiences_and_twenty_heads_keep_their_words_apart(report, inches, words):
+    """Figures in cells do not touch: the cell is wider than the widest of them, or it has none."""
     rows = [{"experience": 0, "verdict": "base", "head": 0, "samples": 9, "known": 0}]
     for step in range(1, 40):
         heads = min((step + 1) // 2, 20) if step < 39 else 20
@@ -318,12 +318,12 @@ def test_forty_experiences_and_twenty_heads_keep_their_words_apart(report):
         rows.append({"experience": step, "samples": 9, "known": 9, **verdict, **gaps})
     found = timeline.structure(pd.DataFrame(rows), None, 40)
     assert found is not None and found.gaps.shape == (20, 40)
-    stored = frame.read(report.parent)
+    run = timeline.OfRun("dnn", 0, 0, 1, found, "x")
     with style.plain_style():
-        axes = timeline._figure(found, "dnn", 0, 1, stored, "x").figure.axes[0]
+        axes = timeline.draw(frame.read(report.parent), run, style.theme(["dnn"], ["dnn"], inches)).figure.axes[0]
         column = axes.transData.transform((1, 0))[0] - axes.transData.transform((0, 0))[0]
         boxes = {text.get_text(): text.get_window_extent() for text in axes.texts}
-    assert {"100", "new"} <= set(boxes)
-    assert max(box.width for box in boxes.values()) < 2 * timeline.WIDE * column
+    assert words <= set(boxes) and bool(words) == bool(boxes)
     lane = axes.transData.transform((0, 0))[1] - axes.transData.transform((0, 1))[1]
-    assert max(box.height for box in boxes.values()) < 2 * timeline.HIGH * lane
+    for box in boxes.values():
+        assert box.width < 2 * timeline.WIDE * column and box.height < lane

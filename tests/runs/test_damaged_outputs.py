@@ -18,7 +18,7 @@ import lorisbench
 from lorisbench.common.errors import InputError
 from lorisbench.export.trained import read_run
 from lorisbench.metrics.compare import compare_outputs, missing
-from lorisbench.report import facts, findings, frame, kept, page, summary, tables
+from lorisbench.report import drawn, facts, findings, frame, kept, page, summary, tables
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
 from lorisbench.suite.resolve import Suite, load_suite
@@ -86,7 +86,7 @@ def use(out: Path, suite: Suite) -> None:
         findings.headlines(stored, means), facts.collect(stored)
         kept_tables = kept.read(stored)
         shown = kept.tables(stored, kept_tables)
-        plots = page.Plots(None, [], [], [], [], [])
+        plots = drawn.Plots(None, [], [], [], [], [])
         page.html(stored, means, tables.build(stored, means), plots, kept_tables, shown)
 
     def load() -> None:
