@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lorisbench import metrics
 from lorisbench.common.cache import cache_root
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import digest_of, write_bytes
@@ -59,11 +60,9 @@ def stamp_of_run(folder: Path) -> Stamp | None:
 @functools.cache
 def _code() -> str:
     """A digest of the code that rows are made by: the rooms whose functions of a run's files they are."""
-    import lorisbench
-
     value = hashlib.blake2b(digest_size=16)
-    root = Path(str(lorisbench.__file__)).parent
-    for file in [Path(__file__), *sorted(file for room in ("metrics", "runs") for file in (root / room).glob("*.py"))]:
+    rooms = (Path(__file__).parent, Path(str(metrics.__file__)).parent)
+    for file in sorted(file for room in rooms for file in room.glob("*.py")):
         value.update(file.read_bytes())
     return value.hexdigest()
 

@@ -291,11 +291,11 @@ def test_mistakes_have_small_pictures_where_the_images_are(browser: Any, tmp_pat
 
 
 def test_too_many_matrices_are_there_as_means(browser: Any, folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    from lorisbench.report import drawn, page_data
     from lorisbench.report import page as pages
-    from lorisbench.report import page_data
 
     monkeypatch.setattr(page_data, "MOST_CELLS", 5 * 36)
-    monkeypatch.setattr(pages, "draw", lambda *given: pages.Plots([], []))
+    monkeypatch.setattr(pages, "draw", lambda *given: drawn.Plots([], []))
     out = Path(shutil.copytree(folder, tmp_path / "out"))
     with opened(browser, write_report(out)) as page:
         tick(page, "Seeds", "1")
@@ -361,9 +361,10 @@ def test_one_of_everything_and_what_is_unknown(browser: Any, tmp_path: Path) -> 
 def test_a_hundred_strategies_and_a_hundred_experiences(
     browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from lorisbench.report import drawn
     from lorisbench.report import page as pages
 
-    monkeypatch.setattr(pages, "draw", lambda *given: pages.Plots([], []))  # the page has none of them
+    monkeypatch.setattr(pages, "draw", lambda *given: drawn.Plots([], []))  # the page has none of them
     wide = Folder(tmp_path / "wide", 2)
     for k in range(100):
         wide.run(f"a strategy with a rather long name, variant {k}", 0, np.full((2, 2), 0.3 + 0.005 * k))
