@@ -39,6 +39,14 @@ def test_what_is_far_off_is_told_apart_and_what_is_near_is_not(tmp_path: Path) -
     assert "near (" in sentences[1] and "is above low and cannot be told from best." in sentences[1]
 
 
+def test_p_values_are_corrected_for_all_tests_of_a_strategy(tmp_path: Path) -> None:
+    out = answered(tmp_path / "out", {"a": (0.8,) * 3, "b": (0.79,) * 3, "c": (0.76,) * 3, "d": (0.73,) * 3}, seeds=5)
+    tests = standing(frame.read(out)).tests
+    p = sorted(test.difference.p for test in tests)
+    assert 0.0001 < p[0] < 0.5, "a case in which the correction shows"
+    assert min(test.p_holm for test in tests) == pytest.approx(min(1, 3 * p[0]))
+
+
 def test_the_best_is_bold_and_what_cannot_be_told_from_it_underlined(tmp_path: Path) -> None:
     out = answered(tmp_path / "out", {"low": (0.4,) * 3, "best": (0.8,) * 3, "near": (0.79,) * 3})
     write_report(out)
@@ -124,7 +132,7 @@ def test_ranks_over_streams_have_friedmans_test_and_the_critical_difference(tmp_
     text = (out / "report" / "tables" / "ranks.md").read_text()
     assert "| a | **1.00** |" in text and "| b | <u>2.25</u> |" in text and "| c | 2.75 |" in text
     # ranks 1, 2.25, 2.75 of k = 3 over N = 4: 12 · 4 / (3 · 4) · (1 + 0.0625 + 0.5625); CD = 2.343 √(12 / 24)
-    assert "χ² = 6.50, p = 0.0388" in text and "mean ranks: 1.66 over 4 streams" in text
+    assert "chi-squared = 6.50, p = 0.0388" in text and "mean ranks: 1.66 over 4 streams" in text
     assert (out / "report" / "plots" / "critical_difference.svg").is_file()
     together = data_of((out / "report" / "index.html").read_text())["together"]
     assert together["near"] == ["b"] and "χ² = 6.50" in together["notes"][0]
