@@ -197,7 +197,8 @@ def _violations(frame: pd.DataFrame, wanted: Sequence[Condition]) -> list[str]:
             if condition.holds(a, difference):
                 which = _which(line.get("stream"), line["strategy"], "stream" in line)
                 said = f"{condition.metric} B - A = {condition.told(a, difference)}, which is {_limit(condition)}"
-                found.append(f"{which}: {said} ({certainty(int(line['seeds']), float(line['p']))})")
+                p = float(line["p"]), float(line.get("p_images", math.nan))
+                found.append(f"{which}: {said} ({certainty(int(line['seeds']), *p)})")
     return found
 
 
@@ -206,8 +207,14 @@ def _limit(condition: Condition) -> str:
     return str(condition).removeprefix(f"{condition.metric} ")
 
 
-def certainty(seeds: int, p: float) -> str:
-    """Whether the seeds tell a difference from chance, in words; `p` as `compare_outputs` gives it."""
+def certainty(seeds: int, p: float, p_images: float = math.nan) -> str:
+    """Whether a difference can be told from chance, in words.
+
+    p, p_images : as `compare_outputs` and `report.compared_answers.with_answers` give them.
+    """
+    if not math.isnan(p_images):
+        beyond = "beyond" if p_images < LEVEL else "not beyond"
+        return f"{beyond} chance, p = {p_images:.2g} over {seeds} paired seeds and the test images"
     if math.isnan(p) and seeds > 1:
         return "timed or counted once for all seeds, which cannot tell it from chance"
     if p < LEVEL:
