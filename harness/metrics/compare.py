@@ -15,6 +15,7 @@ import pandas as pd
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json
+from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics.gates import Condition, metrics_of
 from lorisbench.metrics.intervals import mean_interval
 from lorisbench.metrics.machines import OF_MACHINE, differing_machines, machines_of
@@ -81,8 +82,14 @@ def other_machine(before: Path, after: Path) -> str:
 
 
 def _check_images(before: Path, after: Path) -> None:
-    """Raise InputError if the outputs share no stream, or one that has other images or another benchmark in one."""
+    """Raise InputError if the outputs share no stream, or one that has other images or another benchmark in one.
+
+    So it does if one was tested on validation images, and the other was not.
+    """
     outputs = (before, after)
+    splits = [_split(out) for out in outputs]
+    if None not in splits and splits[0] != splits[1]:
+        raise InputError(f"{before} was evaluated on the {splits[0]} split, {after} on the {splits[1]} split")
     tables = [_finished(out) for out in outputs]
     images = [
         images_by_stream(read_json(out / "data.json") or {}, set(runs.stream))
@@ -97,6 +104,13 @@ def _check_images(before: Path, after: Path) -> None:
             where = f" in stream {stream!r}" if stream and len(shared) > 1 else ""
             told = ", ".join(sorted(names))
             raise InputError(f"{before} and {after} come from different images or benchmarks ({told}){where}")
+
+
+def _split(out: Path) -> Any:
+    """The split that an output was evaluated on; None if it is not stored."""
+    file = out / "suite.yaml"
+    evaluation = read_yaml(file).get("evaluation") if file.is_file() else None
+    return evaluation.get("split") if isinstance(evaluation, dict) else None
 
 
 def _several(before: Path, after: Path) -> bool:

@@ -145,6 +145,14 @@ def test_each_run_has_the_machine_of_its_own_env_json(cli: Cli, tmp_path: Path) 
     refused(cli("compare", a, b, "--fail-on", "train_seconds > 1s"), "different machines")
 
 
+def test_validation_images_are_not_compared_with_test_images(cli: Cli, tmp_path: Path) -> None:
+    a, b = (output(tmp_path / name, {"naive": [0.5]}) for name in "ab")
+    (a / "suite.yaml").write_text("evaluation: {split: test}")
+    assert cli("compare", a, b).code == 0, "of B it is not stored"
+    (b / "suite.yaml").write_text("evaluation: {split: validation}")
+    refused(cli("compare", a, b), "a was evaluated on the test split", "b on the validation split")
+
+
 NAMES = ("a|b", "<script>alert(1)</script>", "x_y*z*", "50 % & more", "`code`", "\u05e9\u05dc\u05d5\u05dd")
 
 
@@ -216,8 +224,13 @@ def test_with_few_seeds_the_test_images_tell(finished: Callable[..., Path], cli:
     assert "a bootstrap over seeds and test images" in (tmp_path / "s.md").read_text("utf-8")
     answer = cli("compare", a, same, "--fail-on", "accuracy_last <= 0")
     assert "not beyond chance, p = 1 over 3 paired seeds and the test images" in answer.err
+    (same / "correct.npz").unlink(missing_ok=True)
+    for file in same.glob("runs/*/predictions.npz"):
+        with np.load(file) as stored:
+            arrays = {name: values[..., 1:] for name, values in stored.items()}  # an image less
+        np.savez(file, **arrays)
+    assert "p_images" not in cli("compare", a, same).out
     for file in same.glob("runs/*/predictions.npz"):
         file.unlink()
-    (same / "correct.npz").unlink(missing_ok=True)
     answer = cli("compare", a, same, "--fail-on", "accuracy_last <= 0")
     assert "p_images" not in answer.out and "3 paired seeds cannot tell it from chance" in answer.err

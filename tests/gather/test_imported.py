@@ -18,6 +18,7 @@ from stored_output import Folder, accuracy_matrix
 from lorisbench.metrics.elsewhere import NOT_LOGGED
 from lorisbench.metrics.table import compute
 from lorisbench.report import write_report
+from lorisbench.report.answered import Answers
 from lorisbench.report.frame import read
 from lorisbench.report.standing import standing
 
@@ -82,6 +83,7 @@ def test_what_is_claimed_of_ours_rests_on_their_answers_as_before(
     file = matrix_file(tmp_path / "m.csv", np.full((size, size), 0.99))
     assert cli("report", out, "--beside", f"x={file}").code == 0
     after = standing(read(out))
+    assert not Answers(read(out)).why
     assert before.bootstrap.parts is not None and after.bootstrap.parts is not None
     assert str(after.estimates) == str(before.estimates) and after.best == before.best
     assert "x (elsewhere)" in after.caveats[-1] and after.caveats[:-1] == before.caveats
