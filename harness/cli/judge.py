@@ -137,6 +137,7 @@ def compare(
     from lorisbench.metrics.compare import TIMES, compare_outputs, judge, missing, other_machine
     from lorisbench.metrics.elsewhere import is_imported
     from lorisbench.metrics.gates import conditions
+    from lorisbench.report.compared_answers import with_answers
     from lorisbench.report.differences import markdown as summary
     from lorisbench.report.frame import left_out
 
@@ -149,7 +150,7 @@ def compare(
     for out in dict.fromkeys((before, after)):
         for line in left_out(out):
             print(line, file=sys.stderr)
-    frame = compare_outputs(before, after, any_machine)
+    frame = with_answers(before, after, compare_outputs(before, after, any_machine))
     notes = [
         f"{out} holds results from elsewhere: its seeds are paired with the others by number alone"
         for out in (before, after)

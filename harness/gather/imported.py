@@ -19,7 +19,7 @@ from lorisbench.common.targets import output_folder
 from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.gather.foreign import Foreign, sentence
 from lorisbench.gather.formats import read_foreign
-from lorisbench.metrics.elsewhere import IMPORTED, is_imported, remark, row_of
+from lorisbench.metrics.elsewhere import IMPORTED, MARK, is_imported, remark, row_of
 from lorisbench.metrics.records import images_by_stream
 from lorisbench.metrics.results import read_results
 from lorisbench.metrics.table import in_results
@@ -74,7 +74,7 @@ def import_results(
         for (after, tested), accuracy in np.ndenumerate(run.matrix):
             if np.isfinite(accuracy):
                 cells.append((run_id, place.stream, 0, after, tested, accuracy, ""))
-        remarks = strategies.setdefault(label, {"imported": kind, "remarks": []})["remarks"]
+        remarks = strategies.setdefault(label, {MARK: kind, "remarks": []})["remarks"]
         told = remark(f"{kind}, {file.name}", sentence(run.notes))
         remarks += [told] if told not in remarks else []
     source = {"format": kind, "files": {file.name: digest_of_file(file) for file in files}}

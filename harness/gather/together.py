@@ -25,6 +25,8 @@ from lorisbench.common.yaml_files import read_yaml, write_yaml
 from lorisbench.gather.differences import differences
 from lorisbench.gather.naming import Naming, names_of
 from lorisbench.gather.sources import Source, read_source
+from lorisbench.metrics import correct
+from lorisbench.metrics.correct import CORRECT, Correct
 from lorisbench.metrics.elsewhere import COMBINED, Combined
 from lorisbench.metrics.machines import OF_MACHINE
 from lorisbench.suite.streams import OWN, benchmarks_of, own_settings
@@ -33,7 +35,7 @@ from lorisbench.suite.training import differing
 IMAGES = "images.csv.gz"
 OTHER_MACHINE = "measured on another machine, and times of different machines are not compared"
 LEFT_BEHIND = ("checkpoint", "report")
-WRITTEN = ("results.csv", "matrix.csv", "experiences.csv", "latency.csv", IMAGES, "data.json", "suite.yaml")
+WRITTEN = ("results.csv", "matrix.csv", "experiences.csv", "latency.csv", IMAGES, CORRECT, "data.json", "suite.yaml")
 
 
 def combine(outs: Sequence[Path], target: Path) -> Combined:
@@ -65,6 +67,8 @@ def combine(outs: Sequence[Path], target: Path) -> Combined:
     )
     _write(target / "latency.csv", [_renamed(each, each.latency, naming, again=True) for each in sources])
     _write(target / IMAGES, [_images(owner, own, whole) for whole, (owner, own) in owners.items()])
+    if answers := _answers(sources, naming):
+        correct.write(target / CORRECT, answers)
     write_json(
         target / "data.json", {"streams": {whole: each.data.get(own, {}) for whole, (each, own) in owners.items()}}
     )
@@ -158,6 +162,21 @@ def _images(source: Source, own: str, whole: str) -> pd.DataFrame:
         return _of_streams(parse_table(gzip.decompress(read_bytes(file)), str(file), ("stream",)), own, whole)
     except (OSError, EOFError, InputError):
         return pd.DataFrame()
+
+
+def _answers(sources: Sequence[Source], naming: Naming) -> dict[str, dict[str, Correct]]:
+    """What correct.npz says of the runs that count, by stream; a damaged one is left out, and predictions.npz read."""
+    found: dict[str, dict[str, Correct]] = {}
+    for source in sources:
+        try:
+            stored = correct.read(source.out / CORRECT)
+        except InputError:
+            continue
+        names = naming.runs[source.letter]
+        for own, runs in stored.items():
+            if known := {names[run]: each for run, each in runs.items() if run in names}:
+                found.setdefault(naming.streams[source.letter].get(own, own), {}).update(known)
+    return found
 
 
 def _write(file: Path, tables: Sequence[pd.DataFrame]) -> None:

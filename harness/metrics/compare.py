@@ -15,6 +15,7 @@ import pandas as pd
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json
+from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics.gates import Condition, metrics_of
 from lorisbench.metrics.intervals import mean_interval
 from lorisbench.metrics.machines import OF_MACHINE, differing_machines, machines_of
@@ -81,8 +82,14 @@ def other_machine(before: Path, after: Path) -> str:
 
 
 def _check_images(before: Path, after: Path) -> None:
-    """Raise InputError if the outputs share no stream, or one that has other images or another benchmark in one."""
+    """Raise InputError if the outputs share no stream, or one that has other images or another benchmark in one.
+
+    So it does if one was tested on validation images, and the other was not.
+    """
     outputs = (before, after)
+    splits = [_split(out) for out in outputs]
+    if None not in splits and splits[0] != splits[1]:
+        raise InputError(f"{before} was evaluated on the {splits[0]} split, {after} on the {splits[1]} split")
     tables = [_finished(out) for out in outputs]
     images = [
         images_by_stream(read_json(out / "data.json") or {}, set(runs.stream))
@@ -97,6 +104,13 @@ def _check_images(before: Path, after: Path) -> None:
             where = f" in stream {stream!r}" if stream and len(shared) > 1 else ""
             told = ", ".join(sorted(names))
             raise InputError(f"{before} and {after} come from different images or benchmarks ({told}){where}")
+
+
+def _split(out: Path) -> Any:
+    """The split that an output was evaluated on; None if it is not stored."""
+    file = out / "suite.yaml"
+    evaluation = read_yaml(file).get("evaluation") if file.is_file() else None
+    return evaluation.get("split") if isinstance(evaluation, dict) else None
 
 
 def _several(before: Path, after: Path) -> bool:
@@ -197,7 +211,8 @@ def _violations(frame: pd.DataFrame, wanted: Sequence[Condition]) -> list[str]:
             if condition.holds(a, difference):
                 which = _which(line.get("stream"), line["strategy"], "stream" in line)
                 said = f"{condition.metric} B - A = {condition.told(a, difference)}, which is {_limit(condition)}"
-                found.append(f"{which}: {said} ({certainty(int(line['seeds']), float(line['p']))})")
+                p = float(line["p"]), float(line.get("p_images", math.nan))
+                found.append(f"{which}: {said} ({certainty(int(line['seeds']), *p)})")
     return found
 
 
@@ -206,8 +221,14 @@ def _limit(condition: Condition) -> str:
     return str(condition).removeprefix(f"{condition.metric} ")
 
 
-def certainty(seeds: int, p: float) -> str:
-    """Whether the seeds tell a difference from chance, in words; `p` as `compare_outputs` gives it."""
+def certainty(seeds: int, p: float, p_images: float = math.nan) -> str:
+    """Whether a difference can be told from chance, in words.
+
+    p, p_images : as `compare_outputs` and `report.compared_answers.with_answers` give them.
+    """
+    if not math.isnan(p_images):
+        beyond = "beyond" if p_images < LEVEL else "not beyond"
+        return f"{beyond} chance, p = {p_images:.2g} over {seeds} paired seeds and the test images"
     if math.isnan(p) and seeds > 1:
         return "timed or counted once for all seeds, which cannot tell it from chance"
     if p < LEVEL:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MARK = "elsewhere"
+"""In the label of such a result beside ours, and the key of its settings that holds the source."""
 IMPORTED = "imported"
 """The key of suite.yaml and data.json that says where an output of such results comes from."""
 NOT_LOGGED = "a result from elsewhere, which does not tell it"

@@ -64,7 +64,7 @@ class Answers:
 
 def _right(stored: Stored) -> tuple[dict[str, Correct], str]:
     """What is known of the finished runs, all of the same images, and why it is nothing or not all."""
-    done = stored.runs[stored.runs["status"] == "done"]
+    done = stored.runs[(stored.runs["status"] == "done") & ~stored.runs["strategy"].isin(stored.elsewhere)]
     if done.empty:
         return {}, "No run has finished."
     try:

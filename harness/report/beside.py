@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_json
 from lorisbench.common.reading import read_json
-from lorisbench.metrics.elsewhere import marked, remark, row_of
+from lorisbench.metrics.elsewhere import MARK, marked, remark, row_of
 
 FILE = "beside.json"
 Cell = Annotated[float, Field(ge=0, le=1)] | None
@@ -95,7 +95,7 @@ def rows_beside(out: Path, stream: str, size: int, runs: pd.DataFrame) -> Rows:
             continue
         run = f"beside/{name}"  # no folder of a run can have this name
         found.matrices[run] = matrix
-        found.settings[label] = {"remarks": [remark(each.source, each.notes)]}
+        found.settings[label] = {MARK: each.source, "remarks": [remark(each.source, each.notes)]}
         shared = {"run_id": run, "benchmark": _benchmark(runs), "stream": stream, "order": 0, "seed": 0}
         row = {**shared, "strategy": label, "status": "done", "reason": "", "experiences": size}
         found.rows.append(row | row_of(matrix, each.known))

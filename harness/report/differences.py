@@ -13,6 +13,7 @@ from lorisbench.metrics.compare import Verdict
 from lorisbench.metrics.gates import metrics_of
 from lorisbench.metrics.paired import LEVEL, pairs_needed
 from lorisbench.metrics.table import Metric, named
+from lorisbench.report.compared_answers import COLUMN
 from lorisbench.report.render import markdown_text
 from lorisbench.report.summary import DASH, number
 
@@ -36,9 +37,7 @@ def markdown(before: Path, after: Path, frame: pd.DataFrame, verdict: Verdict | 
     over = " to ".join(str(count) for count in dict.fromkeys((seeds[0], seeds[-1])))
     lines.append(
         f"Each cell: A → B (difference ± half-width of its 95 % interval, {over} paired seed{'s' * (seeds[-1] > 1)}). "
-        "**Bold**: beyond chance by an exact paired permutation test, corrected for the number of strategies (Holm). "
-        + (f"Fewer than {pairs_needed()} seeds cannot show that. " if seeds[0] < pairs_needed() else "")
-        + "It speaks of other seeds, not of other images."
+        f"**Bold**: beyond chance, by {_tests(frame, seeds[0])}, corrected for the number of strategies (Holm)."
     )
     lines += [f"\n{markdown_text(note)}." for note in notes]
     text = "\n".join(lines) + "\n"
@@ -46,6 +45,15 @@ def markdown(before: Path, after: Path, frame: pd.DataFrame, verdict: Verdict | 
     if len(text) + len(folded) > LONGEST:
         return f"{text}\nThe table of all metrics is too long for a comment; `lorisbench compare` prints it.\n"
     return text + folded
+
+
+def _tests(frame: pd.DataFrame, fewest: int) -> str:
+    """The tests by which a difference is beyond chance, in words."""
+    few = f", which needs {pairs_needed()} seeds" if fewest < pairs_needed() else ""
+    permutation = f"an exact paired permutation test over the seeds{few}"
+    if COLUMN not in frame:
+        return f"{permutation} (it says nothing of other images)"
+    return f"a bootstrap over seeds and test images (last row), or {permutation}"
 
 
 def _name(out: Path) -> str:
@@ -82,7 +90,8 @@ def _cell(metric: Metric, line: dict[Any, Any] | None, places: int) -> str:
         return DASH
     a, b, difference = (number(line[key] * metric.scale, places) for key in ("a", "b", "difference"))
     change = _signed(difference) + _spread(line, metric, places)
-    return f"{a} → {b} ({f'**{change}**' if line['p'] < LEVEL else change})"
+    beyond = min(line["p"], line.get(COLUMN, math.nan), key=lambda p: (math.isnan(p), p)) < LEVEL
+    return f"{a} → {b} ({f'**{change}**' if beyond else change})"
 
 
 def _signed(text: str) -> str:

@@ -17,7 +17,7 @@ from lorisbench.common.reading import read_json, read_table
 from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
 from lorisbench.metrics import table
-from lorisbench.metrics.elsewhere import IMPORTED, read_combined
+from lorisbench.metrics.elsewhere import IMPORTED, MARK, read_combined
 from lorisbench.metrics.records import UNRESTORED, images_by_stream, own_reason, read_latency
 from lorisbench.metrics.results import read_results
 from lorisbench.report.beside import rows_beside
@@ -116,6 +116,15 @@ class Stored:
         """What a reader must know about a strategy before comparing it, as in suite.yaml."""
         remarks = self.settings.get(label, {}).get("remarks")
         return [str(remark) for remark in remarks] if isinstance(remarks, list) else []
+
+    @cached_property
+    def elsewhere(self) -> set[str]:
+        """Labels of results from elsewhere beside those of ours; none where there are no others.
+
+        Of these no answer to a single image is known, so that they take part in no test.
+        """
+        marked = {label for label, settings in self.settings.items() if MARK in settings}
+        return marked if set(self.runs["strategy"]) - marked else set()
 
     def done(self, label: str) -> pd.DataFrame:
         """The finished runs of one strategy, by order and seed; only these count in tables and plots."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
 from lorisbench.data.image_table import IMAGES, read_images
+from lorisbench.metrics.elsewhere import NOT_LOGGED
 from lorisbench.metrics.intervals import mean_interval
 from lorisbench.metrics.matrix import UndefinedMetricError
 from lorisbench.metrics.predictions import matrix_of, read_stored
@@ -28,12 +30,15 @@ def own_metrics(stored: Stored, summary: Summary, metrics: Mapping[str, Metric])
     values: dict[str, dict[str, dict[int, list[float]]]] = {name: {} for name in metrics}
     reasons: dict[str, dict[str, str]] = {name: {} for name in metrics}
     for label in stored.labels:
+        if label in stored.elsewhere:
+            reasons |= {name: {**reasons[name], label: NOT_LOGGED} for name in metrics}
+            continue
         done = stored.done(label)
         for order, seed, run in zip(*(done[key] for key in ("order", "seed", "run_id")), strict=True):
             try:
                 data = _data(stored, label, str(run), int(order), int(seed), recordings)
             except InputError as error:
-                reasons |= {name: {**reasons[name], label: str(error)} for name in metrics}
+                reasons |= {name: {**reasons[name], label: _without_place(stored, error)} for name in metrics}
                 continue
             for name, metric in metrics.items():
                 try:
@@ -58,6 +63,11 @@ def own_metrics(stored: Stored, summary: Summary, metrics: Mapping[str, Metric])
         (f"{name.rpartition(':')[2]}: as {Path(name.rpartition(':')[0]).name} returns it.", "") for name in metrics
     ]
     return of_strategies("own_metrics", "Metrics of one's own", stored, summary, columns, notes)
+
+
+def _without_place(stored: Stored, error: InputError) -> str:
+    """An error's text without the folder that the output lies in, which is of no use to others."""
+    return str(error).replace(f"{stored.out}{os.sep}", "")
 
 
 def _recordings(stored: Stored) -> NDArray[np.str_] | None:

@@ -109,14 +109,15 @@ def standing(stored: Stored) -> Standing:
         estimates,
         {label: interquartile_mean(tasks[label]) if tasks[label].size else np.nan for label in estimates},
         best, alike, _groups(bootstrap, judged), tests, _over(bootstrap, answers, "drawn" in stored.data),
-        _caveats(bootstrap, answers, judged), runs, bootstrap, answers,
+        [*_caveats(bootstrap, answers, judged), *_aside(stored)], runs, bootstrap, answers,
     )  # fmt: skip
 
 
 def _runs(stored: Stored) -> dict[str, dict[Run, str]]:
-    """The finished runs of each strategy that have an accuracy on the last row, by order and seed."""
+    """The finished runs of each strategy of ours that have an accuracy on the last row, by order and seed."""
     runs: dict[str, dict[Run, str]] = {}
     done = stored.runs[(stored.runs["status"] == "done") & stored.runs["accuracy_last"].notna()]
+    done = done[~done["strategy"].isin(stored.elsewhere)]
     orders = done["order"].astype(int) if "order" in done else [0] * len(done)
     for label, order, seed, run in zip(done["strategy"], orders, done["seed"], done["run_id"], strict=True):
         runs.setdefault(str(label), {})[order, int(seed)] = str(run)
@@ -229,6 +230,13 @@ def _over(bootstrap: Bootstrap, answers: Answers, drawn: bool) -> list[str]:
     if bootstrap.parts is not None:
         found.append("test recordings" if answers.by_recording else "test images")
     return found
+
+
+def _aside(stored: Stored) -> list[str]:
+    """That results from elsewhere are neither ranked nor tested, if there are any."""
+    labels = [label for label in stored.labels if label in stored.elsewhere]
+    why = "the answers to single images are not known, so that they are neither ranked nor tested here"
+    return [f"Of {', '.join(labels)} {why}."] if labels else []
 
 
 def _caveats(bootstrap: Bootstrap, answers: Answers, judged: Sequence[str]) -> list[str]:

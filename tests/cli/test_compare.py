@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import markdown_it
+import numpy as np
 import pandas as pd
 import pytest
 from answers import refused
@@ -143,6 +145,14 @@ def test_each_run_has_the_machine_of_its_own_env_json(cli: Cli, tmp_path: Path) 
     refused(cli("compare", a, b, "--fail-on", "train_seconds > 1s"), "different machines")
 
 
+def test_validation_images_are_not_compared_with_test_images(cli: Cli, tmp_path: Path) -> None:
+    a, b = (output(tmp_path / name, {"naive": [0.5]}) for name in "ab")
+    (a / "suite.yaml").write_text("evaluation: {split: test}")
+    assert cli("compare", a, b).code == 0, "of B it is not stored"
+    (b / "suite.yaml").write_text("evaluation: {split: validation}")
+    refused(cli("compare", a, b), "a was evaluated on the test split", "b on the validation split")
+
+
 NAMES = ("a|b", "<script>alert(1)</script>", "x_y*z*", "50 % & more", "`code`", "\u05e9\u05dc\u05d5\u05dd")
 
 
@@ -174,7 +184,7 @@ def test_bold_is_what_is_beyond_chance(cli: Cli, tmp_path: Path) -> None:
     assert "**+12.50 ± 0.00**" in cli("compare", a, b, "--markdown", "-").out
     c, d = (output(tmp_path / name, {"naive": [value] * 5}) for name, value in (("c", 0.5), ("d", 0.625)))
     text = cli("compare", c, d, "--markdown", "-").out
-    assert "(+12.50 ± 0.00)" in text and "Fewer than 6 seeds cannot show that" in text
+    assert "(+12.50 ± 0.00)" in text and "which needs 6 seeds (it says nothing of other images)" in text
 
 
 def test_a_long_summary_fits_into_a_comment(cli: Cli, tmp_path: Path) -> None:
@@ -189,3 +199,38 @@ def test_a_summary_goes_where_it_can_be_written(cli: Cli, tmp_path: Path) -> Non
     a, b = (output(tmp_path / name, {"naive": [0.5]}) for name in "ab")
     refused(cli("compare", a, b, "--markdown", tmp_path), "--markdown", "folder")
     refused(cli("compare", a, b, "--markdown", tmp_path / "x.html"), "--markdown", ".md")
+
+
+def spoilt(a: Path, b: Path, share: float) -> Path:
+    """A copy of an output of which a share of the last answers is wrong."""
+    shutil.copytree(a, b)
+    for file in b.glob("runs/*/predictions.npz"):
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        wrong = np.random.default_rng(0).random(arrays["label"].shape) < share
+        arrays["predicted"][-1] = np.where(wrong, (arrays["label"] + 1) % 3, arrays["predicted"][-1])
+        np.savez(file, **arrays)
+    return b
+
+
+def test_with_few_seeds_the_test_images_tell(finished: Callable[..., Path], cli: Cli, tmp_path: Path) -> None:
+    a = finished(tmp_path / "a")
+    much, same = spoilt(a, tmp_path / "much", 0.5), spoilt(a, tmp_path / "same", 0)
+    for out in (much, same):
+        assert cli("report", out).code == 0
+    answer = cli("compare", a, much, "--fail-on", "accuracy_last < -1pp", "--markdown", tmp_path / "s.md")
+    assert answer.code == 1 and "p_images" in answer.out and "over 3 paired seeds and the test images" in answer.err
+    assert "(beyond chance, p = " in answer.err
+    assert "a bootstrap over seeds and test images" in (tmp_path / "s.md").read_text("utf-8")
+    answer = cli("compare", a, same, "--fail-on", "accuracy_last <= 0")
+    assert "not beyond chance, p = 1 over 3 paired seeds and the test images" in answer.err
+    (same / "correct.npz").unlink(missing_ok=True)
+    for file in same.glob("runs/*/predictions.npz"):
+        with np.load(file) as stored:
+            arrays = {name: values[..., 1:] for name, values in stored.items()}  # an image less
+        np.savez(file, **arrays)
+    assert "p_images" not in cli("compare", a, same).out
+    for file in same.glob("runs/*/predictions.npz"):
+        file.unlink()
+    answer = cli("compare", a, same, "--fail-on", "accuracy_last <= 0")
+    assert "p_images" not in answer.out and "3 paired seeds cannot tell it from chance" in answer.err

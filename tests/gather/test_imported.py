@@ -15,9 +15,12 @@ import yaml
 from answers import refused
 from stored_output import Folder, accuracy_matrix
 
+from lorisbench.metrics.elsewhere import NOT_LOGGED
 from lorisbench.metrics.table import compute
 from lorisbench.report import write_report
+from lorisbench.report.answered import Answers
 from lorisbench.report.frame import read
+from lorisbench.report.standing import standing
 
 Cli = Callable[..., Any]
 LOWER = np.array([[0.9, np.nan, np.nan], [0.7, 0.8, np.nan], [0.5, 0.6, 0.7]])
@@ -67,6 +70,26 @@ def test_a_matrix_beside_ours_has_the_same_metrics_and_is_marked(cli: Cli, tmp_p
     curves = (out / "report" / "plots" / "curves.svg").is_file()
     assert "lwf (elsewhere)" in (out / "report" / "index.html").read_text("utf-8") and curves
     assert cli("report", out).code == 0 and row_of(out, "lwf (elsewhere)"), "it stays for the next report"
+
+
+def test_what_is_claimed_of_ours_rests_on_their_answers_as_before(
+    finished: Callable[..., Path], cli: Cli, tmp_path: Path
+) -> None:
+    """Nothing is known of the single answers of a result from elsewhere, which takes part in no test."""
+    out = finished(tmp_path / "out")
+    assert cli("report", out).code == 0
+    before = standing(read(out))
+    size = len(read(out).names)
+    file = matrix_file(tmp_path / "m.csv", np.full((size, size), 0.99))
+    assert cli("report", out, "--beside", f"x={file}").code == 0
+    after = standing(read(out))
+    assert not Answers(read(out)).why
+    assert before.bootstrap.parts is not None and after.bootstrap.parts is not None
+    assert str(after.estimates) == str(before.estimates) and after.best == before.best
+    assert "x (elsewhere)" in after.caveats[-1] and after.caveats[:-1] == before.caveats
+    write_report(out, {"mine.py:wrong": lambda run: 1.0})
+    own = (out / "report" / "tables" / "own_metrics.md").read_text("utf-8")
+    assert NOT_LOGGED in own and str(tmp_path) not in own
 
 
 def test_it_can_be_replaced_and_taken_away(cli: Cli, tmp_path: Path) -> None:

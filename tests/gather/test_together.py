@@ -16,6 +16,8 @@ from answers import refused
 from stored_output import Folder, accuracy_matrix
 
 from lorisbench.gather.together import OTHER_MACHINE, combine
+from lorisbench.metrics import correct
+from lorisbench.metrics.correct import CORRECT
 from lorisbench.metrics.machines import OF_MACHINE
 from lorisbench.report.frame import read, streams
 
@@ -210,6 +212,7 @@ def test_a_part_of_an_output_says_what_it_is(finished: Callable[..., Path], cli:
     shutil.copytree(a, b)
     text = (b / "data.json").read_text()
     (b / "data.json").write_text(text.replace(json.loads(text)["content_hash"], "another"))
+    assert cli("report", a).code == cli("report", b).code == 0
     before = {path: path.read_bytes() for out in (a, b) for path in out.rglob("*") if path.is_file()}
     answer = cli("report", a, b, "--out", tmp_path / "c")
     assert answer.code == 0, answer.err
@@ -219,6 +222,10 @@ def test_a_part_of_an_output_says_what_it_is(finished: Callable[..., Path], cli:
         assert config["run_id"] == folder.name
         assert config["stream"].endswith(" (B)") == folder.name.endswith(".B")
         assert (folder / "predictions.npz").is_file()
+    kept = correct.read(tmp_path / "c" / CORRECT)
+    own = next(iter(correct.read(a / CORRECT).values()))
+    assert list(kept) == streams(tmp_path / "c")
+    assert [set(runs) for runs in kept.values()] == [set(own), {f"{run}.B" for run in own}]
     images = pd.read_csv(tmp_path / "c" / "images.csv.gz")
     assert list(images.stream.unique()) == streams(tmp_path / "c")
     assert before == {path: path.read_bytes() for path in before}, "others' outputs are only read"
