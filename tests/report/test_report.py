@@ -95,7 +95,17 @@ def test_every_promised_file_is_there(full: Path) -> None:
         f"{name}.{ending}" for name in tables for ending in ("md", "tex", "csv")
     }
     plots = {f"matrix_{label}" for label in ("dnn", "naive", "ewc", "lwf", "joint")}
-    plots |= {"matrices", "ranking", "curves", "forgetting", "pareto", "ranks", "factors", "timeline_dnn"}
+    plots |= {
+        "matrices",
+        "ranking",
+        "curves",
+        "forgetting",
+        "pareto",
+        "ranks",
+        "factors",
+        "improvement",
+        "timeline_dnn",
+    }
     assert {path.name for path in (report / "plots").iterdir()} == {
         f"{name}.{ending}" for name in plots for ending in ("png", "svg", "pdf", "csv")
     }
@@ -106,7 +116,7 @@ def test_page_is_one_file_and_its_links_lead_somewhere(full: Path) -> None:
     page = (full / "report" / "index.html").read_text()
     for target in re.findall(r'(?:src|href)="([^"]+)"', page):
         assert target.startswith("data:image/png;base64,") or (full / "report" / target).is_file(), target[:80]
-    assert page.count("<img ") == 8 + 5, "eight plots, and five matrices to unfold"
+    assert page.count("<img ") == 9 + 5, "nine plots, and five matrices to unfold"
     assert "<script" not in page and "@import" not in page and "url(" not in page
     assert page.index("Synthetic data") < page.index("What was run") < page.index('id="comparison"')
     assert page.index('id="plots"') < page.index('id="runs"') < page.index("How to cite")
