@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.reading import read_arrays
+from lorisbench.metrics.predictions import read_stored
 from lorisbench.report.frame import Stored
 from lorisbench.report.heatmaps import bar, beside, colour_map, figure_in, ink, room_for
 from lorisbench.report.plots import LETTER, name_x, ticks
@@ -40,23 +40,14 @@ class Answered:
             if "/" in str(run) or not file.is_file():
                 continue
             try:
-                found = read_arrays(file, ("predicted", "label"), ("scores",) if scores else ())
+                found = read_stored(file, with_scores=scores)
             except InputError:
                 continue
-            predicted, true = found["predicted"], found["label"]
-            if predicted.ndim != 2 or not len(predicted) or true.shape != predicted.shape[1:]:
-                continue
-            last = {"predicted": predicted[-1], "label": true}
+            last = {"predicted": found.predicted[-1], "label": found.label}
             if scores:
-                given = found.get("scores")
-                if (
-                    given is None
-                    or given.ndim != 3
-                    or given.shape[:2] != predicted.shape
-                    or not np.isfinite(given[-1]).all()
-                ):
+                if found.scores is None or not np.isfinite(found.scores[-1]).all():
                     continue
-                last["scores"] = given[-1].astype(np.float64)
+                last["scores"] = found.scores[-1].astype(np.float64)
             yield last
 
     def confusion(self, means: Summary) -> Drawing | None:

@@ -14,8 +14,8 @@ from lorisbench.metrics.gates import metrics_of
 from lorisbench.metrics.paired import LEVEL, pairs_needed
 from lorisbench.metrics.table import Metric, named
 from lorisbench.report.compared_answers import COLUMN
-from lorisbench.report.render import markdown_text
 from lorisbench.report.summary import DASH, number
+from lorisbench.report.texts import markdown_text
 
 SHOWN = ("accuracy_last", "forgetting_max", "latency_ratio", "state_mb")
 """The metrics of the summary's first table, besides those that conditions are on."""

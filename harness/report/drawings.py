@@ -88,6 +88,7 @@ def plans(stored: Stored, means: Summary, tables: list[Kept] | None = None, inch
             "No finished run has a latency or a size, so the plot of accuracy against costs is left out.",
         ),
         "ranks": (partial(variation.ranks, stored, theme), ""),
+        "improvement": (partial(ranking_plot.improvement, ranked, theme), ""),
         "forgetting": (
             partial(plots.forgetting, stored, means, theme),
             "Forgetting is undefined for every strategy, so its plot is left out.",

@@ -160,8 +160,11 @@ class Row:
     reach: tuple[float, float] | None = None
 
 
-def rows_plot(rows: Sequence[Row], theme: Theme, about: str, decimals: int = 1, zero: bool = False) -> Sheet:
-    """A row for each strategy, the first at the top: mean, interval or reach, single values, the mean in figures."""
+def rows_plot(rows: Sequence[Row], theme: Theme, about: str, decimals: int = 1, line: float | None = None) -> Sheet:
+    """A row for each strategy, the first at the top: mean, interval or reach, single values, the mean in figures.
+
+    line : where an upright line parts better from worse.
+    """
     shown = rows[:ROWS]
     figure = Sheet(figsize=(theme.inches, 12))
     before = max(len(short(row.label, 24)) for row in shown) * LETTER / 72 + 0.1
@@ -184,8 +187,8 @@ def rows_plot(rows: Sequence[Row], theme: Theme, about: str, decimals: int = 1, 
             number(mean, decimals), xy=(1.015, place), xycoords=("axes fraction", "data"), va="center", fontsize=SMALL,
             annotation_clip=False,
         )  # fmt: skip
-    if zero:
-        axes.axvline(0, color=GREY, linewidth=0.7, zorder=1)
+    if line is not None:
+        axes.axvline(line, color=GREY, linewidth=0.7, zorder=1)
     axes.set_yticks(range(len(shown)), [short(row.label, 24) for row in shown])
     for tick, row in zip(axes.get_yticklabels(), shown, strict=True):
         tick.set_color(theme.looks[row.label].text if row.label in theme.chosen else GREY)
@@ -223,7 +226,7 @@ def forgetting(stored: Stored, summary: Summary, theme: Theme) -> Drawing | None
         for label in sorted(shown, key=lambda label: summary[label]["forgetting_max"].mean)
     ]
     return Drawing(
-        rows_plot(rows, theme, "forgetting (percentage points; left is better)", zero=True), "forgetting",
+        rows_plot(rows, theme, "forgetting (percentage points; left is better)", line=0), "forgetting",
         "Forgetting: best earlier accuracy of an experience minus its last one, mean over experiences; "
         "left is better, and left of zero experiences ended better than they ever were. Lines are 95 % intervals over "
         f"seeds, white dots single seeds, figures at the right the means.{left_out(len(rows))}",

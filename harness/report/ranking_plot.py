@@ -1,9 +1,11 @@
-"""The ranked picture: each strategy's interval on one axis, and what cannot be told apart joined."""
+"""What the statistics say as pictures: intervals in a ranking, chances of being better, mean ranks over streams."""
 
+import numpy as np
 import pandas as pd
 
+from lorisbench.metrics.intervals import Interval
 from lorisbench.metrics.paired import Ranking, joined
-from lorisbench.report.plots import LETTER, ROWS, left_out
+from lorisbench.report.plots import LETTER, ROWS, Row, left_out, rows_plot
 from lorisbench.report.standing import Standing
 from lorisbench.report.style import FAINT, GREY, SMALL, Drawing, Sheet, Theme, axes_at, fit, short
 from lorisbench.report.summary import number
@@ -59,6 +61,34 @@ def ranking(found: Standing, theme: Theme) -> Drawing | None:
                 "seeds_low": each.by_source["seeds"].low, "seeds_high": each.by_source["seeds"].high,
             }
             for label, each in found.estimates.items()
+        ]),
+    )  # fmt: skip
+
+
+def improvement(found: Standing, theme: Theme) -> Drawing | None:
+    """How likely a run of a strategy is better than one of each other one; None without a test.
+
+    The strategy is the first that the report is about, or else the best.
+    """
+    tests = [test for test in found.tests if test.first == found.tests[0].first and np.isfinite(test.improvement)]
+    if not tests:
+        return None
+    first = tests[0].first
+    tests.sort(key=lambda test: -test.improvement)
+    rows = [
+        Row(test.second, Interval(test.improvement, np.nan, test.pairs), reach=(0.5, test.improvement))
+        for test in tests
+    ]
+    apart = ", ".join(test.second for test in tests if test.apart) or "none"
+    return Drawing(
+        rows_plot(rows, theme, f"P({short(first, 18)} is better)", decimals=2, line=0.5), "improvement",
+        f"Probability that a run of {first} is better than a run of each other strategy on an experience's test set, "
+        "over all pairs of runs and experiences (Agarwal et al. 2021); 0.5 (line) is a draw. Told apart on the last "
+        f"row, corrected for all tests (Holm): {apart}.{left_out(len(rows))}",
+        f"Rows; {first} against " + "; ".join(f"{test.second} {number(test.improvement, 2)}" for test in tests),
+        pd.DataFrame([
+            {"first": test.first, "second": test.second, "improvement": test.improvement, "apart": test.apart}
+            for test in found.tests
         ]),
     )  # fmt: skip
 

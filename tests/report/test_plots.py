@@ -148,7 +148,7 @@ def test_letters_have_seven_points_and_overlap_nothing(
             )
             pairs = [(a, b) for a, b in np.argwhere((over > 0).all(axis=2)) if a < b]
             assert not pairs, (plan.name, [(found[a][0].get_text(), found[b][0].get_text()) for a, b in pairs[:5]])
-    wanted = {"curves", "pareto", "ranks", "forgetting", "factors", "matrices"}
+    wanted = {"ranking", "improvement", "curves", "pareto", "ranks", "forgetting", "factors", "matrices"}
     wanted |= {
         "few": {"confusion", "calibration", "matrix_dnn", "timeline_dnn"}, "many": {"orders"}, "small": {"timeline_dnn"}
     }[which]  # fmt: skip

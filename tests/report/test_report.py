@@ -95,7 +95,17 @@ def test_every_promised_file_is_there(full: Path) -> None:
         f"{name}.{ending}" for name in tables for ending in ("md", "tex", "csv")
     }
     plots = {f"matrix_{label}" for label in ("dnn", "naive", "ewc", "lwf", "joint")}
-    plots |= {"matrices", "ranking", "curves", "forgetting", "pareto", "ranks", "factors", "timeline_dnn"}
+    plots |= {
+        "matrices",
+        "ranking",
+        "curves",
+        "forgetting",
+        "pareto",
+        "ranks",
+        "factors",
+        "improvement",
+        "timeline_dnn",
+    }
     assert {path.name for path in (report / "plots").iterdir()} == {
         f"{name}.{ending}" for name in plots for ending in ("png", "svg", "pdf", "csv")
     }
