@@ -60,7 +60,7 @@ function rankingChart(places, groups, metric) {
   }));
   const bars = groups.slice(0, 8).map(([from, to], place) => ({ from: places[from].name, to: places[to].name, place }));
   const y = { field: "name", type: "nominal", sort: null, title: null, scale: { domain: places.map((place) => place.name), paddingInner: 0.5 } };
-  const x = { type: "quantitative", scale: { zero: false, nice: true }, title: metric.heading, axis: { tickCount: 8 } };
+  const x = { type: "quantitative", scale: { zero: false, nice: true }, title: metric.heading, axis: { tickCount: Math.max(2, Math.round(document.getElementById("ranking").clientWidth / 130)) } };
   const tooltip = [{ field: "name", title: "strategy" }, { field: "shown", title: metric.header }, { field: "interval", title: "95 % interval" }, { field: "n", title: "seeds" }];
   const colour = { condition: { test: "datum.about", value: colourOf("accent") }, value: colourOf("ink") };
   return {
