@@ -123,7 +123,8 @@ class Bootstrap:
     runs : of each strategy, by (order, seed), the row of `means` and `parts`. means : (rows,). parts : (rows, units),
     as in `Scores`; None where nothing is known of the answers to single images. strata : as `strata_of` gives them.
     level : of what the intervals leave out. Deterministic: what is drawn depends on `seed` and on how many units there
-    are. Everything is in the unit of `means` and `parts`.
+    are. weights : draws of seeds and orders, kept for whoever draws as many again; another bootstrap's may be given.
+    Everything is in the unit of `means` and `parts`.
     """
 
     runs: Mapping[str, Mapping[Run, int]]
@@ -133,7 +134,7 @@ class Bootstrap:
     resamples: int = RESAMPLES
     level: float = 0.05
     seed: int = 0
-    _weights: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    weights: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     def mean(self, label: str) -> Estimate:
         """A strategy's mean over its runs: over orders within a seed, then over seeds."""
@@ -160,11 +161,31 @@ class Bootstrap:
     @cached_property
     def _totals(self) -> dict[str, NDArray[np.float32]]:
         """Each strategy's mean in each draw of all sources; empty if nothing can be drawn for one of them."""
+        alike = len({frozenset(own) for own in self.runs.values()}) == 1
+        if alike and (runs := tuple(sorted(next(iter(self.runs.values()))))):
+            return self._totals_of(runs)
         columns = {label: self._of(label) for label in self.runs}
         moves = {label: self._moves(column) for label, column in columns.items()}
         if not all(moves.values()):
             return {}
         return {label: _mean(columns[label].values) + _together(moves[label]) for label in self.runs}
+
+    def _totals_of(self, runs: tuple[Run, ...]) -> dict[str, NDArray[np.float32]]:
+        """The same where all strategies have these runs: one product for all of them in place of one for each."""
+        values = np.array([[self.means[own[run]] for run in runs] for own in self.runs.values()])
+        weights = _weights_of(runs)
+        means = values @ np.array([weights[run] for run in runs])
+        moves = [
+            self._weights_over(source, len(units)) @ _influence_of(values, runs, place, units).T
+            for source, place in (("seeds", 1), ("orders", 0))
+            if len(units := sorted({run[place] for run in runs})) > 1
+        ]
+        if self._drawn is not None:
+            moves.append(np.stack([self._moved[label] for label in self.runs], axis=1))
+        if not moves:
+            return {}
+        totals = np.ascontiguousarray((means.astype(np.float32) + np.sum(moves, axis=0)).T)
+        return dict(zip(self.runs, totals, strict=True))
 
     def _difference(self, first: str, second: str) -> _Column:
         shared = self._shared(first, second)
@@ -241,12 +262,12 @@ class Bootstrap:
     def _weights_over(self, source: str, count: int) -> NDArray[np.float32]:
         """(resamples, count): how much more often than once each unit is drawn, with the factors above."""
         key = source, count
-        if key not in self._weights:
+        if key not in self.weights:
             generator = self._generator(f"{source} {count}")
             weights = (_counts(generator, self.resamples, count) - 1.0) * np.sqrt(count / (count - 1))
             weights *= _factor(generator, count - 1, self.resamples)[:, None]
-            self._weights[key] = weights.astype(np.float32)
-        return self._weights[key]
+            self.weights[key] = weights.astype(np.float32)
+        return self.weights[key]
 
     def _moves(self, column: _Column) -> dict[str, NDArray[np.float32]]:
         """How far each draw of each source moves the mean, (resamples,), of the sources that have two units."""
@@ -255,9 +276,8 @@ class Bootstrap:
         for source, place in (("seeds", 1), ("orders", 0)):
             units = sorted({run[place] for run in runs})
             if len(units) > 1:
-                of_units = np.array([_mean({r: v for r, v in column.values.items() if r[place] == u}) for u in units])
-                influence = ((of_units - of_units.mean()) / len(units)).astype(np.float32)
-                moves[source] = self._weights_over(source, len(units)) @ influence
+                values = np.array([list(column.values.values())])
+                moves[source] = self._weights_over(source, len(units)) @ _influence_of(values, runs, place, units)[0]
         if self._drawn is not None and runs:
             moves["recordings"] = column.moved
         return moves
@@ -294,6 +314,20 @@ def _weights_of(runs: Sequence[Run]) -> dict[Run, float]:
     """The weight of each run in the mean over orders within a seed, then over seeds."""
     seeds = [seed for _, seed in runs]
     return {run: 1 / (seeds.count(run[1]) * len(set(seeds))) for run in runs}
+
+
+def _influence_of(values: Floats, runs: Sequence[Run], place: int, units: Sequence[int]) -> NDArray[np.float32]:
+    """How far each unit of a source moves the means when it is drawn once more, (columns, units).
+
+    values : of each run, (columns, runs). place : of the source in a run. units : its seeds, or its orders.
+    """
+    shares = np.zeros((len(runs), len(units)))
+    for number, unit in enumerate(units):
+        own = [at for at, run in enumerate(runs) if run[place] == unit]
+        weights = _weights_of([runs[at] for at in own])
+        shares[own, number] = [weights[runs[at]] for at in own]
+    of_units = values @ shares
+    return ((of_units - of_units.mean(axis=1, keepdims=True)) / len(units)).astype(np.float32)
 
 
 def _mean(values: Mapping[Run, float]) -> float:

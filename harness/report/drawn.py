@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -30,13 +31,28 @@ class Plots:
 
 def write(planned: Plans, folder: Path, names: Sequence[str] = ()) -> Plots:
     """Draw the plots with these names (see `Plans.wanted`) and write their files."""
-    wanted = planned.wanted(names)
-    drawn = _in_processes(wanted, folder) if len(wanted) > FEW and _may_fork() else {}
-    found = {plan.name: drawn[plan.name] if plan.name in drawn else _written(plan, folder) for plan in wanted}
-    saved = {name: plot for name, plot in found.items() if plot is not None}
+    with begun(planned, folder, names) as finish:
+        return finish()
 
-    omitted = [plan.omitted for plan in wanted if plan.name not in saved and plan.omitted]
-    return Plots(list(saved.values()), [*omitted, *planned.omitted])
+
+@contextlib.contextmanager
+def begun(planned: Plans, folder: Path, names: Sequence[str] = ()) -> Iterator[Callable[[], Plots]]:
+    """The same, begun by forked processes where they can draw, while this one does other work.
+
+    What is given back draws the rest, waits for them, and tells what was written.
+    """
+    wanted = planned.wanted(names)
+    in_forks = len(wanted) > FEW and _may_fork()
+    with _forked(wanted, folder) if in_forks else contextlib.nullcontext(dict[str, Plot | None]) as drawn_there:
+
+        def finish() -> Plots:
+            drawn = drawn_there()
+            found = {plan.name: drawn[plan.name] if plan.name in drawn else _written(plan, folder) for plan in wanted}
+            saved = {name: plot for name, plot in found.items() if plot is not None}
+            omitted = [plan.omitted for plan in wanted if plan.name not in saved and plan.omitted]
+            return Plots(list(saved.values()), [*omitted, *planned.omitted])
+
+        yield finish
 
 
 def _written(plan: Plan, folder: Path) -> Plot | None:
@@ -65,20 +81,25 @@ def _of_held(place: int) -> Plot | None:
     return _written(plans[place], folder)
 
 
-def _in_processes(plans: Sequence[Plan], folder: Path) -> dict[str, Plot | None]:
-    """Those of the plots that forked processes drew: all of them, unless one was killed.
+@contextlib.contextmanager
+def _forked(plans: Sequence[Plan], folder: Path) -> Iterator[Callable[[], dict[str, Plot | None]]]:
+    """Processes that draw plots; what is given back waits for them and returns those that they drew: all of them,
+    unless one was killed.
 
     What is drawn is in the memory of this process, and of its forks: nothing is sent but numbers of plots.
     """
-    found: dict[str, Plot | None] = {}
     sys.stdout.flush()
     with ProcessPoolExecutor(
         min(cores() or 1, 4), get_context("fork"), initializer=_hold, initargs=(plans, folder)
     ) as pool:
         turn = sorted(range(len(plans)), key=lambda place: plans[place].name != "matrices")  # it takes longest
-        try:
-            for place, plot in zip(turn, pool.map(_of_held, turn), strict=True):
-                found[plans[place].name] = plot
-        except BrokenProcessPool:
-            pass
-    return found
+        futures = {plans[place].name: pool.submit(_of_held, place) for place in turn}
+
+        def drawn() -> dict[str, Plot | None]:
+            found: dict[str, Plot | None] = {}
+            with contextlib.suppress(BrokenProcessPool):
+                for name, future in futures.items():
+                    found[name] = future.result()
+            return found
+
+        yield drawn

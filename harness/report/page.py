@@ -17,12 +17,11 @@ from lorisbench.metrics.run_data import Metric
 from lorisbench.metrics.table import in_results
 from lorisbench.report import bundle, facts, findings, frame, kept, overview, page_data, render, summary, tables
 from lorisbench.report.frame import Stored
-from lorisbench.report.kept import Kept
 from lorisbench.report.own_metrics import own_metrics
 from lorisbench.report.page_data import Part, Together
+from lorisbench.report.standing import standing
 
 if TYPE_CHECKING:
-    from lorisbench.report.drawn import Plots
     from lorisbench.report.style import Plot
 
 ENDINGS = ("png", "svg", "pdf", "csv")  # of a plot
@@ -76,17 +75,25 @@ def _part(
     wanted: Sequence[str],
 ) -> Part:  # fmt: skip
     """Write the tables and plots on one stream into a folder; what the page shows of it."""
-    means = summary.summarise(stored)
-    built, kept_tables = tables.build(stored, means), kept.read(stored)
-    if metrics:
-        built.append(own_metrics(stored, means, metrics))
-    of_strategies = kept.tables(stored, kept_tables)
-    render.write_tables([*built, *of_strategies], report / "tables")
-    _keep_only({table.name for table in (*built, *of_strategies)}, report / "tables", "md", "tex", "csv")
-    plots = draw(stored, means, report / "plots", kept_tables, inches, wanted)
-    told = [_told(plot, report / "plots") for plot in plots.written]
+    # Matplotlib is slow to import, and of no use to callers that only want the tables.
+    from lorisbench.report import drawings, drawn
+
+    means, kept_tables = summary.summarise(stored), kept.read(stored)
+    standing(stored)  # before processes begin to draw, each of which would work it out
+    planned = drawings.plans(stored, means, kept_tables, inches)
+    with drawn.begun(planned, report / "plots", wanted) as finish_plots:
+        built = tables.build(stored, means)
+        if metrics:
+            built.append(own_metrics(stored, means, metrics))
+        of_strategies = kept.tables(stored, kept_tables)
+        render.write_tables([*built, *of_strategies], report / "tables")
+        _keep_only({table.name for table in (*built, *of_strategies)}, report / "tables", "md", "tex", "csv")
+        told = findings.headlines(stored, means)
+        plots = finish_plots()
+    _keep_only({plot.name for plot in plots.written}, report / "plots", *ENDINGS)
+    listed = [_told(plot, report / "plots") for plot in plots.written]
     omitted = [*plots.omitted, *kept.left_out(kept_tables)]
-    return Part(stored, means, built, kept_tables, of_strategies, facts.collect(stored), told, omitted, folder)
+    return Part(stored, means, built, kept_tables, of_strategies, facts.collect(stored), told, listed, omitted, folder)
 
 
 def _told(plot: Plot, folder: Path) -> dict[str, Any]:
@@ -104,19 +111,6 @@ def _keep_only(names: set[str], folder: Path, *endings: str) -> None:
     for path in [path for ending in endings for path in folder.glob(f"*.{ending}")]:
         if path.stem not in names and path.is_file():
             path.unlink()
-
-
-def draw(
-    stored: Stored, means: summary.Summary, folder: Path, kept_tables: list[Kept], inches: float = 0.0,
-    wanted: Sequence[str] = (),
-) -> Plots:  # fmt: skip
-    """Write the plots that are wanted and there is data for; remove those of an earlier report."""
-    # Matplotlib is slow to import, and of no use to callers that only want the tables.
-    from lorisbench.report import drawings, drawn
-
-    plots = drawn.write(drawings.plans(stored, means, kept_tables, inches), folder, wanted)
-    _keep_only({plot.name for plot in plots.written}, folder, *ENDINGS)
-    return plots
 
 
 def html(out: Path, parts: Sequence[Part], together: Together | None) -> str:
@@ -178,7 +172,7 @@ def _shown(part: Part) -> dict[str, Any]:
     return {
         "name": stored.stream,
         "banners": banners,
-        "findings": findings.headlines(stored, part.summary),
+        "findings": part.findings,
         "facts": part.facts,
         "omitted": part.omitted,
     }

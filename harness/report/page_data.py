@@ -39,8 +39,8 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """All that the page shows of one stream. `omitted`: why something is not shown. `folder`: of its files, below the
-    report's."""
+    """All that the page shows of one stream. `findings`: its first sentences. `omitted`: why something is not shown.
+    `folder`: of its files, below the report's."""
 
     stored: Stored
     summary: Summary
@@ -48,6 +48,7 @@ class Part:
     kept: Sequence[Kept]
     kept_tables: Sequence[Table]
     facts: Facts
+    findings: Sequence[str]
     plots: Sequence[Json]
     omitted: Sequence[str]
     folder: str

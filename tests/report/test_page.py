@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from browser import OVERFLOWING, WIDTHS, chromium, draw_all, heads, needs_chromium, opened, rows, tick
 from stored_output import Folder, accuracy_matrix, data_of
+from without_plots import without_plots
 
 from lorisbench.metrics.intervals import mean_interval
 from lorisbench.report import write_report
@@ -291,13 +292,11 @@ def test_mistakes_have_small_pictures_where_the_images_are(browser: Any, tmp_pat
 
 
 def test_too_many_matrices_are_there_as_means(browser: Any, folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    from lorisbench.report import drawn, page_data
-    from lorisbench.report import page as pages
+    from lorisbench.report import page_data
 
     monkeypatch.setattr(page_data, "MOST_CELLS", 5 * 36)
-    monkeypatch.setattr(pages, "draw", lambda *given: drawn.Plots([], []))
     out = Path(shutil.copytree(folder, tmp_path / "out"))
-    with opened(browser, write_report(out)) as page:
+    with without_plots(), opened(browser, write_report(out)) as page:
         tick(page, "Seeds", "1")
         assert "as their means only" in page.locator("#matrices").inner_text()
         assert len(rows(page, "experiences")) == 4
@@ -358,17 +357,11 @@ def test_one_of_everything_and_what_is_unknown(browser: Any, tmp_path: Path) -> 
             assert rows(page, "runs")[0][0] == "naive"
 
 
-def test_a_hundred_strategies_and_a_hundred_experiences(
-    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lorisbench.report import drawn
-    from lorisbench.report import page as pages
-
-    monkeypatch.setattr(pages, "draw", lambda *given: drawn.Plots([], []))  # the page has none of them
+def test_a_hundred_strategies_and_a_hundred_experiences(browser: Any, tmp_path: Path) -> None:
     wide = Folder(tmp_path / "wide", 2)
     for k in range(100):
         wide.run(f"a strategy with a rather long name, variant {k}", 0, np.full((2, 2), 0.3 + 0.005 * k))
-    with opened(browser, write_report(wide.write()), 360) as page:
+    with without_plots(), opened(browser, write_report(wide.write()), 360) as page:
         draw_all(page)
         assert len(rows(page, "comparison")) == 50, "a page of them"
         page.locator("#comparison").get_by_role("button", name="Next").click()
@@ -376,7 +369,7 @@ def test_a_hundred_strategies_and_a_hundred_experiences(
         assert page.evaluate(OVERFLOWING) == [0, []]
     long = Folder(tmp_path / "long", 100)
     long.run("naive", 0, accuracy_matrix(100, 0, 0.6, 0.3))
-    with opened(browser, write_report(long.write()), 1280) as page:
+    with without_plots(), opened(browser, write_report(long.write()), 1280) as page:
         draw_all(page)
         assert page.locator("#matrices .matrix button").count() == 10_000
         assert page.evaluate(OVERFLOWING) == [0, []]

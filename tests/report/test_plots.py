@@ -300,7 +300,8 @@ def test_processes_draw_what_this_one_would(few: Stored, tmp_path: Path, monkeyp
     import os
 
     planned = [Plan(f"p{k}", "general", lambda: None) for k in range(3)]
-    assert drawn._in_processes(planned, tmp_path) == {"p0": None, "p1": None, "p2": None}
+    with drawn._forked(planned, tmp_path) as there:
+        assert there() == {"p0": None, "p1": None, "p2": None}
     here = os.getpid()
 
     def killed() -> None:

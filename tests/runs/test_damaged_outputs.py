@@ -13,12 +13,13 @@ import pytest
 from answers import refused
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from without_plots import without_plots
 
 import lorisbench
 from lorisbench.common.errors import InputError
 from lorisbench.export.trained import read_run
 from lorisbench.metrics.compare import compare_outputs, missing
-from lorisbench.report import drawn, facts, findings, frame, kept, page, summary, tables
+from lorisbench.report import frame, summary, write_report
 from lorisbench.runs.store import Output
 from lorisbench.runs.tables import Tables
 from lorisbench.suite.resolve import Suite, load_suite
@@ -81,13 +82,8 @@ def use(out: Path, suite: Suite) -> None:
 
     def report() -> None:
         Tables(out).write()
-        stored = frame.read(out)
-        means = summary.summarise(stored)
-        findings.headlines(stored, means), facts.collect(stored)
-        kept_tables = kept.read(stored)
-        shown = kept.tables(stored, kept_tables)
-        plots = drawn.Plots(None, [], [], [], [], [])
-        page.html(stored, means, tables.build(stored, means), plots, kept_tables, shown)
+        with without_plots():
+            write_report(out)
 
     def load() -> None:
         results = lorisbench.load(out)
