@@ -34,37 +34,36 @@ def _metrics(stored: Stored, summary: Summary) -> list[Table]:
     for metric in METRICS:
         if metric.group != "Accuracy (%)" or metric.in_tables or not (metric.in_results or metric.beside_joint):
             continue
-        values, reasons = beside_joint(stored, metric) if metric.beside_joint else _of_results(stored, metric.name)
+        values, why = beside_joint(stored, metric) if metric.beside_joint else _of_results(stored, metric.name)
         if not any(len(each) and np.isfinite(each).any() for each in values.values()):
             continue
         found = {label: mean_interval(each * metric.scale) for label, each in values.items()}
         near = partial(overlapping, found) if metric.beside_joint else partial(near_by_seeds, stored, metric.name)
-        columns.append(
-            Column(
-                metric.name, Head(metric.heading), metric.better, found.__getitem__, reasons.__getitem__, 2, near=near
-            )
-        )
+        columns.append(Column(metric.name, Head(metric.heading), metric.better, found.__getitem__, why, 2, near=near))
         notes.append((f"{metric.header}: {metric.formula}", metric.name))
     if not columns:
         return []
     return [of_strategies("further_metrics", "Further metrics of accuracies", stored, summary, columns, notes)]
 
 
-def _of_results(stored: Stored, name: str) -> tuple[Values, dict[str, str]]:
+def _of_results(stored: Stored, name: str) -> tuple[Values, Callable[[str], str]]:
     values = {label: stored.per_seed(label, name) for label in stored.labels}
-    return values, {label: why_empty(stored, label, name) for label in stored.labels}
+    return values, lambda label: why_empty(stored, label, name)
 
 
-def beside_joint(stored: Stored, metric: Metric) -> tuple[Values, dict[str, str]]:
+def beside_joint(stored: Stored, metric: Metric) -> tuple[Values, Callable[[str], str]]:
     """A metric of each strategy's runs and of joint training's, a value for each seed, and why there is none.
 
     Joint training is known by what is stored: at the end it keeps all images of the experiences before the last.
     """
     assert metric.beside_joint is not None
+    earlier = _images_before_last(stored)
+    finished = stored.runs[stored.runs["status"] == "done"].iloc[::-1]  # of several, the first in the suite's order
+    which = zip(*(finished[key] for key in ("order", "seed", "run_id", "replay_samples")), strict=True)
     joint = {
-        (int(run["order"]), int(run["seed"])): stored.matrices[run["run_id"]]
-        for run in reversed(stored.runs[stored.runs["status"] == "done"].to_dict("records"))
-        if run["run_id"] in stored.matrices and _keeps_all(stored, run)
+        (int(order), int(seed)): stored.matrices[run]
+        for order, seed, run, kept in which
+        if run in stored.matrices and kept == earlier.get(int(order)) and kept > 0
     }
     values, reasons = {}, {}
     for label in stored.labels:
@@ -82,16 +81,16 @@ def beside_joint(stored: Stored, metric: Metric) -> tuple[Values, dict[str, str]
                 continue
             by_seed.setdefault(int(seed), []).append(found)
         values[label] = np.array([np.mean(each) for each in by_seed.values()], dtype=np.float64)
-    return values, reasons
+    return values, reasons.__getitem__
 
 
-def _keeps_all(stored: Stored, run: Mapping[str, object]) -> bool:
-    """Whether a run kept as many images as all experiences before its last have for training."""
+def _images_before_last(stored: Stored) -> dict[int, int]:
+    """By order, how many training images all experiences before the last have; empty if that is not stored."""
     if "train" not in stored.experiences or len(stored.experiences) != len(stored.own_names) or len(stored.names) < 2:
-        return False
-    train = stored.experiences.set_index("experience")["train"]
-    earlier = train.sum() - train[stored.permuted(int(str(run["order"])))[-1]]
-    return bool(earlier > 0 and run["replay_samples"] == earlier)
+        return {}
+    train = dict(zip(stored.experiences["experience"], stored.experiences["train"], strict=True))
+    whole = sum(train.values())
+    return {order: int(whole - train[stored.permuted(order)[-1]]) for order in stored.orders}
 
 
 def _by_kind(stored: Stored, summary: Summary) -> list[Table]:

@@ -39,9 +39,13 @@ def replay(summary: Summary, label: str) -> int:
 
 def by_seed(stored: Stored, label: str, column: str) -> dict[tuple[int, int], float]:
     """A column of the finished runs by order and seed (as stored)."""
-    done = stored.done(label).dropna(subset=["order", "seed", column])
-    keys = zip(done["order"].astype(int), done["seed"].astype(int), strict=True)
-    return dict(zip(keys, done[column].astype(float), strict=True))
+    done = stored.done(label)
+    orders, seeds, values = (done[key].to_numpy(dtype=float) for key in ("order", "seed", column))
+    return {
+        (int(order), int(seed)): float(value)
+        for order, seed, value in zip(orders, seeds, values, strict=True)
+        if np.isfinite([order, seed, value]).all()
+    }
 
 
 def paired(
