@@ -100,7 +100,7 @@ def test_an_entry_more_is_shown_everywhere(tmp_path: Path) -> None:
     assert "| Kept (%) |" in text and "| Wheels, images |" in text and "- Kept: R\\[T−1, 0\\]." in text
     assert "<code>kept</code></dt><dd>R[T−1, 0].</dd>" in (b / "report" / "index.html").read_text("utf-8")
 
-    assert compared.code == 1 and "kept B - A = -0.5000 < -0.4" in compared.err
+    assert compared.code == 1 and "kept B - A = -0.5000, which is < -0.4" in compared.err
     assert [line.split()[1] for line in compared.out.splitlines()[1:]][-1] == "wheels"
     assert passed.code == 0
 
