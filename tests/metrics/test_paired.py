@@ -13,6 +13,7 @@ from scipy import stats
 
 from lorisbench.metrics import paired
 
+EXACT = st.integers(-64, 64).map(lambda value: value / 64)  # sums are not rounded, by which scipy tells ties apart
 FRACTIONS = st.floats(-1, 1, allow_nan=False).map(lambda value: round(value, 6))
 
 
@@ -31,7 +32,7 @@ def test_holm_lies_between_no_correction_and_bonferronis(p: list[float]) -> None
     assert (np.diff(found[np.argsort(p)]) >= 0).all()
 
 
-@given(st.lists(FRACTIONS, min_size=2, max_size=8).filter(lambda values: len(set(values)) > 1))
+@given(st.lists(EXACT, min_size=2, max_size=8).filter(lambda values: len(set(values)) > 1))
 def test_exact_permutations_agree_with_scipy(values: list[float]) -> None:
     found = stats.permutation_test(
         (values,), np.sum, permutation_type="samples", n_resamples=np.inf, alternative="two-sided"

@@ -38,8 +38,8 @@ def tables(out: Path) -> dict[str, pd.DataFrame]:
 def test_intransigence_is_beside_the_strategy_that_keeps_all_images(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out")
     for seed in range(2):
-        folder.run("all-data", seed, np.full((3, 3), 0.9), replay_samples=2 * 960)
         folder.run("some", seed, np.full((3, 3), 0.7 - 0.1 * seed), replay_samples=50)
+        folder.run("all-data", seed, np.full((3, 3), 0.9), replay_samples=2 * 960)
     folder.run("other-seed", 5, np.full((3, 3), 0.2))
     found = tables(folder.write())["further_metrics"]
     assert found.intransigence_mean["some"] == pytest.approx(25) and found.intransigence_mean["all-data"] == 0

@@ -39,6 +39,14 @@ def test_what_is_far_off_is_told_apart_and_what_is_near_is_not(tmp_path: Path) -
     assert "near (" in sentences[1] and "is above low and cannot be told from best." in sentences[1]
 
 
+def test_p_values_are_corrected_for_all_tests_of_a_strategy(tmp_path: Path) -> None:
+    out = answered(tmp_path / "out", {"a": (0.8,) * 3, "b": (0.79,) * 3, "c": (0.76,) * 3, "d": (0.73,) * 3}, seeds=5)
+    tests = standing(frame.read(out)).tests
+    p = sorted(test.difference.p for test in tests)
+    assert 0.0001 < p[0] < 0.5, "a case in which the correction shows"
+    assert min(test.p_holm for test in tests) == pytest.approx(min(1, 3 * p[0]))
+
+
 def test_the_best_is_bold_and_what_cannot_be_told_from_it_underlined(tmp_path: Path) -> None:
     out = answered(tmp_path / "out", {"low": (0.4,) * 3, "best": (0.8,) * 3, "near": (0.79,) * 3})
     write_report(out)

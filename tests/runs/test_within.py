@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 import small_runs
+from torch import nn
 
+from lorisbench.engine.within import Within
 from lorisbench.runs.rows import row_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -67,3 +70,12 @@ def test_without_it_its_metrics_are_empty_and_say_why(tmp_path: Path) -> None:
     assert not (run.path / "within.csv").exists() and not any(row.get(name) for name in MEASURED)
     assert "average_anytime: nothing was measured within experiences (evaluation.every)" in row["undefined"]
     assert "calibration_error: no probabilities are stored (evaluation.scores)" in row["undefined"]
+
+
+def test_a_frozen_part_stays_in_evaluation_mode() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.Linear(2, 2))
+    model.train()
+    model[0].eval()
+    strategy = SimpleNamespace(model=model, clock=SimpleNamespace(train_exp_counter=0), mbatch=None, is_training=True)
+    Within(1, cast(Any, None), [])._measure(strategy, 0)
+    assert [module.training for module in model] == [False, True] and model.training
