@@ -132,7 +132,7 @@ def test_ranks_over_streams_have_friedmans_test_and_the_critical_difference(tmp_
     text = (out / "report" / "tables" / "ranks.md").read_text()
     assert "| a | **1.00** |" in text and "| b | <u>2.25</u> |" in text and "| c | 2.75 |" in text
     # ranks 1, 2.25, 2.75 of k = 3 over N = 4: 12 · 4 / (3 · 4) · (1 + 0.0625 + 0.5625); CD = 2.343 √(12 / 24)
-    assert "χ² = 6.50, p = 0.0388" in text and "mean ranks: 1.66 over 4 streams" in text
+    assert "chi-squared = 6.50, p = 0.0388" in text and "mean ranks: 1.66 over 4 streams" in text
     assert (out / "report" / "plots" / "critical_difference.svg").is_file()
     together = data_of((out / "report" / "index.html").read_text())["together"]
     assert together["near"] == ["b"] and "χ² = 6.50" in together["notes"][0]
