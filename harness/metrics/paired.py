@@ -49,7 +49,7 @@ def permutation_p(differences: ArrayLike) -> float:
         for value in values:
             sums = np.concatenate([sums + value, sums - value])
         return float(np.mean(np.abs(sums) >= observed))
-    sums = _signs(len(values)) @ values.astype(np.float32)
+    sums = (_signs(len(values)) @ values.astype(np.float32)).astype(np.float64)
     return float((1 + np.count_nonzero(np.abs(sums) >= observed)) / (1 + DRAWN))
 
 
