@@ -77,8 +77,9 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
     if tested:
         test = tested[1]
         notes.append(
-            f"Friedman's test that all rank alike: chi-squared = {test.chi2:.2f}, p = {test.p:.4f}; Iman and Davenport's "
-            f"F = {test.f:.2f}, p = {test.f_p:.4f}. Nemenyi's critical difference of two mean ranks: {test.critical:.2f} "
+            f"Friedman's test that all rank alike: chi-squared = {test.chi2:.2f}, p = {test.p:.4f}; "
+            f"Iman and Davenport's F = {test.f:.2f}, p = {test.f_p:.4f}. "
+            f"Nemenyi's critical difference of two mean ranks: {test.critical:.2f} "
             f"over {test.streams} streams (Demšar 2006). Underlined: cannot be told from the best by it. A claim of "
             "ranks generalises over streams such as these, which vary neither seeds nor recordings."
         )
