@@ -93,8 +93,8 @@ def _whole(run: RunRecord) -> Matrix:
 
 
 def _within(run: RunRecord) -> dict[tuple[int, int], dict[int, float]]:
-    """The evaluations within experiences. Undefined if none was asked for, if training steps of an experience were too few
-    for one, or if one lacks an experience so far."""
+    """The evaluations within experiences. Undefined if none was asked for, if the training steps of an experience were
+    too few for one, or if one lacks an experience so far."""
     if not run.evaluation.get("every"):
         raise UndefinedMetricError(NOT_MEASURED)
     found = {place: accuracies for place, accuracies in _cells(run).items() if place != (0, 0)}
