@@ -135,5 +135,5 @@ def test_ranks_over_streams_have_friedmans_test_and_the_critical_difference(tmp_
     assert "chi-squared = 6.50, p = 0.0388" in text and "mean ranks: 1.66 over 4 streams" in text
     assert (out / "report" / "plots" / "critical_difference.svg").is_file()
     together = data_of((out / "report" / "index.html").read_text())["together"]
-    assert together["near"] == ["b"] and "χ² = 6.50" in together["notes"][0]
+    assert together["near"] == ["b"] and "chi-squared = 6.50" in together["notes"][0]
     assert [plot["name"] for plot in together["plots"]] == ["critical_difference"]
