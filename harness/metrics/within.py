@@ -93,10 +93,15 @@ def _whole(run: RunRecord) -> Matrix:
 
 
 def _within(run: RunRecord) -> dict[tuple[int, int], dict[int, float]]:
-    """The evaluations within experiences. Undefined if none was asked for, or one lacks an experience so far."""
+    """The evaluations within experiences. Undefined if none was asked for, if the training steps of an experience were
+    too few for one, or if one lacks an experience so far."""
     if not run.evaluation.get("every"):
         raise UndefinedMetricError(NOT_MEASURED)
     found = {place: accuracies for place, accuracies in _cells(run).items() if place != (0, 0)}
+    measured = {experience for experience, _ in found}
+    for k, entry in enumerate(run.entries):
+        if entry.get("train_steps") and k not in measured:
+            raise UndefinedMetricError(f"experience {k} took fewer steps than evaluation.every")
     if not all(j in accuracies for (experience, _), accuracies in found.items() for j in range(experience + 1)):
         raise UndefinedMetricError("within.csv lacks an experience")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,15 @@ def test_a_strategy_without_steps_is_measured_after_its_experiences() -> None:
 def test_what_cannot_be_known_is_undefined(metric: Any, changed: dict[str, Any], why: str) -> None:
     with pytest.raises(UndefinedMetricError, match=why):
         metric(record(**changed))
+
+
+def test_an_experience_of_too_few_steps_is_not_taken_for_one_without_a_gap() -> None:
+    run = replace(record(rows=WITHIN[:8]), entries=[{"train_steps": 9}, {"train_steps": 12}, {"train_steps": 4}])
+    for metric in (within.min_accuracy, within.average_anytime, within.stability_gap):
+        with pytest.raises(UndefinedMetricError, match="experience 2 took fewer steps"):
+            metric(run)
+    without_steps = replace(run, entries=[{"train_steps": 9}, {"train_steps": 12}, {"train_steps": 0}])
+    assert within.stability_gap(without_steps) is not None
 
 
 def test_of_the_matrix_by_hand() -> None:
