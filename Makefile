@@ -23,6 +23,7 @@ results: install
 # all one worker's, with what is trained for them. Files are handed out in the order of tests/conftest.py.
 test: install
 	@.ci/data
+	@.ci/browser
 	@.ci/tex
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from lorisbench.metrics.correct import CORRECT, Correct
 from lorisbench.metrics.table import compute
 
 FACTORS = ("illumination", "occlusion", "pixel", "clutter")
+
+
+def data_of(page: str) -> dict[str, Any]:
+    """What the page's script works on."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
 
 
 def experience_names(count: int) -> list[tuple[str, str, int]]:

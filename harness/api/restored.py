@@ -122,7 +122,7 @@ def _kept(run: TrainedRun, manifest: Manifest) -> np.ndarray | None:
 
 def _manifest(results: Results) -> Manifest:
     """The manifest of the only stream. Raises InputError unless the very images of the output are on this machine."""
-    from lorisbench.runs.here import manifest_here
+    from lorisbench.suite.here import manifest_here
 
     stored = results._stored
     stream = str(stored.runs["stream"].iloc[0])

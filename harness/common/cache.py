@@ -211,7 +211,10 @@ def _alone(path: Path, label: str, stop: Callable[[], bool] = lambda: False) -> 
         lock.release()
 
 
-KINDS = ("renders", "images", "features", "backbones", "hashes", "pixels", "datasets", "verified", "timings")
+KINDS = (
+    "renders", "images", "features", "backbones", "hashes", "pixels", "datasets", "verified", "timings", "collected",
+    "pages",
+)  # fmt: skip
 
 
 def cache_contents() -> list[tuple[str, int, int]]:

@@ -6,17 +6,23 @@ import datetime
 import functools
 import os
 import platform
+import subprocess
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 PACKAGES = ("torch", "torchvision", "avalanche-lib", "timm", "numpy", "pandas", "lorisbench")
 
 
 def environment(threads: int, device: str, accelerator: str) -> dict[str, Any]:
-    """Versions, machine (cores, memory in GB of 10^9 bytes), threads, training and backbone devices, UTC date."""
+    """Versions, machine (cores, memory in GB of 10^9 bytes), threads, training and backbone devices, UTC date.
+
+    `commit` : of the checkout that lorisbench runs from; there is none where it was installed as a package.
+    """
     return {
         "versions": {"python": platform.python_version(), **versions(PACKAGES)},
+        **({"commit": commit} if (commit := _commit()) else {}),
         "machine": {
             "cpu": cpu_name(),
             "cores": cores(),
@@ -42,6 +48,19 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "unknown"
+
+
+@functools.cache
+def _commit() -> str:
+    """The commit of lorisbench's own checkout, with a plus sign if files have changed since; empty without one."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists() or not (root / "setup.cfg").is_file():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def cores() -> int | None:

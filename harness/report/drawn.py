@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lorisbench.common.environment import cores
 from lorisbench.report import style
-from lorisbench.report.drawings import GENERAL, KEPT, SINGLE, TIMELINES, Plan, Plans
+from lorisbench.report.drawings import Plan, Plans
 from lorisbench.report.style import Plot
 
 FEW = 5
@@ -22,13 +22,9 @@ FEW = 5
 
 @dataclass(frozen=True)
 class Plots:
-    """The plots that were written, by kind, and a sentence for each that could not be drawn."""
+    """The plots that were written, and a sentence for each that could not be drawn."""
 
-    matrices: Plot | None
-    single: list[Plot]
-    others: list[Plot]
-    timelines: list[Plot]
-    kept: list[Plot]
+    written: list[Plot]
     omitted: list[str]
 
 
@@ -39,13 +35,8 @@ def write(planned: Plans, folder: Path, names: Sequence[str] = ()) -> Plots:
     found = {plan.name: drawn[plan.name] if plan.name in drawn else _written(plan, folder) for plan in wanted}
     saved = {name: plot for name, plot in found.items() if plot is not None}
 
-    def of(kind: str) -> list[Plot]:
-        return [saved[plan.name] for plan in wanted if plan.kind == kind and plan.name in saved]
-
     omitted = [plan.omitted for plan in wanted if plan.name not in saved and plan.omitted]
-    matrices = saved.get("matrices")
-    others = [plot for plot in of(GENERAL) if plot is not matrices]
-    return Plots(matrices, of(SINGLE), others, of(TIMELINES), of(KEPT), [*omitted, *planned.omitted])
+    return Plots(list(saved.values()), [*omitted, *planned.omitted])
 
 
 def _written(plan: Plan, folder: Path) -> Plot | None:

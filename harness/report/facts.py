@@ -1,9 +1,12 @@
 """The facts box: what was run, on which data, with which settings and machine."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
+from lorisbench.common.errors import InputError
+from lorisbench.common.reading import read_json
 from lorisbench.metrics.records import features_in
 from lorisbench.report.frame import Stored
 from lorisbench.report.summary import number
@@ -20,7 +23,7 @@ def collect(stored: Stored) -> Facts:
     """Pairs of a name and a text; whatever is not stored is reported as such, never guessed."""
     suite = stored.suite
     benchmark, backbone, training = (_section(suite, key) for key in ("benchmark", "backbone", "training"))
-    environment = next(iter(stored.environments.values()), {})
+    environments = _environments(stored)
     return [
         ("Benchmark", _joined(benchmark.get("name"), _rest(benchmark, "name", "protocol", "factor", "root"))),
         (
@@ -39,10 +42,27 @@ def collect(stored: Stored) -> Facts:
         *([("Of this stream alone", own)] if (own := of_stream(stored)) else []),
         *([("Orders of the experiences", ", ".join(map(str, stored.orders)))] if stored.orders != [0] else []),
         ("Seeds", ", ".join(map(str, _seeds(stored))) or "not stored"),
-        ("Versions", _rest(_section(environment, "versions")) or "not stored"),
-        ("Machine", _machine(environment)),
-        ("Date", _dates(stored)),
+        ("Versions", _each(_rest(_section(each, "versions")) for each in environments)),
+        ("Commit", _each(str(each.get("commit") or "") for each in environments)),
+        ("Machine", _each(_machine(each) for each in environments)),
+        ("Date", _dates(environments)),
     ]
+
+
+def _environments(stored: Stored) -> list[dict[str, Any]]:
+    """Those of the runs; of a folder that holds results without runs, as published ones do, its own."""
+    if stored.environments:
+        return list(stored.environments.values())
+    try:
+        own = read_json(stored.out / "env.json") if (stored.out / "env.json").is_file() else None
+    except InputError:
+        own = None
+    return [own] if own else []
+
+
+def _each(texts: Iterable[str]) -> str:
+    """Different texts, each once."""
+    return "; or ".join(dict.fromkeys(text for text in texts if text)) or "not stored"
 
 
 def _code(stored: Stored) -> str:
@@ -189,7 +209,7 @@ def _seeds(stored: Stored) -> list[Any]:
 def _machine(environment: dict[str, Any]) -> str:
     machine = _section(environment, "machine")
     if not machine:
-        return "not stored"
+        return ""
     parts = [str(machine.get("cpu") or "processor unknown")]
     if machine.get("cores"):
         parts.append(f"{machine['cores']} cores")
@@ -203,8 +223,8 @@ def _machine(environment: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _dates(stored: Stored) -> str:
-    dates = pd.Series([str(env["date"])[:10] for env in stored.environments.values() if env.get("date")], dtype=str)
+def _dates(environments: Iterable[dict[str, Any]]) -> str:
+    dates = pd.Series([str(env["date"])[:10] for env in environments if env.get("date")], dtype=str)
     if dates.empty:
         return "not stored"
     first, last = dates.min(), dates.max()

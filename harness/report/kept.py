@@ -128,10 +128,10 @@ def _table(kept: Kept, several: bool) -> Table:
     return Table(kept.file, f"Kept by the strategy: {kept.name}", heads, rows, whole[first], notes)
 
 
-def links(kept: Kept, up: str) -> list[tuple[str, str]]:
+def links(kept: Kept) -> list[tuple[str, str]]:
     """What each run's file is called on the page, and where it lies as seen from there; few are enough."""
     found = [
-        (f"{label}, seed {seed}", f"{up}../runs/{quote(run)}/{quote(kept.name)}.csv")
+        (f"{label}, seed {seed}", f"../runs/{quote(run)}/{quote(kept.name)}.csv")
         for label, _, seed, run, _ in kept.runs
     ]
     return found[:ROWS]

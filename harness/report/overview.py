@@ -1,35 +1,23 @@
-"""What several streams say together: the rank of each strategy on each of them, and the page that leads to them."""
+"""What several streams say together: the rank of each strategy on each of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from lorisbench.metrics.paired import Ranking, friedman
-from lorisbench.metrics.records import features_in
-from lorisbench.report import render
-from lorisbench.report.facts import is_synthetic, of_stream, per_task
-from lorisbench.report.findings import headlines
 from lorisbench.report.frame import Stored
 from lorisbench.report.summary import DASH, Summary, number, replay
-from lorisbench.report.tables import build
 from lorisbench.report.tabular import DAGGER, Cell, Head, Note, Table
 from lorisbench.report.texts import file_names
 
-if TYPE_CHECKING:
-    from lorisbench.report.style import Plot
-
 FOLDER = "streams"
-SHOWN = ("comparison", "orders")  # tables of each stream
 
 
 def folders(streams: Iterable[str]) -> dict[str, str]:
-    """The folder of the report on each of several streams, below that of the output's report."""
+    """The folder of the tables and plots of each of several streams, below that of the report."""
     return {stream: f"{FOLDER}/{name}" for stream, name in file_names(streams).items()}
 
 
@@ -109,70 +97,8 @@ def ranks(streams: Mapping[str, tuple[Stored, Summary]]) -> Table:
     return Table("ranks", "Mean rank over the streams", heads, rows, values, [*map(Note, notes), *daggers])
 
 
-def _data_name(stored: Stored) -> str:
-    return str(stored.data.get("name") or "unnamed")
-
-
-def _shared(notes: Sequence[Sequence[Note]]) -> list[Note]:
-    """The notes without a mark that stand below the tables of all streams, of several: one place is enough for them."""
-    if len(notes) < 2:
-        return []
-    return [note for note in notes[0] if not note.mark and all(note in others for others in notes[1:])]
-
-
 def _cell(value: float, decimals: int, bold: bool = False, underlined: bool = False) -> Cell:
     if np.isnan(value):
         return Cell(DASH)
     shown = number(value, 0 if decimals == 1 and value == int(value) else decimals)
     return Cell(shown, bold=bold, underlined=underlined, value=value)
-
-
-def html(
-    out: Path,
-    streams: Mapping[str, tuple[Stored, Summary]],
-    ranking: Table,
-    picture: Plot | None,
-    embed: Callable[[Plot], str],
-) -> str:
-    """The text of the page that leads to the streams' own."""
-    first = next(stored for stored, _ in streams.values())
-    places = folders(streams)
-    tables = {
-        stream: {table.name: table for table in build(stored, summary) if table.name in SHOWN}
-        for stream, (stored, summary) in streams.items()
-    }
-    shared = {name: _shared([own[name].notes for own in tables.values() if name in own]) for name in SHOWN}
-    parts = [
-        {
-            "name": stream,
-            "folder": places[stream],
-            "synthetic": is_synthetic(stored),
-            "data_name": _data_name(stored),
-            "features": features_in(stored.data),
-            "per_task": per_task(stored),
-            "headlines": headlines(stored, summary),
-            "own": of_stream(stored),
-            "tables": [
-                replace(table, notes=[note for note in table.notes if note not in shared[table.name]])
-                for table in tables[stream].values()
-            ],
-        }
-        for stream, (stored, summary) in streams.items()
-    ]
-    return render.template("overview.html").render(
-        title=str(first.suite.get("name") or out.resolve().name),
-        description=str(first.suite.get("description") or ""),
-        warnings=list(dict.fromkeys(line for stored, _ in streams.values() for line in stored.warnings)),
-        synthetic=_data_name(first) if all(is_synthetic(stored) for stored, _ in streams.values()) else "",
-        shared=[
-            (next(own[name].caption for own in tables.values() if name in own), [note.text for note in notes])
-            for name, notes in shared.items()
-            if notes
-        ],
-        validation=(first.suite.get("evaluation") or {}).get("split") == "validation",
-        ranking=ranking,
-        picture=picture,
-        embed=embed,
-        parts=parts,
-        groups=render.groups,
-    )

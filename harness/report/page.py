@@ -1,25 +1,31 @@
-"""The report's page: one self-contained HTML file, with the tables and plots beside it."""
+"""The report's page: one self-contained HTML file on all streams, with the tables and plots of each beside it."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
 
 from lorisbench.common.files import write_text
 from lorisbench.common.targets import output_folder
 from lorisbench.metrics.records import features_in
 from lorisbench.metrics.run_data import Metric
-from lorisbench.metrics.table import of_matrices
-from lorisbench.report import facts, findings, frame, kept, overview, render, summary, tables
+from lorisbench.metrics.table import in_results
+from lorisbench.report import bundle, facts, findings, frame, kept, overview, page_data, render, summary, tables
 from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
 from lorisbench.report.own_metrics import own_metrics
+from lorisbench.report.page_data import Part, Together
 
 if TYPE_CHECKING:
     from lorisbench.report.drawn import Plots
     from lorisbench.report.style import Plot
+
+ENDINGS = ("png", "svg", "pdf", "csv")  # of a plot
 
 
 def write(
@@ -29,30 +35,47 @@ def write(
 
     Raises InputError as `frame.read` does, and for the name of a plot that there is not.
 
-    Several streams have a report each, below OUT/report/streams, to which the page leads.
+    The one page is on all streams. The tables and plots of several are in a folder for each, below OUT/report/streams.
     """
     report = out / "report"
     output_folder(report, "report")
     names = frame.streams(out)
     if len(names) < 2:
-        return _write(frame.read(out), report, metrics, inches, plots)
-    stored = {name: frame.read(out, name) for name in names}
-    for name, folder in overview.folders(stored).items():
-        _write(stored[name], report / folder, metrics, inches, plots)
-    together = {name: (each, summary.summarise(each)) for name, each in stored.items()}
-    ranking = overview.ranks(together)
-    render.write_tables([ranking], report / "tables")
-    _keep_only({"ranks"}, report / "tables", "md", "tex", "csv")
-    picture = _draw_ranks(together, report / "plots", inches)
+        stored = frame.read(out)
+        together, parts = None, [_part(stored, report, "", metrics, inches, plots)]
+    else:
+        stored_of = {name: frame.read(out, name) for name in names}
+        folders = overview.folders(names)
+        parts = [
+            _part(stored_of[name], report / folder, folder, metrics, inches, plots) for name, folder in folders.items()
+        ]
+        together = _together(parts, report, inches)
     page = report / "index.html"
-    write_text(page, overview.html(out, together, ranking, picture, _embed))
+    write_text(page, html(out, parts, together))
     return page
 
 
-def _write(
-    stored: Stored, report: Path, metrics: Mapping[str, Metric] | None, inches: float, wanted: Sequence[str]
-) -> Path:
-    """Write the report on one stream into a folder and return its index.html."""
+def _together(parts: Sequence[Part], report: Path, inches: float) -> Together:
+    """Write the table and the plot on several streams together."""
+    from lorisbench.report import ranking_plot, style
+
+    streams = {part.stored.stream: (part.stored, part.summary) for part in parts}
+    ranking, tested = overview.ranks(streams), overview.ranked(streams)
+    render.write_tables([ranking], report / "tables")
+    _keep_only({"ranks"}, report / "tables", "md", "tex", "csv")
+    saved = []
+    if tested is not None:
+        with style.plain_style():
+            saved.append(style.save(ranking_plot.critical_difference(*tested, inches or style.WIDE), report / "plots"))
+    _keep_only({plot.name for plot in saved}, report / "plots", *ENDINGS)
+    return Together(ranking, [_told(plot, report / "plots") for plot in saved])
+
+
+def _part(
+    stored: Stored, report: Path, folder: str, metrics: Mapping[str, Metric] | None, inches: float,
+    wanted: Sequence[str],
+) -> Part:  # fmt: skip
+    """Write the tables and plots on one stream into a folder; what the page shows of it."""
     means = summary.summarise(stored)
     built, kept_tables = tables.build(stored, means), kept.read(stored)
     if metrics:
@@ -61,22 +84,19 @@ def _write(
     render.write_tables([*built, *of_strategies], report / "tables")
     _keep_only({table.name for table in (*built, *of_strategies)}, report / "tables", "md", "tex", "csv")
     plots = draw(stored, means, report / "plots", kept_tables, inches, wanted)
-    page = report / "index.html"
-    write_text(page, html(stored, means, built, plots, kept_tables, of_strategies))
-    return page
+    told = [_told(plot, report / "plots") for plot in plots.written]
+    omitted = [*plots.omitted, *kept.left_out(kept_tables)]
+    return Part(stored, means, built, kept_tables, of_strategies, facts.collect(stored), told, omitted, folder)
 
 
-def _draw_ranks(streams: dict[str, tuple[Stored, summary.Summary]], folder: Path, inches: float) -> Plot | None:
-    """Draw the critical-difference diagram of several streams, if there are strategies to be ranked."""
-    from lorisbench.report import ranking_plot, style
+def _told(plot: Plot, folder: Path) -> dict[str, Any]:
+    """A plot as the page lists it."""
+    return {"name": plot.name, "caption": plot.caption, "endings": _written(folder, plot.name)}
 
-    tested = overview.ranked(streams)
-    picture = None
-    if tested is not None:
-        with style.plain_style():
-            picture = style.save(ranking_plot.critical_difference(*tested, inches or style.WIDE), folder)
-    _keep_only({picture.name} if picture else set(), folder, "png", "svg", "pdf", "csv")
-    return picture
+
+def _written(folder: Path, name: str) -> list[str]:
+    """The endings of a plot's files."""
+    return [ending for ending in ENDINGS if (folder / f"{name}.{ending}").is_file()]
 
 
 def _keep_only(names: set[str], folder: Path, *endings: str) -> None:
@@ -95,51 +115,70 @@ def draw(
     from lorisbench.report import drawings, drawn
 
     plots = drawn.write(drawings.plans(stored, means, kept_tables, inches), folder, wanted)
-    written = [
-        *plots.single,
-        *plots.others,
-        *plots.timelines,
-        *plots.kept,
-        *([plots.matrices] if plots.matrices else []),
-    ]
-    _keep_only({plot.name for plot in written}, folder, "png", "svg", "pdf", "csv")
+    _keep_only({plot.name for plot in plots.written}, folder, *ENDINGS)
     return plots
 
 
-def html(
-    stored: Stored, means: summary.Summary, built: list[tables.Table], plots: Plots,
-    kept_tables: list[Kept], of_strategies: list[tables.Table],
-) -> str:  # fmt: skip
-    """The page's text. Every name is escaped by the template engine; nothing is loaded from elsewhere."""
-    failed = stored.runs["status"].isin(["failed", "diverged"])
-    up = "../../" if stored.stream else ""
-    shown = {each.file: each for each in kept_tables}
+def html(out: Path, parts: Sequence[Part], together: Together | None) -> str:
+    """The page's text. Names reach it escaped, or as data that its script inserts as text; nothing is loaded from
+    elsewhere, which its own policy forbids."""
+    first = parts[0].stored
+    scripts = [Markup(bundle.charts()), Markup(bundle.own_script())]
+    shown = [_shown(part) for part in parts]
     return render.template("page.html").render(
-        title=": ".join(filter(None, (str(stored.suite.get("name") or stored.out.resolve().name), stored.stream))),
-        stream=stored.stream,
-        up=up,
-        description=str(stored.suite.get("description") or ""),
-        synthetic=facts.is_synthetic(stored),
-        data_name=str(stored.data.get("name") or "unnamed"),
-        validation=facts.split(stored) == "validation",
-        features=features_in(stored.data),
-        per_task=facts.per_task(stored),
-        headlines=findings.headlines(stored, means),
-        facts=facts.collect(stored),
-        settings_stored=bool(stored.suite),
-        warnings=stored.warnings,
-        tables={table.name: table for table in built},
-        groups=render.groups,
-        plots=plots,
-        kept=[(table, kept.links(shown[table.name], up)) for table in of_strategies],
-        kept_omitted=kept.left_out(kept_tables),
-        kept_plots={plot.name: plot for plot in plots.kept},
-        failures=int(failed.sum()),
-        columns=summary.COLUMNS,
-        others=[each for each in of_matrices() if each.in_results and not each.in_tables],
-        embed=_embed,
+        title=str(first.suite.get("name") or out.resolve().name),
+        description=str(first.suite.get("description") or ""),
+        warnings=list(dict.fromkeys(line for part in parts for line in part.stored.warnings)),
+        parts=shown,
+        # What holds of all streams is said once, above
+        common=[text for text in shown[0]["banners"] if all(text in each["banners"] for each in shown)],
+        suite=bool(first.suite),
+        failures=sum(int(part.stored.runs["status"].isin(["failed", "diverged"]).sum()) for part in parts),
+        metrics=in_results(),
+        ranking=together is not None,
+        css=Markup(bundle.css()),
+        data=Markup(page_data.dumps(page_data.of_parts(parts, together))),
+        scripts=scripts,
+        hashes=" ".join(f"'sha256-{_digest(text)}'" for text in scripts),
     )
 
 
-def _embed(plot: Plot) -> str:
-    return "data:image/png;base64," + base64.b64encode(plot.png).decode("ascii")
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+
+
+def _shown(part: Part) -> dict[str, Any]:
+    """What the page says of a stream in words."""
+    stored = part.stored
+    banners = []
+    if facts.is_synthetic(stored):
+        name = str(stored.data.get("name") or "unnamed")
+        banners.append((
+            f"Synthetic data ({name}), not OpenLORIS",
+            "The images were rendered. The figures compare strategies with each other here and say nothing of accuracy "
+            "on OpenLORIS-Object.",
+        ))  # fmt: skip
+    if width := features_in(stored.data):
+        banners.append((
+            "Features only: no image was seen",
+            f"What a backbone elsewhere made of the images was given, {width} numbers for each. Latency is that of the "
+            "heads alone, beside one linear head; what a backbone would add is not known.",
+        ))  # fmt: skip
+    if facts.per_task(stored):
+        banners.append((
+            "Task-incremental: every image is tested with its task label",
+            "Each task has an output layer of its own, and the label chooses it. The figures are not comparable with "
+            "those of models that are not told the task.",
+        ))  # fmt: skip
+    if facts.split(stored) == "validation":
+        banners.append((
+            "Validation split",
+            "The accuracies come from the images that settings are chosen on, not from the test images.",
+        ))  # fmt: skip
+    return {
+        "name": stored.stream,
+        "banners": banners,
+        "findings": findings.headlines(stored, part.summary),
+        "facts": part.facts,
+        "omitted": part.omitted,
+    }

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+
+from markupsafe import Markup
 
 from lorisbench.common.files import write_text
-from lorisbench.report import render
+from lorisbench.report import bundle, render
 from lorisbench.report.frame import Stored, read, streams
-from lorisbench.report.overview import folders
 from lorisbench.report.summary import count_states
 from lorisbench.report.tabular import Cell, Table
 from lorisbench.reproduce.checks_table import checks_table
@@ -54,11 +56,12 @@ def _measured(published: Published, out: Path, names: Sequence[str]) -> dict[str
 
 
 def _reports(out: Path, names: Sequence[str]) -> dict[str, str]:
-    """The report on each stream, and on all of them by the empty name, from OUT; those that are there."""
-    pages = {name: f"report/{folder}/index.html" for name, folder in folders(names).items()}
-    if len(names) == 1:
-        pages = {names[0]: "report/index.html"}
-    return {name: page for name, page in {"": "report/index.html", **pages}.items() if (out / page).is_file()}
+    """Where the report on each stream is, and that on all by the empty name, from OUT; nothing if it is not there."""
+    page = "report/index.html"
+    if not (out / page).is_file():
+        return {}
+    several = {name: f"{page}#{urlencode({'stream': name})}" for name in names} if len(names) > 1 else {}
+    return {"": page, **dict.fromkeys(names, page), **several}
 
 
 def _html(
@@ -82,6 +85,7 @@ def _html(
         parts.append({"title": part.title, "state": state, "link": reports.get(name, "")})
     return render.template("reproduction.html", Path(__file__).parent).render(
         title=f"Reproducing: {published.title}",
+        css=Markup(bundle.css()),
         differences=published.differences,
         heads=list(dict.fromkeys(ground.head for ground in grounds.values() if ground.head)),
         changed=changed,

@@ -20,7 +20,6 @@ from lorisbench.engine.assembly import restored_model
 from lorisbench.metrics.records import features_in, images_by_stream
 from lorisbench.model.features import to_tensor
 from lorisbench.model.models import Backbone, backbone_of
-from lorisbench.runs.here import manifest_here
 from lorisbench.runs.latency import architecture_of, bare_of, check_answers, frozen, inputs_of, samples, timed
 from lorisbench.runs.latency_table import OWN, RANDOM, add_rows, row_of
 from lorisbench.runs.quiet import measuring
@@ -28,6 +27,7 @@ from lorisbench.runs.store import Output
 from lorisbench.runs.workbench import device_of, store_without_content
 from lorisbench.suite.config import BackboneConfig, LatencyConfig
 from lorisbench.suite.entries import kinds_of
+from lorisbench.suite.here import manifest_here
 from lorisbench.suite.parsing import parse
 from lorisbench.suite.run_folders import run_folders, suite_of
 from lorisbench.suite.spec import RunSpec, spec_from, stream_of, tell_changed_code

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_table
@@ -28,11 +29,11 @@ MATRIX_COLUMNS = ["run_id", "stream", "order", *CELL[1:]]
 
 
 class Read(NamedTuple):
-    """What is collected of a run: its line of results.csv; its lines of matrix.csv, without those of its columns that
-    the other has too; and, once the last experience has been tested, what it adds to correct.npz."""
+    """What is collected of a run: its line of results.csv; its lines of matrix.csv, (cells, 4), without those of its
+    columns that the other has too; and, once the last experience has been tested, what it adds to correct.npz."""
 
     row: dict[str, Any]
-    cells: list[tuple[Any, ...]]
+    cells: NDArray[np.float64]
     correct: Correct | None = None
 
 
@@ -49,7 +50,7 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> Read:
         "reason": status.get("reason", ""),
     }
     undefined: dict[str, str] = {}
-    cells: list[tuple[Any, ...]] = []
+    cells = np.empty((0, 4))
     correct = None
     scores = bool((config.get("evaluation") or {}).get("scores"))
     pending = row["status"] == "pending"
@@ -64,7 +65,7 @@ def row_of(directory: RunDirectory, config: Mapping[str, Any]) -> Read:
         row |= values
         tested = [i for i in range(len(matrix)) if not np.isnan(matrix[i]).all()]
         correct = of_answers(stored, permutation(row["order"], len(n))) if row["status"] == "done" else None
-        cells = [(config["run_id"], i, j, matrix[i, j], n[j]) for i in tested for j in range(len(n))]
+        cells = np.array([(i, j, matrix[i, j], n[j]) for i in tested for j in range(len(n))]).reshape(-1, 4)
     try:
         latency = read_latency(directory.path / "latency.json") or {}
     except InputError as error:

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_text
@@ -18,15 +20,16 @@ from lorisbench.metrics import correct
 from lorisbench.metrics.correct import CORRECT, Correct
 from lorisbench.metrics.records import images_by_stream
 from lorisbench.metrics.results import with_streams
+from lorisbench.runs.collected import Memory, stamp_of_run
 from lorisbench.runs.directory import RunDirectory
-from lorisbench.runs.rows import CELL, MATRIX_COLUMNS, RUN_COLUMNS, row_of, row_of_damaged
+from lorisbench.runs.rows import CELL, MATRIX_COLUMNS, RUN_COLUMNS, Read, row_of, row_of_damaged
 from lorisbench.suite.run_folders import read_config, run_folders
 from lorisbench.suite.spec import stream_of
 from lorisbench.suite.streams import benchmarks_of
 
 TEXT_COLUMNS = ("run_id", "benchmark", "stream", "strategy", "status", "reason", "undefined")
 Row = dict[str, Any]
-Cells = list[tuple[Any, ...]]
+Cells = NDArray[np.float64]
 
 
 class Tables:
@@ -54,12 +57,13 @@ class Tables:
         self._known: dict[str, tuple[int, ...]] = {}
         self._correct: dict[str, Correct] = {}
         self._pace = Pace()
+        self._memory = Memory(root)
         self._damaged: dict[str, str] = {}
         found = run_folders(root, suite)
         self._left = found.faults
         for run_id, config in found.kept.items():
             self._read_run(run_id, config)
-        self._kept = _earlier(root, {run_id for run_id, (_, cells) in self._read.items() if cells})
+        self._kept = _earlier(root, {run_id for run_id, (_, cells) in self._read.items() if len(cells)})
         if self._kept:
             self._correct = {**_earlier_answers(root), **self._correct}
         replaced = _replaced(self._kept, found.kept)
@@ -88,22 +92,31 @@ class Tables:
         self._damaged.pop(run_id, None)
         self._known[run_id] = _state(folder)  # before it is read, so that a later change shows
         try:
-            row, cells, right = row_of(RunDirectory(folder), config)
+            row, cells, right = self._of_run(run_id, config)
         except InputError as error:
             self._damaged[run_id] = f"{folder} is not counted: {error}"
             if run_id in self._kept:
                 return
-            row, cells = row_of_damaged(config, str(error)), []
-            right = None
+            row, cells, right = row_of_damaged(config, str(error)), np.empty((0, 4)), None
         if row["stream"] in self._synthetic and "sim" not in row["benchmark"]:
-            row["benchmark"] += " (synthetic)"  # a rendered folder opened with --data-root
-        if row["status"] == "done" and not cells and row["run_id"] in self._kept:
+            row = {**row, "benchmark": f"{row['benchmark']} (synthetic)"}  # a rendered folder opened with --data-root
+        if row["status"] == "done" and not len(cells) and row["run_id"] in self._kept:
             return
         self._kept.pop(row["run_id"], None)
         self._read[run_id] = row, cells
         self._correct.pop(run_id, None)
         if right is not None:
             self._correct[run_id] = right
+
+    def _of_run(self, run_id: str, config: dict[str, Any]) -> Read:
+        """What a run's folder says, read again if it has changed."""
+        folder = self.root / "runs" / run_id
+        stamp = stamp_of_run(folder)  # before it is read
+        read = self._memory.recall(run_id, stamp)
+        if read is None:
+            read = row_of(RunDirectory(folder), config)
+            self._memory.note(run_id, stamp, read)
+        return read
 
     def complete(self) -> pd.DataFrame:
         """Write both files with the present state of every run, also of those that other processes train.
@@ -115,8 +128,11 @@ class Tables:
             before = self._states()
             for run_id in [name for name, state in before.items() if state != self._known.get(name)]:
                 self.read(run_id)
-            frame = self.write()
+            files = [self.root / name for name in ("results.csv", "matrix.csv", CORRECT)]
+            same = not self._kept and not self._damaged and self._memory.wrote(files, self._read)
+            frame = self._frame() if same else self.write()
             if self._states() == before:
+                self._memory.save(files, self._read)
                 return frame
 
     def _states(self) -> dict[str, tuple[int, ...]]:
@@ -124,18 +140,15 @@ class Tables:
         return {run_id: _state(self.root / "runs" / run_id) for run_id in self._read.keys() | self._damaged.keys()}
 
     def write(self) -> pd.DataFrame:
-        """Write both files, and return the table of results.csv."""
+        """Write all files, and return the table of results.csv."""
         start = time.monotonic()
-        lines = [found for _, found in sorted({**self._kept, **self._read}.items())]
-        frame = pd.DataFrame([row for row, _ in lines], columns=RUN_COLUMNS).sort_values(
-            ["stream", "order", "strategy", "seed"],
-            key=lambda c: c.map(self._places[str(c.name)]) if c.name in self._places else c,
-            kind="stable",
-        )
-        cells = pd.DataFrame(
-            [(cell[0], row["stream"], row["order"], *cell[1:]) for row, cells in lines for cell in cells],
-            columns=MATRIX_COLUMNS,
-        )
+        lines, frame = self._lines(), self._frame()
+        which = [[row[name] for row, cells in lines for _ in cells] for name in MATRIX_COLUMNS[:3]]
+        numbers = np.concatenate([*(cells for _, cells in lines), np.empty((0, 4))])
+        columns = dict(zip(MATRIX_COLUMNS, [*which, *numbers.T], strict=True))
+        counts = ("after_experience", "test_experience", "n")
+        whole = {name: columns[name].astype(np.int64) for name in counts if np.isfinite(columns[name]).all()}
+        cells = pd.DataFrame({**columns, **whole}, columns=MATRIX_COLUMNS)
         write_text(self.root / "results.csv", frame.to_csv(index=False))
         write_text(self.root / "matrix.csv", cells.to_csv(index=False))
         right: dict[str, dict[str, Correct]] = {}
@@ -146,6 +159,16 @@ class Tables:
             correct.write(self.root / CORRECT, right)
         self._pace.written(start)
         return frame
+
+    def _lines(self) -> list[tuple[Row, Cells]]:
+        return [found for _, found in sorted({**self._kept, **self._read}.items())]
+
+    def _frame(self) -> pd.DataFrame:
+        return pd.DataFrame([row for row, _ in self._lines()], columns=RUN_COLUMNS).sort_values(
+            ["stream", "order", "strategy", "seed"],
+            key=lambda c: c.map(self._places[str(c.name)]) if c.name in self._places else c,
+            kind="stable",
+        )
 
     def write_if_due(self) -> None:
         """Write both files unless writing would take up too much of the time; a later call then catches up."""
@@ -216,17 +239,18 @@ def _earlier(root: Path, without: Set[str] = frozenset()) -> dict[str, tuple[Row
         cells = read_table(root / "matrix.csv", CELL)[list(CELL)]
     except InputError:
         return {}
-    groups: dict[str, Cells] = {}
+    groups: dict[str, list[list[float]]] = {}
     try:
         for run_id, *numbers in cells[cells.run_id.isin(table.run_id)].itertuples(index=False, name=None):
-            groups.setdefault(run_id, []).append((run_id, *map(_number, numbers)))
+            groups.setdefault(run_id, []).append([float(text) if text else np.nan for text in numbers])
         rows = {
             row["run_id"]: {str(key): text if key in TEXT_COLUMNS else _number(text) for key, text in row.items()}
             for row in table.to_dict("records")
         }
     except ValueError:  # a number that is none
         return {}
-    return {run_id: (row, groups[run_id]) for run_id, row in rows.items() if _is_whole(row, groups.get(run_id, []))}
+    found = {run_id: np.array(cells) for run_id, cells in groups.items()}
+    return {run: (row, found[run]) for run, row in rows.items() if run in found and _is_whole(row, found[run])}
 
 
 def _earlier_answers(root: Path) -> dict[str, Correct]:
@@ -244,8 +268,8 @@ def _is_whole(row: Row, cells: Cells) -> bool:
     """
     experiences = row.get("experiences")
     if experiences is None:
-        return bool(cells)
-    rows = {cell[1] for cell in cells}
+        return len(cells) > 0
+    rows = set(cells[:, 0].tolist())
     every = len(rows) == experiences and rows == set(range(len(rows)))
     return 0 < len(cells) == experiences * len(rows) and (every or rows == {experiences - 1})
 

@@ -64,7 +64,7 @@ def test_a_matrix_beside_ours_has_the_same_metrics_and_is_marked(cli: Cli, tmp_p
     table = (out / "report" / "tables" / "comparison.md").read_text("utf-8")
     assert "| lwf (elsewhere)<sup>" in table and "from elsewhere (theirs.csv), not run here" in table
     assert "a result from elsewhere, which does not tell it" in table
-    curves = (out / "report" / "plots" / "curves.svg").read_text("utf-8")
+    curves = (out / "report" / "plots" / "curves.svg").is_file()
     assert "lwf (elsewhere)" in (out / "report" / "index.html").read_text("utf-8") and curves
     assert cli("report", out).code == 0 and row_of(out, "lwf (elsewhere)"), "it stays for the next report"
 

@@ -312,5 +312,5 @@ def test_processes_draw_what_this_one_would(few: Stored, tmp_path: Path, monkeyp
     whole = plans_of(few)
     broken = Plans([Plan("p", "general", killed, "nothing"), *whole.wanted(["ranks", "forgetting"])])
     plots = drawn.write(broken, tmp_path)
-    assert [plot.name for plot in plots.others] == ["ranks", "forgetting"] and plots.omitted == ["nothing"]
+    assert [plot.name for plot in plots.written] == ["ranks", "forgetting"] and plots.omitted == ["nothing"]
     assert (tmp_path / "ranks.png").is_file() and (tmp_path / "forgetting.csv").is_file()

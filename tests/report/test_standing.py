@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from stored_output import Folder, answered
+from stored_output import Folder, answered, data_of
 
 from lorisbench.metrics.correct import CORRECT
 from lorisbench.report import frame, write_report
@@ -48,7 +48,10 @@ def test_the_best_is_bold_and_what_cannot_be_told_from_it_underlined(tmp_path: P
                  for name in ("low", "best", "near")}  # fmt: skip
         assert bold in means["best"] and under in means["near"]
         assert bold not in means["low"] and under not in means["low"]
-    assert "<u>" in (out / "report" / "index.html").read_text()
+    (stream,) = data_of((out / "report" / "index.html").read_text())["streams"]
+    assert stream["near"]["comparison"]["near"] and "low" not in stream["near"]["comparison"]
+    assert list(stream["standing"]["estimates"]) == ["best", "near", "low"]
+    assert stream["standing"]["groups"] == [["best", "near"]]
     assert (out / "report" / "plots" / "ranking.svg").is_file()
 
 
@@ -123,4 +126,6 @@ def test_ranks_over_streams_have_friedmans_test_and_the_critical_difference(tmp_
     # ranks 1, 2.25, 2.75 of k = 3 over N = 4: 12 · 4 / (3 · 4) · (1 + 0.0625 + 0.5625); CD = 2.343 √(12 / 24)
     assert "χ² = 6.50, p = 0.0388" in text and "mean ranks: 1.66 over 4 streams" in text
     assert (out / "report" / "plots" / "critical_difference.svg").is_file()
-    assert 'alt="Mean ranks; a 1.00; b 2.25; c 2.75"' in (out / "report" / "index.html").read_text()
+    together = data_of((out / "report" / "index.html").read_text())["together"]
+    assert together["near"] == ["b"] and "χ² = 6.50" in together["notes"][0]
+    assert [plot["name"] for plot in together["plots"]] == ["critical_difference"]

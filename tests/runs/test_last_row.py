@@ -71,8 +71,8 @@ def test_metrics_that_need_other_rows_are_empty_with_a_reason(tmp_path: Path) ->
     bench = last_only("naive")
     run = small_runs.run(bench, tmp_path)
     row, cells, _ = row_of(run, vars(bench)["spec"].config)
-    assert [cell[1:3] for cell in cells] == [(LAST, j) for j in range(LAST + 1)]
-    assert row["accuracy_last"] == pytest.approx(np.mean([cell[3] for cell in cells])) and row["experiences"] == 3
+    assert cells[:, :2].tolist() == [[LAST, j] for j in range(LAST + 1)]
+    assert row["accuracy_last"] == pytest.approx(cells[:, 2].mean()) and row["experiences"] == 3
     for name in ("square", "accuracy_seen", "bwt_mean", "fwt_mean", "forgetting_max", "forgetting_first", "plasticity"):
         assert row[name] is None and f"{name}: " in row["undefined"], name
     assert "accuracy_last: " not in row["undefined"]
@@ -118,5 +118,5 @@ def test_what_reads_an_output_copes_with_one_row(suite_file: Any, cli: Any, tmp_
 ])  # fmt: skip
 def test_a_matrix_is_whole_or_its_last_row(rows: list[int], experiences: float, whole: bool) -> None:
     """A number of experiences is a float where another line of the table has none."""
-    cells: list[Any] = [("run", i, j, 0.5, 2) for i in rows for j in range(3 if experiences != 1 else 1)]
-    assert _is_whole({"experiences": experiences}, cells) is whole
+    cells = [(i, j, 0.5, 2) for i in rows for j in range(3 if experiences != 1 else 1)]
+    assert _is_whole({"experiences": experiences}, np.array(cells, dtype=float).reshape(-1, 4)) is whole

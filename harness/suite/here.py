@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorisbench.common.errors import InputError
 from lorisbench.common.rehearsal import noted, or_noted, rehearsal
 from lorisbench.suite.benchmarks import make_benchmark
 
-if TYPE_CHECKING:
-    from lorisbench.data.manifest import Manifest
 
-
-def manifest_here(settings: Mapping[str, Any], split: str) -> Manifest:
-    """The manifest of a benchmark with these settings, as a run evaluated on `split` uses it.
+def manifest_here(settings: Mapping[str, Any], split: str) -> Any:
+    """The `Manifest` of a benchmark with these settings, as a run evaluated on `split` uses it.
 
     Raises InputError if the images are not here, or would have to be rendered or downloaded.
     """
