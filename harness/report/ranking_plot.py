@@ -68,12 +68,13 @@ def ranking(found: Standing, theme: Theme) -> Drawing | None:
 def improvement(found: Standing, theme: Theme) -> Drawing | None:
     """How likely a run of a strategy is better than one of each other one; None without a test.
 
-    The strategy is the first that the report is about, or else the best.
+    The strategy is the best of those that the report is about, or else the best of all.
     """
-    tests = [test for test in found.tests if test.first == found.tests[0].first and np.isfinite(test.improvement)]
-    if not tests:
+    known = [test for test in found.tests if np.isfinite(test.improvement)]
+    if not known:
         return None
-    first = tests[0].first
+    first = next(label for label in found.estimates if any(test.first == label for test in known))
+    tests = [test for test in known if test.first == first]
     tests.sort(key=lambda test: -test.improvement)
     rows = [
         Row(test.second, Interval(test.improvement, np.nan, test.pairs), reach=(0.5, test.improvement))
