@@ -72,6 +72,15 @@ def _heads(made: Folder, run: str) -> None:
     np.savez(file, **whole, head=np.zeros((6, 24), np.int16))
 
 
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page has links to plots as files, and no more of them."""
+    from lorisbench.report import drawn
+    from lorisbench.report import page as pages
+
+    monkeypatch.setattr(pages, "draw", lambda *given: drawn.Plots([], []))
+
+
 @pytest.fixture
 def page(browser: Any, folder: Path) -> Iterator[Any]:
     with opened(browser, folder / "report" / "index.html") as found:
@@ -291,11 +300,9 @@ def test_mistakes_have_small_pictures_where_the_images_are(browser: Any, tmp_pat
 
 
 def test_too_many_matrices_are_there_as_means(browser: Any, folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    from lorisbench.report import drawn, page_data
-    from lorisbench.report import page as pages
+    from lorisbench.report import page_data
 
     monkeypatch.setattr(page_data, "MOST_CELLS", 5 * 36)
-    monkeypatch.setattr(pages, "draw", lambda *given: drawn.Plots([], []))
     out = Path(shutil.copytree(folder, tmp_path / "out"))
     with opened(browser, write_report(out)) as page:
         tick(page, "Seeds", "1")
@@ -358,13 +365,7 @@ def test_one_of_everything_and_what_is_unknown(browser: Any, tmp_path: Path) -> 
             assert rows(page, "runs")[0][0] == "naive"
 
 
-def test_a_hundred_strategies_and_a_hundred_experiences(
-    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lorisbench.report import drawn
-    from lorisbench.report import page as pages
-
-    monkeypatch.setattr(pages, "draw", lambda *given: drawn.Plots([], []))  # the page has none of them
+def test_a_hundred_strategies_and_a_hundred_experiences(browser: Any, tmp_path: Path) -> None:
     wide = Folder(tmp_path / "wide", 2)
     for k in range(100):
         wide.run(f"a strategy with a rather long name, variant {k}", 0, np.full((2, 2), 0.3 + 0.005 * k))
