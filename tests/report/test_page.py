@@ -73,6 +73,15 @@ def _heads(made: Folder, run: str) -> None:
     np.savez(file, **whole, head=np.zeros((6, 24), np.int16))
 
 
+@pytest.fixture(autouse=True)
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page has links to plots as files, and no more of them."""
+    from lorisbench.report import drawn
+    from lorisbench.report import page as pages
+
+    monkeypatch.setattr(pages, "draw", lambda *given: drawn.Plots([], []))
+
+
 @pytest.fixture
 def page(browser: Any, folder: Path) -> Iterator[Any]:
     with opened(browser, folder / "report" / "index.html") as found:

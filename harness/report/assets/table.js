@@ -104,7 +104,8 @@ function bodyOf(columns, rows) {
         cell.mark && make("sup", {}, cell.mark),
         cell.spread && make("small", {}, `±${THIN}${cell.spread}`),
       ].filter(Boolean);
-      const inside = cell.open ? make("button", { type: "button", class: "cell", onclick: cell.open }, content) : content;
+      const pressed = cell.open ? make("button", { type: "button", class: "cell", onclick: cell.open }, content) : content;
+      const inside = place ? pressed : make("span", { class: "first" }, pressed);
       return make(place ? "td" : "th", { scope: place ? null : "row", class: [right && "n", wide && "wide"].filter(Boolean).join(" "), title: cell.title }, inside);
     }))));
 }
