@@ -74,12 +74,10 @@ def _heads(made: Folder, run: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_plots() -> Iterator[None]:
     """The page has links to plots as files, and no more of them."""
-    from lorisbench.report import drawn
-    from lorisbench.report import page as pages
-
-    monkeypatch.setattr(pages, "draw", lambda *given: drawn.Plots([], []))
+    with without_plots():
+        yield
 
 
 @pytest.fixture
@@ -305,7 +303,7 @@ def test_too_many_matrices_are_there_as_means(browser: Any, folder: Path, tmp_pa
 
     monkeypatch.setattr(page_data, "MOST_CELLS", 5 * 36)
     out = Path(shutil.copytree(folder, tmp_path / "out"))
-    with without_plots(), opened(browser, write_report(out)) as page:
+    with opened(browser, write_report(out)) as page:
         tick(page, "Seeds", "1")
         assert "as their means only" in page.locator("#matrices").inner_text()
         assert len(rows(page, "experiences")) == 4
@@ -370,7 +368,7 @@ def test_a_hundred_strategies_and_a_hundred_experiences(browser: Any, tmp_path: 
     wide = Folder(tmp_path / "wide", 2)
     for k in range(100):
         wide.run(f"a strategy with a rather long name, variant {k}", 0, np.full((2, 2), 0.3 + 0.005 * k))
-    with without_plots(), opened(browser, write_report(wide.write()), 360) as page:
+    with opened(browser, write_report(wide.write()), 360) as page:
         draw_all(page)
         assert len(rows(page, "comparison")) == 50, "a page of them"
         page.locator("#comparison").get_by_role("button", name="Next").click()
@@ -378,7 +376,7 @@ def test_a_hundred_strategies_and_a_hundred_experiences(browser: Any, tmp_path: 
         assert page.evaluate(OVERFLOWING) == [0, []]
     long = Folder(tmp_path / "long", 100)
     long.run("naive", 0, accuracy_matrix(100, 0, 0.6, 0.3))
-    with without_plots(), opened(browser, write_report(long.write()), 1280) as page:
+    with opened(browser, write_report(long.write()), 1280) as page:
         draw_all(page)
         assert page.locator("#matrices .matrix button").count() == 10_000
         assert page.evaluate(OVERFLOWING) == [0, []]
