@@ -5,8 +5,9 @@
 
 `make results` does so with all of them (`make_results.py`).
 
-Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, the tables of comparison and of orders, one
-run's env.json, and, of the suites in `PLOTS`, all tables and the PNG plots. Of a suite with several streams, all but
+Copies suite.yaml, results.csv, matrix.csv, data.json, experiences.csv, what claims rest on (correct.npz,
+images.csv.gz), the tables of comparison, of orders and of what can be told apart, one run's env.json, and, of the
+suites in `PLOTS`, all tables and the PNG plots. Of a suite with several streams, all but
 the tables. Of an output of `lorisbench reproduce`, its
 tables as Markdown and CSV, its env.json if it has one, and of each stream, in a folder of that name, what suite.yaml,
 results.csv and data.json say of it, and one env.json. Of a folder of what `lorisbench bench --out` found, its JSON and
@@ -36,7 +37,10 @@ READMES = ("README.md", "harness/README.md", "results/README.md", "strategies/RE
 PAGES = tuple(HERE.parent / page for page in READMES)
 COLUMNS = ("accuracy_last", "accuracy_seen", "square", "forgetting_max", "latency_ratio", "state_mb")
 BUSY = 0.5  # load average from which measurements are said to be disturbed
-PLOTS = {"quickstart": ("curves", "forgetting", "latency", "matrices")}
+PLOTS = {"quickstart": ("curves", "forgetting", "pareto", "ranking", "matrices")}
+TABLES = ("comparison", "orders", "standing", "tests")
+NEEDED = ("results.csv", "matrix.csv", "data.json", "experiences.csv")
+FILES = (*NEEDED, "correct.npz", "images.csv.gz")  # the last two are what a report's claims rest on
 
 
 def copy(out: Path) -> Path:
@@ -50,13 +54,14 @@ def copy(out: Path) -> Path:
         return target
     if (out / "tables").is_dir():  # other outputs have theirs in the report
         return _copy_reproduction(out, target)
-    for name in ("results.csv", "matrix.csv", "data.json", "experiences.csv"):
-        shutil.copy(out / name, target)
+    for name in FILES:
+        if (out / name).is_file() or name in NEEDED:
+            shutil.copy(out / name, target)
     _write_suite(read_yaml(out / "suite.yaml"), target)
     if len(streams(out)) == 1:
         (target / "tables").mkdir()
         for table in sorted((out / "report" / "tables").iterdir()):
-            if out.name in PLOTS or table.stem in ("comparison", "orders"):
+            if out.name in PLOTS or table.stem in TABLES:
                 shutil.copy(table, target / "tables")
     for plot in PLOTS.get(out.name, ()):
         (target / "plots").mkdir(exist_ok=True)
