@@ -19,6 +19,7 @@ from without_plots import without_plots
 from lorisbench.metrics.intervals import mean_interval
 from lorisbench.report import write_report
 from lorisbench.report.summary import number
+from lorisbench.report.tabular import decimals_of
 
 pytestmark = needs_chromium
 LABELS = ("dnn", "naive", "joint", "broken")
@@ -107,9 +108,10 @@ def test_figures_of_chosen_seeds_are_those_of_python(page: Any, folder: Path) ->
     results = pd.read_csv(folder / "results.csv")
 
     def expected(column: str, seeds: list[int]) -> str:
-        chosen = results[(results["strategy"] == "dnn") & results["seed"].isin(seeds)]
-        found = mean_interval(100 * chosen[column])
-        return number(found.mean, 2) + (f" ± {number(found.half_width, 2)}" if len(seeds) > 1 else "")
+        chosen = results[results["seed"].isin(seeds)].groupby("strategy")[column]
+        found = {label: mean_interval(100 * values) for label, values in chosen}
+        places, own = decimals_of(found.values(), 2), found["dnn"]
+        return number(own.mean, places) + (f" ± {number(own.half_width, places)}" if len(seeds) > 1 else "")
 
     def shown(name: str) -> str:
         draw_all(page)
@@ -126,13 +128,25 @@ def test_figures_of_chosen_seeds_are_those_of_python(page: Any, folder: Path) ->
     assert page.get_by_label("2", exact=True).is_checked(), "one seed is always chosen"
 
 
+def test_what_is_bold_and_underlined_is_so_in_the_tables_of_files(page: Any, folder: Path) -> None:
+    page.locator("#comparison .columns summary").click()
+    page.locator("#comparison .columns").get_by_role("button", name="All").click()
+    told = (folder / "report" / "tables" / "comparison.md").read_text().splitlines()
+    for element, mark in (("b", "**"), ("u", "<u>")):
+        shown = page.locator(f"#comparison tbody td {element}").all_inner_texts()
+        found = [float(each) for line in told for each in re.findall(rf"{re.escape(mark)}([\d.]+)", line)]
+        assert found and [float(text) for text in shown] == pytest.approx(found), element
+
+
 def test_matrix_and_experiences_agree_with_the_files(page: Any, folder: Path) -> None:
     cells, results = pd.read_csv(folder / "matrix.csv"), pd.read_csv(folder / "results.csv")
     own = cells[cells["run_id"].isin(results[results["strategy"] == "naive"]["run_id"])]
     last = own[(own["after_experience"] == 5) & (own["test_experience"] == 1)]["accuracy"]
     draw_all(page)
     row = next(row for row in rows(page, "experiences") if row[0] == "naive")
-    assert row[2].split()[0] == number(100 * last.mean(), 2)
+    table = pd.read_csv(folder / "report" / "tables" / "accuracy_last_per_experience.csv").set_index("strategy")
+    assert table["illumination 2_mean"]["naive"] == pytest.approx(100 * last.mean())
+    assert float(row[2].split()[0]) == pytest.approx(100 * last.mean(), abs=0.05)
     page.locator("#matrices .small", has_text="naive").click()
     told = page.locator("#matrices .matrix button").nth(5 * 6 + 1).get_attribute("aria-label")
     assert told == f"after occlusion 3, on illumination 2: {number(100 * last.mean(), 2)} %"

@@ -19,7 +19,7 @@ function strategies(host, name, caption, metrics, off) {
   const own = stream(), labels = shownLabels(), footnotes = new Map();
   const mark = (reason) => footnotes.get(reason) ?? footnotes.set(reason, letters(footnotes.size)).get(reason);
   const figures = metrics.map((metric) => new Map(labels.map((label) => [label, figure(own, label, metric)])));
-  const digits = metrics.map((metric, place) => digitsOf(metric, [...figures[place].values()].map((each) => each.mean)));
+  const digits = metrics.map((metric, place) => digitsIn(metric, [...figures[place].values()]));
   const bold = metrics.map((metric, place) => bestOf(metric, figures[place], digits[place]));
   const near = nearIn(name);
   const rows = labels.map((label) => {
@@ -63,6 +63,14 @@ function nearIn(name) {
 const told = (metric, { mean, half, n }, digits) =>
   `${metric.header}: ${number(mean, digits)}${metric.unit ? ` ${metric.unit}` : ""}, ${Number.isFinite(half) ? `95 % interval ${number(mean - half, digits)} to ${number(mean + half, digits)}` : "no interval"}, n = ${n}`;
 
+// Decimals of a column of intervals: as many as give the median half-width two significant digits, and four at most
+function digitsIn(metric, intervals) {
+  const halves = intervals.map(({ half }) => half).filter((half) => half > 0).sort((a, b) => a - b);
+  if (!halves.length) return digitsOf(metric, intervals.map((each) => each.mean));
+  const middle = (halves[Math.floor((halves.length - 1) / 2)] + halves[Math.floor(halves.length / 2)]) / 2;
+  return Math.min(Math.max(1 - Number(middle.toExponential(1).split("e")[1]), 0), 4);
+}
+
 function digitsOf(metric, means) {
   if (metric.unit === "GFLOP") {
     const largest = Math.max(0, ...means.filter(Number.isFinite));
@@ -82,6 +90,12 @@ function bestOf(metric, figures, digits) {
   if (free.length && [...chosen].some((label) => own.replay[label])) {
     const next = pick(free);
     for (const [label, value] of free) if (value === next) chosen.add(label);
+  }
+  // Of times and sizes none is the best that another one's interval reaches
+  const ends = (label) => { const { mean: value, half } = figures.get(label), width = Number.isFinite(half) ? half : 0; return [value - width, value + width]; };
+  if (metric.group && metric.group !== "Accuracy (%)") {
+    const [low, high] = ends(known.find(([, value]) => value === top)[0]);
+    if (known.some(([label]) => !chosen.has(label) && ends(label)[0] <= high && ends(label)[1] >= low)) return new Set();
   }
   return chosen;
 }

@@ -105,12 +105,13 @@ function drawExperiences() {
     const place = Number(key.slice(1));
     return [key, new Map([...values].map(([label, rows]) => [label, interval(rows.map((row) => row[place]))]))];
   });
-  const metric = { better: lost ? "lower" : "higher", header: lost ? "Forgetting" : "Accuracy", unit: lost ? "points" : "%" };
+  const metric = { better: lost ? "lower" : "higher", header: lost ? "Forgetting" : "Accuracy", unit: lost ? "points" : "%", decimals: 2 };
+  const digits = new Map(found.map(([key, figures]) => [key, digitsIn(metric, [...figures.values()])]));
   const near = nearIn(lost ? "forgetting_per_experience" : "accuracy_last_per_experience");
-  const bold = new Map(found.map(([key, figures]) => [key, bestOf(metric, figures, 2)]));
+  const bold = new Map(found.map(([key, figures]) => [key, bestOf(metric, figures, digits.get(key))]));
   const rows = [...values].map(([label]) => ({ cells: { name: { name: label, open: () => openRuns(label) }, ...Object.fromEntries(found.map(([key, figures], column) => {
     const each = figures.get(label);
-    return [key, Number.isFinite(each.mean) ? { text: number(each.mean, 2), value: each.mean, spread: Number.isFinite(each.half) ? number(each.half, 2) : "", bold: bold.get(key).has(label), near: near(label, column), title: told(metric, each, 2), open: () => openRuns(label) } : { text: DASH }];
+    return [key, Number.isFinite(each.mean) ? { text: number(each.mean, digits.get(key)), value: each.mean, spread: Number.isFinite(each.half) ? number(each.half, digits.get(key)) : "", bold: bold.get(key).has(label), near: near(label, column), title: told(metric, each, 2), open: () => openRuns(label) } : { text: DASH }];
   })) } }));
   const box = make("div", {});
   fill(host, selection("Show", [["accuracy", "accuracy after the last experience (%)"], ["forgetting", "forgetting (points)"]], perExperience, (value) => { perExperience = value; drawExperiences(); }), box);
