@@ -122,7 +122,7 @@ def _stream(part: Part, matrices: int) -> Json:
         "labels": labels,
         "about": stored.about,
         "remarks": {label: stored.remarks(label) for label in labels if stored.remarks(label)},
-        "replay": {label: replay(part.summary, label) for label in labels if replay(part.summary, label)},
+        "images_kept": {label: replay(part.summary, label) for label in labels if replay(part.summary, label)},
         "settings": {label: _plain(settings) for label, settings in stored.settings.items()},
         "runs": {
             "id": list(runs["run_id"]),

@@ -27,7 +27,7 @@ function strategies(host, name, caption, metrics, off) {
     const done = chosenRuns(own, label).length;
     const remarks = (own.remarks[label] ?? []).map(mark);
     const count = done === all ? String(seeds) : severalOrders() ? `${seeds} (${done} of ${all} runs)` : `${done} of ${all}`;
-    const cells = { name: { name: label, mark: [own.replay[label] ? "†" : "", ...remarks].filter(Boolean).join(" "), open: () => openRuns(label) }, seeds: { text: count, value: seeds } };
+    const cells = { name: { name: label, mark: [own.images_kept[label] ? "†" : "", ...remarks].filter(Boolean).join(" "), open: () => openRuns(label) }, seeds: { text: count, value: seeds } };
     metrics.forEach((metric, place) => {
       const found = figures[place].get(label);
       if (!Number.isFinite(found.mean)) {
@@ -86,8 +86,8 @@ function bestOf(metric, figures, digits) {
   if (!metric.better || new Set(known.map(([, value]) => value)).size < 2) return new Set();
   const pick = (of) => (metric.better === "higher" ? Math.max : Math.min)(...of.map(([, value]) => value));
   const top = pick(known), chosen = new Set(known.filter(([, value]) => value === top).map(([label]) => label));
-  const free = known.filter(([label]) => !own.replay[label]);
-  if (free.length && [...chosen].some((label) => own.replay[label])) {
+  const free = known.filter(([label]) => !own.images_kept[label]);
+  if (free.length && [...chosen].some((label) => own.images_kept[label])) {
     const next = pick(free);
     for (const [label, value] of free) if (value === next) chosen.add(label);
   }
@@ -101,9 +101,9 @@ function bestOf(metric, figures, digits) {
 }
 
 function notesAbout(name, labels) {
-  const own = stream(), keepers = labels.filter((label) => own.replay[label]);
+  const own = stream(), keepers = labels.filter((label) => own.images_kept[label]);
   const notes = [["", `Mean ± half-width of the 95 % Student-t interval over the chosen seeds; bold: best mean of a column, ties included${keepers.length ? ", and the best that keeps no images" : ""}. Press a number for the runs behind it.`]];
-  if (keepers.length) notes.push(["†", `Keeps images of earlier experiences: ${keepers.map((label) => `${label} ${own.replay[label]}`).join(", ")}.`]);
+  if (keepers.length) notes.push(["†", `Keeps images of earlier experiences: ${keepers.map((label) => `${label} ${own.images_kept[label]}`).join(", ")}.`]);
   const once = labels.filter((label) => (own.done.get(label) ?? []).some((run) => own.texts[own.runs.reason[run]].endsWith(data.as_seed)));
   if (once.length) notes.push(["", `${once.join(", ")}: one run stands for all seeds; ${data.as_seed}.`]);
   return [...notes, ...(own.notes[name] ?? []).filter((text) => text.startsWith("Budget") || (text.startsWith("Underlined") && allChosen())).map((text) => ["", text])];
