@@ -53,7 +53,7 @@ def _best(found: Standing, summary: Summary) -> str:
     alike = [label for label in others if label in found.alike]
     if not alike:
         return f"{sentence}; it is above all others ({over})."
-    beside = "every other strategy" if len(alike) == len(others) else _names(alike, summary)
+    beside = "any other strategy" if len(alike) == len(others) else _names(alike, summary)
     return f"{sentence}; it cannot be told from {beside} ({over})."
 
 
