@@ -1,7 +1,7 @@
 """The command line's edges: exit codes, the one clear line for each wrong input, and that nothing is lost."""
 
-import io
 import contextlib
+import io
 import json
 import os
 import shutil
