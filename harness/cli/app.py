@@ -27,6 +27,7 @@ from lorisbench.cli.options import (
 )
 from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
+from lorisbench.common.processes import keep_interrupts
 
 INTERRUPTED = 130  # typer's exit code for Ctrl-C
 STOPPED = 75  # EX_TEMPFAIL: a scheduler's signal; the same command goes on
@@ -336,6 +337,7 @@ for judge in (
 def main() -> None:
     """Entry point: an InputError gives one line and exit code 2, an interrupt one line and exit code 1."""
     hide_warnings()
+    keep_interrupts()
     # Large tensors on huge pages, of which far fewer have to be cleared: torch reads it once, when it is imported
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:

@@ -8,6 +8,7 @@ import itertools
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -92,6 +93,22 @@ def interrupts_wait() -> Iterator[None]:
 def stop_signals() -> list[signal.Signals]:
     """Those of `STOPS` that this system has."""
     return [getattr(signal, name) for name in STOPS if hasattr(signal, name)]
+
+
+def keep_interrupts() -> None:
+    """Let an interrupt count that comes while Python runs a callback of its garbage collection, which swallows it."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            # Soon, not at once: this is still within that callback
+            again = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+            again.daemon = True
+            again.start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def lives(pid: int) -> bool:

@@ -1,6 +1,5 @@
 """The command line's edges: exit codes, the one clear line for each wrong input, and that nothing is lost."""
 
-import contextlib
 import io
 import json
 import os
@@ -186,12 +185,8 @@ def test_interrupt_leaves_what_is_finished_readable(suite_file, tmp_path: Path) 
         while process.poll() is None and not list(out.glob("runs/*slow*/env.json")):
             time.sleep(0.2)
         time.sleep(0.5)
-        err = ""
-        for _ in range(3):  # a library that is being imported just then may swallow it: a user presses the keys again
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                _, err = process.communicate(timeout=60)
-                break
+        process.send_signal(signal.SIGINT)  # once, though it may come while Python collects garbage
+        _, err = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 1, err

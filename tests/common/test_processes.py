@@ -88,3 +88,21 @@ def test_a_plain_script_works_with_what_it_defines(tmp_path: Path) -> None:
     assert told["reason"] == "an odd state", "what cannot be unpickled is no killed worker"
     here, there = told["environments"]
     assert here == there, "a limit of threads that only workers have would change what they compute"
+
+
+def test_an_interrupt_counts_that_a_callback_of_garbage_collection_swallows() -> None:
+    code = (
+        "import os, signal, time, weakref\n"
+        "from lorisbench.common.processes import keep_interrupts\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "keep_interrupts()\n"
+        "class Kept: pass\n"
+        "kept = Kept()\n"
+        "seen = weakref.ref(kept, lambda _: os.kill(os.getpid(), signal.SIGINT))\n"
+        "try:\n"
+        "    del kept\n"
+        "    for _ in range(300): time.sleep(0.1)\n"
+        "except KeyboardInterrupt: print('interrupted')\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert told.stdout == "interrupted\n" and "KeyboardInterrupt" not in told.stderr, told.stderr
