@@ -89,7 +89,8 @@ def _images_before_last(stored: Stored) -> dict[int, int]:
     if "train" not in stored.experiences or len(stored.experiences) != len(stored.own_names) or len(stored.names) < 2:
         return {}
     train = dict(zip(stored.experiences["experience"], stored.experiences["train"], strict=True))
-    if not np.isfinite(list(train.values())).all():  # of results from elsewhere
+    known = np.isfinite(list(train.values())).all() and train.keys() == set(range(len(stored.own_names)))
+    if not known:  # of results from elsewhere, or a table that is damaged
         return {}
     whole = sum(train.values())
     return {order: int(whole - train[stored.permuted(order)[-1]]) for order in stored.orders}
