@@ -113,8 +113,8 @@ def plans(stored: Stored, means: Summary, tables: list[Kept] | None = None, inch
         found.append(Plan(f"matrix_{names[label]}", SINGLE, draw, extra=many and label not in stored.about))
     for place, run in enumerate(timeline.find(stored)):
         draw = partial(timeline.draw, stored, run, theme)
-        extra = place >= (1 if many else MOST) or (many and run.label not in theme.chosen)
-        found.append(Plan(run.name, TIMELINES, draw, extra=extra))
+        unasked = place < (1 if many else MOST) and not (many and run.label not in theme.chosen)
+        found.append(Plan(run.name, TIMELINES, draw, extra=not unasked))
     shown, omitted = kept_plots.plotted(kept.read(stored) if tables is None else tables)
     found += [Plan(each.file, KEPT, partial(kept_plots.draw, each, theme)) for each in shown]
     if extra := sum(plan.extra for plan in found):
