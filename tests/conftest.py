@@ -179,7 +179,7 @@ def render_only() -> Callable[[pytest.MonkeyPatch, Sequence[str]], None]:
             folder.mkdir(parents=True, exist_ok=True)
             for kind in style.FILES:
                 (folder / f"{drawing.name}.{kind}").write_bytes(PNG if kind == "png" else b"<svg/>")
-            return style.Plot(drawing.name, drawing.caption, drawing.alternative, PNG, 64)
+            return style.Plot(drawing.name, drawing.caption)
 
         patch.setattr(style, "save", save)
 

@@ -78,10 +78,9 @@ class TensorLoader:
 
     def _at_once(self) -> int:
         """How many batches are gathered at once: several of features, as a copy for each takes longer."""
-        x = self.store.x
-        if not isinstance(x, torch.Tensor) or x.ndim != 2 or self.store.labelled or not len(self.rows):
+        if not _are_features(self.store, self.rows):
             return 1
-        return max(1, GATHERED_AT_ONCE // (self.batch_size * x[0].nbytes))
+        return max(1, GATHERED_AT_ONCE // (self.batch_size * self.store.x[0].nbytes))
 
     def _of_features(self, rows: torch.Tensor) -> Iterator[list[torch.Tensor]]:
         """Batches of these rows, parts of one copy."""
@@ -170,8 +169,13 @@ def _versions(store: Store, x: torch.Tensor, y: torch.Tensor) -> list[int]:
     return [tensor._version for tensor in (store.x, store.y, store.task, x, y)]
 
 
+def _are_features(store: Store, rows: torch.Tensor) -> bool:
+    """Whether there are samples at `rows`, and they are features without task labels: all a model is given of them."""
+    return isinstance(store.x, torch.Tensor) and store.x.ndim == 2 and not store.labelled and len(rows) > 0
+
+
 def _gathered(store: Store, rows: torch.Tensor) -> _Gathered | None:
-    if not isinstance(store.x, torch.Tensor) or store.x.ndim != 2 or store.labelled or not len(rows):
+    if not _are_features(store, rows):
         return None
     kept = _kept.setdefault(store, {})
     place = (int(rows[0]), len(rows))

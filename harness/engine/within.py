@@ -8,9 +8,8 @@ from typing import Any
 
 import torch
 
-from lorisbench.data.stream import Store, rows_of
-from lorisbench.engine.engine import EVAL_BATCH, EVAL_FEATURES
-from lorisbench.engine.loader import eval_loader
+from lorisbench.data.stream import Store
+from lorisbench.engine.loader import eval_loader, rows_once
 from lorisbench.engine.meter import uncounted
 from lorisbench.engine.own_plugins import HarnessPlugin
 
@@ -71,12 +70,11 @@ class Within(HarnessPlugin):
 
     def _accuracy(self, strategy: Any, test: Any) -> float | None:
         """The fraction of a test set that is answered rightly; None without images."""
-        rows = rows_of(test.dataset)
+        rows = rows_once(test.dataset)
         if rows is None or not len(rows):
             return None
-        size = EVAL_BATCH if self.store.x.ndim > 2 else EVAL_FEATURES
         right = 0
-        for batch in eval_loader(self.store, rows, size, strategy.device):
+        for batch in eval_loader(self.store, rows, strategy.eval_mb_size, strategy.device):
             strategy.mbatch = [part.to(strategy.device) for part in batch]
             outputs = strategy.forward()
             if not torch.isfinite(outputs.max(dim=1).values).all():

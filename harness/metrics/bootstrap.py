@@ -175,11 +175,7 @@ class Bootstrap:
         values = np.array([[self.means[own[run]] for run in runs] for own in self.runs.values()])
         weights = _weights_of(runs)
         means = values @ np.array([weights[run] for run in runs])
-        moves = [
-            self._weights_over(source, len(units)) @ _influence_of(values, runs, place, units).T
-            for source, place in (("seeds", 1), ("orders", 0))
-            if len(units := sorted({run[place] for run in runs})) > 1
-        ]
+        moves = list(self._moves_of(values, runs).values())
         if self._drawn is not None:
             moves.append(np.stack([self._moved[label] for label in self.runs], axis=1))
         if not moves:
@@ -272,15 +268,19 @@ class Bootstrap:
     def _moves(self, column: _Column) -> dict[str, NDArray[np.float32]]:
         """How far each draw of each source moves the mean, (resamples,), of the sources that have two units."""
         runs = tuple(column.values)
-        moves: dict[str, NDArray[np.float32]] = {}
-        for source, place in (("seeds", 1), ("orders", 0)):
-            units = sorted({run[place] for run in runs})
-            if len(units) > 1:
-                values = np.array([list(column.values.values())])
-                moves[source] = self._weights_over(source, len(units)) @ _influence_of(values, runs, place, units)[0]
+        values = np.array([list(column.values.values())])
+        moves = {source: moved[:, 0] for source, moved in self._moves_of(values, runs).items()}
         if self._drawn is not None and runs:
             moves["recordings"] = column.moved
         return moves
+
+    def _moves_of(self, values: Floats, runs: Sequence[Run]) -> dict[str, NDArray[np.float32]]:
+        """The same of seeds and orders alone, (resamples, columns), for values (columns, runs)."""
+        return {
+            source: self._weights_over(source, len(units)) @ _influence_of(values, runs, place, units).T
+            for source, place in (("seeds", 1), ("orders", 0))
+            if len(units := sorted({run[place] for run in runs})) > 1
+        }
 
     def _estimate(self, column: _Column) -> Estimate:
         mean, moves = _mean(column.values), self._moves(column)

@@ -55,8 +55,7 @@ def read_beside(out: Path) -> dict[str, Beside]:
 
 def put_beside(out: Path, name: str, beside: Beside) -> None:
     """Add a result, or replace that of the same name."""
-    known = read_beside(out) | {name: beside}
-    write_json(out / FILE, {"beside": {label: each.model_dump(mode="json") for label, each in known.items()}})
+    _write(out, read_beside(out) | {name: beside})
 
 
 def take_away(out: Path, name: str) -> None:
@@ -65,6 +64,10 @@ def take_away(out: Path, name: str) -> None:
     if name not in known:
         raise InputError(f"--beside {name}=: {out} has no result of this name beside its own")
     del known[name]
+    _write(out, known)
+
+
+def _write(out: Path, known: dict[str, Beside]) -> None:
     write_json(out / FILE, {"beside": {label: each.model_dump(mode="json") for label, each in known.items()}})
 
 

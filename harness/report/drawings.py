@@ -27,18 +27,16 @@ from lorisbench.report.summary import Summary
 from lorisbench.report.texts import file_names
 
 ALL = "all"
-GENERAL, SINGLE, TIMELINES, KEPT = "general", "single", "timelines", "kept"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plot that can be drawn: its name, its kind, how, and what is said if there is nothing to draw.
+    """A plot that can be drawn: its name, how, and what is said if there is nothing to draw.
 
     extra : it is only drawn when it is asked for.
     """
 
     name: str
-    kind: str
     draw: Callable[[], Drawing | None]
     omitted: str = ""
     extra: bool = False
@@ -105,18 +103,18 @@ def plans(stored: Stored, means: Summary, tables: list[Kept] | None = None, inch
         ),
         "matrices": (partial(heatmaps.matrices, stored, matrices, theme), ""),
     }
-    found = [Plan(name, GENERAL, draw, omitted) for name, (draw, omitted) in general.items()]
+    found = [Plan(name, draw, omitted) for name, (draw, omitted) in general.items()]
     many = len(matrices) > MOST
     names = file_names(matrices)
     for label in matrices:
         draw = partial(heatmaps.matrix, stored, matrices, label, f"matrix_{names[label]}", theme)
-        found.append(Plan(f"matrix_{names[label]}", SINGLE, draw, extra=many and label not in stored.about))
+        found.append(Plan(f"matrix_{names[label]}", draw, extra=many and label not in stored.about))
     for place, run in enumerate(timeline.find(stored)):
         draw = partial(timeline.draw, stored, run, theme)
-        unasked = place < (1 if many else MOST) and not (many and run.label not in theme.chosen)
-        found.append(Plan(run.name, TIMELINES, draw, extra=not unasked))
+        asked_for = place >= (1 if many else MOST) or (many and run.label not in theme.chosen)
+        found.append(Plan(run.name, draw, extra=asked_for))
     shown, omitted = kept_plots.plotted(kept.read(stored) if tables is None else tables)
-    found += [Plan(each.file, KEPT, partial(kept_plots.draw, each, theme)) for each in shown]
+    found += [Plan(each.file, partial(kept_plots.draw, each, theme)) for each in shown]
     if extra := sum(plan.extra for plan in found):
         omitted = [
             f"{extra} plots of single strategies are drawn when they are asked for: `lorisbench report OUT --plots "

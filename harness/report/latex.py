@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lorisbench.report.tabular import Cell, Head, Table, groups
+from lorisbench.report.tabular import Cell, Head, Table, emphasised, groups
 from lorisbench.report.texts import UNKNOWN, is_leftward, latex_text
 
 COLUMN, PAGE = 345.0, 490.0
@@ -117,11 +117,7 @@ def _heading(head: Head) -> str:
 
 
 def _cell(cell: Cell, points: float, limit: float) -> str:
-    text = latex_text(cell.text)
-    if cell.bold:
-        text = rf"\textbf{{{text}}}"
-    elif cell.underlined:
-        text = rf"\underline{{{text}}}"
+    text = emphasised(cell, latex_text(cell.text), (r"\textbf{", "}"), (r"\underline{", "}"))
     if cell.spread:
         text += rf"\,$\pm$\,{latex_text(cell.spread)}"
     text += _mark(cell.mark)

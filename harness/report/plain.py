@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Sequence
 
-from lorisbench.report.tabular import Cell, Head, Table, groups
+from lorisbench.report.tabular import Cell, Head, Table, emphasised, groups
 from lorisbench.report.texts import isolated, one_line
 
 GAP = 2
@@ -52,12 +52,11 @@ def _parts(widths: Sequence[int], width: int) -> list[list[int]]:
 
 
 def _text(cell: Cell, colour: bool) -> str:
-    before = after = ""
-    if cell.bold or cell.underlined:
-        before, after = (BOLD if cell.bold else UNDERLINED, END) if colour else ("*" if cell.bold else "_",) * 2
+    bold, underlined = ((BOLD, END), (UNDERLINED, END)) if colour else (("*", "*"), ("_", "_"))
+    text = emphasised(cell, isolated(one_line(cell.text)), bold, underlined)
     spread = f" ± {cell.spread}" if cell.spread else ""
     mark = f" {cell.mark}" if cell.mark else ""
-    return f"{before}{isolated(one_line(cell.text))}{after}{spread}{mark}"
+    return f"{text}{spread}{mark}"
 
 
 def _line(heads: Sequence[Head], texts: Sequence[str], widths: Sequence[int]) -> str:

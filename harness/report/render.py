@@ -9,7 +9,7 @@ from lorisbench.common.files import write_text
 from lorisbench.report.choosing import paper
 from lorisbench.report.latex import latex
 from lorisbench.report.plain import terminal
-from lorisbench.report.tabular import Cell, Head, Table
+from lorisbench.report.tabular import Cell, Head, Table, emphasised
 from lorisbench.report.tabular import groups as groups
 from lorisbench.report.texts import markdown_text
 
@@ -30,11 +30,7 @@ def _markdown_mark(mark: str) -> str:
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = markdown_text(cell.text)
-    if cell.bold:
-        text = f"**{text}**"
-    elif cell.underlined:
-        text = f"<u>{text}</u>"
+    text = emphasised(cell, markdown_text(cell.text), ("**", "**"), ("<u>", "</u>"))
     if cell.spread:
         text += f" ± {cell.spread}"
     return text + _markdown_mark(cell.mark)

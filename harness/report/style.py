@@ -116,14 +116,10 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Plot:
-    """A written plot: `name` of its files (`FILES`), how to read it, what it shows in words, its PNG bytes."""
+    """A written plot: `name` of its files (`FILES`), and how to read it."""
 
     name: str
     caption: str
-    alternative: str
-    png: bytes
-    width: int
-    """Width in CSS pixels at which its text has the intended size (96 pixels per inch)."""
 
 
 @dataclass(frozen=True)
@@ -185,8 +181,7 @@ def save(drawing: Drawing, folder: Path) -> Plot:
     write_text(
         folder / f"{drawing.name}.csv", drawing.data.to_csv(index=False, lineterminator="\n", float_format="%.8g")
     )
-    width = int.from_bytes(png.getvalue()[16:20], "big")
-    return Plot(drawing.name, drawing.caption, drawing.alternative, png.getvalue(), round(width * 96 / DPI))
+    return Plot(drawing.name, drawing.caption)
 
 
 def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float, **others: Any) -> Axes:

@@ -45,6 +45,12 @@ class Cell:
     half: float | None = None
 
 
+def emphasised(cell: Cell, text: str, bold: tuple[str, str], underlined: tuple[str, str]) -> str:
+    """A cell's text between what makes it bold or underlined in a format; bold comes first."""
+    before, after = bold if cell.bold else underlined if cell.underlined else ("", "")
+    return f"{before}{text}{after}"
+
+
 @dataclass(frozen=True)
 class Head:
     """A column's heading. Numbers are right-aligned; `group` spans neighbours that share it.

@@ -299,7 +299,7 @@ def test_processes_draw_what_this_one_would(few: Stored, tmp_path: Path, monkeyp
     """The files of a plot that a fork draws are there; one that a fork is killed in is drawn here."""
     import os
 
-    planned = [Plan(f"p{k}", "general", lambda: None) for k in range(3)]
+    planned = [Plan(f"p{k}", lambda: None) for k in range(3)]
     with drawn._forked(planned, tmp_path) as there:
         assert there() == {"p0": None, "p1": None, "p2": None}
     here = os.getpid()
@@ -311,7 +311,7 @@ def test_processes_draw_what_this_one_would(few: Stored, tmp_path: Path, monkeyp
     monkeypatch.setattr(drawn, "_may_fork", lambda: True)
     monkeypatch.setattr(drawn, "FEW", 0)
     whole = plans_of(few)
-    broken = Plans([Plan("p", "general", killed, "nothing"), *whole.wanted(["ranks", "forgetting"])])
+    broken = Plans([Plan("p", killed, "nothing"), *whole.wanted(["ranks", "forgetting"])])
     plots = drawn.write(broken, tmp_path)
     assert [plot.name for plot in plots.written] == ["ranks", "forgetting"] and plots.omitted == ["nothing"]
     assert (tmp_path / "ranks.png").is_file() and (tmp_path / "forgetting.csv").is_file()
