@@ -164,8 +164,8 @@ def of_strategies(
         if best:
             first = (max if column.better == "higher" else min)(best, key=lambda label: plain[label])
             near = (column.near or partial(overlapping, found))(first) & plain.keys() - {first}
-            if column.near is None and near - best:
-                near, best = near | best, set()
+            if column.near is None and near - set(best):
+                near, best = near.union(best), []
         for label in labels:
             interval, done = found[label], stored.done(label)["seed"].nunique()
             if np.isnan(interval.mean):
@@ -234,21 +234,22 @@ def overlapping(intervals: Mapping[str, Interval], label: str) -> frozenset[str]
     return frozenset(other for other, (start, end) in others.items() if start <= high and end >= low)
 
 
-def best_of(means: dict[str, float], better: str, kept: dict[str, int]) -> set[str]:
-    """Labels of the best mean as printed, ties included; if those keep images, also the best that keeps none.
+def best_of(means: dict[str, float], better: str, kept: dict[str, int]) -> list[str]:
+    """Labels of the best mean as printed, ties included, in their order; if those keep images, also the best that keeps
+    none. (A set's order would change from one process to the next, and with it which of equals others are told from.)
 
     A single value, or the same in all rows, is no comparison and has no best.
     """
     known = {label: mean for label, mean in means.items() if not np.isnan(mean)}
     if better == "" or len(set(known.values())) < 2:
-        return set()
+        return []
     pick = max if better == "higher" else min
     best = pick(known.values())
-    chosen = {label for label, mean in known.items() if mean == best}
+    chosen = [label for label, mean in known.items() if mean == best]
     free = {label: mean for label, mean in known.items() if not kept[label]}
     if free and any(kept[label] for label in chosen):
         best = pick(free.values())
-        chosen |= {label for label, mean in free.items() if mean == best}
+        chosen += [label for label, mean in free.items() if mean == best and label not in chosen]
     return chosen
 
 

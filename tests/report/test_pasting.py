@@ -260,3 +260,11 @@ def test_runs_that_share_a_measurement_are_not_repetitions_of_it(tmp_path: Path)
     assert "the load of the machine before it was measured was 1.50 processes (average of a minute; 2 cores)" in text
     latency = table_text(folder.out, Wanted("latency", "markdown", ["load", "ratio"]))
     assert "| 1.50 of 2 |" in latency
+
+
+def test_equals_are_the_best_in_the_order_of_the_rows() -> None:
+    means = {f"s{k}": 1.0 for k in reversed(range(12))} | {"worse": 0.5}
+    kept = dict.fromkeys(means, 0)
+    assert tabular.best_of(means, "higher", kept) == [f"s{k}" for k in reversed(range(12))]
+    assert tabular.best_of(means, "higher", kept | {"s3": 5}) == [f"s{k}" for k in reversed(range(12))]
+    assert tabular.best_of({"kept": 2.0, **means}, "higher", {**kept, "kept": 5})[:2] == ["kept", "s11"]
