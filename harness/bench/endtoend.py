@@ -3,12 +3,12 @@
 The loop takes the same steps over the same uint8 images in memory and does nothing else: no plugins, no counting of
 operations. Its images lie in memory as its network is faster with; what torch's default layout would take is told
 besides. Where images are augmented, it applies torchvision's transforms to each image that is drawn for it. Times are
-of one thread, in CPU seconds.
+of one thread, in CPU seconds, or with a GPU seconds until that is done: images and views of them then lie in the CPU's
+memory, and batches are copied, while the GPU works, by either side.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 
 from lorisbench.bench.measured import Finding, Ratio, paired
-from lorisbench.bench.synthetic import one_experience
+from lorisbench.bench.synthetic import CPU, one_experience
+from lorisbench.bench.timing import clock_of
 from lorisbench.common.threads import one_thread
 from lorisbench.data.stream import Store
 from lorisbench.engine.engine import Engine, make_optimizer
@@ -31,23 +32,22 @@ from lorisbench.suite.training import AugmentConfig, TrainingConfig
 PAIRS = 7
 BATCH, STEPS, EPOCHS, CLASSES = 32, 8, 2, 16
 LIMIT = 1.03
-CPU = torch.device("cpu")
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
 
-def measure(pairs: int = PAIRS, steps: int = STEPS) -> Iterator[Finding]:
+def measure(device: torch.device = CPU, pairs: int = PAIRS, steps: int = STEPS) -> Iterator[Finding]:
     """Two networks, one of them with augmentation, and the second also beside a loop in torch's default layout."""
     with one_thread():
-        yield training("resnet18", 64, None, False, pairs, steps, LIMIT)
+        yield training("resnet18", 64, None, False, device, pairs, steps, LIMIT)
         for channels_last in (True, False):
             limit = LIMIT if channels_last else None
-            yield training("efficientnet-lite0", 128, AugmentConfig(), channels_last, pairs, steps, limit)
+            yield training("efficientnet-lite0", 128, AugmentConfig(), channels_last, device, pairs, steps, limit)
 
 
 def training(
-    name: str, size: int, augment: AugmentConfig | None, channels_last: bool, pairs: int, steps: int,
-    limit: float | None,
+    name: str, size: int, augment: AugmentConfig | None, channels_last: bool, device: torch.device, pairs: int,
+    steps: int, limit: float | None,
 ) -> Ratio:  # fmt: skip
     """Some epochs by the engine and by hand.
 
@@ -65,10 +65,10 @@ def training(
     settings = TrainingConfig.model_validate(values)
 
     backbone = make_backbone(name, "none", size)
-    model = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES))
+    model = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES)).to(device)
     optimizer = make_optimizer(model, settings)
     engine = Engine(
-        model=model, optimizer=optimizer, plugins=[Recorder()], store=store, training=settings, device=CPU, seed=0
+        model=model, optimizer=optimizer, plugins=[Recorder()], store=store, training=settings, device=device, seed=0
     )
     # the views of a run's first experience, in each that is timed
     engine.augment = None if augment is None else augment.model_copy(update={"experiences": "all"})
@@ -77,33 +77,37 @@ def training(
         with Meter(engine):  # as every run does
             engine.train(experience)
 
-    by_hand = _by_hand(name, size, store, samples, settings, channels_last)
+    by_hand = _by_hand(name, size, store, samples, settings, channels_last, device)
     layout = "" if channels_last or augment is None else " in torch's default layout"
     what = f"training {name} at {size} px{', augmented' if augment else ''}, batch {BATCH}, to a loop by hand{layout}"
-    return paired(what, by_engine, by_hand, limit, pairs, clock=time.process_time)
+    return paired(what, by_engine, by_hand, limit, pairs, clock=clock_of(device))
 
 
 def _by_hand(
-    name: str, size: int, store: Store, samples: int, settings: TrainingConfig, channels_last: bool
-) -> Callable[[], None]:
+    name: str, size: int, store: Store, samples: int, settings: TrainingConfig, channels_last: bool,
+    device: torch.device,
+) -> Callable[[], None]:  # fmt: skip
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    backbone: Backbone = make_backbone(name, "none", size)
+    backbone: Backbone = make_backbone(name, "none", size).to(device)
     network, mean, std = backbone.network.to(memory_format=layout), backbone.mean, backbone.std  # type: ignore[call-overload]
-    head = nn.Linear(backbone.feature_dim, CLASSES)
+    head = nn.Linear(backbone.feature_dim, CLASSES).to(device)
     optimizer = make_optimizer(nn.ModuleList([network, head]), settings)
     images = store.x.contiguous(memory_format=layout)
     transform = None if settings.augment is None else _transform(settings.augment, size)
     views = 0 if settings.augment is None else settings.augment.views
 
+    def to_device(part: torch.Tensor) -> torch.Tensor:
+        return part.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else part
+
     def loop() -> None:
         for _ in range(settings.epochs):
             for rows in torch.randperm(samples).split(BATCH):
-                x = images[rows]
+                x = to_device(images[rows])
                 if transform is not None:
                     x = torch.stack([transform(image) if torch.randint(views + 1, ()) else image for image in x])
                 x = (x.contiguous(memory_format=layout).float() - mean) / std
                 optimizer.zero_grad()
-                F.cross_entropy(head(network(x)), store.y[rows]).backward()
+                F.cross_entropy(head(network(x)), to_device(store.y[rows])).backward()
                 optimizer.step()
 
     return loop

@@ -11,47 +11,49 @@ import numpy as np
 import torch
 
 from lorisbench.bench.measured import Finding, paired
+from lorisbench.bench.synthetic import CPU
 from lorisbench.model import features
 from lorisbench.model.models import Backbone, make_backbone
 
-CPU = torch.device("cpu")
 SIZES = (("efficientnet-lite0", 96, 256), ("efficientnet-lite0", 224, 64), ("resnet18", 224, 64))  # and how many images
 LIMIT = 1 / 0.9  # of the time, for 0.9 of the speed
 
 
-def measure(pairs: int = 7) -> Iterator[Finding]:
-    """Backbones of random weights, whose speed is that of any others, on all threads.
+def measure(device: torch.device = CPU, pairs: int = 7) -> Iterator[Finding]:
+    """Backbones of random weights, whose speed is that of any others, on all threads or a GPU.
 
     The images lie in a memory-mapped file, as in the cache of decoded images; the plain passes have them in memory, as
-    tensors that are channels last, and use the network as it is.
+    tensors on the device that are channels last, and use the network as it is.
     """
     generator = np.random.default_rng(0)
     for name, size, count in SIZES:
         backbone = make_backbone(name, "none", size)
         backbone.freeze()
-        backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         pixels = generator.integers(0, 256, (count, size, size, 3), np.uint8)
-        decoded = features.to_tensor(pixels, CPU)
+        decoded = features.to_tensor(pixels, device)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "images.npy"
             np.save(file, pixels)
             what = f"features of {count} images of {size} pixels by {name}, from the cache, to plain forward passes"
-            ratio = paired(what, partial(_extracted, file, backbone), partial(_plain, decoded, backbone), LIMIT, pairs)
-            found, wanted = _extracted(file, backbone), _plain(decoded, backbone)
+            ours, other = partial(_extracted, file, backbone, device), partial(_plain, decoded, backbone)
+            ratio = paired(what, ours, other, LIMIT, pairs)
+            found, wanted = ours(), other()
         yield ratio
+        where = "on the GPU" if device.type == "cuda" else f"on {torch.get_num_threads()} threads"
         rate, apart = 1e3 * count / ratio.milliseconds, np.abs(found - wanted).max() / np.abs(wanted).max()
         yield (
-            f"{name} at {size} pixels: {rate:.0f} images a second on {torch.get_num_threads()} threads; the features "
+            f"{name} at {size} pixels: {rate:.0f} images a second {where}; the features "
             f"differ by {apart:.1g} of the largest"
         )
 
 
-def _extracted(file: Path, backbone: Backbone) -> np.ndarray:
+def _extracted(file: Path, backbone: Backbone, device: torch.device) -> np.ndarray:
     cached = np.load(file, mmap_mode="r")
     blocks = (np.array(cached[start : start + features.BATCH]) for start in range(0, len(cached), features.BATCH))
-    return np.concatenate(list(features.extract(backbone, blocks, CPU)))
+    return np.concatenate(list(features.extract(backbone, blocks, device)))
 
 
 @torch.inference_mode()
 def _plain(decoded: torch.Tensor, backbone: Backbone) -> np.ndarray:
-    return torch.cat([backbone(part) for part in decoded.split(features.BATCH)]).numpy()
+    return torch.cat([backbone(part) for part in decoded.split(features.BATCH)]).cpu().numpy()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +12,8 @@ import torch
 from torch import nn
 
 from lorisbench.bench.measured import Ratio, paired
+from lorisbench.bench.synthetic import CPU
+from lorisbench.bench.timing import clock_of
 from lorisbench.common.threads import one_thread
 from lorisbench.model import features
 from lorisbench.model.models import Backbone, Classifier, make_backbone
@@ -28,12 +29,12 @@ BLOCKS = ((128, 1, 40), (224, 1, 20), (128, 32, 2), (224, 32, 1))
 PAIRS = 15
 
 
-def measure() -> Iterator[Ratio]:
+def measure(device: torch.device = CPU) -> Iterator[Ratio]:
     """Latency at 128 and 224 pixels, batch 1 and 32."""
     frozen = make_backbone(BACKBONE, "imagenet", 224)
     frozen.freeze()
     for size, batch, calls in BLOCKS:
-        yield from answering(frozen, size, batch, calls)
+        yield from answering(frozen, size, batch, calls, device=device)
 
 
 def grown(backbone: Backbone | None, width: int, heads: int = HEADS, answer: Answer = ANSWERS[0]) -> DynamicNetwork:
@@ -58,15 +59,17 @@ def _grown(width: int, heads: int, answer: Answer) -> DynamicNetwork:
     return network
 
 
-def answering(backbone: Backbone, size: int, batch: int, calls: int, pairs: int = PAIRS) -> Iterator[Ratio]:
-    """Twelve heads with each kind of answer against one linear head on the same backbone, on one CPU thread.
+def answering(
+    backbone: Backbone, size: int, batch: int, calls: int, pairs: int = PAIRS, device: torch.device = CPU
+) -> Iterator[Ratio]:
+    """Twelve heads with each kind of answer against one linear head on the same backbone, on one CPU thread or a GPU.
 
-    Blocks of so many calls alternate, timed in CPU seconds; the milliseconds are those of a call.
+    Blocks of so many calls alternate, timed as `clock_of` says; the milliseconds are those of a call.
     """
-    backbone = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    one = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES)).eval()
+    backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    one = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES)).eval().to(device)
     images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
-    x = features.to_tensor(images.numpy(), torch.device("cpu"))
+    x = features.to_tensor(images.numpy(), device)
 
     def block(model: nn.Module) -> Callable[[], Any]:
         def run() -> None:
@@ -77,12 +80,12 @@ def answering(backbone: Backbone, size: int, batch: int, calls: int, pairs: int 
 
     with one_thread():
         for answer in ANSWERS:
-            many = grown(backbone, backbone.feature_dim, answer=answer)
+            many = grown(backbone, backbone.feature_dim, answer=answer).to(device)
             what = (
                 f"{HEADS} heads of {CLASSES} classes and their router, answer {answer}, {BACKBONE} at {size} pixels, "
                 f"batch {batch}, to the backbone with one head"
             )
             limit = LIMIT if answer == ANSWERS[0] and batch == 1 else None
             with torch.inference_mode():
-                found = paired(what, block(many), block(one), limit, pairs, time.process_time)
+                found = paired(what, block(many), block(one), limit, pairs, clock_of(device))
             yield dataclasses.replace(found, milliseconds=found.milliseconds / calls)

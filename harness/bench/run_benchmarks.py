@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lorisbench.bench.measured import Amount, Earlier, Finding, Growth, Ratio, limits, write_findings
 from lorisbench.bench.timing import in_turn, timed
@@ -14,23 +15,34 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest
 from lorisbench.common.targets import output_file
 
+if TYPE_CHECKING:
+    import torch
+
 
 def run_benchmarks(
-    what: str = "", out: Path | None = None, compare: Path | None = None, any_machine: bool = False
-) -> Iterator[str]:
+    what: str = "", out: Path | None = None, compare: Path | None = None, any_machine: bool = False,
+    device: str = "cpu",
+) -> Iterator[str]:  # fmt: skip
     """Run one benchmark, or all; yields the machine's description, then each line of text as soon as it is measured.
 
     out : a JSON file that all findings are written to at the end, and beside it, as a PNG of the same name, a plot of
     what grows with what, if that was measured. compare : such a file of before, whose ratios are put
-    beside those measured now; `any_machine`, even if it is another machine's.
+    beside those measured now; `any_machine`, even if it is another machine's. device : cpu, or cuda or
+    cuda:N for those benchmarks that run on a GPU, `ON_DEVICES`.
 
-    Raises InputError for an unknown benchmark, and for a file to compare that is none or another machine's.
+    Raises InputError for an unknown benchmark or device, for a benchmark that runs on the CPU alone, and for a file to
+    compare that is none or another machine's.
     """
     if what and what not in BENCHMARKS:
         raise InputError(f"unknown benchmark {what!r}{nearest(what, BENCHMARKS)}")
+    chosen = [what] if what else list(BENCHMARKS if device == "cpu" else ON_DEVICES)
+    if device != "cpu" and what not in ("", *ON_DEVICES):
+        raise InputError(f"bench {what} runs on the CPU alone; with --device {device}: {', '.join(ON_DEVICES)}")
     from lorisbench.common.environment import environment
+    from lorisbench.runs.workbench import device_of
 
-    env = environment(1, "cpu", "cpu")
+    on = device_of(device)
+    env = environment(1, device, device)
     machine = env["machine"]
     earlier = None if compare is None else Earlier(compare)
     if earlier is not None and not any_machine:
@@ -41,9 +53,9 @@ def run_benchmarks(
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}; {env['date']}"
     found: dict[str, list[Finding]] = {}
-    for name in [what] if what else BENCHMARKS:
+    for name in chosen:
         found[name] = []
-        for finding in BENCHMARKS[name]():
+        for finding in BENCHMARKS[name](*([on] if name in ON_DEVICES else [])):
             found[name].append(finding)
             then = f" | {earlier.beside(name, finding)}" if earlier and not isinstance(finding, str) else ""
             yield f"{name}: {finding}{then}"
@@ -78,25 +90,25 @@ def startup() -> list[Finding]:
     return [Ratio.of(f"lorisbench {name}, to python -c pass", taken[name], taken["pass"]) for name in ("--help", "ls")]
 
 
-def steps() -> Iterator[Finding]:
+def steps(device: torch.device) -> Iterator[Finding]:
     """Training steps and evaluations on features beside loops written by hand, and beside Avalanche's own loop."""
     from lorisbench.bench.steps import measure
 
-    yield from measure()
+    yield from measure(device)
 
 
-def extraction() -> Iterator[Finding]:
+def extraction(device: torch.device) -> Iterator[Finding]:
     """Extracting features of images in the cache beside plain forward passes over decoded ones."""
     from lorisbench.bench.extraction import measure
 
-    yield from measure()
+    yield from measure(device)
 
 
-def endtoend() -> Iterator[Finding]:
+def endtoend(device: torch.device) -> Iterator[Finding]:
     """Training a backbone in the engine beside loops written by hand over the same images."""
     from lorisbench.bench.endtoend import measure
 
-    yield from measure()
+    yield from measure(device)
 
 
 def memory() -> list[Finding]:
@@ -138,11 +150,11 @@ def data() -> Iterator[Finding]:
     yield verifying()
 
 
-def latency() -> Iterator[Finding]:
+def latency(device: torch.device) -> Iterator[Finding]:
     """Twelve heads with their router beside the bare backbone with one head."""
     from lorisbench.bench.latency import measure
 
-    yield from measure()
+    yield from measure(device)
 
 
 def dnn() -> Iterator[Finding]:
@@ -194,7 +206,10 @@ def growth() -> Iterator[Finding]:
     yield from measure()
 
 
-BENCHMARKS: dict[str, Callable[[], Iterable[Finding]]] = {
+ON_DEVICES = ("steps", "extraction", "endtoend", "latency")
+"""What is measured on a GPU, too, and is called with the device."""
+
+BENCHMARKS: dict[str, Callable[..., Iterable[Finding]]] = {
     "startup": startup,
     "steps": steps,
     "stock": stock,

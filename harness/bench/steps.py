@@ -1,12 +1,11 @@
 """`lorisbench bench steps`: training steps and evaluations on features beside loops written by hand.
 
 The loops do the same mathematics with the same batches and optimizer, and nothing else. Times are of one thread, in CPU
-seconds.
+seconds, or with a GPU, where features and models then lie, seconds until that is done.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,8 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lorisbench.bench.measured import PAIRS, Finding, Ratio, paired
-from lorisbench.bench.synthetic import WIDTH, engine_of, samples, stream_of
-from lorisbench.bench.timing import in_turn, timed
+from lorisbench.bench.synthetic import CPU, WIDTH, engine_of, samples, stream_of
+from lorisbench.bench.timing import clock_of, in_turn, timed
 from lorisbench.common.threads import one_thread
 from lorisbench.data.stream import Store, rows_of
 from lorisbench.engine.engine import make_optimizer
@@ -39,40 +38,45 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Of a batch, inputs (batch, WIDTH) and labels int64 (batch,): a scalar."""
 
 
-def measure(pairs: int = PAIRS, steps: int = STEPS) -> Iterator[Finding]:
+def measure(device: torch.device = CPU, pairs: int = PAIRS, steps: int = STEPS) -> Iterator[Finding]:
     """Steps of naive training at each size, steps of the other methods, rows of the accuracy matrix."""
     with one_thread():
         for batch in (32, 256):
             for classes in (16, 121):
                 for optimizer in ("adam", "sgd"):
-                    yield training("naive", batch, classes, optimizer, pairs, steps)
+                    yield training("naive", batch, classes, optimizer, device, pairs, steps)
         for method in ("ewc", "lwf", "replay", "dnn"):
             for batch in (32, 256):
-                yield training(method, batch, 16, "adam", pairs, steps)
-        yield avalanche(pairs, steps)
+                yield training(method, batch, 16, "adam", device, pairs, steps)
+        yield avalanche(device, pairs, steps)
         for images in (4000, 600, 96):
-            yield evaluation(images, pairs)
+            yield evaluation(images, device, pairs)
 
 
 class EpochTime(HarnessPlugin):
-    """CPU seconds of the last epoch, between the other plugins' callbacks before and after it, those included."""
+    """Seconds of the last epoch, between the other plugins' callbacks before and after it, those included."""
 
-    seconds = 0.0
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self.clock, self.seconds = clock, 0.0
 
     def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.start = time.process_time()
+        self.start = self.clock()
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.seconds = time.process_time() - self.start
+        self.seconds = self.clock() - self.start
 
 
-def training(method: str, batch: int, classes: int, optimizer: str, pairs: int, steps: int) -> Ratio:
+def training(
+    method: str, batch: int, classes: int, optimizer: str, device: torch.device, pairs: int, steps: int
+) -> Ratio:
     """An epoch of the second experience by a strategy's plugin in the engine and by hand."""
     count = batch * steps
-    store, experience = samples(count, classes, WIDTH)
+    clock = clock_of(device)
+    store, experience = samples(count, classes, WIDTH, device)
     settings = TrainingConfig.model_validate({"epochs": 1, "batch_size": batch, "optimizer": optimizer})
     model, plugin = _parts(method, classes)
-    watch = EpochTime()
+    watch = EpochTime(clock)
     engine = engine_of(model, [watch, *plugin, Recorder()], store, settings)
 
     def by_engine() -> float:
@@ -81,17 +85,17 @@ def training(method: str, batch: int, classes: int, optimizer: str, pairs: int, 
         return watch.seconds
 
     by_engine()
-    head = nn.Linear(WIDTH, classes)
+    head = nn.Linear(WIDTH, classes).to(device)
     loss = _by_hand(method, head, store)
     stepping = make_optimizer(head, settings)
 
     def by_hand() -> None:
-        for rows in torch.randperm(count).split(batch):
+        for rows in torch.randperm(count, device=device).split(batch):
             stepping.zero_grad()
             loss(store.x[rows], store.y[rows]).backward()
             stepping.step()
 
-    taken = in_turn({"engine": by_engine, "hand": timed(by_hand, time.process_time)}, pairs)
+    taken = in_turn({"engine": by_engine, "hand": timed(by_hand, clock)}, pairs)
     what = f"a step of {method}, batch {batch}, {WIDTH} features, {classes} classes, {optimizer}, to a loop by hand"
     ours, other = ([seconds / steps for seconds in each] for each in taken.values())
     return Ratio.of(what, ours, other, LIMIT)
@@ -118,7 +122,7 @@ def _parts(method: str, classes: int) -> tuple[nn.Module, list[Any]]:
 
 def _by_hand(method: str, head: nn.Module, store: Store) -> Loss:
     """The loss of the second experience, as one would write it in a script."""
-    teacher = nn.Linear(WIDTH, int(store.y.max()) + 1).requires_grad_(False)
+    teacher = nn.Linear(WIDTH, int(store.y.max()) + 1).to(store.x.device).requires_grad_(False)
     weights = list(head.parameters())
     held = [(torch.rand_like(weight), weight.detach().clone()) for weight in weights]
     kept_x, kept_y = store.x[:MEMORY].clone(), store.y[:MEMORY].clone()
@@ -139,7 +143,7 @@ def _by_hand(method: str, head: nn.Module, store: Store) -> Loss:
         return F.cross_entropy(logits, y) + ALPHA * divergence(logits, teacher(x), "batchmean")
 
     def replay(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        drawn = torch.randperm(MEMORY)[:32]
+        drawn = torch.randperm(MEMORY, device=kept_x.device)[:32]
         return naive(torch.cat([x, kept_x[drawn]]), torch.cat([y, kept_y[drawn]]))
 
     def dnn(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -151,41 +155,41 @@ def _by_hand(method: str, head: nn.Module, store: Store) -> Loss:
     return {"naive": naive, "ewc": ewc, "lwf": lwf, "replay": replay, "dnn": dnn}[method]
 
 
-def avalanche(pairs: int, steps: int, batch: int = 32, classes: int = 16) -> Ratio:
+def avalanche(device: torch.device, pairs: int, steps: int, batch: int = 32, classes: int = 16) -> Ratio:
     """An epoch by Avalanche's own strategy, loaders included, and by the engine."""
     count = batch * steps
-    store, experience = samples(count, classes, WIDTH)
+    store, experience = samples(count, classes, WIDTH, device)
     settings = TrainingConfig(epochs=1, batch_size=batch)
     ours, theirs = nn.Linear(WIDTH, classes), nn.Linear(WIDTH, classes)
     engine = engine_of(ours, [Recorder()], store, settings)
     stock = Naive(
         model=theirs, optimizer=torch.optim.Adam(theirs.parameters()), train_mb_size=batch, train_epochs=1,
-        eval_mb_size=256, evaluator=None,
+        eval_mb_size=256, evaluator=None, device=device,
     )  # fmt: skip
     what = f"an epoch of Avalanche's own loop, batch {batch}, {WIDTH} features, {classes} classes, to the engine's"
     return paired(
-        what, partial(stock.train, experience), partial(engine.train, experience), None, pairs, time.process_time
+        what, partial(stock.train, experience), partial(engine.train, experience), None, pairs, clock_of(device)
     )
 
 
-def evaluation(images: int, pairs: int, experiences: int = 12, classes: int = 16) -> Ratio:
+def evaluation(images: int, device: torch.device, pairs: int, experiences: int = 12, classes: int = 16) -> Ratio:
     """A row of the accuracy matrix, answers included, and the head's product over the same features at once."""
     counts = {"train": 1, "validation": 1, "test": images}
-    store, stream = stream_of(counts, experiences, classes, WIDTH)
+    store, stream = stream_of(counts, experiences, classes, WIDTH, device)
     tests = list(stream.streams["test"])
-    settings, head, recorder = TrainingConfig(), nn.Linear(WIDTH, classes), Recorder()
+    settings, head, recorder = TrainingConfig(), nn.Linear(WIDTH, classes).to(device), Recorder()
     engine = engine_of(head, [recorder], store, settings)
-    x = store.x[torch.cat([rows_of(test.dataset) for test in tests])]  # type: ignore[misc]
+    x = store.x[torch.cat([rows_of(test.dataset) for test in tests]).to(device)]  # type: ignore[misc]
 
     def row() -> torch.Tensor:
         engine.eval(tests)
-        return recorder.predictions()
+        return recorder.predictions()  # on the CPU
 
     @torch.no_grad()
     def product() -> torch.Tensor:
-        return head(x).argmax(dim=1)
+        return head(x).argmax(dim=1).cpu()
 
     if not torch.equal(row(), product().int()):
         raise RuntimeError("the evaluation and the product give other answers")
     what = f"a row of the matrix, {experiences} x {images} test images, {WIDTH} features, to one matrix product"
-    return paired(what, row, product, LIMIT, pairs, time.process_time)
+    return paired(what, row, product, LIMIT, pairs, clock_of(device))

@@ -19,7 +19,9 @@ WIDTH = 1280  # features of efficientnet-lite0
 CPU = torch.device("cpu")
 
 
-def stream_of(counts: Mapping[str, int], experiences: int, classes: int, width: int) -> tuple[Store, Any]:
+def stream_of(
+    counts: Mapping[str, int], experiences: int, classes: int, width: int, device: torch.device = CPU
+) -> tuple[Store, Any]:
     """A store and its stream with so many samples of each split in each experience; labels take turns."""
     rows = [
         (f"{experience}-{split}-{i}", i % classes, "", experience, split, "", 1, "")
@@ -29,13 +31,14 @@ def stream_of(counts: Mapping[str, int], experiences: int, classes: int, width: 
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     names = [str(label) for label in range(classes)], [str(experience) for experience in range(experiences)]
-    store = Store(torch.randn(len(rows), width), torch.from_numpy(table.label.to_numpy(copy=True)))
+    labels = torch.from_numpy(table.label.to_numpy(copy=True))
+    store = Store(torch.randn(len(rows), width, device=device), labels.to(device))
     return store, make_stream(Manifest(table, Path(), "random numbers", True, *names), store)
 
 
-def samples(count: int, classes: int, width: int) -> tuple[Store, Any]:
+def samples(count: int, classes: int, width: int, device: torch.device = CPU) -> tuple[Store, Any]:
     """Random features and labels, and the experience of `count` of them: a validation and a test sample are besides."""
-    store = Store(torch.randn(count + 2, width), torch.randint(classes, (count + 2,)))
+    store = Store(torch.randn(count + 2, width, device=device), torch.randint(classes, (count + 2,), device=device))
     return store, one_experience(store, count)
 
 
@@ -49,5 +52,9 @@ def one_experience(store: Store, samples: int) -> Any:
 
 
 def engine_of(model: nn.Module, plugins: list[Any], store: Store, settings: TrainingConfig) -> Engine:
-    optimizer = make_optimizer(model, settings)
-    return Engine(model=model, optimizer=optimizer, plugins=plugins, store=store, training=settings, device=CPU, seed=0)
+    """An engine on the device where the samples are."""
+    device = store.y.device
+    optimizer = make_optimizer(model.to(device), settings)
+    return Engine(
+        model=model, optimizer=optimizer, plugins=plugins, store=store, training=settings, device=device, seed=0
+    )

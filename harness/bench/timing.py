@@ -7,7 +7,10 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 
 def in_turn(functions: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
@@ -36,6 +39,19 @@ def timed(function: Callable[[], Any], clock: Callable[[], float] = time.perf_co
         return clock() - start
 
     return call
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """The clock for what one thread does: CPU seconds, or seconds until the GPU has done its work."""
+    if device.type != "cuda":
+        return time.process_time
+    import torch
+
+    def clock() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return clock
 
 
 def peak_so_far() -> float:

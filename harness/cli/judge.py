@@ -209,9 +209,12 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="Write all that was found to this JSON file")] = None,
     compare: Annotated[Path | None, typer.Option(help="Put the ratios of such a file beside those measured")] = None,
     any_machine: Annotated[bool, typer.Option("--any-machine", help="Compare even another machine's")] = False,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda or cuda:N; on a GPU there are steps, extraction, endtoend, latency")
+    ] = "cpu",
 ) -> None:
     """Measure the harness on this machine by alternating comparisons and median ratios."""
     from lorisbench.bench.run_benchmarks import run_benchmarks
 
-    for line in run_benchmarks(what, out, compare, any_machine):
+    for line in run_benchmarks(what, out, compare, any_machine, device):
         print(line, flush=True)

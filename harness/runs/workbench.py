@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +66,12 @@ class Workbench:
 
 
 def device_of(name: str) -> torch.device:
-    """The device of this name; `auto` is the GPU if there is one. Raises InputError for a GPU that does not exist."""
+    """The device of this name; `auto` is the GPU if there is one.
+
+    Raises InputError for a name that is none of auto, cpu, cuda and cuda:N, and for a GPU that does not exist.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise InputError(f"device {name!r}: it is auto, cpu, cuda or cuda:N")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):

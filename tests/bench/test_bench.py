@@ -27,6 +27,11 @@ def test_bench_knows_data_and_says_so(cli, monkeypatch: pytest.MonkeyPatch) -> N
     assert lines == [f"data: {name} was measured" for name in ("reading", "caching", "verifying")]
     answer = cli("bench", "dta")
     assert answer.code == 2 and "'data'" in answer.err
+    answer = cli("bench", "data", "--device", "cuda")
+    assert answer.code == 2 and "CPU alone" in answer.err and "endtoend" in answer.err
+    for device in ("cuda:99", "gpu"):
+        answer = cli("bench", "steps", "--device", device)
+        assert answer.code == 2 and len(answer.err.splitlines()) == 1 and repr(device) in answer.err
     help_text = cli("bench", "--help").out
     assert all(name in help_text for name in bench.BENCHMARKS)
 

@@ -26,6 +26,8 @@ def test_both_sides_take_the_same_number_of_steps(
 
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", watched)
     monkeypatch.setattr(endtoend, "BATCH", 2)
-    found = endtoend.training("timm:test_resnet", 32, augment, channels_last, pairs=1, steps=2, limit=1.03)
+    found = endtoend.training(
+        "timm:test_resnet", 32, augment, channels_last, torch.device("cpu"), pairs=1, steps=2, limit=1.03
+    )
     assert isinstance(found, Ratio) and len(found.values) == 1 and found.values[0] > 0
     assert sizes == [(2, endtoend.CLASSES)] * (2 * 2 * 2 * endtoend.EPOCHS)  # a pair to warm up, two sides, two steps

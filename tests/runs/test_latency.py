@@ -223,6 +223,7 @@ def test_a_model_that_cannot_be_restored_has_a_row_that_says_why(
     refused(cli("latency", out, "--strategies", "naiv"), "'naive'")
     refused(cli("latency", tmp_path), "suite.yaml")
     refused(cli("latency", out, "--device", "cuda:99"), "cuda:99")
+    refused(cli("latency", out, "--device", "gpu"), "'gpu'")
 
 
 def test_a_damaged_table_is_kept_aside(tmp_path: Path) -> None:
