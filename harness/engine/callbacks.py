@@ -9,8 +9,10 @@ from typing import Any
 from avalanche.core import BasePlugin, BaseSGDPlugin, SupervisedPlugin
 from avalanche.training.plugins.clock import Clock
 from avalanche.training.templates import SupervisedTemplate
+from avalanche.training.templates.base_sgd import PeriodicEval
 
-_EMPTY = [body for base in (BasePlugin, BaseSGDPlugin, SupervisedPlugin) for body in vars(base).values()]
+_BASES = (BasePlugin, BaseSGDPlugin, SupervisedPlugin)
+_EMPTY = {body for base in _BASES for body in vars(base).values() if callable(body)}
 
 
 def acting(plugins: Sequence[Any], event: str) -> list[Callable[..., Any]]:
@@ -26,6 +28,9 @@ IN_EVALUATION = (
     "before_eval_iteration", "before_eval_forward", "after_eval_forward", "after_eval_iteration", "after_eval_exp",
     "after_eval",
 )  # fmt: skip
+
+NOT_IN_EVALUATION = (Clock, PeriodicEval)
+"""Avalanche's own plugins that every strategy has, and that do nothing in an evaluation but count its minibatches."""
 
 
 def _once_per_batch(event: str) -> Callable[..., None]:
@@ -116,7 +121,7 @@ class PerBatch(SupervisedTemplate):
 
 
 def _may_read_loss(plugin: Any) -> bool:
-    """Whether a plugin acts in evaluations, other than the clock and those of LorisBench, which read no loss there."""
-    if isinstance(plugin, Clock) or type(plugin).__module__.startswith("lorisbench."):
+    """Whether a plugin acts in evaluations, other than those that read no loss there: all of LorisBench."""
+    if isinstance(plugin, NOT_IN_EVALUATION) or type(plugin).__module__.startswith("lorisbench."):
         return False
     return any(acting([plugin], event) for event in IN_EVALUATION)

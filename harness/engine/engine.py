@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
+from avalanche.models.utils import is_multi_task_module
 from torch import nn
 
 from lorisbench.data.stream import Store, rows_of
@@ -116,9 +117,13 @@ class Engine(PerBatch):
     def forward(self) -> Any:
         """The model's outputs for the minibatch; of a training step with `training.amp` computed in bfloat16."""
         if self.amp is None or not self.is_training:
-            return super().forward()
+            return self._outputs()
         with torch.autocast(self.device.type, torch.bfloat16):
-            return super().forward().float()
+            return self._outputs().float()
+
+    def _outputs(self) -> Any:
+        # Avalanche asks the experience for its task labels first, whether or not the model wants them
+        return super().forward() if is_multi_task_module(self.model) else self.model(self.mb_x)
 
     def make_train_dataloader(self, shuffle: bool = True, drop_last: bool = False, **kwargs: Any) -> None:
         # Separate generators: a strategy that draws random numbers sees the same order of samples as one that does not,

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from avalanche.training.plugins.clock import Clock
 
 from lorisbench.data.stream import Store, rows_of
-from lorisbench.engine.callbacks import IN_EVALUATION, acting
+from lorisbench.engine.callbacks import IN_EVALUATION, NOT_IN_EVALUATION, acting
 from lorisbench.engine.evaluation import NoMetrics
 from lorisbench.engine.loader import gathered
 from lorisbench.engine.own_plugins import HarnessPlugin
@@ -18,6 +17,7 @@ from lorisbench.engine.own_plugins import HarnessPlugin
 _BETWEEN = (
     "before_eval_dataset_adaptation", "after_eval_dataset_adaptation", "before_eval_exp", "after_eval_exp",
 )  # fmt: skip
+AT_ONCE = 2048  # features in a minibatch, which nobody but the model sees
 _SAMPLE_BY_SAMPLE = ("torch.nn.", "lorisbench.model.")
 
 
@@ -33,7 +33,7 @@ def minibatches_of_all(strategy: Any, experiences: Iterable[Any]) -> list[list[t
     if not all(type(module).__module__.startswith(_SAMPLE_BY_SAMPLE) for module in strategy.model.modules()):
         return None
     rows = _rows_of([experience.dataset for experience in experiences], strategy.store)
-    return None if rows is None else gathered(strategy.store, rows, strategy.eval_mb_size, strategy.device)
+    return None if rows is None else gathered(strategy.store, rows, AT_ONCE, strategy.device)
 
 
 _known: weakref.WeakKeyDictionary[Store, tuple[list[weakref.ref[Any]], torch.Tensor]] = weakref.WeakKeyDictionary()
@@ -60,7 +60,7 @@ def _rows_of(datasets: list[Any], store: Store) -> torch.Tensor | None:
 
 
 def _tells_experiences_apart(plugin: Any) -> bool:
-    if isinstance(plugin, (Clock, NoMetrics)):
+    if isinstance(plugin, (*NOT_IN_EVALUATION, NoMetrics)):
         return False
     events = _BETWEEN if isinstance(plugin, HarnessPlugin) else ("before_eval", *_BETWEEN, *IN_EVALUATION)
     return any(acting([plugin], event) for event in events)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch.nn import functional as F
 
 from lorisbench.strategies.dnn.router import GaussianRouter, logsumexp
 from lorisbench.strategies.parts.shrinkage import Shrinkage
@@ -38,7 +37,7 @@ class OpenRouter(GaussianRouter):
     of all features, both at temperature T.
 
     The linear layer of `weight` and `bias` gives `scores`: y (R,), then the class scores of a new domain over T (K,).
-    Further buffers, derived in the same way: `table` (D * K + K, R) and `table_bias` (D * K + K,), from y to the
+    Further buffers, derived in the same way: `table` (R, D * K + K) and `table_bias` (D * K + K,), from y to the
     log-densities of the pairs and of the classes in a new domain, up to what `curvature` (R,) adds to the difference.
     For one image the number of operations is what takes time, so constants are folded into the layers where possible.
     """
@@ -86,7 +85,7 @@ class OpenRouter(GaussianRouter):
         weight = torch.cat([axes.T, class_rows])
         self.weight = weight.float()
         self.bias = (torch.cat([torch.zeros_like(spread), new_bias]) - weight @ centre).float()
-        self.table = torch.cat([seen, unseen]).float()
+        self.table = torch.cat([seen, unseen]).T.float().contiguous()  # read in order for one image, see `_Stack`
         seen_bias = pair_prior - 0.5 * seen.square().sum(dim=1)
         # log |diag(g)| / 2 is common to the classes in a new domain
         unseen_bias = class_prior - 0.5 * (unseen.square() * spread).sum(dim=1) - 0.5 * spread.log().sum()
@@ -116,7 +115,7 @@ class OpenRouter(GaussianRouter):
         over T, (batch, K); the gate, (batch,), above 0 where a seen domain is likelier.
         """
         y, new = scores.split_with_sizes(self._read, dim=1)
-        seen, unseen = F.linear(y, self.table, self.table_bias).split_with_sizes(self._table, dim=1)
+        seen, unseen = torch.addmm(self.table_bias, y, self.table).split_with_sizes(self._table, dim=1)
         gate = torch.addmv(logsumexp(seen) - logsumexp(unseen), y.square(), self.curvature)
         return seen, new, gate
 

@@ -114,8 +114,9 @@ def test_the_loss_is_there_for_whoever_reads_it() -> None:
 
 
 def test_answers_are_read_off_in_between_where_outputs_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lorisbench.engine import own_plugins
+    from lorisbench.engine import own_plugins, whole_row
 
+    monkeypatch.setattr(whole_row, "AT_ONCE", 4)
     _, _, whole = evaluated()
     monkeypatch.setattr(own_plugins, "MOST_HELD", 9)
     _, _, parts = evaluated()
