@@ -158,10 +158,10 @@ def _by_hand(method: str, head: nn.Module, store: Store) -> Loss:
 def avalanche(device: torch.device, pairs: int, steps: int, batch: int = 32, classes: int = 16) -> Ratio:
     """An epoch by Avalanche's own strategy, loaders included, and by the engine."""
     count = batch * steps
-    store, experience = samples(count, classes, WIDTH, device)
+    store, experience = samples(count, classes, WIDTH)  # on the CPU: its loaders pin what they give to a GPU
     settings = TrainingConfig(epochs=1, batch_size=batch)
     ours, theirs = nn.Linear(WIDTH, classes), nn.Linear(WIDTH, classes)
-    engine = engine_of(ours, [Recorder()], store, settings)
+    engine = engine_of(ours, [Recorder()], store, settings, device)
     stock = Naive(
         model=theirs, optimizer=torch.optim.Adam(theirs.parameters()), train_mb_size=batch, train_epochs=1,
         eval_mb_size=256, evaluator=None, device=device,

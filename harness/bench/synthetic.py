@@ -51,9 +51,11 @@ def one_experience(store: Store, samples: int) -> Any:
     return make_stream(Manifest(table, Path(), "random numbers", True, classes, ["only"]), store).train_stream[0]
 
 
-def engine_of(model: nn.Module, plugins: list[Any], store: Store, settings: TrainingConfig) -> Engine:
-    """An engine on the device where the samples are."""
-    device = store.y.device
+def engine_of(
+    model: nn.Module, plugins: list[Any], store: Store, settings: TrainingConfig, device: torch.device | None = None
+) -> Engine:
+    """An engine on a device, by default on the one where the samples are."""
+    device = store.y.device if device is None else device
     optimizer = make_optimizer(model.to(device), settings)
     return Engine(
         model=model, optimizer=optimizer, plugins=plugins, store=store, training=settings, device=device, seed=0

@@ -27,26 +27,49 @@ Extract = Callable[[Backbone, Iterator[np.ndarray], torch.device], Iterator[np.n
 
 def to_tensor(block: np.ndarray, device: torch.device) -> torch.Tensor:
     """uint8 (n, height, width, 3) to a uint8 tensor (n, 3, height, width), channels last in memory."""
-    return torch.from_numpy(block).to(device).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(block)
+    if device.type == "cuda":  # from pinned memory it is copied while the GPU works on what came before
+        pixels = pixels.pin_memory()
+    return pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
 
 
 @torch.inference_mode()
 def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
     """Features, float32 (n, feature_dim), of each block of images, uint8 (n, size, size, 3). Eval mode throughout.
 
-    Batch norms are folded into convolutions, which changes the last bits.
+    Batch norms are folded into convolutions, which changes the last bits. A GPU is given a block while it works on the
+    one before.
     """
     was_training = backbone.network.training
     backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     backbone.network.eval()
     network: nn.Module | None = None
+    arriving: deque[Callable[[], np.ndarray]] = deque()
     try:
         for block in blocks:
             x = backbone.normalised(to_tensor(block, device))
             network = _folded(backbone, x.shape[2]) if network is None else network
-            yield in_parts(network, x).float().cpu().numpy()
+            arriving.append(_fetched(in_parts(network, x).float()))
+            if len(arriving) > (device.type == "cuda"):
+                yield arriving.popleft()()
+        while arriving:
+            yield arriving.popleft()()
     finally:
         backbone.network.train(was_training)
+
+
+def _fetched(answer: torch.Tensor) -> Callable[[], np.ndarray]:
+    """What gives an answer as an array, once it is there: it is copied from a GPU while that goes on."""
+    if not answer.is_cuda:
+        return answer.numpy
+    copied, arrived = answer.to("cpu", non_blocking=True), torch.cuda.Event()
+    arrived.record(torch.cuda.current_stream(answer.device))
+
+    def waited() -> np.ndarray:
+        arrived.synchronize()
+        return copied.numpy()
+
+    return waited
 
 
 def _folded(backbone: Backbone, size: int) -> nn.Module:

@@ -32,9 +32,10 @@ def groups_of(channels: int, wanted: int) -> int:
 def batch_to_group(network: nn.Module, wanted: int) -> int:
     """Replace every BatchNorm2d inside a network by a GroupNorm, in place; returns how many there were.
 
-    Weight, bias, epsilon, device, dtype and, from timm's `BatchNormAct2d`, dropout and activation are carried over. The
-    running mean and variance are not: GroupNorm has no place for them, so the features of a pretrained network change
-    and are good again only after some training.
+    Epsilon, device, dtype and, from timm's `BatchNormAct2d`, dropout and activation are carried over. Weight and bias
+    are set so that the new layer does what the old one did to an image whose groups have the mean and variance that
+    the running statistics of their channels imply, see `_affine`. Other images have others, so the features of a
+    pretrained network change, and are good again only after some training.
 
     Parameters
     ----------
@@ -61,4 +62,23 @@ def _group_norm(old: nn.BatchNorm2d, wanted: int) -> nn.GroupNorm:
         new = nn.GroupNorm(groups, channels, old.eps, affine)
     if affine:
         new.weight, new.bias = old.weight, old.bias
+        if old.running_mean is not None and old.running_var is not None:
+            new.weight.data, new.bias.data = _affine(old, groups)
     return new.train(old.training)
+
+
+@torch.no_grad()
+def _affine(old: nn.BatchNorm2d, groups: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias, (channels,), of the group norm that stands for a batch norm in evaluation mode.
+
+    With a channel's running mean m and variance v, the values of its group of channels have the mean M of their m and
+    the variance V, which is the mean of their v plus the variance of their m. Then w (x - m) / sqrt(v) + b, the batch
+    norm, is W (x - M) / sqrt(V) + B with W = w sqrt(V / v) and B = b + w (M - m) / sqrt(v); epsilon is added to v and V.
+    """
+    mean, variance = (each.double().view(groups, -1) for each in (old.running_mean, old.running_var))  # type: ignore[union-attr]
+    weight, bias = (each.double().view(groups, -1) for each in (old.weight, old.bias))
+    of_group = mean.mean(dim=1, keepdim=True)
+    spread = variance.mean(dim=1, keepdim=True) + mean.var(dim=1, keepdim=True, correction=0)
+    slope = weight / (variance + old.eps).sqrt()
+    found = slope * (spread + old.eps).sqrt(), bias + slope * (of_group - mean)
+    return tuple(each.flatten().to(old.weight.dtype) for each in found)  # type: ignore[return-value]

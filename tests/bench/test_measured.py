@@ -18,7 +18,7 @@ from lorisbench.bench.measured import Amount, Growth, Ratio, paired
 def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """What the benchmark `steps` finds; the only one there is."""
     found: dict[str, list[Any]] = {"found": [Ratio("a step", (1.0, 1.1, 1.3), 2.0, 1.2), "a sentence"]}
-    monkeypatch.setattr(bench, "BENCHMARKS", {"steps": lambda: found["found"]})
+    monkeypatch.setattr(bench, "BENCHMARKS", {"steps": lambda _: found["found"]})
     return found
 
 
