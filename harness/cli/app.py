@@ -340,6 +340,9 @@ def main() -> None:
     keep_interrupts()
     # Large tensors on huge pages, of which far fewer have to be cleared: torch reads it once, when it is imported
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # NumPy's products by one thread: they are small, threads that wait for the next one take a second of a report, and
+    # how many there are decides the last digits
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         app()
     except InputError as error:

@@ -38,13 +38,11 @@ def write(
     """
     report = out / "report"
     output_folder(report, "report")
-    names = frame.streams(out)
-    if len(names) < 2:
-        stored = frame.read(out)
-        together, parts = None, [_part(stored, report, "", metrics, inches, plots)]
+    stored_of = frame.read_each(out)
+    if len(stored_of) < 2:
+        together, parts = None, [_part(stored, report, "", metrics, inches, plots) for stored in stored_of.values()]
     else:
-        stored_of = {name: frame.read(out, name) for name in names}
-        folders = overview.folders(names)
+        folders = overview.folders(list(stored_of))
         parts = [
             _part(stored_of[name], report / folder, folder, metrics, inches, plots) for name, folder in folders.items()
         ]
