@@ -347,7 +347,7 @@ def main() -> None:
     # NumPy's products by one thread: they are small, threads that wait for the next one take a second of a report, and
     # how many there are decides the last digits
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # At its end Python looks for cycles among all objects of torch and Avalanche, for seconds; the system frees them, too
+    # At its end Python looks for cycles among all objects of torch, for seconds; the system frees them as well
     atexit.register(gc.freeze)
     try:
         app()

@@ -125,7 +125,7 @@ def plain_columns(path: Path) -> set[str]:
     text = read_text(path)
     first, *lines = text.removesuffix("\n").split("\n")
     columns = first.split(",")
-    unusual = not lines or len(set(columns)) < len(columns) or any(sign in text for sign in '"\r\0')
+    unusual = not lines or len({*columns, ""}) <= len(columns) or any(sign in text for sign in '"\r\0')
     return set() if unusual or {line.count(",") for line in lines} != {len(columns) - 1} else set(columns)
 
 
