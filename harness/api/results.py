@@ -58,11 +58,9 @@ class Results:
 
     def __init__(self, out: Path, stream: str | None = None) -> None:
         self.out = out
-        self.streams: list[str] = frame.streams(out) if stream is None else [stream]
-        self._all = {name: frame.read(out, name) for name in self.streams}
+        self._all = frame.read_each(out) if stream is None else {stream: frame.read(out, stream)}
+        self.streams: list[str] = list(self._all)
         each = list(self._all.values())
-        if not each:
-            raise InputError(f"{out / 'results.csv'} holds no runs")
         several = len(each) > 1
         self.table: pd.DataFrame = pd.concat([one.runs for one in each], ignore_index=True) if several else each[0].runs
         self.experiences: pd.DataFrame = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 from pathlib import Path
@@ -111,6 +113,8 @@ def run(
 
     trained_by = Executor(executor, workers, address, cpus_per_run, gpus_per_run)
     trained_by.check()
+    if not dry_run:
+        trained_by.warm_up()  # while this process imports the same to read the suite
     logs = tuple(name for name, wanted in {"tensorboard": tensorboard, "wandb": wandb}.items() if wanted)
     limit = seconds(time_limit, "--time-limit")
     resolved = load_suite(
@@ -340,6 +344,11 @@ def main() -> None:
     keep_interrupts()
     # Large tensors on huge pages, of which far fewer have to be cleared: torch reads it once, when it is imported
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # NumPy's products by one thread: they are small, threads that wait for the next one take a second of a report, and
+    # how many there are decides the last digits
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # At its end Python looks for cycles among all objects of torch, for seconds; the system frees them as well
+    atexit.register(gc.freeze)
     try:
         app()
     except InputError as error:

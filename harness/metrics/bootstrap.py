@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 RESAMPLES = 20_000
 SOURCES = ("seeds", "orders", "recordings")
 Floats = NDArray[np.float64]
+Draws = dict[tuple[str, int | bytes], NDArray[Any]]  # by source, and how many units, or which are drawn together
 Run = tuple[int, int]  # order, seed
 
 
@@ -123,8 +124,8 @@ class Bootstrap:
     runs : of each strategy, by (order, seed), the row of `means` and `parts`. means : (rows,). parts : (rows, units),
     as in `Scores`; None where nothing is known of the answers to single images. strata : as `strata_of` gives them.
     level : of what the intervals leave out. Deterministic: what is drawn depends on `seed` and on how many units there
-    are. weights : draws of seeds and orders, kept for whoever draws as many again; another bootstrap's may be given.
-    Everything is in the unit of `means` and `parts`.
+    are. kept : what was drawn, for whoever draws as many again; another bootstrap's may be given. Everything is in the
+    unit of `means` and `parts`.
     """
 
     runs: Mapping[str, Mapping[Run, int]]
@@ -134,7 +135,7 @@ class Bootstrap:
     resamples: int = RESAMPLES
     level: float = 0.05
     seed: int = 0
-    weights: dict[tuple[str, int], NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    kept: Draws = field(default_factory=dict, repr=False)
 
     def mean(self, label: str) -> Estimate:
         """A strategy's mean over its runs: over orders within a seed, then over seeds."""
@@ -240,10 +241,18 @@ class Bootstrap:
             return None
         if np.bincount(self.strata).max() < 2:
             return None
+        numbers, strata = np.unique(self.strata, return_inverse=True)
+        key = "recordings", strata.astype(np.int64).tobytes()
+        if key not in self.kept:
+            self.kept[key] = self._draw_within(strata, len(numbers))
+        return self.kept[key]
+
+    def _draw_within(self, strata: NDArray[np.integer], count: int) -> NDArray[np.uint16]:
+        """(resamples, units): how often each is drawn within its stratum, of those from 0 to `count` - 1."""
         generator = self._generator("recordings")
-        drawn = np.ones((self.resamples, len(self.strata)), dtype=np.uint16)
-        for stratum in np.unique(self.strata):
-            places = np.flatnonzero(self.strata == stratum)
+        drawn = np.ones((self.resamples, len(strata)), dtype=np.uint16)
+        for stratum in range(count):
+            places = np.flatnonzero(strata == stratum)
             if len(places) < 2:
                 continue
             step = max(1, 2_000_000 // len(places))
@@ -258,12 +267,12 @@ class Bootstrap:
     def _weights_over(self, source: str, count: int) -> NDArray[np.float32]:
         """(resamples, count): how much more often than once each unit is drawn, with the factors above."""
         key = source, count
-        if key not in self.weights:
+        if key not in self.kept:
             generator = self._generator(f"{source} {count}")
             weights = (_counts(generator, self.resamples, count) - 1.0) * np.sqrt(count / (count - 1))
             weights *= _factor(generator, count - 1, self.resamples)[:, None]
-            self.weights[key] = weights.astype(np.float32)
-        return self.weights[key]
+            self.kept[key] = weights.astype(np.float32)
+        return self.kept[key]
 
     def _moves(self, column: _Column) -> dict[str, NDArray[np.float32]]:
         """How far each draw of each source moves the mean, (resamples,), of the sources that have two units."""

@@ -184,16 +184,30 @@ def read(out: Path, stream: str | None = None) -> Stored:
     """
     results = out / "results.csv"
     suite = read_suite(out)
-    runs, not_counted = _results(out, suite)
-    faults = list(not_counted)
-    if runs.empty:
-        raise InputError(f"{results} holds no runs; run `lorisbench run SUITE --out {out}` first")
-    known = list(dict.fromkeys(runs["stream"]))
+    rows = _results(out, suite)
+    known = _streams(out, rows)
     if stream is None and len(known) > 1:
         raise InputError(f"{results} holds the streams {', '.join(known)}: name one of them")
     name = stream if stream is not None else known[0]
     if name not in known:
         raise InputError(f"{results} holds no stream {name!r}{nearest(name, known)}")
+    return _read(out, suite, rows, known, name)
+
+
+def read_each(out: Path) -> dict[str, Stored]:
+    """The same of each stream by its name, in the order of results.csv."""
+    suite = read_suite(out)
+    rows = _results(out, suite)
+    known = _streams(out, rows)
+    return {name: _read(out, suite, rows, known, name) for name in known}
+
+
+def _read(
+    out: Path, suite: dict[str, Any], rows: tuple[pd.DataFrame, list[str]], known: list[str], name: str
+) -> Stored:
+    """What there is of the stream `name`. rows : see `_results`. known : all streams."""
+    results, (runs, not_counted) = out / "results.csv", rows
+    faults = list(not_counted)
     runs = runs[runs["stream"] == name].reset_index(drop=True)
     benchmarks = sorted({name for name in runs.get("benchmark", pd.Series(dtype=str)) if name})
     if len(benchmarks) > 1:
@@ -295,7 +309,14 @@ def _csv(path: Path) -> pd.DataFrame:
 
 def streams(out: Path) -> list[str]:
     """The names of the streams that OUT has runs of, in the order of results.csv. Raises InputError if it has none."""
-    return list(dict.fromkeys(_results(out, read_suite(out))[0]["stream"]))
+    return _streams(out, _results(out, read_suite(out)))
+
+
+def _streams(out: Path, rows: tuple[pd.DataFrame, list[str]]) -> list[str]:
+    runs, _ = rows
+    if runs.empty:
+        raise InputError(f"{out / 'results.csv'} holds no runs; run `lorisbench run SUITE --out {out}` first")
+    return list(dict.fromkeys(runs["stream"]))
 
 
 def read_suite(out: Path) -> dict[str, Any]:

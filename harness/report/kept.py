@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.reading import read_json, read_table
+from lorisbench.common.reading import plain_columns, read_json, read_table
 from lorisbench.metrics.records import TABLE_HINTS
 from lorisbench.report.frame import Stored
 from lorisbench.report.tabular import Cell, Head, Note, Table
@@ -67,22 +67,26 @@ def read(stored: Stored) -> list[Kept]:
                 kept.faults += [fault] if fault else []
                 kept.hint = kept.hint or hints.get(file.stem, {})
                 rows = _rows(file, kept)
-                if rows is not None and not _in_timeline(file.stem, rows):
+                if rows is not None:
                     kept.runs.append((label, int(order), int(seed), str(run), rows))
     return [found[name] for name in sorted(found) if found[name].runs or found[name].faults]
 
 
-def _in_timeline(name: str, rows: pd.DataFrame) -> bool:
-    return name in TIMELINE and TIMELINE[name] <= set(rows.columns)
+def _in_timeline(name: str, columns: Iterable[str]) -> bool:
+    return name in TIMELINE and TIMELINE[name] <= set(columns)
 
 
 def _rows(file: Path, kept: Kept) -> pd.DataFrame | None:
+    """The rows that are shown of a run's table; None if they are in the timeline, or cannot be read, which is noted."""
     where = f"{file.parent.name}/{file.name}"
     try:
         if file.stat().st_size > LARGEST:
             kept.faults.append(f"{where} is too large to be shown ({file.stat().st_size / 1e6:.0f} MB)")
             return None
-        return read_table(file)
+        if kept.name in TIMELINE and _in_timeline(kept.name, plain_columns(file)):
+            return None
+        rows = read_table(file)
+        return None if _in_timeline(kept.name, rows.columns) else rows
     except (InputError, OSError) as error:
         kept.faults.append(str(error).replace(f"{file.parent.parent}{os.sep}", ""))
         return None

@@ -1,5 +1,6 @@
 """Tables in LaTeX (booktabs), at a size that is read, no wider than the page."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -195,6 +196,7 @@ _NARROW = dict.fromkeys("iljtfrI.,:;'|!()[] -", 0.36)
 _WIDE = dict.fromkeys("mwMW%@—", 0.92) | {"±": 0.8}
 
 
+@functools.lru_cache(maxsize=65536)  # each cell is measured for several sizes of letters
 def _ems(text: str) -> float:
     """About how wide text is in the fonts of LaTeX, in its size; letters that pdfLaTeX lacks print as their numbers."""
     words = text.split(" ")

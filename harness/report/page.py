@@ -15,7 +15,19 @@ from lorisbench.common.targets import output_folder
 from lorisbench.metrics.records import features_in
 from lorisbench.metrics.run_data import Metric
 from lorisbench.metrics.table import in_results
-from lorisbench.report import bundle, facts, findings, frame, kept, overview, page_data, render, summary, tables
+from lorisbench.report import (
+    bundle,
+    facts,
+    findings,
+    frame,
+    gallery,
+    kept,
+    overview,
+    page_data,
+    render,
+    summary,
+    tables,
+)
 from lorisbench.report.frame import Stored
 from lorisbench.report.own_metrics import own_metrics
 from lorisbench.report.page_data import Part, Together
@@ -38,13 +50,11 @@ def write(
     """
     report = out / "report"
     output_folder(report, "report")
-    names = frame.streams(out)
-    if len(names) < 2:
-        stored = frame.read(out)
-        together, parts = None, [_part(stored, report, "", metrics, inches, plots)]
+    stored_of = frame.read_each(out)
+    if len(stored_of) < 2:
+        together, parts = None, [_part(stored, report, "", metrics, inches, plots) for stored in stored_of.values()]
     else:
-        stored_of = {name: frame.read(out, name) for name in names}
-        folders = overview.folders(names)
+        folders = overview.folders(list(stored_of))
         parts = [
             _part(stored_of[name], report / folder, folder, metrics, inches, plots) for name, folder in folders.items()
         ]
@@ -88,12 +98,13 @@ def _part(
         of_strategies = kept.tables(stored, kept_tables)
         render.write_tables([*built, *of_strategies], report / "tables")
         _keep_only({table.name for table in (*built, *of_strategies)}, report / "tables", "md", "tex", "csv")
-        told = findings.headlines(stored, means)
+        told, heads = findings.headlines(stored, means), gallery.of(stored)
         plots = finish_plots()
     _keep_only({plot.name for plot in plots.written}, report / "plots", *ENDINGS)
     listed = [_told(plot, report / "plots") for plot in plots.written]
     omitted = [*plots.omitted, *kept.left_out(kept_tables)]
-    return Part(stored, means, built, kept_tables, of_strategies, facts.collect(stored), told, listed, omitted, folder)
+    about = facts.collect(stored)
+    return Part(stored, means, built, kept_tables, of_strategies, about, told, heads, listed, omitted, folder)
 
 
 def _told(plot: Plot, folder: Path) -> dict[str, Any]:

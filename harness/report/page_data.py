@@ -16,7 +16,7 @@ from scipy.special import stdtrit
 from lorisbench.metrics.elsewhere import read_combined
 from lorisbench.metrics.records import AS_SEED
 from lorisbench.metrics.table import METRICS, Metric, in_results
-from lorisbench.report import gallery, kept
+from lorisbench.report import kept
 from lorisbench.report.facts import Facts
 from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
@@ -39,8 +39,8 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Part:
-    """All that the page shows of one stream. `findings`: its first sentences. `omitted`: why something is not shown.
-    `folder`: of its files, below the report's."""
+    """All that the page shows of one stream. `findings`: its first sentences. `heads`: see `gallery.of`. `omitted`: why
+    something is not shown. `folder`: of its files, below the report's."""
 
     stored: Stored
     summary: Summary
@@ -49,6 +49,7 @@ class Part:
     kept_tables: Sequence[Table]
     facts: Facts
     findings: Sequence[str]
+    heads: Json
     plots: Sequence[Json]
     omitted: Sequence[str]
     folder: str
@@ -145,7 +146,7 @@ def _stream(part: Part, matrices: int) -> Json:
         "files": [table.name for table in (*part.tables, *part.kept_tables)],
         "plots": list(part.plots),
         "kept": _kept(part),
-        "heads": gallery.of(stored),
+        "heads": part.heads,
     }
 
 

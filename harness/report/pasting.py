@@ -64,8 +64,7 @@ def _named(out: Path, wanted: Wanted) -> Table:
     if wanted.stream and wanted.stream not in streams:
         raise InputError(f"--stream: {out} holds no stream {wanted.stream!r}{nearest(wanted.stream, streams)}")
     if len(streams) > 1 and not wanted.stream:
-        together = {name: frame.read(out, name) for name in streams}
-        ranks = overview.ranks({name: (each, summary.summarise(each)) for name, each in together.items()})
+        ranks = overview.ranks({name: (each, summary.summarise(each)) for name, each in frame.read_each(out).items()})
         if wanted.name == ranks.name:
             return ranks
         raise InputError(

@@ -141,8 +141,8 @@ def bootstrap_of(found: Standing, experiences: Sequence[int]) -> Bootstrap | Non
     scores = answers.scores(ids)
     if scores is None or answers.tested is None:
         return None
-    shared = found.bootstrap.weights  # of seeds and orders, the same draws
-    return Bootstrap(rows, 100 * scores.means, 100 * scores.parts, strata_of(answers.tested), weights=shared)
+    drawn = found.bootstrap.kept
+    return Bootstrap(rows, 100 * scores.means, 100 * scores.parts, strata_of(answers.tested), kept=drawn)
 
 
 def _numbered(runs: Mapping[str, Mapping[Run, str]]) -> tuple[list[str], dict[str, dict[Run, int]]]:

@@ -104,8 +104,8 @@ class Sheet(Figure):
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn plot: `name` of its files, how to read it (`caption`), what it shows in words (`alternative`), and the
-    numbers behind it (`data`)."""
+    """A drawn plot: `name` of its files, how to read it (`caption`), what it shows in words (`alternative`, which its
+    SVG and PDF carry), and the numbers behind it (`data`)."""
 
     figure: Figure
     name: str
@@ -170,12 +170,14 @@ def short(name: str, limit: int = 30) -> str:
 
 def save(drawing: Drawing, folder: Path) -> Plot:
     """Write NAME.png, NAME.svg (text as text), NAME.pdf and NAME.csv, without dates."""
-    figure = drawing.figure
+    figure, told = drawing.figure, one_line(drawing.alternative)
     figure.set_dpi(DPI)
     png, svg, pdf = io.BytesIO(), io.BytesIO(), io.BytesIO()
     FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
-    FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None, "Creator": None})
-    FigureCanvasPdf(figure).print_pdf(pdf, metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    FigureCanvasSVG(figure).print_svg(svg, metadata={"Description": told, "Date": None, "Creator": None})
+    FigureCanvasPdf(figure).print_pdf(
+        pdf, metadata={"Subject": told, "CreationDate": None, "Creator": None, "Producer": None}
+    )
     for kind, image in (("png", png), ("svg", svg), ("pdf", pdf)):
         write_bytes(folder / f"{drawing.name}.{kind}", image.getvalue())
     write_text(

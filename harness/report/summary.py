@@ -40,12 +40,9 @@ def replay(summary: Summary, label: str) -> int:
 def by_seed(stored: Stored, label: str, column: str) -> dict[tuple[int, int], float]:
     """A column of the finished runs by order and seed (as stored)."""
     done = stored.done(label)
-    orders, seeds, values = (done[key].to_numpy(dtype=float) for key in ("order", "seed", column))
-    return {
-        (int(order), int(seed)): float(value)
-        for order, seed, value in zip(orders, seeds, values, strict=True)
-        if np.isfinite([order, seed, value]).all()
-    }
+    found = np.stack([done[key].to_numpy(dtype=float) for key in ("order", "seed", column)], axis=1)
+    known = found[np.isfinite(found).all(axis=1)]
+    return {(int(order), int(seed)): value for order, seed, value in known.tolist()}
 
 
 def paired(

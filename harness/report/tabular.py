@@ -147,6 +147,7 @@ def of_strategies(
     labels = stored.labels
     kept = {label: replay(summary, label) for label in labels}
     remarks = {label: stored.remarks(label) for label in labels}
+    seeds = {label: stored.done(label)["seed"].nunique() for label in labels}
     intervals = {label: [column.interval(label) for column in columns] for label in labels}
     footnotes: dict[str, str] = {}
     units = "runs" if len(stored.orders) < 2 else "seeds"
@@ -167,7 +168,7 @@ def of_strategies(
             if column.near is None and near - set(best):
                 near, best = near.union(best), []
         for label in labels:
-            interval, done = found[label], stored.done(label)["seed"].nunique()
+            interval, done = found[label], seeds[label]
             if np.isnan(interval.mean):
                 cells[label].append(Cell(DASH, mark=mark(column.why(label))))
                 continue
@@ -190,8 +191,7 @@ def of_strategies(
         done, total = len(stored.done(label)), int(runs_of.sum())
         count = str(done) if done == total else f"{done} of {total}"
         if len(stored.orders) > 1:
-            seeds = stored.done(label)["seed"].nunique()
-            count = str(seeds) if done == total else f"{seeds} ({done} of {total} runs)"
+            count = str(seeds[label]) if done == total else f"{seeds[label]} ({done} of {total} runs)"
         marks = [DAGGER] * bool(kept[label]) + [mark(remark) for remark in remarks[label]]
         rows.append([Cell(label, mark=" ".join(marks)), Cell(count, value=done), *cells[label]])
 

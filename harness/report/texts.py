@@ -1,5 +1,6 @@
 """Names and sentences as text of a format: nothing in them is markup, and letters of any script come out right."""
 
+import functools
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -112,6 +113,7 @@ def markdown_text(text: str) -> str:
     return isolated(escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
 
+@functools.lru_cache(maxsize=65536)
 def latex_text(text: str) -> str:
     """Text that LaTeX prints literally, on one line.
 

@@ -73,6 +73,13 @@ class Executor:
             except ImportError as error:
                 raise InputError("--executor ray needs the package ray: pip install 'lorisbench[ray]'") from error
 
+    def warm_up(self) -> None:
+        """Start what takes time before the first run, where workers of this machine train."""
+        if self.name == "local" and self.workers != 0:
+            from lorisbench.runs.workers import warm_up
+
+            warm_up()
+
     @contextlib.contextmanager
     def ready(self) -> Iterator[Ready]:
         """Be ready to train meanwhile. Raises InputError if a cluster cannot be used."""
@@ -91,9 +98,9 @@ class Executor:
         elif self.workers == 0:
             yield Ready(lambda resolved, bench_of, out, runs, logs: Here(bench_of, out, logs))
         else:
-            from lorisbench.runs.workers import Local, given_here, warm_up
+            from lorisbench.runs.workers import Local, given_here
 
-            warm_up()
+            self.warm_up()
             count = self.workers or 1
             yield Ready(
                 lambda resolved, bench_of, out, runs, logs: Local(given_here(resolved, out, logs), min(count, runs))

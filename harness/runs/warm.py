@@ -4,6 +4,7 @@ Signals to all processes of a job (a scheduler's SIGTERM) are for the workers: t
 the process that it serves.
 """
 
+import gc
 import signal
 
 from lorisbench.common.console import hide_warnings
@@ -17,3 +18,5 @@ import timm  # noqa: E402, F401 (for most backbones)
 
 import lorisbench.runs.latency  # noqa: E402
 import lorisbench.runs.one_run  # noqa: E402, F401
+
+gc.freeze()  # no worker needs to look through all of this for cycles, or to copy it

@@ -67,6 +67,7 @@ def run_folders(out: Path, suite: Mapping[str, Any]) -> RunFolders:
     over. Raises InputError if OUT/runs cannot be listed.
     """
     found = RunFolders({}, {}, {}, {})
+    wanted: dict[tuple[str, str], dict[str, Any]] = {}
     for folder in contents(out / "runs"):
         if not folder.is_dir():
             continue
@@ -79,7 +80,7 @@ def run_folders(out: Path, suite: Mapping[str, Any]) -> RunFolders:
             found.renamed[folder.name] = (
                 f"{folder} is left out: it holds the run {config['run_id']} (a copy, or a renamed folder)"
             )
-        elif other := _other_settings(config, suite):
+        elif other := _other_settings(config, suite, wanted):
             found.foreign[folder.name] = f"{folder} is left out: a run of another suite ({other})"
         else:
             found.kept[folder.name] = config
@@ -95,33 +96,44 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _other_settings(config: Mapping[str, Any], suite: Mapping[str, Any]) -> str:
+def _other_settings(
+    config: Mapping[str, Any], suite: Mapping[str, Any], wanted: dict[tuple[str, str], dict[str, Any]]
+) -> str:
     """The first setting in which a run differs from its output's suite, or an empty string.
 
     Only keys that both have are compared: a version that adds a setting writes it to suite.yaml, not to finished runs.
+    wanted : by stream and label, the settings of runs that were looked at before; that of this run is added.
     """
-    stream, benchmarks = stream_of(config), benchmarks_of(suite)
-    if benchmarks and stream not in benchmarks:
-        return f"stream: {stream!r}, here {', '.join(map(repr, benchmarks))}"
-    pairs = {key: (config.get(key), suite.get(key)) for key in SETTINGS}
-    if stream in benchmarks:
-        pairs["benchmark"] = config["benchmark"], without_places(benchmarks[stream])
-    own = own_settings(suite, stream)
-    pairs |= {key: (config.get(key), own.get(key)) for key in ("backbone", "head")}
-    entry = entry_on(suite, stream, config["label"])
+    stream, label = stream_of(config), config["label"]
+    if (stream, label) not in wanted:
+        benchmarks = benchmarks_of(suite)
+        if benchmarks and stream not in benchmarks:
+            return f"stream: {stream!r}, here {', '.join(map(repr, benchmarks))}"
+        wanted[stream, label] = _wanted(suite, benchmarks.get(stream), stream, label)
+    pairs = ((key, config.get(key), theirs) for key, theirs in wanted[stream, label].items())
+    return next(
+        (told for key, ours, theirs in pairs if ours is not None and (told := _differing(key, ours, theirs))), ""
+    )
+
+
+def _wanted(suite: Mapping[str, Any], benchmark: Mapping[str, Any] | None, stream: str, label: str) -> dict[str, Any]:
+    """The settings that runs of a strategy on a stream have, as far as their suite says them."""
+    own, entry = own_settings(suite, stream), entry_on(suite, stream, label)
+    found = {key: suite.get(key) for key in SETTINGS}
+    found["benchmark"] = None if benchmark is None else without_places(benchmark)
+    found |= {key: own.get(key) for key in ("backbone", "head")}
     if entry:
         training = entry.get("training")
-        mine = training if isinstance(training, Mapping) else {}
-        pairs["training"] = config.get("training"), merged(own.get("training", {}), mine)
-        mine = {key: value for key, value in entry.items() if key == "strategy" or key not in OWN_KEYS}
-        pairs["strategy"] = config.get("strategy"), mine
-        pairs["code"] = config.get("code"), entry.get("code")
-    known = {key: pair for key, pair in pairs.items() if None not in pair}
-    return next((told for key, pair in known.items() if (told := _differing(key, *pair))), "")
+        found["training"] = merged(own.get("training", {}), training if isinstance(training, Mapping) else {})
+        found["strategy"] = {key: value for key, value in entry.items() if key == "strategy" or key not in OWN_KEYS}
+        found["code"] = entry.get("code")
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _differing(key: str, ours: Any, theirs: Any) -> str:
+    if ours == theirs:
+        return ""
     if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
         shared = (f for name in ours if name in theirs and (f := _differing(f"{key}.{name}", ours[name], theirs[name])))
         return next(shared, "")
-    return "" if ours == theirs else f"{key}: {ours!r}, here {theirs!r}"
+    return f"{key}: {ours!r}, here {theirs!r}"

@@ -127,6 +127,18 @@ def test_what_the_timeline_shows_is_not_shown_twice(tmp_path: Path, page: Any) -
     assert [table["name"] for table in own["kept"]] == ["kept_decisions"] and not own["heads"]
 
 
+def test_a_damaged_table_of_the_timeline_is_named(tmp_path: Path, page: Any) -> None:
+    decisions = [{"experience": 0, "verdict": "base", "head": 0}, {"experience": 1, "verdict": "expand", "head": 1}]
+    folder = suite(tmp_path, lambda seed: {"decisions": decisions})
+    overlong, broken, quoted = (row["run_id"] for row in folder.rows[:3])
+    folder.put(overlong, "decisions.csv", "experience,verdict,head\n0,base,0\n1,expand,1,7\n")
+    folder.put(broken, "decisions.csv", 'experience,verdict,head\n0,"base,0\n')
+    folder.put(quoted, "decisions.csv", 'experience,verdict,head\n0,"base",0\n')
+    text = page(folder)
+    assert all(f"Left out: {run}/decisions.csv: not a table in CSV" in text for run in (overlong, broken))
+    assert f"{quoted}/decisions.csv" not in text and not data_of(text)["streams"][0]["kept"]
+
+
 def test_a_model_that_could_not_be_had_back_is_told(tmp_path: Path, page: Any) -> None:
     folder = Folder(tmp_path / "out", experiences=2)
     for seed in (0, 1):

@@ -190,6 +190,13 @@ def test_svg_keeps_text_as_text(full: Path) -> None:
     assert ">illumination 1</text>" in svg and "<dc:date>" not in svg
 
 
+def test_a_plot_says_in_words_what_it_shows(full: Path) -> None:
+    """To readers of the file who do not see it."""
+    plots = full / "report" / "plots"
+    svg, pdf = (plots / "pareto.svg").read_text("utf-8"), (plots / "pareto.pdf").read_bytes()
+    assert re.search(r"<dc:description>Scatter plots; dnn [0-9.]+ %", svg) and b"/Subject (Scatter plots; dnn" in pdf
+
+
 def test_best_is_bold_with_ties_and_the_best_without_replay(tmp_path: Path) -> None:
     folder = Folder(tmp_path / "out")
     for label, score, values in (
