@@ -31,13 +31,13 @@ class HarnessPlugin(SupervisedPlugin):
 
 
 class Schedule(HarnessPlugin):
-    """Epochs, learning rate and milestones of each experience, as set by `training` and `training.later`.
+    """Epochs, learning rate, its warm-up and milestones of each experience, as set by `training` and `training.later`.
 
     With a budget, there are as many epochs as it pays for, and milestones are left to it (`lorisbench.engine.budget`).
     They are set before any other plugin acts, so that whatever one changes in any callback stays.
     """
 
-    passing = ("training", "milestones", "budget")
+    passing = ("training", "lr", "warmup", "milestones", "budget")
 
     def __init__(self, training: TrainingConfig) -> None:
         super().__init__()
@@ -47,18 +47,24 @@ class Schedule(HarnessPlugin):
         first = strategy.clock.train_exp_counter == 0
         training, later = self.training, self.training.later
         epochs = training.epochs if first else later.epochs or training.epochs
-        lr = training.lr if first else later.lr or training.lr
+        self.lr = training.lr if first else later.lr or training.lr
+        self.warmup = training.warmup if first or later.warmup is None else later.warmup
         milestones = training.milestones if first or later.milestones is None else later.milestones
         self.milestones = set(milestones)
         self.budget = getattr(strategy, "budget", None)
         strategy.train_epochs = epochs if self.budget is None else self.budget.begin(milestones, epochs)
         for group in strategy.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.lr
 
     def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        # The rate is changed only at milestones; in between it is left to plugins that schedule it
-        if self.budget is None and strategy.clock.train_exp_epochs in self.milestones:
-            for group in strategy.optimizer.param_groups:
+        # The rate is changed while it warms up and at milestones; in between it is left to plugins that schedule it
+        if self.budget is not None:
+            return
+        epoch = strategy.clock.train_exp_epochs
+        for group in strategy.optimizer.param_groups:
+            if epoch < self.warmup:
+                group["lr"] = self.lr * (epoch + 1) / self.warmup
+            if epoch in self.milestones:
                 group["lr"] *= self.training.milestone_factor
 
 

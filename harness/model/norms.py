@@ -73,12 +73,14 @@ def _affine(old: nn.BatchNorm2d, groups: int) -> tuple[torch.Tensor, torch.Tenso
 
     With a channel's running mean m and variance v, the values of its group of channels have the mean M of their m and
     the variance V, which is the mean of their v plus the variance of their m. Then w (x - m) / sqrt(v) + b, the batch
-    norm, is W (x - M) / sqrt(V) + B with W = w sqrt(V / v) and B = b + w (M - m) / sqrt(v); epsilon is added to v and V.
+    norm, is W (x - M) / sqrt(V) + B with W = w sqrt(V / v) and B = b + w (M - m) / sqrt(v); epsilon is added
+    to v and V.
     """
-    mean, variance = (each.double().view(groups, -1) for each in (old.running_mean, old.running_var))  # type: ignore[union-attr]
-    weight, bias = (each.double().view(groups, -1) for each in (old.weight, old.bias))
+    assert old.running_mean is not None and old.running_var is not None
+    every = (old.running_mean, old.running_var, old.weight, old.bias)
+    mean, variance, weight, bias = (each.double().view(groups, -1) for each in every)
     of_group = mean.mean(dim=1, keepdim=True)
     spread = variance.mean(dim=1, keepdim=True) + mean.var(dim=1, keepdim=True, correction=0)
     slope = weight / (variance + old.eps).sqrt()
-    found = slope * (spread + old.eps).sqrt(), bias + slope * (of_group - mean)
-    return tuple(each.flatten().to(old.weight.dtype) for each in found)  # type: ignore[return-value]
+    shift = bias + slope * (of_group - mean)
+    return (slope * (spread + old.eps).sqrt()).flatten().to(old.weight), shift.flatten().to(old.bias)

@@ -26,9 +26,10 @@ PIXEL_MEAN, PIXEL_STD = 0.1000, 0.2752  # see `BackboneConfig`
 class BackboneConfig(Settings):
     """The shared convolutional layers. `cache: false` runs a frozen backbone on each batch (slow; same up to rounding).
 
-    `norm: group` replaces each BatchNorm with a GroupNorm that keeps its weight and bias (Ma et al. 2019, poster and
-    slides), of up to `norm_groups` groups (our choice, see `norms.groups_of`). The running statistics of a pretrained
-    network are lost, so it is meant for `train: first` or `always`: with `never` the features are poor.
+    `norm: group` replaces each BatchNorm with a GroupNorm (Ma et al. 2019, poster and slides) of up to `norm_groups`
+    groups (our choice, see `norms.groups_of`), whose weight and bias stand for the running statistics of a pretrained
+    network as far as they can (see `norms.batch_to_group`). It is meant for `train: first` or `always`: with `never`
+    the features are poor.
 
     `mean` and `std` are for `pixels`, in the unit of values in 0..1: of each pixel the mean is taken away, and what is
     left is divided by the standard deviation. `mean: 0, std: 1` leaves pixels as they are. Without them they are those

@@ -16,6 +16,7 @@ class LaterConfig(Settings):
 
     epochs: int | None = Field(None, ge=1)
     lr: float | None = Field(None, gt=0)
+    warmup: int | None = Field(None, ge=0)
     milestones: list[int] | None = None
 
 
@@ -147,9 +148,13 @@ class TrainingConfig(Settings):
     `reset_optimizer`: the optimizer forgets, with each experience, what it has gathered (moments, steps): what Adam has
     learned of the gradients of one domain says nothing of the next. Avalanche's scripts keep it (`false`).
 
-    Where `later` sets `epochs`, `lr` or `milestones`, those here are for the first experience only: for more batches
-    for the first head, set `epochs: 30, later: {epochs: 10}`. `preset: hik2019` stands for the method's own values (see
-    `PRESETS`).
+    In the first `warmup` epochs of an experience the learning rate rises to `lr` in equal steps, the first of which is
+    `lr / warmup` (gradual warmup: Goyal et al. 2017, arXiv 1706.02677, section 2.2; ours rises by epochs). It cannot
+    be had with a `budget`, which counts no epochs.
+
+    Where `later` sets `epochs`, `lr`, `warmup` or `milestones`, those here are for the first experience only: for more
+    batches for the first head, set `epochs: 30, later: {epochs: 10}`. `preset: hik2019` stands for the method's own
+    values (see `PRESETS`).
 
     `online: true` is one pass over each experience: every image is trained on once. `stream` says in which order an
     epoch takes the images: shuffled (`iid`), or as a robot sees them (`instance`, as in Hayes and Kanan 2022): all
@@ -168,6 +173,7 @@ class TrainingConfig(Settings):
     batch_size: int = Field(32, ge=1)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: float = Field(0.003, gt=0)
+    warmup: int = Field(0, ge=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
     milestones: list[int] = []
@@ -190,7 +196,9 @@ class TrainingConfig(Settings):
         return value
 
     @model_validator(mode="after")
-    def _one_pass(self) -> TrainingConfig:
+    def _fits_together(self) -> TrainingConfig:
+        if self.budget is not None and (self.warmup or self.later.warmup):
+            raise ValueError("warmup is counted in epochs, and a budget counts none: give one only")
         if self.online and self.budget is not None:
             raise ValueError("online is one pass over each experience, and a budget may be more or less: give one only")
         if self.online:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from avalanche.core import SupervisedPlugin
 from avalanche.models.packnet import PackNetPlugin
+from pydantic import ValidationError
 from small_runs import CLASSES, TRAINING, WIDTH, bench, interrupted, run, written
 
 from lorisbench.common.errors import InputError
@@ -92,6 +93,13 @@ def test_milestones_come_at_their_share_of_the_budget(tmp_path: Path, monkeypatc
     trained("naive", tmp_path, {"iterations": 8}, epochs=2, lr=1.0, milestones=[1, 2], later=later)
     assert rates.rates == [[1.0] * 4 + [0.1] * 4, *[[1.0] * 2 + [0.1] * 6] * 2]
     assert rates.epochs == [3] * 9  # three steps each: the third epoch is cut short
+
+
+def test_a_warm_up_counts_epochs_and_is_refused_beside_a_budget() -> None:
+    for warmup in ({"warmup": 1}, {"later": {"warmup": 1}}):
+        with pytest.raises(ValidationError, match="warmup is counted in epochs"):
+            TrainingConfig.model_validate({"budget": {"iterations": 8}, **warmup})
+    TrainingConfig.model_validate({"budget": {"iterations": 8}, "warmup": 0})
 
 
 def test_a_run_that_was_interrupted_has_the_same_budget(tmp_path: Path) -> None:

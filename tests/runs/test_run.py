@@ -126,8 +126,9 @@ def test_a_suite_writes_everything_the_design_lists(suite_file: Callable[..., Pa
 
 
 def test_training_equals_a_plain_torch_loop(suite_file: Callable[..., Path]) -> None:
+    later = {"epochs": 2, "lr": 0.01}
     suite = load_suite(str(suite_file(training={"epochs": 3, "batch_size": 4, "optimizer": "sgd", "lr": 0.05,
-                                                "milestones": [2], "later": {"epochs": 2, "lr": 0.01}})))  # fmt: skip
+                                                "warmup": 2, "milestones": [2], "later": later})))  # fmt: skip
     bench = prepare(suite.config, suite.config.benchmark.manifest())
     store = Store(bench.x, bench.y)
     strategy = build(bench, suite.runs[0], store)
@@ -140,7 +141,7 @@ def test_training_equals_a_plain_torch_loop(suite_file: Callable[..., Path]) -> 
         order = torch.Generator().manual_seed(seed_of(0, index, "order"))
         optimizer = torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9)
         for epoch in range(3 if index == 0 else 2):
-            rate = (0.05 if index == 0 else 0.01) * (0.1 if epoch >= 2 else 1)
+            rate = (0.05 if index == 0 else 0.01) * (epoch + 1) / 2 if epoch < 2 else 0.05 * 0.1
             for group in optimizer.param_groups:
                 group["lr"] = rate
             for batch in rows[torch.randperm(len(rows), generator=order)].split(4):

@@ -21,7 +21,7 @@ from lorisbench.suite.training import LaterConfig, TrainingConfig
 
 
 class Later(LaterConfig):
-    warmup: int = 0
+    patience: int = 0
 
 
 class Training(TrainingConfig):
@@ -58,7 +58,7 @@ def test_a_new_setting_with_a_default_changes_no_id(suite_file: Callable[..., Pa
     ids = [
         grown(suite.config, {"depth": 4}, {}),
         grown(suite.config, {}, {"clip": 0.25}),
-        grown(suite.config, {}, {"later": {**later, "warmup": 1}}),
+        grown(suite.config, {}, {"later": {**later, "patience": 1}}),
     ]
     assert len({run_id, *ids}) == 4
 
