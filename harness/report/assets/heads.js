@@ -21,7 +21,7 @@ function drawHeads() {
     run ? [make("h3", {}, "The life of each head"), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The life of each head" }, lives),
       make("p", { class: "files" }, "A cell is the accuracy (%) of a head on the training images of a new experience before training on them; bold for the best. “new” or “from”: the experience that a head was made for, afresh or from which head; framed: trained there by distillation. The row “known”: the share of the images that the head which was distilled got right beforehand."),
       run.shares && [make("h3", {}, "Which head answers which experience"), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Which head answers which experience" }, answers),
-        make("p", { class: "files" }, `The share (%) of each experience's test images that each head answers after ${namesOf(run)[run.after] ?? "the last experience"}.`)],
+        make("p", { class: "files" }, `The share (%) of each experience's test images that each head answers after ${namesOf(run)[run.after] ?? "the last experience"}; framed: the head that was trained in that experience.`)],
       make("p", { class: "hidden" }, lifeTold(gallery.strategy, run))] : make("p", {}, "No run of the chosen seeds has its heads on this page."),
     extremesOf(gallery), mistakesOf(gallery));
   if (run) {
@@ -56,7 +56,12 @@ function livesRows(run) {
 function sharesRows(run) {
   return run.shares.map((row, head) => ({
     name: headName(head, run),
-    cells: row.map((value) => (value === null || value < 0.0005 ? null : { text: number(100 * value, 0), colour: blues(value), title: `${headName(head, run)}: ${number(100 * value, 1)} %` })),
+    cells: row.map((value, step) => {
+      const [, birth, , distilled] = run.lanes.find(([each]) => each === head) ?? [head, -1, null, []];
+      const kind = birth === step || distilled.includes(step) ? "trained" : "";
+      if (value === null || value < 0.0005) return kind && { text: "", kind, title: `${headName(head, run)}: none` };
+      return { text: number(100 * value, 0), colour: blues(value), kind, title: `${headName(head, run)}: ${number(100 * value, 1)} %` };
+    }),
   }));
 }
 
