@@ -53,7 +53,7 @@ def _best(found: Standing, summary: Summary) -> str:
         )
     equal = [label for label in others if np.isclose(found.estimates[label].mean, found.estimates[best].mean)]
     if equal:
-        sentence += f"; {_names(equal, summary)} {'has' if len(equal) == 1 else 'have'} the same"
+        sentence += f", as {'has' if len(equal) == 1 else 'have'} {_names(equal, summary)}"
     if not _claims(found):
         return f"{sentence}. {found.caveats[0]}"
     over = f"over {_and(found.over)} together, corrected for {len(others)} comparisons"

@@ -50,7 +50,7 @@ FONTS_FOR_OTHERS = (
 """Those of them that are installed draw the letters that `FONT` lacks."""
 
 SETTINGS: dict[str, Any] = {
-    "font.family": "sans-serif",
+    "font.sans-serif": [FONT],
     "font.size": TEXT,
     "axes.labelsize": TEXT,
     "axes.labelpad": 3,
@@ -165,16 +165,16 @@ def plain_style() -> Iterator[None]:
         # Where no font has it, it is a box in the picture, and a letter in the SVG
         warnings.filterwarnings("ignore", "Glyph .* missing")
         mpl.rcdefaults()
-        mpl.rcParams.update(SETTINGS | {"font.sans-serif": fonts()})  # type: ignore[arg-type]
+        mpl.rcParams.update(SETTINGS | {"font.family": fonts()})  # type: ignore[arg-type]
         yield
 
 
 def fonts() -> list[str]:
-    """The fonts that letters are looked for in, one after the other; only installed ones, as others are warned of."""
+    """The fonts in which a letter is looked for, one after the other: `FONT`, and what of the others is installed."""
     from matplotlib.font_manager import fontManager
 
     installed = {font.name for font in fontManager.ttflist}
-    return [FONT, *(name for name in FONTS_FOR_OTHERS if name in installed)]
+    return ["sans-serif", *(name for name in FONTS_FOR_OTHERS if name in installed)]
 
 
 def short(name: str, limit: int = 30) -> str:

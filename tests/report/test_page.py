@@ -70,6 +70,51 @@ def test_what_is_bold_and_underlined_is_so_in_the_tables_of_files(page: Any, rep
         assert found and [float(text) for text in shown] == pytest.approx(found), element
 
 
+def test_a_latency_has_the_interval_of_its_calls_as_in_the_files(page: Any, reported: Path) -> None:
+    """Runs of one architecture share a measurement: an interval over seeds would be none."""
+    table = pd.read_csv(reported / "report" / "tables" / "comparison.csv").set_index("strategy")
+    draw_all(page)
+    for name, column in (("Latency p50, ms", "latency_p50_ms"), ("Latency ratio", "latency_ratio")):
+        place = heads(page, "comparison").index(name)
+        shown = {row[0].rstrip("†"): row[place].replace("\u202f", " ").split("±") for row in rows(page, "comparison")}
+        for label in ("dnn", "naive", "joint"):
+            own = table.loc[label, [f"{column}_mean", f"{column}_ci95"]]
+            assert [float(text) for text in shown[label]] == pytest.approx(own.tolist(), abs=0.05), (label, column)
+    assert table.loc["dnn", "latency_p50_ms_ci95"] > 0.3
+    assert "the load of the machine before it was measured was 0.50" in page.locator("#comparison").inner_text()
+    place = heads(page, "comparison").index("Latency p50, ms")
+    assert page.locator(f"#comparison tbody td:nth-child({place + 1}) b").count() == 0, "their intervals overlap"
+
+
+def test_what_is_said_below_a_table_is_how_it_is_read(page: Any) -> None:
+    draw_all(page)
+    told = page.locator("#experiences .notes").inner_text()
+    assert "Mean ± half-width" in told and "Keeps images of earlier experiences: joint 100" in told
+    assert "joint†" in [row[0] for row in rows(page, "experiences")]
+
+
+def test_an_accuracy_is_no_cost(page: Any) -> None:
+    draw_all(page)
+    offered = page.locator("#costs select option").all_inner_texts()
+    assert "Training, s" in offered and not [text for text in offered if text.endswith(("%", "points"))]
+    assert "Negative flips, %" in page.locator("#metric option").all_inner_texts()
+
+
+def test_what_is_cut_off_is_shaded(page: Any) -> None:
+    draw_all(page)
+    style = page.locator("#comparison .scroll").evaluate("(box) => getComputedStyle(box).backgroundAttachment")
+    assert style == "local, scroll"
+
+
+def test_what_the_definitions_cite_is_among_the_sources(page: Any) -> None:
+    told = page.locator("#definitions").inner_text()
+    cited = set(re.findall(r"([A-Z][\w-]+(?: Lange)?)(?: & \w+| et al\.),? (?:20\d\d)", told.split("Sources")[0]))
+    assert {"Caccia", "De Lange", "Lopez-Paz", "Yan"} <= cited
+    listed = page.locator("#definitions li").all_inner_texts()
+    assert not [name for name in cited if not any(text.startswith(name) for text in listed)]
+    assert "Intransigence" in told
+
+
 def test_matrix_and_experiences_agree_with_the_files(page: Any, reported: Path) -> None:
     cells, results = pd.read_csv(reported / "matrix.csv"), pd.read_csv(reported / "results.csv")
     own = cells[cells["run_id"].isin(results[results["strategy"] == "naive"]["run_id"])]

@@ -24,6 +24,8 @@ def test_the_heads_of_a_network_have_a_gallery(page: Any) -> None:
         "Timeline of dnn, seed 0: head 0 made for illumination 1, distilled on illumination 3"
         in page.locator("#heads").text_content()
     )
+    framed = page.locator("#heads table").nth(1).locator("tbody tr").nth(1).locator("td:has(.trained)")
+    assert framed.count() == 1, "head 1 was trained in one experience"
     mistake = page.locator("#heads .mistakes li")
     assert mistake.count() == 1 and "object 3 taken for object 0" in mistake.inner_text()
     assert "3 of 3 runs; answered by head 0" in mistake.inner_text() and "image 107" in mistake.inner_text()

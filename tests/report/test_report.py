@@ -368,6 +368,8 @@ def test_the_table_of_latency_shows_both_sizes_of_batches_with_the_spread_of_the
     text = (tmp_path / "report/tables/latency.md").read_text("utf-8")
     assert "| 1.250 (1.375 to 2.000) |" in text and "| 3.50 | 390.00 |" in text
     assert "4 of the smallest batches, 2 of the largest" in text
+    old = next(line for line in text.splitlines() if line.startswith("| old"))
+    assert "— |" not in old, "each dash has its reason"
     assert "no batch of more than one image was timed" in text and "did not count what a prediction takes" in text
 
 
