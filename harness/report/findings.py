@@ -81,7 +81,7 @@ def _against(found: Standing, subject: str, summary: Summary) -> str:
         for words, labels in (("is below", below), ("is above", above), ("cannot be told from", rest))
         if labels
     ]
-    return f"{_name(subject, summary)} ({_value(found.estimates[subject])}) {_and(told)}."
+    return f"{_name(subject, summary)}, {_value(found.estimates[subject])}, {_and(told)}."
 
 
 def _where(stored: Stored, found: Standing, subject: str, summary: Summary) -> str:

@@ -24,7 +24,7 @@ INTERVAL = (
 )
 UNDERLINED = {
     "drawn": "on the last row drawn over {over}, corrected for the number of comparisons (Holm)",
-    "paired": "in columns of other accuracies by paired t tests over seeds alone, corrected likewise (Holm)",
+    "paired": "{other}by paired t tests over seeds alone, corrected for the number of comparisons (Holm)",
     "overlapping": "{where}as 95 % intervals over seeds overlap, not corrected for the number of comparisons",
     "exclusive": "in columns of time and size as intervals overlap, and nothing is bold then",
 }
@@ -224,7 +224,8 @@ def _underlined(rules: Sequence[Rule], stored: Stored) -> str:
     """By what the underlined strategies cannot be told from the best, for the kinds of columns that have some."""
     over = " and ".join(standing(stored).over) or "nothing"
     where = "elsewhere " if {"drawn", "paired"} & set(rules) else ""
-    told = [text.format(over=over, where=where) for rule, text in UNDERLINED.items() if rule in rules]
+    other = "in columns of other accuracies " if "drawn" in rules else "in columns of accuracies "
+    told = [text.format(over=over, where=where, other=other) for rule, text in UNDERLINED.items() if rule in rules]
     return f"Underlined: cannot be told from the best, {'; '.join(told)}."
 
 

@@ -44,6 +44,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory, render_only: Callable[...
             if label == "naive":
                 made.put(run, "losses.csv", "step,loss\n0,2.5\n1,1.5\n")
                 made.put(run, "tables.json", json.dumps({"losses": {"x": "step", "y": "loss"}}))
+    made.suite["strategies"]["naive"]["training"] = {"later": {"lr": None}}
     made.run("broken", 0, None, reason="out of memory & <patience>")
     out = made.write()
     with pytest.MonkeyPatch.context() as patch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from browser import draw_all, needs_chromium, opened, rows
 from stored_output import Folder
 
+from lorisbench.report import pictures as pictures_of
 from lorisbench.report import write_report
 
 pytestmark = [needs_chromium, pytest.mark.usefixtures("no_plots")]
@@ -41,7 +43,9 @@ def test_what_strategies_kept_is_shown_and_plotted(page: Any) -> None:
     assert ["naive", "0", "0", "2.5"] in rows(page, "kept")
 
 
-def test_mistakes_have_small_pictures_where_the_images_are(browser: Any, tmp_path: Path, release: Path) -> None:
+def test_mistakes_have_small_pictures_where_the_images_are(
+    browser: Any, tmp_path: Path, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Only where the very images are at hand: with other ones there are names alone."""
     from lorisbench.data.image_table import IMAGES, add_images
     from lorisbench.suite.here import manifest_here
@@ -68,6 +72,12 @@ def test_mistakes_have_small_pictures_where_the_images_are(browser: Any, tmp_pat
         assert pictures.count() == 12
         assert pictures.first.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 72
         assert "box taken for cup" in page.locator("#heads .mistakes").inner_text()
+        assert "small picture" not in page.locator("#heads").inner_text()
+    monkeypatch.setattr(pictures_of, "MOST", 6)
+    with opened(browser, write_report(out)) as page:
+        draw_all(page)
+        assert page.locator("#heads .mistakes img").count() == 6
+        assert re.search(r"Of the \d+ images on this page 6 have a small", page.locator("#heads").inner_text())
     (release_of := out / "suite.yaml").write_text(release_of.read_text().replace(str(release), str(tmp_path)))
     with opened(browser, write_report(out)) as page:
         draw_all(page)

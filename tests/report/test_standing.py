@@ -36,7 +36,7 @@ def test_what_is_far_off_is_told_apart_and_what_is_near_is_not(tmp_path: Path) -
     sentences = told(out)
     assert sentences[0].startswith("best has the highest accuracy on the last row, ")
     assert "it cannot be told from near (over seeds and test recordings together, corrected for 2" in sentences[0]
-    assert "near (" in sentences[1] and "is above low and cannot be told from best." in sentences[1]
+    assert sentences[1].startswith("near, ") and "is above low and cannot be told from best." in sentences[1]
 
 
 def test_p_values_are_corrected_for_all_tests_of_a_strategy(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_all_that_a_report_is_about_are_found_in_it_also_the_last(tmp_path: Path
     chances = {"good": (0.9,) * 3, "mid": (0.6,) * 3, "bad": (0.3,) * 3}
     sentences = told(answered(tmp_path / "out", chances, about=["bad", "good"]))
     assert sentences[0].startswith("good has the highest accuracy")
-    assert sentences[-1].startswith("bad (") and "is below mid." in sentences[-1] and len(sentences) <= 5
+    assert sentences[-1].startswith("bad, ") and "is below mid." in sentences[-1] and len(sentences) <= 5
     labels = [f"s{k}" for k in range(8)]
     many = {label: (0.9 - 0.1 * k,) * 3 for k, label in enumerate(labels)}
     every = answered(tmp_path / "every", many, about=labels[:7])

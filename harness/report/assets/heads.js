@@ -98,6 +98,13 @@ function imageOf(number) {
   return { known, text, picture: source && make("img", { src: source, alt: known.class_name ? `${known.class_name}: ${text}` : text, width: 72, height: 72 }) };
 }
 
+// A page has room for so many pictures only
+function picturesTold() {
+  const { about = {}, pictures = {} } = stream().heads.images ?? {};
+  const seen = Object.keys(pictures).length, named = Object.keys(about).length;
+  return seen && seen < named ? ` Of the ${named} images on this page ${seen} have a small picture.` : "";
+}
+
 const className = (label) => stream().heads.images.classes[label] ?? `class ${label}`;
 
 function extremesOf(gallery) {
@@ -109,14 +116,14 @@ function extremesOf(gallery) {
   }));
   const rows = gallery.extremes.map(({ experience, most, least }) => make("tr", {}, make("th", { scope: "row" }, named(own.experiences[experience] ?? String(experience))), make("td", {}, list(most)), make("td", {}, list(least))));
   return make("details", { open: false }, make("summary", {}, "Images most and least known to each experience"),
-    make("p", { class: "files" }, `How often the answers to a test image were right after its own experience and each later one, over all ${plural(gallery.runs.length, "run")} that are shown here; of images alike, those answered rightly before it come first.`),
+    make("p", { class: "files" }, `How often the answers to a test image were right after its own experience and each later one, over all ${plural(gallery.runs.length, "run")} that are shown here; of images alike, those answered rightly before it come first.${picturesTold()}`),
     make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Images most and least known" }, make("table", { class: "known" }, make("thead", {}, make("tr", {}, ["Experience", "Most known", "Least known"].map((text) => make("th", { scope: "col" }, text)))), make("tbody", {}, rows))));
 }
 
 function mistakesOf(gallery) {
   if (!gallery.mistakes?.length) return null;
   return make("details", { open: true }, make("summary", {}, "Worst mistakes"),
-    make("p", { class: "files" }, "Test images that the most of these runs got wrong after the last experience."),
+    make("p", { class: "files" }, `Test images that most of these runs got wrong after the last experience.${picturesTold()}`),
     make("ul", { class: "mistakes" }, gallery.mistakes.map(({ image, label, wrong, of, taken, heads }) => {
       const { known, text, picture } = imageOf(image);
       const place = [known.factor, known.level && known.level !== "0" ? known.level : ""].filter(Boolean).join(" ");
