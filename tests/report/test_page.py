@@ -51,7 +51,7 @@ def test_figures_of_chosen_seeds_are_those_of_python(page: Any, reported: Path) 
         return re.sub(r"\s+", " ", row[heads(page, "comparison").index(name)].replace("\u202f", " "))
 
     assert shown("Last row") == expected("accuracy_last", [0, 1, 2])
-    assert shown("Forgetting") == expected("forgetting_max", [0, 1, 2])
+    assert shown("Forgetting, points") == expected("forgetting_max", [0, 1, 2])
     tick(page, "Seeds", "1")
     assert shown("Last row") == expected("accuracy_last", [0, 2])
     tick(page, "Seeds", "0")

@@ -123,7 +123,7 @@ function extremesOf(gallery) {
 function mistakesOf(gallery) {
   if (!gallery.mistakes?.length) return null;
   return make("details", { open: true }, make("summary", {}, "Worst mistakes"),
-    make("p", { class: "files" }, `Test images that most of these runs got wrong after the last experience.${picturesTold()}`),
+    make("p", { class: "files" }, `The test images that the largest number of these runs got wrong after the last experience.${picturesTold()}`),
     make("ul", { class: "mistakes" }, gallery.mistakes.map(({ image, label, wrong, of, taken, heads }) => {
       const { known, text, picture } = imageOf(image);
       const place = [known.factor, known.level && known.level !== "0" ? known.level : ""].filter(Boolean).join(" ");
