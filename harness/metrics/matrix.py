@@ -80,7 +80,7 @@ def average_incremental(matrix: Matrix) -> float:
 
 
 def bwt_gem(matrix: Matrix) -> float:
-    """Mean over j < T-1 of R[T-1, j] − R[j, j] (Lopez-Paz & Ranzato 2017, equation 3)."""
+    """Mean over j < T-1 of R[T-1, j] − R[j, j] (Lopez-Paz & Ranzato 2017)."""
     return -forgetting_first(matrix)
 
 

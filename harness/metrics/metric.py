@@ -79,7 +79,7 @@ class Metric:
     @property
     def column_header(self) -> str:
         """The column's heading under that of its group, which already states the unit if the group has one."""
-        return self.header if self.group.endswith("(%)") else self.heading
+        return self.header if self.group.endswith(f"({self.unit})") else self.heading
 
 
 def accuracy(

@@ -165,13 +165,13 @@ METRICS = (
     ),
     accuracy(
         "bwt_gem", "BWT (GEM)", matrix.bwt_gem,
-        "mean over j < T−1 of R[T−1, j] − R[j, j] (Lopez-Paz & Ranzato 2017, equation 3), in points.",
+        "mean over j < T−1 of R[T−1, j] − R[j, j] (backward transfer of Lopez-Paz & Ranzato 2017), in points.",
         unit="points", spelt_out="BWT (last − own)", in_tables=False,
     ),
     of_answers(
         "fwt_gem", "FWT (GEM)",
         "mean over j > 0 of R[j−1, j] − b[j], b[j] being the accuracy on j before anything has been trained "
-        "(Lopez-Paz & Ranzato 2017, equation 4), in points; needs `evaluation.every`.",
+        "(forward transfer of Lopez-Paz & Ranzato 2017), in points; needs `evaluation.every`.",
         within.fwt_gem, source="within.csv and matrix.csv", unit="points",
     ),
     of_answers(
@@ -219,6 +219,20 @@ METRICS = (
     ),
 )  # fmt: skip
 """Every metric; those in results.csv are in the order of its columns."""
+SOURCES = (
+    "Caccia et al., New Insights on Reducing Abrupt Representation Change in Online Continual Learning, ICLR 2022 "
+    "(arXiv:2104.05025).",
+    "Chaudhry et al., Riemannian Walk for Incremental Learning, ECCV 2018 (arXiv:1801.10112).",
+    "De Lange et al., Continual Evaluation for Lifelong Learning: Identifying the Stability Gap, ICLR 2023 "
+    "(arXiv:2205.13452).",
+    "Guo et al., On Calibration of Modern Neural Networks, ICML 2017 (arXiv:1706.04599).",
+    "Lopez-Paz & Ranzato, Gradient Episodic Memory for Continual Learning, NeurIPS 2017 (arXiv:1706.08840).",
+    "Ma et al., Dynamic Neural Network for Incremental Learning, IROS 2019 Lifelong Robotic Vision Challenge (slides).",
+    "Rebuffi et al., iCaRL: Incremental Classifier and Representation Learning, CVPR 2017 (arXiv:1611.07725).",
+    "She et al., OpenLORIS-Object, ICRA 2020 (arXiv:1911.06487).",
+    "Yan et al., Positive-Congruent Training: Towards Regression-Free Model Updates, CVPR 2021 (arXiv:2011.09161).",
+)
+"""What the formulas above cite, by the first author's name."""
 
 
 def named(name: str) -> Metric:

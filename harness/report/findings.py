@@ -12,12 +12,14 @@ from lorisbench.report.summary import Summary, count_states, number, replay, sig
 from lorisbench.report.tabular import DAGGER
 
 NAMED = 4  # strategies that a sentence names; of more it says how many
+SENTENCES = 5
 PARTS = 20  # factors or test sets, up to which it is looked for those where a strategy loses
 
 
 def headlines(stored: Stored, summary: Summary) -> list[str]:
-    """At most five sentences: what has finished, who is best and what cannot be told from it, what the strategy that
-    the report is about (of several the best) loses to, on what, and what it costs."""
+    """At most `SENTENCES`: what has finished, who is best and what cannot be told from it, what the strategy that the
+    report is about (of several the best) loses to, on what, and what it costs; then where the others stand that the
+    report is about, the last of all first."""
     found, states = standing(stored), stored.runs["status"]
     sentences = []
     if not (states == "done").all():
@@ -34,19 +36,24 @@ def headlines(stored: Stored, summary: Summary) -> list[str]:
         sentences.append(_against(found, subject, summary))
     if found.tests and (lost := _where(stored, found, subject, summary)):
         sentences.append(lost)
-    return [*sentences, _cost(summary, subject, [label for label in found.estimates if label != subject])]
+    sentences.append(_cost(summary, subject, [label for label in found.estimates if label != subject]))
+    others = [label for label in reversed([*found.estimates]) if label in subjects - {subject, found.best}]
+    return [*sentences, *(_against(found, label, summary) for label in others)][:SENTENCES]
 
 
 def _best(found: Standing, summary: Summary) -> str:
     best, others = found.best, [label for label in found.estimates if label != found.best]
+    if not others:
+        return f"{_name(best, summary)} is the only strategy, {_value(found.estimates[best])} on the last row."
     sentence = f"{_name(best, summary)} has the highest accuracy on the last row, {_value(found.estimates[best])}"
     free = [label for label in others if not replay(summary, label)]
     if replay(summary, best) and free:
         sentence += (
             f"; of those that keep no images of earlier experiences {free[0]}, {_value(found.estimates[free[0]])}"
         )
-    if not others:
-        return f"{sentence}; there is nothing to compare it with."
+    equal = [label for label in others if np.isclose(found.estimates[label].mean, found.estimates[best].mean)]
+    if equal:
+        sentence += f", as {'has' if len(equal) == 1 else 'have'} {_names(equal, summary)}"
     if not _claims(found):
         return f"{sentence}. {found.caveats[0]}"
     over = f"over {_and(found.over)} together, corrected for {len(others)} comparisons"
@@ -74,7 +81,7 @@ def _against(found: Standing, subject: str, summary: Summary) -> str:
         for words, labels in (("is below", below), ("is above", above), ("cannot be told from", rest))
         if labels
     ]
-    return f"{_name(subject, summary)} ({_value(found.estimates[subject])}) {_and(told)}."
+    return f"{_name(subject, summary)}, {_value(found.estimates[subject])}, {_and(told)}."
 
 
 def _where(stored: Stored, found: Standing, subject: str, summary: Summary) -> str:
@@ -145,13 +152,22 @@ def _cost(summary: Summary, subject: str, others: Sequence[str]) -> str:
     if kept := replay(summary, subject):
         told.append(f"{number(kept, 0)} images of earlier experiences")
     if not np.isnan(seconds):
-        least = [summary[label]["train_seconds"].mean for label in others]
-        least = [value for value in least if value > 0]
-        beside = f" ({number(seconds / min(least), 1)} times the least of the others)" if least else ""
-        told.append(f"{number(seconds, 1)}\u00a0s of training{beside}")
+        told.append(f"{number(seconds, 1)}\u00a0s of training{_beside(seconds, summary, others)}")
     if not told:
         return f"What {subject} costs was not measured."
     return f"{subject} takes {_and(told)}."
+
+
+def _beside(seconds: float, summary: Summary, others: Sequence[str]) -> str:
+    """How a time of training compares with the shortest of other strategies."""
+    times = {label: summary[label]["train_seconds"].mean for label in others}
+    times = {label: value for label, value in times.items() if value > 0}
+    if not times:
+        return ""
+    quickest = min(times, key=lambda label: times[label])
+    if seconds <= times[quickest]:
+        return ", no more than any other"
+    return f" ({number(seconds / times[quickest], 1)} times that of {_name(quickest, summary)}, the least)"
 
 
 def _name(label: str, summary: Summary) -> str:

@@ -16,7 +16,7 @@ from lorisbench.metrics.table import METRICS
 from lorisbench.report.frame import Stored
 from lorisbench.report.standing import standing
 from lorisbench.report.summary import Summary, near_by_seeds, why_empty
-from lorisbench.report.tabular import Column, Head, Table, of_strategies, overlapping
+from lorisbench.report.tabular import Column, Head, Rule, Table, of_strategies
 
 MOST = 40  # groups that a table has columns for
 NO_JOINT = "no finished run of the same order and seed keeps all images of earlier experiences, as joint training does"
@@ -38,8 +38,11 @@ def _metrics(stored: Stored, summary: Summary) -> list[Table]:
         if not any(len(each) and np.isfinite(each).any() for each in values.values()):
             continue
         found = {label: mean_interval(each * metric.scale) for label, each in values.items()}
-        near = partial(overlapping, found) if metric.beside_joint else partial(near_by_seeds, stored, metric.name)
-        columns.append(Column(metric.name, Head(metric.heading), metric.better, found.__getitem__, why, 2, near=near))
+        near = None if metric.beside_joint else partial(near_by_seeds, stored, metric.name)
+        rule: Rule = "overlapping" if metric.beside_joint else "paired"
+        columns.append(
+            Column(metric.name, Head(metric.heading), metric.better, found.__getitem__, why, 2, rule=rule, near=near)
+        )
         notes.append((f"{metric.header}: {metric.formula}", metric.name))
     if not columns:
         return []
@@ -118,7 +121,7 @@ def _by_kind(stored: Stored, summary: Summary) -> list[Table]:
     def column(kind: str, key: str, head: Head, value: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> Column:
         every = {label: of(kind, value, label) for label in stored.labels}
         return Column(key, head, "higher", every.__getitem__, lambda label: why_empty(stored, label, ""), 2,
-                      near=partial(overlapping, every))  # fmt: skip
+                      rule="overlapping")  # fmt: skip
 
     columns = [column(kind, f"by_{kind}", Head(kind, "mean over"), lambda own: own.mean(axis=1)) for kind in groups]
     columns += [
@@ -131,7 +134,8 @@ def _by_kind(stored: Stored, summary: Summary) -> list[Table]:
         "size, and means over test sets, factors, levels of factors, classes and recordings, each of which counts "
         "alike however many images it has; then the lowest of each in a run."
     )
-    tables = [of_strategies("weights", "Accuracy by what counts alike (%)", stored, summary, columns, [(note, "")])]
+    caption = "Accuracy as a mean over images, test sets, classes and more (%)"
+    tables = [of_strategies("weights", caption, stored, summary, columns, [(note, "")])]
     for kind, caption in (("factor", "factor"), ("level", "factor and level"), ("class", "class")):
         names = groups.get(kind, (None, []))[1]
         if 1 < len(names) <= MOST:

@@ -1,6 +1,6 @@
 """The report's tables of what a prediction takes: time, operations, memory, and the same on other machines."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from math import comb
 from typing import Any
@@ -29,19 +29,33 @@ def shared_interval(stored: Stored, summary: Summary, label: str, key: str) -> I
     that of the mean over runs follows from the share of the runs that each measurement stands for.
     """
     interval = summary[label][key]
-    runs = [run for run in stored.done(label)["run_id"] if stored.latencies.get(run, {}).get("ms")]
-    if key not in OF_CALLS or not runs or not np.isfinite(interval.mean):
+    runs = measured(stored, key, stored.done(label)["run_id"])
+    if not runs or not np.isfinite(interval.mean):
         return interval
     shares: dict[str, float] = {}
     halves: dict[str, float] = {}
-    for run in runs:
-        content = stored.latencies[run]
-        measured = str(content.get("measured_on") or run)
-        shares[measured] = shares.get(measured, 0) + 1 / len(runs)
-        if measured not in halves:
-            halves[measured] = _half_width(content, of_ratios=key == "latency_ratio")
-    width = float(np.sqrt(sum((share * halves[measured]) ** 2 for measured, share in shares.items())))
+    for measurement, half in runs.values():
+        shares[measurement] = shares.get(measurement, 0) + 1 / len(runs)
+        halves[measurement] = half
+    width = float(np.sqrt(sum((share * halves[measurement]) ** 2 for measurement, share in shares.items())))
     return Interval(interval.mean, width, interval.n)
+
+
+def measured(stored: Stored, key: str, runs: Iterable[str]) -> dict[str, tuple[str, float]]:
+    """Of each run that was timed, the run that it was measured on, and half the width of that measurement's interval.
+
+    Nothing for a column that is not in `OF_CALLS`.
+    """
+    found: dict[str, tuple[str, float]] = {}
+    halves: dict[str, float] = {}
+    for run in runs:
+        content = stored.latencies.get(run, {})
+        if key in OF_CALLS and content.get("ms"):
+            measurement = str(content.get("measured_on") or run)
+            if measurement not in halves:
+                halves[measurement] = _half_width(content, of_ratios=key == "latency_ratio")
+            found[run] = measurement, halves[measurement]
+    return found
 
 
 def _half_width(calls: Mapping[str, Any], of_ratios: bool) -> float:
@@ -123,16 +137,17 @@ def latency(stored: Stored) -> list[Table]:
             return _cell(value * named(name).scale, decimals)
 
         large = costs.in_batches(content) or {}
+        none_larger = cell("throughput", 1)  # a dash with its reason
         calls = {"": content, "large_": large}
         rows.append(
             [
                 Cell(label),
                 _ratio(content),
                 *(cell(name, 2) for name in TIMES),
-                _ratio(large),
-                _cell(costs.percentile(large, 50), 1) if large.get("ms") else Cell(DASH),
+                _ratio(large) if large else none_larger,
+                _cell(costs.percentile(large, 50), 1) if large.get("ms") else none_larger,
                 cell("throughput", 1),
-                Cell(load_of(content) or DASH, value=content.get("load")),
+                Cell(load_of(content), value=content["load"]) if load_of(content) else cell("load", 2),
                 *(cell(name, 2) for name in SIZES),
             ]
         )

@@ -14,20 +14,8 @@ from lorisbench.common.files import write_text
 from lorisbench.common.targets import output_folder
 from lorisbench.metrics.records import features_in
 from lorisbench.metrics.run_data import Metric
-from lorisbench.metrics.table import in_results
-from lorisbench.report import (
-    bundle,
-    facts,
-    findings,
-    frame,
-    gallery,
-    kept,
-    overview,
-    page_data,
-    render,
-    summary,
-    tables,
-)
+from lorisbench.metrics.table import METRICS, SOURCES, in_results
+from lorisbench.report import bundle, facts, findings, frame, kept, overview, page_data, render, summary, tables
 from lorisbench.report.frame import Stored
 from lorisbench.report.own_metrics import own_metrics
 from lorisbench.report.page_data import Part, Together
@@ -139,7 +127,8 @@ def html(out: Path, parts: Sequence[Part], together: Together | None) -> str:
         common=[text for text in shown[0]["banners"] if all(text in each["banners"] for each in shown)],
         suite=bool(first.suite),
         failures=sum(int(part.stored.runs["status"].isin(["failed", "diverged"]).sum()) for part in parts),
-        metrics=in_results(),
+        metrics=[metric for metric in METRICS if metric.in_results or metric.beside_joint],
+        sources=SOURCES,
         ranking=together is not None,
         css=Markup(bundle.css()),
         data=Markup(page_data.dumps(page_data.of_parts(parts, together))),

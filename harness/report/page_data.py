@@ -20,6 +20,7 @@ from lorisbench.report import kept
 from lorisbench.report.facts import Facts
 from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
+from lorisbench.report.latency import OF_CALLS, measured
 from lorisbench.report.standing import standing
 from lorisbench.report.style import COLOURS
 from lorisbench.report.summary import COLUMNS, Summary, parse_undefined, replay
@@ -136,6 +137,7 @@ def _stream(part: Part, matrices: int) -> Json:
             "folder": [(stored.out / "runs" / str(run) / "status.json").is_file() for run in runs["run_id"]],
         },
         "values": {metric.name: _numbers(runs[metric.name]) for metric in in_results() if metric.name in runs},
+        "measured": {key: _measured(stored, key) for key in OF_CALLS},
         "texts": texts.all,
         "undefined": [parse_undefined(text) for text in undefined],
         **_matrices(stored, size, matrices),
@@ -148,6 +150,12 @@ def _stream(part: Part, matrices: int) -> Json:
         "kept": _kept(part),
         "heads": part.heads,
     }
+
+
+def _measured(stored: Stored, key: str) -> list[list[Any] | None]:
+    """For each run the run that it was timed on, and half the width of that measurement's interval; None: not timed."""
+    found = measured(stored, key, stored.runs["run_id"])
+    return [[found[run][0], round_to(found[run][1])] if run in found else None for run in stored.runs["run_id"]]
 
 
 class Texts:

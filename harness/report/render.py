@@ -57,7 +57,7 @@ def text(
 
 
 def _title(head: Head) -> str:
-    return f"{head.text} (%)" if head.group.endswith("(%)") else head.text
+    return f"{head.text} (%)" if head.group.endswith("(%)") and not head.text.endswith(", points") else head.text
 
 
 def write_tables(tables: Iterable[Table], folder: Path) -> None:

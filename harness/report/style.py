@@ -39,9 +39,18 @@ LINE = 8.8
 DPI, MARGIN = 200, 0.03  # of a PNG; inches around what is drawn
 FILES = ("png", "svg", "pdf", "csv")
 
+FONT = "DejaVu Sans"
+"""Comes with Matplotlib: it has Latin, Greek, Cyrillic, Hebrew and Arabic letters."""
+FONTS_FOR_OTHERS = (
+    "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans CJK TC", "Noto Sans CJK KR", "Noto Sans SC", "Noto Sans JP",
+    "Source Han Sans SC", "WenQuanYi Zen Hei", "WenQuanYi Micro Hei", "Droid Sans Fallback", "IPAGothic",
+    "Hiragino Sans", "PingFang SC", "Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Noto Sans Devanagari",
+    "Noto Sans Thai", "Noto Sans", "Arial Unicode MS", "Unifont",
+)  # fmt: skip
+"""Those of them that are installed draw the letters that `FONT` lacks."""
+
 SETTINGS: dict[str, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
+    "font.sans-serif": [FONT],
     "font.size": TEXT,
     "axes.labelsize": TEXT,
     "axes.labelpad": 3,
@@ -153,10 +162,19 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
 def plain_style() -> Iterator[None]:
     """Apply the settings above on top of matplotlib's defaults, whatever the user's own matplotlibrc says."""
     with mpl.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # it is a box in the picture, and a letter in the SVG
+        # Where no font has it, it is a box in the picture, and a letter in the SVG
+        warnings.filterwarnings("ignore", "Glyph .* missing")
         mpl.rcdefaults()
-        mpl.rcParams.update(SETTINGS)  # type: ignore[arg-type]
+        mpl.rcParams.update(SETTINGS | {"font.family": fonts()})  # type: ignore[arg-type]
         yield
+
+
+def fonts() -> list[str]:
+    """The fonts in which a letter is looked for, one after the other: `FONT`, and what of the others is installed."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return ["sans-serif", *(name for name in FONTS_FOR_OTHERS if name in installed)]
 
 
 def short(name: str, limit: int = 30) -> str:

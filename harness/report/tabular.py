@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from string import ascii_lowercase
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -21,11 +22,14 @@ INTERVAL = (
     "Mean ± half-width of the 95 % Student-t interval over seeds; no ± where only one run has a value (and, "
     "for time and size, where all runs agree). Bold: best mean of a column, ties included"
 )
-UNDERLINED = (
-    "Underlined: cannot be told from the best, corrected for the number of comparisons (Holm): on the last row drawn "
-    "over {over}, in other columns of accuracy by paired t tests over seeds alone, in those of time and size as "
-    "intervals overlap, where nothing is bold then"
-)
+UNDERLINED = {
+    "drawn": "on the last row drawn over {over}, corrected for the number of comparisons (Holm)",
+    "paired": "{other}by paired t tests over seeds alone, corrected for the number of comparisons (Holm)",
+    "overlapping": "{where}as 95 % intervals over seeds overlap, not corrected for the number of comparisons",
+    "exclusive": "in columns of time and size as intervals overlap, and nothing is bold then",
+}
+"""By what a strategy cannot be told from the best, for each kind of column."""
+Rule = Literal["drawn", "paired", "overlapping", "exclusive"]
 
 
 @dataclass(frozen=True)
@@ -126,9 +130,11 @@ class Column:
     decimals: int | None = 2
     quiet: bool = False
     """Leave out an interval of width 0, such as that of a size that is the same in every run."""
+    rule: Rule = "exclusive"
+    """By what strategies are told apart, see `UNDERLINED`; "exclusive": none is the best that another's interval
+    reaches."""
     near: Callable[[str], frozenset[str]] | None = None
-    """The strategies that cannot be told from one. None: those whose interval overlaps with its own, and then none is
-    the best."""
+    """The strategies that cannot be told from one. None: those whose interval overlaps with its own."""
 
 
 def of_strategies(
@@ -150,6 +156,7 @@ def of_strategies(
     seeds = {label: stored.done(label)["seed"].nunique() for label in labels}
     intervals = {label: [column.interval(label) for column in columns] for label in labels}
     footnotes: dict[str, str] = {}
+    rules: list[Rule] = []
     units = "runs" if len(stored.orders) < 2 else "seeds"
 
     def mark(reason: str) -> str:
@@ -165,8 +172,10 @@ def of_strategies(
         if best:
             first = (max if column.better == "higher" else min)(best, key=lambda label: plain[label])
             near = (column.near or partial(overlapping, found))(first) & plain.keys() - {first}
-            if column.near is None and near - set(best):
+            if column.rule == "exclusive" and near - set(best):
                 near, best = near.union(best), []
+            if near - set(best):
+                rules.append(column.rule)
         for label in labels:
             interval, done = found[label], seeds[label]
             if np.isnan(interval.mean):
@@ -198,9 +207,7 @@ def of_strategies(
     keepers = [label for label in labels if kept[label]]
     also = "; also the best that keeps no images" if keepers else ""
     aside = "; a strategy with a letter beside its name is left out of this" if any(remarks.values()) else ""
-    underlined = any(cell.underlined for row in rows for cell in row)
-    over = ", ".join(standing(stored).over) or "nothing"
-    notes = [Note(f"{INTERVAL}{also}{aside}."), *([Note(f"{UNDERLINED.format(over=over)}.")] if underlined else [])]
+    notes = [Note(f"{INTERVAL}{also}{aside}."), *([Note(_underlined(rules, stored))] if rules else [])]
     notes += [Note(_keepers({label: kept[label] for label in keepers}), DAGGER)] if keepers else []
     notes += [Note(f"{reason}.", letter) for reason, letter in footnotes.items()]
     once = [label for label in labels if stored.done(label)["reason"].astype(str).str.endswith(AS_SEED).any()]
@@ -211,6 +218,15 @@ def of_strategies(
     heads += [Head("Seeds", key="seeds", data=("seeds_done",))]
     heads += [replace(column.head, key=column.key, data=_named(column.key)) for column in columns]
     return Table(name, caption, heads, rows, _values(stored, columns, intervals), notes, paper=tuple(paper))
+
+
+def _underlined(rules: Sequence[Rule], stored: Stored) -> str:
+    """By what the underlined strategies cannot be told from the best, for the kinds of columns that have some."""
+    over = " and ".join(standing(stored).over) or "nothing"
+    where = "elsewhere " if {"drawn", "paired"} & set(rules) else ""
+    other = "in columns of other accuracies " if "drawn" in rules else "in columns of accuracies "
+    told = [text.format(over=over, where=where, other=other) for rule, text in UNDERLINED.items() if rule in rules]
+    return f"Underlined: cannot be told from the best, {'; '.join(told)}."
 
 
 def _keepers(kept: dict[str, int]) -> str:

@@ -140,7 +140,7 @@ def test_columns_and_their_orders_are_those_that_readers_know() -> None:
         *further,
     ]  # fmt: skip
     assert [column.column_header for column in summary.COLUMNS] == [
-        "Last row", "Seen", "Square", "BWT", "FWT", "Forgetting", "Plasticity", "Own head",
+        "Last row", "Seen", "Square", "BWT", "FWT", "Forgetting, points", "Plasticity", "Own head",
         "Latency p50, ms", "Latency ratio", "Training, s", "Adapt ratio",
         "State, MB", "Model, MB", "Replay, images", "Heads",
     ]  # fmt: skip

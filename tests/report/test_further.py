@@ -11,6 +11,7 @@ import pytest
 from stored_output import Folder, answered
 
 from lorisbench.report import frame, write_report
+from lorisbench.report import tables as tables_of_report
 from lorisbench.report.further import further
 from lorisbench.report.summary import summarise
 
@@ -63,6 +64,19 @@ def test_means_by_what_counts_alike(tmp_path: Path) -> None:
     assert by_factor.light_mean + 2 * by_factor.clutter_mean == pytest.approx(3 * accuracy)
     by_class = found["accuracy_by_class"].loc["a"]
     assert by_class.cup_mean + 3 * by_class.pen_mean == pytest.approx(4 * accuracy)
+
+
+def test_how_what_is_underlined_was_told_apart_is_said_of_each_table(tmp_path: Path) -> None:
+    out = answered(tmp_path / "out", {"low": (0.4,) * 3, "best": (0.8,) * 3, "near": (0.79,) * 3})
+    stored = frame.read(out)
+    means = summarise(stored)
+    told = {
+        table.name: next((note.text for note in table.notes if note.text.startswith("Underlined")), "")
+        for table in tables_of_report.build(stored, means)
+    }
+    assert "on the last row drawn over seeds and test recordings, corrected" in told["comparison"]
+    assert "Holm" not in told["weights"] and "intervals over seeds overlap, not corrected" in told["weights"]
+    assert "time" not in told["weights"]
 
 
 def test_a_metric_of_ones_own_is_added_without_training(finished: Any, cli: Any, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_columns_come_as_they_were_asked_for_and_rows_in_the_order_wanted(out: P
     wanted = Wanted("comparison", "markdown", ["forgetting_max", "accuracy_last"], ["-accuracy_last"])
     text = table_text(out, wanted)
     assert [row[0].partition("<")[0] for row in rows_of(text)] == ["keeps", "low", "holes", "gone"]
-    assert text.splitlines()[2] == "| Strategy | Forgetting (%) | Last row (%) |"
+    assert text.splitlines()[2] == "| Strategy | Forgetting, points | Last row (%) |"
     assert "latency" not in text.lower() and "Last row: mean accuracy" in text, "notes are those of the columns shown"
     upwards = table_text(out, Wanted("comparison", "markdown", ["accuracy_last"], ["accuracy_last"]))
     assert [row[0].partition("<")[0] for row in rows_of(upwards)] == ["low", "keeps", "holes", "gone"]

@@ -36,7 +36,7 @@ def test_what_is_far_off_is_told_apart_and_what_is_near_is_not(tmp_path: Path) -
     sentences = told(out)
     assert sentences[0].startswith("best has the highest accuracy on the last row, ")
     assert "it cannot be told from near (over seeds and test recordings together, corrected for 2" in sentences[0]
-    assert "near (" in sentences[1] and "is above low and cannot be told from best." in sentences[1]
+    assert sentences[1].startswith("near, ") and "is above low and cannot be told from best." in sentences[1]
 
 
 def test_p_values_are_corrected_for_all_tests_of_a_strategy(tmp_path: Path) -> None:
@@ -86,6 +86,31 @@ def test_where_a_strategy_loses_is_named(tmp_path: Path) -> None:
     lost = next(sentence for sentence in told(out) if "loses most" in sentence)
     assert lost.startswith("By experience, ours loses most on illumination 3: −") and "points to theirs (−" in lost
     assert len(told(out)) <= 5
+
+
+def test_all_that_a_report_is_about_are_found_in_it_also_the_last(tmp_path: Path) -> None:
+    chances = {"good": (0.9,) * 3, "mid": (0.6,) * 3, "bad": (0.3,) * 3}
+    sentences = told(answered(tmp_path / "out", chances, about=["bad", "good"]))
+    assert sentences[0].startswith("good has the highest accuracy")
+    assert sentences[-1].startswith("bad, ") and "is below mid." in sentences[-1] and len(sentences) <= 5
+    labels = [f"s{k}" for k in range(8)]
+    many = {label: (0.9 - 0.1 * k,) * 3 for k, label in enumerate(labels)}
+    every = answered(tmp_path / "every", many, about=labels[:7])
+    assert len(told(every)) == 5
+
+
+def test_equals_share_the_first_place_and_one_alone_has_none(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "out")
+    for label in ("one", "other"):
+        folder.run(label, 0, np.full((3, 3), 0.7), train_seconds=4 if label == "one" else 2)
+    sentences = told(folder.write())
+    assert sentences[0].startswith("one has the highest accuracy on the last row, 70.00\u00a0%, as has other. ")
+    assert "4.0\u00a0s of training (2.0 times that of other, the least)" in sentences[-1]
+    folder.rows[0]["train_seconds"] = 1
+    assert "1.0\u00a0s of training, no more than any other" in told(folder.write())[-1]
+    alone = Folder(tmp_path / "alone")
+    alone.run("one", 0, np.full((3, 3), 0.7))
+    assert told(alone.write())[0] == "one is the only strategy, 70.00\u00a0% on the last row."
 
 
 def test_nothing_is_claimed_of_one_seed_or_without_answers(tmp_path: Path) -> None:

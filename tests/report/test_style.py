@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.font_manager import fontManager
+from matplotlib.ft2font import FT2Font
 from scipy.optimize import isotonic_regression
 
 from lorisbench.report import style
@@ -40,3 +44,22 @@ def test_names_are_moved_apart_by_least_squares(wanted: list[float]) -> None:
     order = np.argsort(wanted, kind="stable")
     nearest = isotonic_regression(np.array(wanted)[order] - np.arange(len(wanted))).x + np.arange(len(wanted))
     assert found[order] == pytest.approx(nearest, abs=1e-9)
+
+
+def test_letters_that_the_font_lacks_are_drawn_in_another_if_one_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = [(font.name, FT2Font(font.fname).get_charmap()) for font in fontManager.ttflist]
+    dejavu = next(letters for name, letters in installed if name == style.FONT)
+    other, letter = next(
+        (name, chr(code))
+        for name, letters in installed
+        if not name.startswith("DejaVu")
+        for code in letters
+        if code > 255 and code not in dejavu
+    )
+    monkeypatch.setattr(style, "FONTS_FOR_OTHERS", ("no such font", other))
+    with style.plain_style(), warnings.catch_warnings():
+        assert style.fonts() == ["sans-serif", other]
+        warnings.simplefilter("error")
+        sheet = style.Sheet(figsize=(2, 1))
+        sheet.text(0.5, 0.5, f"a {letter}")
+        FigureCanvasAgg(sheet).draw()

@@ -20,7 +20,7 @@ from tiny_stream import stream_of
 from torch import nn
 
 from lorisbench.engine.reach import walk
-from lorisbench.report import frame, style, timeline, write_report
+from lorisbench.report import frame, lives, style, timeline, write_report
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.strategies.dnn.network import DynamicNetwork
 from lorisbench.strategies.dnn.strategy import DNNPlugin
@@ -196,38 +196,38 @@ ANSWERS = pd.DataFrame(
     columns=["after_experience", "test_experience", "head", "share"],
 )
 LANES = [
-    timeline.Lane(0, 0, None, (4,)),
-    timeline.Lane(1, 1, 0, (2,)),
-    timeline.Lane(2, 3, 1, ()),
+    lives.Lane(0, 0, None, (4,)),
+    lives.Lane(1, 1, 0, (2,)),
+    lives.Lane(2, 3, 1, ()),
 ]
 
 
 def test_lanes_births_gaps_and_shares():
-    found = timeline.structure(DECISIONS.sample(frac=1, random_state=0), ANSWERS, 5)
+    found = lives.structure(DECISIONS.sample(frac=1, random_state=0), ANSWERS, 5)
     assert found is not None and found.lanes == LANES
     expected = [[NAN, 0.29, 0.5, 0.125, 0.92], [NAN, NAN, 0.96, 0.375, 0.5], [NAN, NAN, NAN, NAN, 0.0]]
     np.testing.assert_array_equal(found.gaps, expected)
     np.testing.assert_array_equal(found.known, [NAN, NAN, 0.96, NAN, 0.92])
     verdicts = ["base", *["distill"] * 4]
-    one = timeline.structure(DECISIONS.assign(verdict=verdicts, head=0).iloc[::-1], None, 5)
-    assert one is not None and one.lanes == [timeline.Lane(0, 0, None, (1, 2, 3, 4))]
+    one = lives.structure(DECISIONS.assign(verdict=verdicts, head=0).iloc[::-1], None, 5)
+    assert one is not None and one.lanes == [lives.Lane(0, 0, None, (1, 2, 3, 4))]
     assert found.after == 4
     np.testing.assert_array_equal(found.shares, [[0.71, 0, 0, 0, 1], [0.29, 1, 1, 0, 0], [0, 0, 0, 1, 0]])
 
 
 def test_older_and_damaged_tables():
     old = DECISIONS.drop(columns=["source", "teacher"])
-    found = timeline.structure(old, None, 5)
+    found = lives.structure(old, None, 5)
     assert found is not None and found.shares is None and found.after is None
     assert [lane.source for lane in found.lanes] == [None] * 3
-    taught = timeline.structure(old.assign(teacher=[NAN, 0, 1, 1, 0]), None, 5)
+    taught = lives.structure(old.assign(teacher=[NAN, 0, 1, 1, 0]), None, 5)
     assert taught is not None and taught.lanes == LANES
-    assert timeline.structure(DECISIONS.drop(columns="verdict"), ANSWERS, 5) is None
-    assert timeline.structure(DECISIONS.assign(experience=NAN), ANSWERS, 5) is None
+    assert lives.structure(DECISIONS.drop(columns="verdict"), ANSWERS, 5) is None
+    assert lives.structure(DECISIONS.assign(experience=NAN), ANSWERS, 5) is None
     wild = pd.concat([DECISIONS, DECISIONS.iloc[:1].assign(experience=10**9), DECISIONS.iloc[:1].assign(head=10**9)])
-    damaged = timeline.structure(wild, ANSWERS.assign(head=[9, 9, 9, 9, 9, 9, -2]), 5)
+    damaged = lives.structure(wild, ANSWERS.assign(head=[9, 9, 9, 9, 9, 9, -2]), 5)
     assert damaged is not None and damaged.lanes == LANES and damaged.shares is None
-    part = timeline.structure(DECISIONS, ANSWERS[ANSWERS.test_experience > 0], 5)
+    part = lives.structure(DECISIONS, ANSWERS[ANSWERS.test_experience > 0], 5)
     assert part is not None and np.isnan(part.shares[:, 0]).all() and part.shares[0, 4] == 1
 
 
@@ -316,7 +316,7 @@ def test_forty_experiences_and_twenty_heads_keep_their_words_apart(report, inche
         gaps = {f"gap_{head}": 1.0 for head in range(heads)}
         verdict = {"verdict": "expand", "head": heads, "source": 0} if born else {"verdict": "distill", "head": 0}
         rows.append({"experience": step, "samples": 9, "known": 9, **verdict, **gaps})
-    found = timeline.structure(pd.DataFrame(rows), None, 40)
+    found = lives.structure(pd.DataFrame(rows), None, 40)
     assert found is not None and found.gaps.shape == (20, 40)
     run = timeline.OfRun("dnn", 0, 0, 1, found, "x")
     with style.plain_style():

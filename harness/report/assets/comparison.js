@@ -100,13 +100,14 @@ function bestOf(metric, figures, digits) {
   return chosen;
 }
 
+// What is said below a table with a row for each strategy: how to read it, and those of its notes that hold whatever is chosen
 function notesAbout(name, labels) {
   const own = stream(), keepers = labels.filter((label) => own.images_kept[label]);
   const notes = [["", `Mean ± half-width of the 95 % Student-t interval over the chosen seeds; bold: best mean of a column, ties included${keepers.length ? ", and the best that keeps no images" : ""}. Press a number for the runs behind it.`]];
   if (keepers.length) notes.push(["†", `Keeps images of earlier experiences: ${keepers.map((label) => `${label} ${own.images_kept[label]}`).join(", ")}.`]);
   const once = labels.filter((label) => (own.done.get(label) ?? []).some((run) => own.texts[own.runs.reason[run]].endsWith(data.as_seed)));
   if (once.length) notes.push(["", `${once.join(", ")}: one run stands for all seeds; ${data.as_seed}.`]);
-  return [...notes, ...(own.notes[name] ?? []).filter((text) => text.startsWith("Budget") || (text.startsWith("Underlined") && allChosen())).map((text) => ["", text])];
+  return [...notes, ...(own.notes[name] ?? []).filter((text) => text.startsWith("Budget") || text.startsWith("Latency p50 in ms") || (text.startsWith("Underlined") && allChosen())).map((text) => ["", text])];
 }
 
 // How much the order of the experiences matters, for the metric that is chosen

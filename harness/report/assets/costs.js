@@ -4,7 +4,7 @@ let costOf = "latency_ratio";
 
 function drawCosts() {
   const section = document.getElementById("costs"), own = stream();
-  const offered = data.metrics.filter((metric) => !metric.of_matrix && metric.name !== "routing_accuracy" && withValues(metric) && metric.name !== choice.metric);
+  const offered = data.metrics.filter((metric) => metric.group !== "Accuracy (%)" && withValues(metric) && metric.name !== choice.metric);
   section.hidden = !offered.length;
   if (section.hidden) return;
   if (!offered.some((metric) => metric.name === costOf)) costOf = offered[0].name;

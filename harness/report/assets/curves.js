@@ -9,7 +9,7 @@ function drawCurves() {
   if (curveOf !== "seen" && curveOf !== "all" && Number(curveOf) >= names.length) curveOf = "seen";
   const options = [["seen", "experiences seen so far"], ["all", "all experiences"], ...names.map((name, place) => [String(place), name])];
   const box = make("div", {});
-  const shown = curveOf === "seen" ? "Mean accuracy over all experiences trained so far, after each one: a flat line forgets nothing." : curveOf === "all" ? "Mean accuracy over all experiences, those to come included." : "Accuracy on this experience after each one.";
+  const shown = curveOf === "seen" ? "Mean accuracy over all experiences trained so far, after each one." : curveOf === "all" ? "Mean accuracy over all experiences, those to come included." : "Accuracy on this experience after each one.";
   const colours = coloured(lines.map(([label]) => label));
   const grey = lines.length - colours.size;
   fill(host,

@@ -21,7 +21,7 @@ function drawHeads() {
     run ? [make("h3", {}, "The life of each head"), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "The life of each head" }, lives),
       make("p", { class: "files" }, "A cell is the accuracy (%) of a head on the training images of a new experience before training on them; bold for the best. “new” or “from”: the experience that a head was made for, afresh or from which head; framed: trained there by distillation. The row “known”: the share of the images that the head which was distilled got right beforehand."),
       run.shares && [make("h3", {}, "Which head answers which experience"), make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Which head answers which experience" }, answers),
-        make("p", { class: "files" }, `The share (%) of each experience's test images that each head answers after ${namesOf(run)[run.after] ?? "the last experience"}.`)],
+        make("p", { class: "files" }, `The share (%) of each experience's test images that each head answers after ${namesOf(run)[run.after] ?? "the last experience"}; framed: the head that was trained in that experience.`)],
       make("p", { class: "hidden" }, lifeTold(gallery.strategy, run))] : make("p", {}, "No run of the chosen seeds has its heads on this page."),
     extremesOf(gallery), mistakesOf(gallery));
   if (run) {
@@ -56,7 +56,12 @@ function livesRows(run) {
 function sharesRows(run) {
   return run.shares.map((row, head) => ({
     name: headName(head, run),
-    cells: row.map((value) => (value === null || value < 0.0005 ? null : { text: number(100 * value, 0), colour: blues(value), title: `${headName(head, run)}: ${number(100 * value, 1)} %` })),
+    cells: row.map((value, step) => {
+      const [, birth, , distilled] = run.lanes.find(([each]) => each === head) ?? [head, -1, null, []];
+      const kind = birth === step || distilled.includes(step) ? "trained" : "";
+      if (value === null || value < 0.0005) return kind && { text: "", kind, title: `${headName(head, run)}: none` };
+      return { text: number(100 * value, 0), colour: blues(value), kind, title: `${headName(head, run)}: ${number(100 * value, 1)} %` };
+    }),
   }));
 }
 
@@ -93,6 +98,13 @@ function imageOf(number) {
   return { known, text, picture: source && make("img", { src: source, alt: known.class_name ? `${known.class_name}: ${text}` : text, width: 72, height: 72 }) };
 }
 
+// A page has room for so many pictures only
+function picturesTold() {
+  const { about = {}, pictures = {} } = stream().heads.images ?? {};
+  const seen = Object.keys(pictures).length, named = Object.keys(about).length;
+  return seen && seen < named ? ` Of the ${named} images on this page ${seen} have a small picture.` : "";
+}
+
 const className = (label) => stream().heads.images.classes[label] ?? `class ${label}`;
 
 function extremesOf(gallery) {
@@ -104,14 +116,14 @@ function extremesOf(gallery) {
   }));
   const rows = gallery.extremes.map(({ experience, most, least }) => make("tr", {}, make("th", { scope: "row" }, named(own.experiences[experience] ?? String(experience))), make("td", {}, list(most)), make("td", {}, list(least))));
   return make("details", { open: false }, make("summary", {}, "Images most and least known to each experience"),
-    make("p", { class: "files" }, `How often the answers to a test image were right after its own experience and each later one, over all ${plural(gallery.runs.length, "run")} that are shown here; of images alike, those answered rightly before it come first.`),
+    make("p", { class: "files" }, `How often the answers to a test image were right after its own experience and each later one, over all ${plural(gallery.runs.length, "run")} that are shown here; of images alike, those answered rightly before it come first.${picturesTold()}`),
     make("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Images most and least known" }, make("table", { class: "known" }, make("thead", {}, make("tr", {}, ["Experience", "Most known", "Least known"].map((text) => make("th", { scope: "col" }, text)))), make("tbody", {}, rows))));
 }
 
 function mistakesOf(gallery) {
   if (!gallery.mistakes?.length) return null;
   return make("details", { open: true }, make("summary", {}, "Worst mistakes"),
-    make("p", { class: "files" }, "Test images that the most of these runs got wrong after the last experience."),
+    make("p", { class: "files" }, `The test images that the largest number of these runs got wrong after the last experience.${picturesTold()}`),
     make("ul", { class: "mistakes" }, gallery.mistakes.map(({ image, label, wrong, of, taken, heads }) => {
       const { known, text, picture } = imageOf(image);
       const place = [known.factor, known.level && known.level !== "0" ? known.level : ""].filter(Boolean).join(" ");

@@ -12,10 +12,14 @@ const sectionOf = ({ name }) => (name.startsWith("latency") ? "latency" : ["stan
 const written = (id) => stream().tables.filter((own) => own.rows.length && sectionOf(own) === id);
 
 function drawWritten(id) {
-  const tables = written(id);
+  const tables = written(id), above = new Set();
   fill(hostOf(id), tables.map((own) => {
     const box = make("div", {});
-    asWritten(box, own);
+    // What has been said below a table of this section holds of those that follow
+    const notes = own.notes.filter(([mark, text]) => !above.has(`${mark} ${text}`));
+    if (notes.length < own.notes.length) notes.push(["", "Else as above."]);
+    for (const [mark, text] of own.notes) above.add(`${mark} ${text}`);
+    asWritten(box, { ...own, notes });
     return [tables.length > 1 && make("h3", {}, own.caption), box];
   }).flat());
 }

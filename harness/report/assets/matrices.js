@@ -109,7 +109,7 @@ function drawExperiences() {
   const digits = new Map(found.map(([key, figures]) => [key, digitsIn(metric, [...figures.values()])]));
   const near = nearIn(lost ? "forgetting_per_experience" : "accuracy_last_per_experience");
   const bold = new Map(found.map(([key, figures]) => [key, bestOf(metric, figures, digits.get(key))]));
-  const rows = [...values].map(([label]) => ({ cells: { name: { name: label, open: () => openRuns(label) }, ...Object.fromEntries(found.map(([key, figures], column) => {
+  const rows = [...values].map(([label]) => ({ cells: { name: { name: label, mark: own.images_kept[label] ? "†" : "", open: () => openRuns(label) }, ...Object.fromEntries(found.map(([key, figures], column) => {
     const each = figures.get(label);
     return [key, Number.isFinite(each.mean) ? { text: number(each.mean, digits.get(key)), value: each.mean, spread: Number.isFinite(each.half) ? number(each.half, digits.get(key)) : "", bold: bold.get(key).has(label), near: near(label, column), title: told(metric, each, 2), open: () => openRuns(label) } : { text: DASH }];
   })) } }));
@@ -119,7 +119,7 @@ function drawExperiences() {
   if (!size) return fill(host, make("p", {}, "No experiences are stored."));
   table(box, {
     name, columns, rows, caption: lost ? "Forgetting on each experience (points)" : "Accuracy on each experience after the last (%)",
-    notes: [["", lost ? "Forgetting: (max of R[i, j] over j ≤ i < T−1) − R[T−1, j] (Chaudhry et al. 2018); lower is better. The last experience cannot be forgotten." : "Accuracy: R[T−1, j], on experience j's test images after training on all experiences."]],
+    notes: [...notesAbout(name, shownLabels()), ["", lost ? "Forgetting: (max of R[i, j] over j ≤ i < T−1) − R[T−1, j] (Chaudhry et al. 2018); lower is better. The last experience cannot be forgotten." : "Accuracy: R[T−1, j], on experience j's test images after training on all experiences."]],
   });
 }
 

@@ -1,5 +1,7 @@
 // The ranked picture: each strategy's mean and interval on one axis, groups that cannot be told apart joined.
 
+const MOST_BARS = 8;
+
 function drawRanking() {
   const host = document.getElementById("ranking"), own = stream(), metric = metricOf(choice.metric);
   const stands = metric.name === "accuracy_last" && allRuns() && Object.keys(own.standing.estimates).length > 0;
@@ -39,15 +41,17 @@ function groupsThatStand({ standing }, places) {
 
 function standingNote({ standing }, groups) {
   const over = standing.over.length > 1 ? `${standing.over.slice(0, -1).join(", ")} and ${standing.over.at(-1)}` : standing.over.join("");
-  const joined = groups.length ? " A bar at the right joins those that cannot be told from its first, corrected for the number of comparisons (Holm)." : "";
-  return [over ? `Points are means, lines 95 % intervals by a bootstrap over ${over} together.` : "Points are means.", `${joined} `, standing.caveats.join(" ")];
+  const joined = groups.length ? " A bar at the right joins neighbours that cannot be told from the first of them, corrected for the number of comparisons (Holm)." : "";
+  return [over ? `Points are means, lines 95 % intervals by a bootstrap over ${over} together.` : "Points are means.", `${joined} `, standing.caveats.join(" "), barsLeftOut(groups)];
 }
+
+const barsLeftOut = (groups) => (groups.length > MOST_BARS ? ` ${plural(groups.length - MOST_BARS, "more bar")}, further down, left out.` : "");
 
 const decimals = (metric, places) => metric.decimals ?? decimalsFor(places.map((place) => place.mean));
 
 function rankingNote(groups) {
   const joined = groups.length ? "A bar at the right joins neighbours whose intervals all overlap: their order is not established. " : "";
-  return `Points are means over the chosen seeds, lines 95 % Student-t intervals. ${joined}Seeds vary the training, not the test images, and nothing is corrected for the number of comparisons.`;
+  return `Points are means over the chosen seeds, lines 95 % Student-t intervals. ${joined}Seeds vary the training, not the test images, and nothing is corrected for the number of comparisons.${barsLeftOut(groups)}`;
 }
 
 function rankingChart(places, groups, metric) {
@@ -58,7 +62,7 @@ function rankingChart(places, groups, metric) {
     interval: Number.isFinite(place.half) ? `${number(place.low, digits)} to ${number(place.high, digits)}` : "none",
     n: place.n ?? bySeed(stream(), place.name).size,
   }));
-  const bars = groups.slice(0, 8).map(([from, to], place) => ({ from: places[from].name, to: places[to].name, place }));
+  const bars = groups.slice(0, MOST_BARS).map(([from, to], place) => ({ from: places[from].name, to: places[to].name, place }));
   const y = { field: "name", type: "nominal", sort: null, title: null, scale: { domain: places.map((place) => place.name), paddingInner: 0.5 } };
   const x = { type: "quantitative", scale: { zero: false, nice: true }, title: metric.heading, axis: { tickCount: Math.max(2, Math.round(document.getElementById("ranking").clientWidth / 130)) } };
   const tooltip = [{ field: "name", title: "strategy" }, { field: "shown", title: metric.header }, { field: "interval", title: "95 % interval" }, { field: "n", title: "seeds" }];

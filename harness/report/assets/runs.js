@@ -71,7 +71,8 @@ function copy(text, button) {
 
 // Settings as a suite has them, those that are empty left out
 function yaml(value, indent = "") {
-  return Object.entries(value).filter(([, each]) => each !== null && !(Array.isArray(each) && !each.length)).map(([key, each]) => {
+  const empty = (each) => each === null || (typeof each === "object" && Object.values(each).every(empty));
+  return Object.entries(value).filter(([, each]) => !empty(each)).map(([key, each]) => {
     if (typeof each !== "object") return `${indent}${key}: ${each}`;
     return Array.isArray(each) ? `${indent}${key}: [${each.join(", ")}]` : `${indent}${key}:\n${yaml(each, `${indent}  `)}`;
   }).join("\n");

@@ -52,7 +52,19 @@ function perSeed(stream, label, metric, chosen) {
   return [...bySeed(stream, label, chosen).values()].map((runs) => mean(runs.map((run) => valueOf(stream, metric, run))));
 }
 
-const figure = (stream, label, metric, chosen) => interval(perSeed(stream, label, metric, chosen));
+function figure(stream, label, metric, chosen) {
+  const found = interval(perSeed(stream, label, metric, chosen)), measured = stream.measured[metric.name];
+  const timed = measured && Number.isFinite(found.mean) ? chosenRuns(stream, label, chosen).map((run) => measured[run]).filter(Boolean) : [];
+  return timed.length ? { ...found, half: ofCalls(timed) } : found;
+}
+
+// Half the width of an interval of the calls that were timed, as `latency.shared_interval` works it out: runs of one
+// architecture share a measurement, and that their values agree says nothing
+function ofCalls(timed) {
+  const shares = new Map();
+  for (const [on, half] of timed) shares.set(on, [(shares.get(on)?.[0] ?? 0) + 1 / timed.length, half ?? NaN]);
+  return Math.hypot(...[...shares.values()].map(([share, half]) => share * half));
+}
 
 // Why a strategy has no value of a metric: what its runs say, or the metric whose reason applies to it as well
 function whyEmpty(stream, label, metric) {
