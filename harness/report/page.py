@@ -14,8 +14,20 @@ from lorisbench.common.files import write_text
 from lorisbench.common.targets import output_folder
 from lorisbench.metrics.records import features_in
 from lorisbench.metrics.run_data import Metric
-from lorisbench.metrics.table import METRICS, SOURCES, in_results
-from lorisbench.report import bundle, facts, findings, frame, kept, overview, page_data, render, summary, tables
+from lorisbench.metrics.table import METRICS, SOURCES
+from lorisbench.report import (
+    bundle,
+    facts,
+    findings,
+    frame,
+    gallery,
+    kept,
+    overview,
+    page_data,
+    render,
+    summary,
+    tables,
+)
 from lorisbench.report.frame import Stored
 from lorisbench.report.own_metrics import own_metrics
 from lorisbench.report.page_data import Part, Together
