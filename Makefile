@@ -15,9 +15,9 @@ run: install
 	$(BIN)/lorisbench run quickstart --out results/quickstart
 
 # The commands of results/reference.yaml, results/reference/ and the tables in the READMEs: days, or some of them by name:
-# `make results SUITES="quickstart bench"`. MNIST=FOLDER for those that need it.
+# `make results SUITES="quickstart bench"`. MNIST=FOLDER and GPU=cuda for those that need them.
 results: install
-	$(BIN)/python results/make_results.py $(SUITES) --mnist "$(MNIST)"
+	$(BIN)/python results/make_results.py $(SUITES) --mnist "$(MNIST)" --gpu "$(GPU)"
 
 # Types are checked beside the tests. A worker for each core, up to eight, of one thread each; the tests of a file are
 # all one worker's, with what is trained for them. Files are handed out in the order of tests/conftest.py.

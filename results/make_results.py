@@ -2,7 +2,7 @@
 
     make results                              # all of them, which takes days
     make results SUITES="quickstart bench"    # some
-    make results MNIST=/data/mnist            # with MNIST's files, without which those that need them are left out
+    make results MNIST=/data/mnist GPU=cuda   # with MNIST's files and a GPU; what needs one not given is left out
 
 Finished runs are kept, so that the same command goes on where it was interrupted. What a command fails to make is left
 as it was, and the others go on; the exit code is then 1.
@@ -23,6 +23,7 @@ from lorisbench.common.registry import nearest
 from lorisbench.common.yaml_files import read_yaml
 
 COMMANDS = HERE / "reference.yaml"
+NEEDS = {"mnist": "a folder of MNIST's four files", "gpu": "a GPU, such as cuda"}  # what {key} in a command stands for
 Run = Callable[[Sequence[str]], int]
 
 
@@ -36,12 +37,12 @@ def commands(file: Path = COMMANDS) -> dict[str, list[list[str]]]:
 
 
 def make_results(
-    wanted: Sequence[str], folders: Mapping[str, str], run: Run, known: Mapping[str, list[list[str]]] | None = None,
+    wanted: Sequence[str], given: Mapping[str, str], run: Run, known: Mapping[str, list[list[str]]] | None = None,
     write: Callable[[Path], object] = write_reference,
 ) -> list[str]:  # fmt: skip
     """Run the commands of some folders (all if none is named), and write each folder that its commands have made.
 
-    folders : what `{key}` in a command stands for. run : executes a command's words, and returns its exit code. write :
+    given : of `NEEDS`, what there is. run : executes a command's words, and returns its exit code. write :
     is given the output, results/NAME. Returns a sentence for each that was not made. Raises InputError for an unknown
     name before anything is run.
     """
@@ -51,7 +52,7 @@ def make_results(
             raise InputError(f"unknown results {name!r}{nearest(name, known)}")
     faults = []
     for name in wanted or known:
-        fault = _make(name, known[name], folders, run)
+        fault = _make(name, known[name], given, run)
         if fault:
             faults.append(f"{name}: {fault}")
         else:
@@ -59,13 +60,14 @@ def make_results(
     return faults
 
 
-def _make(name: str, lines: Sequence[Sequence[str]], folders: Mapping[str, str], run: Run) -> str:
+def _make(name: str, lines: Sequence[Sequence[str]], given: Mapping[str, str], run: Run) -> str:
     """Run the commands of one folder; why it was not made, or an empty text."""
     for words in lines:
         try:
-            filled = [word.format_map(folders) for word in words]
+            filled = [word.format_map(given) for word in words]
         except KeyError as missing:
-            return f"left out: it needs {missing.args[0]}, a folder (make results {missing.args[0].upper()}=…)"
+            (key,) = missing.args
+            return f"left out: it needs {NEEDS[key]} (make results {key.upper()}=…)"
         code = run(filled)
         if code:
             return f"{shlex.join(filled)} ended with exit code {code}"
@@ -82,10 +84,12 @@ def execute(words: Sequence[str]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("suites", nargs="*", metavar="NAME", help="folders of results/reference/; all if omitted")
-    parser.add_argument("--mnist", default=os.environ.get("MNIST", ""), help="a folder of MNIST's four files")
-    given = parser.parse_args()
+    for key, what in NEEDS.items():
+        parser.add_argument(f"--{key}", default=os.environ.get(key.upper(), ""), help=what)
+    arguments = parser.parse_args()
+    given = {key: value for key in NEEDS if (value := getattr(arguments, key))}
     try:
-        faults = make_results(given.suites, {"mnist": given.mnist} if given.mnist else {}, execute)
+        faults = make_results(arguments.suites, given, execute)
     except InputError as error:
         parser.error(str(error))
     for fault in faults:

@@ -81,7 +81,7 @@ def test_what_needs_a_folder_that_is_not_given_is_left_out(scripts: Any, tmp_pat
         return 0
 
     faults = scripts.make_results([], {}, execute, known, written.append)
-    assert faults == ["a: left out: it needs mnist, a folder (make results MNIST=…)"]
+    assert faults == ["a: left out: it needs a folder of MNIST's four files (make results MNIST=…)"]
     assert run == [["lorisbench", "x"], ["lorisbench", "y"]] and [path.name for path in written] == ["b"]
     assert scripts.make_results(["a"], {"mnist": "/data"}, execute, known, written.append) == []
     assert run[-1] == ["lorisbench", "--data-root", "/data"]
