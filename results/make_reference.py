@@ -285,7 +285,9 @@ def _made_on(folder: Path) -> str:
 
 def _told_of(env: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
-    return f"{env['machine']['cpu']}, {env['machine']['cores']} cores; {versions}; {env['date'][:10]}"
+    machine = env["machine"]
+    parts = (machine["cpu"], f"{machine['cores']} cores", machine["gpu"])
+    return f"{', '.join(filter(None, parts))}; {versions}; {env['date'][:10]}"
 
 
 def write_reference(out: Path) -> Path:

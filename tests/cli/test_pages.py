@@ -109,7 +109,7 @@ def test_figures_are_those_of_the_reference_results() -> None:
             assert make_reference.written(text, ROOT / "results" / "reference" / name, page) == text, name
             shown.append(name)
     assert sorted(shown) == [
-        "all-strategies", "bench", "dnn-answers", "dnn-answers-streams", "dnn-orders", "quickstart",
+        "all-strategies", "bench", "bench-gpu", "dnn-answers", "dnn-answers-streams", "dnn-orders", "quickstart",
         "quickstart-disjoint", "reproduce-baselines", "reproduce-der2020", "reproduce-plugins",
     ]  # fmt: skip
 

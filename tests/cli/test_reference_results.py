@@ -17,6 +17,9 @@ REFERENCE = ROOT / "results" / "reference"
 COMMANDS = yaml.safe_load((ROOT / "results" / "reference.yaml").read_text("utf-8"))
 
 
+WITHOUT_RUNS = ("bench", "bench-gpu", "reproduce-plugins")
+
+
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """make_results, writing into a results/ of its own with one page."""
@@ -39,7 +42,7 @@ def test_each_folder_of_references_has_its_commands() -> None:
 
 
 @pytest.mark.usefixtures("without_data")
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("bench", "reproduce-plugins")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in WITHOUT_RUNS])
 def test_its_commands_plan_runs(name: str, scripts: Any, release: Path, cli: Cli, tmp_path: Path) -> None:
     for program, *words in scripts.commands()[name]:
         assert program == "lorisbench" and words[words.index("--out") + 1] == f"results/{name}"
@@ -94,7 +97,7 @@ def test_references_are_listed(cli: Cli) -> None:
     for name, entry in listed.items():
         assert entry["command"] == COMMANDS[name] and not entry["faults"], name
         assert entry["machine"] and entry["date"] and entry["versions"]["lorisbench"], name
-        assert entry["best"] or name in ("bench", "reproduce-plugins"), name
+        assert entry["best"] or name in WITHOUT_RUNS, name
     text = cli("ls", "results").out
     assert f"best: {listed['quickstart']['best']['openloris-sim-sequence']['strategy']}, " in text
     assert "lorisbench run quickstart\n" in text
