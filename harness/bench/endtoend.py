@@ -29,7 +29,7 @@ from lorisbench.model.models import Backbone, Classifier, make_backbone
 from lorisbench.model.views import ImageViews
 from lorisbench.suite.training import AugmentConfig, TrainingConfig
 
-PAIRS = 7
+PAIRS = 11
 MORE = 4  # times as many steps on a GPU: operations are counted in the 2nd, 4th, 8th …, which takes longer there
 BATCH, STEPS, EPOCHS, CLASSES = 32, 8, 2, 16
 LIMIT = 1.03
