@@ -42,7 +42,7 @@ def run_benchmarks(
     from lorisbench.runs.workbench import device_of
 
     on = device_of(device)
-    env = environment(1, device, device)
+    env = environment(1, str(on), str(on))
     machine = env["machine"]
     earlier = None if compare is None else Earlier(compare)
     if earlier is not None and not any_machine:

@@ -75,6 +75,13 @@ def with_task(x: torch.Tensor, task: torch.Tensor) -> torch.Tensor:
     return torch.cat([x, label.expand(-1, 1, *x.shape[2:])], dim=1)
 
 
+def moved(part: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor on the device; from the CPU to a GPU by way of pinned memory, while the GPU does other work."""
+    if device.type == "cuda" and part.device.type == "cpu":
+        part = part.pin_memory()
+    return part.to(device, non_blocking=True)
+
+
 def taken(x: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     """x[rows], a copy: of a tensor on a CPU in a quarter of the time, as whole rows are copied.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from lorisbench.data.stream import Store, rows_of, taken
+from lorisbench.data.stream import Store, moved, rows_of, taken
 from lorisbench.engine.batches import cut
 
 MOST_GATHERED = 2**28
@@ -50,12 +50,6 @@ class TensorLoader:
         copied = self.device.type == "cuda" and self.store.y.device.type == "cpu"
         return ahead(self._batches()) if copied else self._batches()
 
-    def _moved(self, part: torch.Tensor) -> torch.Tensor:
-        """A part of a minibatch on the device; to a GPU it is copied from pinned memory, while that does other work."""
-        if self.device.type == "cuda" and part.device.type == "cpu":
-            part = part.pin_memory()
-        return part.to(self.device, non_blocking=True)
-
     def _batches(self) -> Iterator[list[torch.Tensor]]:
         rows = self.rows
         if self.in_sequence:
@@ -70,11 +64,11 @@ class TensorLoader:
             return
         for cpu_rows in self.cut(rows, self.batch_size):
             chunk = cpu_rows.to(self.store.y.device)
-            x = self._moved(taken(self.store.x, chunk))
+            x = moved(taken(self.store.x, chunk), self.device)
             if views is not None:
                 x = views.pick(x, cpu_rows, torch.randint(views.count + 1, (len(chunk),), generator=self.for_views))
             x = self.store.inputs(x, chunk)
-            yield [x, self._moved(taken(self.store.y, chunk)), self._moved(taken(self.store.task, chunk))]
+            yield [x, moved(taken(self.store.y, chunk), self.device), moved(taken(self.store.task, chunk), self.device)]
 
     def _at_once(self) -> int:
         """How many batches are gathered at once: several of features, as a copy for each takes longer."""
@@ -86,7 +80,7 @@ class TensorLoader:
         """Batches of these rows, parts of one copy."""
         chosen = rows.to(self.store.y.device)
         parts = (
-            self.cut(self._moved(taken(of, chosen)), self.batch_size)
+            self.cut(moved(taken(of, chosen), self.device), self.batch_size)
             for of in (self.store.x, self.store.y, self.store.task)
         )
         return map(list, zip(*parts, strict=True))

@@ -15,6 +15,7 @@ from lorisbench.common.console import say
 from lorisbench.common.files import digest_of
 from lorisbench.data import images
 from lorisbench.data.manifest import Manifest
+from lorisbench.data.stream import moved
 from lorisbench.model.folding import folded
 from lorisbench.model.grey import grey_pixels
 from lorisbench.model.in_parts import in_parts
@@ -27,10 +28,7 @@ Extract = Callable[[Backbone, Iterator[np.ndarray], torch.device], Iterator[np.n
 
 def to_tensor(block: np.ndarray, device: torch.device) -> torch.Tensor:
     """uint8 (n, height, width, 3) to a uint8 tensor (n, 3, height, width), channels last in memory."""
-    pixels = torch.from_numpy(block)
-    if device.type == "cuda":  # from pinned memory it is copied while the GPU works on what came before
-        pixels = pixels.pin_memory()
-    return pixels.to(device, non_blocking=True).permute(0, 3, 1, 2)
+    return moved(torch.from_numpy(block), device).permute(0, 3, 1, 2)
 
 
 @torch.inference_mode()
