@@ -125,7 +125,8 @@ def plain_columns(path: Path) -> set[str]:
     text = read_text(path)
     first, *lines = text.removesuffix("\n").split("\n")
     columns = first.split(",")
-    unusual = not lines or len({*columns, ""}) <= len(columns) or any(sign in text for sign in '"\r\0')
+    named = all(column.strip() for column in columns) and len({*columns}) == len(columns)  # pandas skips a blank line
+    unusual = not lines or not named or any(sign in text for sign in '"\r\0')
     return set() if unusual or {line.count(",") for line in lines} != {len(columns) - 1} else set(columns)
 
 

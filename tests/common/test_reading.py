@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lorisbench.common.reading import plain_columns, read_table
@@ -13,6 +13,7 @@ from lorisbench.common.reading import plain_columns, read_table
 LINES = st.lists(st.lists(st.text("ab \"\r\0é#'1", max_size=3), min_size=1, max_size=3).map(",".join), max_size=4)
 
 
+@example(lines=[" ", "1"], end="")
 @given(lines=LINES, end=st.sampled_from(["", "\n"]))
 def test_what_is_called_a_plain_table_can_be_read_and_has_these_columns(lines: list[str], end: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
