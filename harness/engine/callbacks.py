@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from operator import is_
 from typing import Any
 
@@ -52,8 +53,16 @@ def _first_of_batch(event: str) -> Callable[..., None]:
     return trigger
 
 
+_WITH_LOSS = ("before_forward", "after_forward", "before_backward")
+
+
 class Calls(dict[str, list[Callable[..., Any]]]):
-    """What plugins do at callbacks, by their names, looked up at the first call of each."""
+    """What plugins do at callbacks, by their names, looked up at the first call of each.
+
+    Attributes
+    ----------
+    add_to_loss : whether any acts between the beginning of a training step's loss and its backward pass.
+    """
 
     def __init__(self, plugins: Sequence[Any]) -> None:
         super().__init__()
@@ -62,6 +71,10 @@ class Calls(dict[str, list[Callable[..., Any]]]):
     def __missing__(self, event: str) -> list[Callable[..., Any]]:
         self[event] = acting(self.plugins, event)
         return self[event]
+
+    @cached_property
+    def add_to_loss(self) -> bool:
+        return any(self[event] for event in _WITH_LOSS)
 
     def are_of(self, plugins: Sequence[Any]) -> bool:
         return len(self.plugins) == len(plugins) and all(map(is_, self.plugins, plugins))
@@ -91,8 +104,31 @@ class PerBatch(SupervisedTemplate):
     _after_eval_iteration = _once_per_batch("after_eval_iteration")
 
     def training_epoch(self, **kwargs: Any) -> None:
+        """Avalanche's, but that the loss is the criterion's own where nobody could add to it: no zeros to add it to."""
         self.calls = None
-        super().training_epoch(**kwargs)
+        for self.mbatch in self.dataloader:
+            if self._stop_training:
+                break
+            self._unpack_minibatch()
+            self._before_training_iteration(**kwargs)
+            self.optimizer.zero_grad()
+            added_to = self.calls is None or self.calls.add_to_loss
+            if added_to:
+                self.loss = self._make_empty_loss()
+            self._before_forward(**kwargs)
+            self.mb_output = self.forward()
+            self._after_forward(**kwargs)
+            if added_to:
+                self.loss += self.criterion()
+            else:
+                self.loss = self.criterion().reshape(1)
+            self._before_backward(**kwargs)
+            self.backward()
+            self._after_backward(**kwargs)
+            self._before_update(**kwargs)
+            self.optimizer_step()
+            self._after_update(**kwargs)
+            self._after_training_iteration(**kwargs)
         self.calls = None
 
     def _before_eval(self, **kwargs: Any) -> None:
@@ -123,5 +159,5 @@ class PerBatch(SupervisedTemplate):
 def _may_read_loss(plugin: Any) -> bool:
     """Whether a plugin acts in evaluations, other than those that read no loss there: all of LorisBench."""
     if isinstance(plugin, NOT_IN_EVALUATION) or type(plugin).__module__.startswith("lorisbench."):
-        return False
+        return any(self[event] for event in _WITH_LOSS)
     return any(acting([plugin], event) for event in IN_EVALUATION)

@@ -207,7 +207,7 @@ class Engine(PerBatch):
         self.optimized_param_id = named
 
     def optimizer_step(self) -> None:
-        if any(p.requires_grad for p in self._frozen):
+        if self._frozen and any(p.requires_grad for p in self._frozen):
             self.optimizer.param_groups[0]["params"] += [p for p in self._frozen if p.requires_grad]
             self._frozen = [p for p in self._frozen if not p.requires_grad]
         super().optimizer_step()

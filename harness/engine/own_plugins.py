@@ -79,7 +79,8 @@ class DivergenceGuard(HarnessPlugin):
         self.losses = []
 
     def after_training_iteration(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.losses.append(torch.as_tensor(strategy.loss).detach())
+        loss = strategy.loss
+        self.losses.append(loss.detach() if isinstance(loss, torch.Tensor) else torch.as_tensor(loss))
 
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         losses, self.losses = self.losses, []

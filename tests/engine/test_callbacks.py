@@ -12,6 +12,8 @@ from avalanche.training import Naive
 from tiny_stream import engine_of, head
 
 from lorisbench.engine.callbacks import acting
+from lorisbench.engine.engine import make_optimizer
+from lorisbench.suite.training import TrainingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 BATCH, BATCHES = 5, 3
@@ -65,6 +67,38 @@ def test_a_method_may_be_given_to_a_plugin_itself() -> None:
     engine, experience = engine_of([plugin])
     engine.train(experience)
     assert calls == [*range(BATCHES)] * 2
+
+
+class Adding(SupervisedPlugin):
+    """Adds a penalty to the loss in one callback, and keeps the losses that the steps end with."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.losses: list[torch.Tensor] = []
+        if where:
+            setattr(self, where, self.add)
+
+    def add(self, strategy: Any, **kwargs: Any) -> None:
+        strategy.loss += sum(weight.square().sum() for weight in strategy.model.parameters())
+
+    def after_update(self, strategy: Any, **kwargs: Any) -> None:
+        self.losses.append(strategy.loss.detach())
+
+
+@pytest.mark.parametrize("where", ["before_forward", "after_forward", "before_backward", ""])
+def test_a_plugin_adds_to_the_loss_where_it_does_in_avalanche(where: str) -> None:
+    ours, theirs = Adding(where), Adding(where)
+    engine, experience = engine_of([ours], batch_size=BATCH * BATCHES)  # all at once: the order is another one there
+    model = head()
+    naive = Naive(
+        model=model, optimizer=make_optimizer(model, TrainingConfig()), train_mb_size=BATCH * BATCHES, train_epochs=2,
+        plugins=[theirs], evaluator=None,
+    )  # fmt: skip
+    for strategy in (engine, naive):
+        strategy.train(experience)
+    assert [loss.shape for loss in ours.losses] == [loss.shape for loss in theirs.losses]
+    torch.testing.assert_close(torch.cat(ours.losses), torch.cat(theirs.losses))
+    torch.testing.assert_close(engine.model.state_dict(), model.state_dict())
 
 
 class Inviting(SupervisedPlugin):
