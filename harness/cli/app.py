@@ -27,6 +27,7 @@ from lorisbench.cli.options import (
     tell_faults,
     tell_plan,
 )
+from lorisbench.common.allocator import keep_freed
 from lorisbench.common.console import hide_warnings
 from lorisbench.common.errors import InputError
 from lorisbench.common.processes import keep_interrupts
@@ -342,8 +343,7 @@ def main() -> None:
     """Entry point: an InputError gives one line and exit code 2, an interrupt one line and exit code 1."""
     hide_warnings()
     keep_interrupts()
-    # Large tensors on huge pages, of which far fewer have to be cleared: torch reads it once, when it is imported
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    keep_freed()
     # NumPy's products by one thread: they are small, threads that wait for the next one take a second of a report, and
     # how many there are decides the last digits
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

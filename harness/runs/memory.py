@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 from pathlib import Path
 
 import torch
+
+from lorisbench.common.allocator import give_back
 
 _RESET = Path("/proc/self/clear_refs")  # a 5 written here lets Linux forget the peak so far
 _STATUS = Path("/proc/self/status")
@@ -26,7 +26,7 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             return
-        _trim()
+        give_back()
         try:
             _RESET.write_text("5", encoding="ascii")
         except OSError:  # not Linux, or not allowed: the peak would be that of all the process has ever done
@@ -42,9 +42,3 @@ class PeakMemory:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024 / 1e6
         return None
-
-
-def _trim() -> None:
-    """Give memory that was freed back to the system; otherwise it stays resident and hides what is taken next."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library than glibc
-        ctypes.CDLL(None).malloc_trim(0)

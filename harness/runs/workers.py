@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorisbench.common import console
+from lorisbench.common.allocator import keep_freed
 from lorisbench.common.errors import InputError
 from lorisbench.common.fingerprint import code_of, know
 from lorisbench.common.processes import interrupts_wait, stop_signals
@@ -234,6 +235,7 @@ _stopped = threading.Event()
 
 def serve(connection: Connection, given: Given) -> None:
     """Train the runs whose ids come through a pipe, until its other end is closed."""
+    keep_freed()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
     for number in stop_signals():
         signal.signal(number, lambda *_: _stopped.set())
