@@ -106,7 +106,8 @@ class PerBatch(SupervisedTemplate):
     def training_epoch(self, **kwargs: Any) -> None:
         """Avalanche's, but that the loss is the criterion's own where nobody could add to it: no zeros to add it to."""
         self.calls = None
-        for self.mbatch in self.dataloader:
+        for minibatch in self.dataloader:
+            self.mbatch = minibatch
             if self._stop_training:
                 break
             self._unpack_minibatch()
@@ -159,5 +160,5 @@ class PerBatch(SupervisedTemplate):
 def _may_read_loss(plugin: Any) -> bool:
     """Whether a plugin acts in evaluations, other than those that read no loss there: all of LorisBench."""
     if isinstance(plugin, NOT_IN_EVALUATION) or type(plugin).__module__.startswith("lorisbench."):
-        return any(self[event] for event in _WITH_LOSS)
+        return False
     return any(acting([plugin], event) for event in IN_EVALUATION)
