@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from lorisbench.bench.measured import Finding, paired
 from lorisbench.bench.synthetic import CPU
 from lorisbench.model import features
+from lorisbench.model.in_parts import in_parts
 from lorisbench.model.models import Backbone, make_backbone
+from lorisbench.model.onnx_graph import has_packages
 
 SIZES = (("efficientnet-lite0", 96, 256), ("efficientnet-lite0", 224, 64), ("resnet18", 224, 64))  # and how many images
 MORE = 32  # times as many images for a GPU, whose time would be that of folding the batch norms otherwise
@@ -41,13 +45,38 @@ def measure(device: torch.device = CPU, pairs: int = 7) -> Iterator[Finding]:
             ours, other = partial(_extracted, file, backbone, device), partial(_plain, decoded, backbone)
             ratio = paired(what, ours, other, LIMIT, pairs)
             found, wanted = ours(), other()
-        yield ratio
+            yield ratio
+            if device.type == "cpu" and has_packages():
+                yield from _in_onnxruntime(name, size, decoded, backbone, pairs)
         where = "on the GPU" if device.type == "cuda" else f"on {torch.get_num_threads()} threads"
         rate, apart = 1e3 * count / ratio.milliseconds, np.abs(found - wanted).max() / np.abs(wanted).max()
         yield (
             f"{name} at {size} pixels: {rate:.0f} images a second {where}; the features "
             f"differ by {apart:.1g} of the largest"
         )
+
+
+def _in_onnxruntime(name: str, size: int, decoded: torch.Tensor, backbone: Backbone, pairs: int) -> Iterator[Finding]:
+    """What `backbone.runtime: onnxruntime` gains, once the network has been written as a graph."""
+    plain = features.for_extraction(backbone, size)
+    backbone.runtime = "onnxruntime"
+    start = time.perf_counter()
+    network = features.for_extraction(backbone, size)
+    seconds = time.perf_counter() - start
+    backbone.runtime = "torch"
+    what = f"passes of {name} at {size} pixels in onnxruntime, to those in PyTorch with batch norms folded"
+    ours, other = (partial(_passes, decoded, backbone, each) for each in (network, plain))
+    yield paired(what, ours, other, None, pairs)
+    apart = (ours() - other()).abs().max() / other().abs().max()
+    yield (
+        f"{name} at {size} pixels: writing it as a graph for onnxruntime takes {seconds:.1f} s; its features differ by "
+        f"{apart:.1g} of the largest"
+    )
+
+
+@torch.inference_mode()
+def _passes(decoded: torch.Tensor, backbone: Backbone, network: nn.Module) -> torch.Tensor:
+    return torch.cat([in_parts(network, backbone.normalised(part)) for part in decoded.split(features.BATCH)])
 
 
 def _extracted(file: Path, backbone: Backbone, device: torch.device) -> np.ndarray:

@@ -13,8 +13,9 @@ import torch
 from lorisbench.common.console import say
 from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.restored import restored
-from lorisbench.export.onnx import compare, exported, need_packages, opened
+from lorisbench.export.onnx import compare, exported
 from lorisbench.export.trained import read_run
+from lorisbench.model.onnx_graph import need_packages, opened
 from lorisbench.runs.latency import alternate
 from lorisbench.runs.latency_table import add_rows
 from lorisbench.runs.quiet import measuring
@@ -27,7 +28,7 @@ CPU = torch.device("cpu")
 
 def check_possible(device: str) -> None:
     """Raise InputError if a package of the extra is missing, or the device is not the CPU, where graphs are run."""
-    need_packages()
+    need_packages("--onnx")
     if device_of(device).type != CPU.type:
         raise InputError("--onnx compares PyTorch and onnxruntime on the CPU: add --device cpu")
 

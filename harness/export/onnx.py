@@ -3,17 +3,12 @@ probabilities out, checked against PyTorch."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
 import json
-import logging
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import nn
@@ -27,12 +22,12 @@ from lorisbench.data.images import PREPROCESSING
 from lorisbench.engine.divergence import faulty_weights, not_finite, share_text
 from lorisbench.export.causes import FIXED, cause_of
 from lorisbench.export.trained import TrainedRun, read_run, restore_run
+from lorisbench.model.onnx_graph import graph_of, need_packages, opened
 
 if TYPE_CHECKING:
     import onnx
 
 FORMATS = ("onnx",)
-EXTRA = ("onnx", "onnxruntime", "onnxscript")
 BATCHES = (1, 2, 7, 33)
 LARGEST_DIFFERENCE = 1e-3
 EQUAL_SHARE = 0.999
@@ -121,7 +116,7 @@ def export_run(folder: Path, kind: str, out: Path | None, plugins: Sequence[Path
     """
     if kind not in FORMATS:
         raise InputError(f"unknown format {kind!r}{nearest(kind, FORMATS)}")
-    need_packages()
+    need_packages("export")
     run = read_run(folder, plugins)
     file = output_file(out or folder / "model.onnx", (f".{kind}",))
     deployed, inputs, data = exported(run)
@@ -147,19 +142,10 @@ def exported(run: TrainedRun) -> tuple[Deployed, Inputs, bytes]:
         raise InputError(f"{name}: {_UNWRITTEN.format(type(model).__name__)}: {reason_of(error)}") from error
 
 
-def need_packages() -> None:
-    """Raise InputError if a package of the extra is missing."""
-    for package in EXTRA:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise InputError(f"export needs the package {package}: pip install 'lorisbench[onnx]'") from error
-
-
 def converted(name: str, deployed: Deployed, inputs: Inputs) -> onnx.ModelProto:
-    """What `make_graph` gives. Raises InputError, with the cause and the part of the model concerned, if it fails."""
+    """What `graph_of` gives. Raises InputError, with the cause and the part of the model concerned, if it fails."""
     try:
-        return make_graph(deployed, inputs)
+        return graph_of(deployed, inputs.samples(2), inputs.name, "probabilities")
     except Exception as error:  # from an outside strategy's model, or the exporter's passes
         fault = cause_of(error, deployed)
         raise InputError(f"{name}: {_UNWRITTEN.format(type(deployed.model).__name__)}: {fault}") from error
@@ -180,42 +166,6 @@ def check_finite(name: str, model: nn.Module, inputs: Inputs) -> None:
     fault = share_text(bad) if bad.any() else faulty_weights(model)
     if fault:
         raise InputError(f"{name}: its model has diverged and is not exported: {fault}")
-
-
-def make_graph(deployed: nn.Module, inputs: Inputs) -> onnx.ModelProto:
-    """`deployed` as an ONNX model with all weights inside, any batch size; its input is called what it is, its output
-    `probabilities`."""
-    example = inputs.samples(2)
-    level = logging.root.manager.disable
-    # The exporter's passes warn, and print graphs that they fail on: the comparison, or one line, shows what matters
-    quiet = contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO())
-    with warnings.catch_warnings(), torch.no_grad(), quiet[0], quiet[1]:
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            program: Any = torch.onnx.export(
-                deployed, (example,), dynamo=True, dynamic_shapes=({0: torch.export.Dim("batch")},),
-                input_names=[inputs.name], output_names=["probabilities"], verbose=False,
-            )  # fmt: skip
-        finally:
-            logging.disable(level)
-    proto: onnx.ModelProto = program.model_proto
-    for part in (proto.graph, *proto.functions):
-        _strip(part)
-    return proto
-
-
-def _strip(part: Any) -> None:
-    """Remove the exporter's notes, including stack traces with this machine's paths, from a graph or function."""
-    values = [value for field in ("input", "output") for value in getattr(part, field) if not isinstance(value, str)]
-    named = [*values, *part.value_info, *getattr(part, "initializer", ()), *part.node, part]
-    for item in named:
-        item.ClearField("doc_string")
-        item.ClearField("metadata_props")
-    for node in part.node:
-        for attribute in node.attribute:
-            for inner in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-                _strip(inner)
 
 
 def describe(graph: onnx.ModelProto, run: TrainedRun) -> None:
@@ -255,20 +205,6 @@ def compare(graph: bytes, deployed: nn.Module, inputs: Inputs) -> Comparison:
         return Comparison(0, float("nan"), 0.0, f"its output has the shape {given.shape}, not {wanted.shape}")
     equal = float((given.argmax(axis=1) == wanted.argmax(axis=1)).mean())
     return Comparison(len(wanted), float(np.abs(given - wanted).max()), equal, of=inputs.name)
-
-
-def opened(graph: bytes, threads: int = 0) -> Any:
-    """A graph in onnxruntime, on the CPU, with so many threads, or as many as onnxruntime likes (0).
-
-    They do not spin while they wait, which would take the cores from PyTorch's.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what it says of errors is in those that it raises
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _fixed_batch(graph: bytes) -> str:

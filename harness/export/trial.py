@@ -17,8 +17,9 @@ from lorisbench.common.threads import one_thread
 from lorisbench.conformance.keeping import saved_and_restored
 from lorisbench.conformance.kit import Row
 from lorisbench.conformance.toy import EXPERIENCES, SIZE, Running, Toy, apart
-from lorisbench.export.onnx import Deployed, Inputs, check_exportable, compare, converted, need_packages
+from lorisbench.export.onnx import Deployed, Inputs, check_exportable, compare, converted
 from lorisbench.export.trained import check_answers
+from lorisbench.model.onnx_graph import need_packages
 
 ASKS = "Exported to ONNX, its model answers as it does in PyTorch, whatever the batch."
 
@@ -30,7 +31,7 @@ def trial(settings: dict[str, Any]) -> Row:
 
     Raises InputError if a package of the extra is missing.
     """
-    need_packages()
+    need_packages("--export")
     with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
         warnings.simplefilter("ignore")
         toy = Toy(settings, "features")

@@ -20,6 +20,7 @@ from lorisbench.model.folding import folded
 from lorisbench.model.grey import grey_pixels
 from lorisbench.model.in_parts import in_parts
 from lorisbench.model.models import Backbone
+from lorisbench.model.onnx_graph import in_onnxruntime
 
 BATCH = 64
 DIGESTS = "images-"  # how the files of the images' digests are called, before the manifest's content hash
@@ -35,8 +36,10 @@ def to_tensor(block: np.ndarray, device: torch.device) -> torch.Tensor:
 def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.device) -> Iterator[np.ndarray]:
     """Features, float32 (n, feature_dim), of each block of images, uint8 (n, size, size, 3). Eval mode throughout.
 
-    Batch norms are folded into convolutions, which changes the last bits. A GPU is given a block while it works on the
-    one before.
+    Batch norms are folded into convolutions, which changes the last bits, as onnxruntime does where the backbone's
+    `runtime` says so. A GPU is given a block while it works on the one before.
+
+    Raises InputError if onnxruntime cannot do it, or gives other features than PyTorch.
     """
     was_training = backbone.network.training
     backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -46,7 +49,7 @@ def extract(backbone: Backbone, blocks: Iterator[np.ndarray], device: torch.devi
     try:
         for block in blocks:
             x = backbone.normalised(to_tensor(block, device))
-            network = _folded(backbone, x.shape[2]) if network is None else network
+            network = for_extraction(backbone, x.shape[2]) if network is None else network
             arriving.append(_fetched(in_parts(network, x).float()))
             if len(arriving) > (device.type == "cuda"):
                 yield arriving.popleft()()
@@ -70,17 +73,20 @@ def _fetched(answer: torch.Tensor) -> Callable[[], np.ndarray]:
     return waited
 
 
-def _folded(backbone: Backbone, size: int) -> nn.Module:
-    """The backbone's network with folded batch norms, tried on two images of noise, the same ones each time."""
+def for_extraction(backbone: Backbone, size: int) -> nn.Module:
+    """The backbone's network in its fastest form, tried on two images of noise, the same ones each time."""
     noise = torch.randint(0, 256, (2, 3, size, size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    network = folded(backbone.network, backbone.normalised(noise.to(backbone.mean.device)))
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = backbone.normalised(noise.to(backbone.mean.device))
+    if backbone.runtime != "torch":
+        return in_onnxruntime(backbone.network, x)
+    return folded(backbone.network, x).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def entry_of(manifest: Manifest, backbone: Backbone, size: int, device: torch.device) -> Cached:
     """The features in the cache: named by the images' content, the preprocessing, the weights and the dtype."""
     path, shape = _path_of(manifest.content_hash, backbone, size, device), (len(manifest.table), backbone.feature_dim)
     rate = f"features of {backbone.digest()}, size {size}, {device.type}"
+    rate += "" if backbone.runtime == "torch" else f", {backbone.runtime}"
     return Cached(path, "<f4", shape, "extracting features", rate)
 
 
@@ -94,6 +100,7 @@ def _path_of(content_hash: str, backbone: Backbone, size: int, device: torch.dev
             "dtype": "float32",
             "batch norms": "folded",
             "device": device.type,  # the same images on another kind of device differ in the last bits
+            **({} if backbone.runtime == "torch" else {"runtime": backbone.runtime}),
         }
     )
     return cache_root() / "features" / f"{key}.npy"

@@ -28,10 +28,17 @@ def folded(network: nn.Module, x: torch.Tensor) -> nn.Module:
     for parent, conv, norm in _pairs(other):
         setattr(parent, conv, fuse_conv_bn_eval(getattr(parent, conv), getattr(parent, norm)))
         setattr(parent, norm, _what_else_it_does(getattr(parent, norm)))
-    with torch.no_grad():
-        wanted, found = network(x), other(x)
-    same = found.shape == wanted.shape and bool((found - wanted).abs().max() <= CLOSE * wanted.abs().max())
-    return other if same else network
+    return other if apart(network, other, x) <= CLOSE else network
+
+
+@torch.no_grad()
+def apart(network: nn.Module, other: nn.Module, x: torch.Tensor) -> float:
+    """What the outputs of two networks for a batch differ by, of the largest; infinity where they differ in shape."""
+    wanted, found = network(x), other(x)
+    if found.shape != wanted.shape:
+        return float("inf")
+    largest = wanted.abs().max().clamp_min(torch.finfo(wanted.dtype).tiny)  # all may be 0
+    return float((found - wanted).abs().max() / largest)
 
 
 def _pairs(network: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:

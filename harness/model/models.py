@@ -41,6 +41,7 @@ class Backbone(nn.Module):
 
     Attributes
     ----------
+    runtime : what extracts features by it, as the suite's `backbone.runtime` says: `torch` or `onnxruntime`.
     channels_last : whether its convolutions are faster on a CPU where the channels of a pixel lie side by side: those
         of fewer channels than there are.
     """
@@ -59,6 +60,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.network = network
         self.feature_dim = feature_dim
+        self.runtime = "torch"
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1) * 255.0, persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1) * 255.0, persistent=False)
         self.channels_last = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in network.modules())
@@ -206,7 +208,9 @@ def backbone_of(settings: BackboneConfig, seed: int = 0, width: int = 0) -> Back
             'gives: ClassVar[str] = "features"'
         )
     groups = settings.norm_groups if settings.norm == "group" else None
-    return make_backbone(settings.name, settings.weights, settings.image_size, seed, groups, settings.scale)
+    backbone = make_backbone(settings.name, settings.weights, settings.image_size, seed, groups, settings.scale)
+    backbone.runtime = settings.runtime
+    return backbone
 
 
 def make_backbone(

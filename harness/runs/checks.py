@@ -11,6 +11,7 @@ import torch
 
 from lorisbench.common.errors import InputError
 from lorisbench.engine.batches import check_batches_of_one
+from lorisbench.model.onnx_graph import RUNTIME, need_packages
 from lorisbench.suite.orders import permutation
 from lorisbench.suite.resolve import ResolvedConfig
 
@@ -38,6 +39,15 @@ def check_batch_sizes(config: ResolvedConfig, backbone: Backbone) -> None:
     if config.backbone.train != "never":
         smallest = min(entry.training.batch_size for entry in config.strategies.values())
         check_batches_of_one(backbone, config.backbone.image_size, smallest)
+
+
+def check_runtime(config: ResolvedConfig, device: torch.device) -> None:
+    """Raise InputError if features cannot be extracted by `backbone.runtime` on this device."""
+    if config.backbone.runtime == "torch":
+        return
+    if device.type != "cpu":
+        raise InputError(f"{RUNTIME} extracts features on a CPU, and this stream has them from a GPU: add device: cpu")
+    need_packages(RUNTIME)
 
 
 def check_precision(config: ResolvedConfig, device: torch.device) -> None:

@@ -47,9 +47,10 @@ def inspect(config: ResolvedConfig, output: Output, needs_backbone: bool) -> Ins
     if needs_backbone:
         # Before the data, which may take minutes to render: a missing device or backbone is reported at once
         from lorisbench.model.models import backbone_of
+        from lorisbench.runs.checks import check_runtime
         from lorisbench.runs.workbench import device_of
 
-        device_of(config.device)
+        check_runtime(config, device_of(config.device))
         if not given:
             backbone = or_noted(
                 lambda: backbone_of(config.backbone), f"the ImageNet weights of backbone {config.backbone.name!r}"

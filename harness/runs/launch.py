@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from lorisbench.common.allocator import keep_freed
 from lorisbench.common.console import say
 from lorisbench.common.files import digest_of
 from lorisbench.common.registry import select
@@ -67,6 +68,7 @@ def launch(
     InputError : the folder or the data cannot be used (raised before anything is trained).
     KeyboardInterrupt : after the finished runs have been collected.
     """
+    keep_freed()
     who = executor or Executor(workers=workers)
     if who.name == "local" and who.workers is None:
         who = replace(who, workers=usual_workers(suite))

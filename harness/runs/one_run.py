@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from lorisbench.common.environment import environment
+from lorisbench.common.environment import environment, versions
 from lorisbench.common.errors import InputError, Stopped, reason_of
 from lorisbench.common.registry import apart
 from lorisbench.engine.divergence import Diverged
@@ -45,7 +45,9 @@ def train(
     ordered = replace(own, manifest=own.manifest.in_order(permutation(spec.order, own.manifest.experiences)))
     threads = 1 if bench.on_features else torch.get_num_threads()
     where = environment(threads, str(bench.device), str(bench.accelerator))
-    where |= {"amp": spec.training.amp, "compile": spec.training.compile}
+    where |= {"amp": spec.training.amp, "compile": spec.training.compile, "runtime": spec.backbone.runtime}
+    if spec.backbone.runtime != "torch":
+        where["versions"] |= versions([spec.backbone.runtime])
     kind = Running if ordered.manifest.parts is None else Continued
     running = kind(ordered, spec, directory, where, stop, observers)
     try:

@@ -23,7 +23,7 @@ from lorisbench.engine.assembly import assemble, restored_model
 from lorisbench.model import features, views
 from lorisbench.model.grey import GreyPixels, is_grey
 from lorisbench.model.models import Backbone, backbone_of
-from lorisbench.runs.checks import check_batch_sizes, check_features, check_precision
+from lorisbench.runs.checks import check_batch_sizes, check_features, check_precision, check_runtime
 from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.entries import kinds_of
 from lorisbench.suite.orders import permutation
@@ -108,6 +108,7 @@ def prepare(
         backbone.freeze()
     check_batch_sizes(config, backbone)
     check_precision(config, accelerator)
+    check_runtime(config, accelerator)
     device = torch.device("cpu") if settings.on_features and config.device == "auto" else accelerator
     # Here, where all cores are used and no other process waits for them
     for seeded in _of_seeds(config, manifest):

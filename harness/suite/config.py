@@ -31,6 +31,10 @@ class BackboneConfig(Settings):
     network as far as they can (see `norms.batch_to_group`). It is meant for `train: first` or `always`: with `never`
     the features are poor.
 
+    `runtime: onnxruntime` has features extracted by onnxruntime in place of PyTorch, on a CPU; `lorisbench bench
+    extraction` tells what that gains. Their last bits differ, so they are kept apart in the cache; where they differ by
+    more than 10^-4 of the largest feature, it is refused. It needs the extra `onnx`.
+
     `mean` and `std` are for `pixels`, in the unit of values in 0..1: of each pixel the mean is taken away, and what is
     left is divided by the standard deviation. `mean: 0, std: 1` leaves pixels as they are. Without them they are those
     that Hsu et al. have for MNIST with a black border of 2 (their `dataloaders/base.py`).
@@ -45,6 +49,7 @@ class BackboneConfig(Settings):
     cache: bool = True
     norm: Literal["batch", "group"] = "batch"
     norm_groups: int = Field(32, ge=1)
+    runtime: Literal["torch", "onnxruntime"] = "torch"
     mean: float | None = Field(None, ge=0, le=1)
     std: float | None = Field(None, gt=0, le=1)
 
@@ -53,6 +58,18 @@ class BackboneConfig(Settings):
         for key in ("mean", "std"):
             if getattr(self, key) is not None and self.name != PIXELS:
                 raise ValueError(f"{key}: only for backbone.name: {PIXELS}; {self.name!r} brings its own")
+        return self
+
+    @model_validator(mode="after")
+    def _extracted_by(self) -> BackboneConfig:
+        if self.runtime == "torch":
+            return self
+        if self.name == PIXELS:
+            raise ValueError(f"runtime: {PIXELS!r} is no network that anything could run")
+        if not self.on_features:
+            raise ValueError(
+                "runtime: only where features are extracted, once: not of pixels, with train: always or cache: false"
+            )
         return self
 
     @property

@@ -155,7 +155,7 @@ def test_the_run_alone_is_enough(trained, naive_file: Path, cli, tmp_path: Path,
     data = json.loads((tmp_path / "elsewhere" / "data.json").read_text())
     (tmp_path / "elsewhere" / "data.json").write_text(json.dumps({**data, "synthetic": True}))
     monkeypatch.setenv("LORISBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(export, "make_graph", lambda deployed, size: onnx.load(naive_file))  # saves seconds
+    monkeypatch.setattr(export, "graph_of", lambda *_: onnx.load(naive_file))  # saves seconds
     answer = cli("export", run, "--format", "onnx")
     assert answer.code == 0, answer.err
     about = {entry.key: entry.value for entry in onnx.load(run / "model.onnx").metadata_props}
@@ -166,7 +166,7 @@ def test_the_run_alone_is_enough(trained, naive_file: Path, cli, tmp_path: Path,
 def test_a_wrong_graph_is_found_and_not_left_behind(
     trained, naive_file: Path, cli, tmp_path: Path, monkeypatch, fault: str
 ) -> None:
-    def broken(deployed: nn.Module, size: int):
+    def broken(*_: object):
         graph = onnx.load(naive_file)
         if fault == "batch":
             graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
@@ -176,7 +176,7 @@ def test_a_wrong_graph_is_found_and_not_left_behind(
             head.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), head.name))
         return graph
 
-    monkeypatch.setattr(export, "make_graph", broken)
+    monkeypatch.setattr(export, "graph_of", broken)
     file = tmp_path / "made" / "model.onnx"
     answer = cli("export", trained("naive"), "-o", file)
     assert answer.code == 1 and "not written" in answer.err
@@ -272,7 +272,7 @@ def test_any_plugin_may_say_that_it_only_watches_and_any_model_that_it_is_no_gra
     run = copied(trained("naive"), tmp_path)
     config = yaml.safe_load((run / "config.yaml").read_text())
     (tmp_path / "watched.py").write_text(PLUGIN)
-    monkeypatch.setattr(export, "make_graph", lambda deployed, size: onnx.load(naive_file))  # saves seconds
+    monkeypatch.setattr(export, "graph_of", lambda *_: onnx.load(naive_file))  # saves seconds
 
     def answer(**settings: object):
         entry = {**config["strategy"], "strategy": "watched-in-tests", **settings}
@@ -295,7 +295,7 @@ def test_a_class_that_no_domain_has_seen_gets_no_probability() -> None:
         network.record_domain([(torch.randn(20, 72) + domain, torch.randint(0, 3, (20,)))])
     network.backbone = small_backbone("", "none", 0)
     deployed = export.Deployed(network).eval()
-    graph = export.make_graph(deployed, export.Inputs("images", SIZE)).SerializeToString()
+    graph = export.converted("", deployed, export.Inputs("images", SIZE)).SerializeToString()
     compared = export.compare(graph, deployed, export.Inputs("images", SIZE))
     assert compared.passed, compared
     x = export.sample_images(5, SIZE).numpy()
