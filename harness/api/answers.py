@@ -16,7 +16,7 @@ from lorisbench.common.registry import nearest, select
 from lorisbench.data.image_table import IMAGES, read_images
 from lorisbench.engine.answers import NO_HEAD
 from lorisbench.metrics.predictions import Stored as StoredAnswers
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.runs.directory import RunDirectory
 
 After = Literal["last", "all"] | int | Iterable[int]

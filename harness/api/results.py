@@ -19,6 +19,7 @@ from lorisbench.common.errors import InputError
 from lorisbench.common.registry import nearest, select
 from lorisbench.data.image_table import IMAGES
 from lorisbench.report import frame, summary, tables
+from lorisbench.report.stored import Stored
 from lorisbench.runs.directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Results:
         return Results(self.out, *select("stream", [stream], self.streams))
 
     @property
-    def _stored(self) -> frame.Stored:
+    def _stored(self) -> Stored:
         """What is stored of the only stream. Raises InputError if there are several: nothing is averaged over them."""
         if len(self._all) > 1:
             raise InputError(f"{self.out} holds the streams {', '.join(self.streams)}: choose one by .on(stream)")
@@ -315,7 +316,7 @@ class Results:
             for name, each in self._all.items()
         )
 
-    def _html(self, stored: frame.Stored) -> str:
+    def _html(self, stored: Stored) -> str:
         table = tables.comparison(stored, summary.summarise(stored))
         cells = [[" ± ".join(filter(None, (cell.text, cell.spread))) for cell in row] for row in table.rows]
         heads = [f"{head.group}: {head.text}" if head.group else head.text for head in table.heads]

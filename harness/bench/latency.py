@@ -6,14 +6,13 @@ import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import nn
 
 from lorisbench.bench.measured import Ratio, paired
 from lorisbench.bench.synthetic import CPU
-from lorisbench.bench.timing import clock_of
+from lorisbench.bench.timing import clock_of, repeated
 from lorisbench.common.threads import one_thread
 from lorisbench.model import features
 from lorisbench.model.models import Backbone, Classifier, make_backbone
@@ -71,12 +70,8 @@ def answering(
     images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
     x = features.to_tensor(images.numpy(), device)
 
-    def block(model: nn.Module) -> Callable[[], Any]:
-        def run() -> None:
-            for _ in range(calls):
-                model(x)
-
-        return run
+    def block(model: nn.Module) -> Callable[[], None]:
+        return repeated(lambda: model(x), calls)
 
     with one_thread():
         for answer in ANSWERS:

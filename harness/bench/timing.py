@@ -41,6 +41,16 @@ def timed(function: Callable[[], Any], clock: Callable[[], float] = time.perf_co
     return call
 
 
+def repeated(function: Callable[[], Any], times: int) -> Callable[[], None]:
+    """A function that calls this one so many times."""
+
+    def call() -> None:
+        for _ in range(times):
+            function()
+
+    return call
+
+
 def clock_of(device: torch.device) -> Callable[[], float]:
     """The clock for what one thread does: CPU seconds, or seconds until the GPU has done its work."""
     if device.type != "cuda":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from operator import is_
 from typing import Any
@@ -21,8 +21,16 @@ def acting(plugins: Sequence[Any], event: str) -> list[Callable[..., Any]]:
 
     event : a callback's name, such as "before_forward".
     """
-    found = (getattr(plugin, event, None) for plugin in plugins)
-    return [call for call in found if call is not None and getattr(call, "__func__", call) not in _EMPTY]
+    return [getattr(plugin, event) for plugin in plugins if acts(plugin, (event,))]
+
+
+def acts(plugin: Any, events: Iterable[str]) -> bool:
+    """Whether a plugin has a method of its own for any of these events."""
+    for event in events:
+        call = getattr(plugin, event, None)
+        if call is not None and getattr(call, "__func__", call) not in _EMPTY:
+            return True
+    return False
 
 
 IN_EVALUATION = (
@@ -161,4 +169,4 @@ def _may_read_loss(plugin: Any) -> bool:
     """Whether a plugin acts in evaluations, other than those that read no loss there: all of LorisBench."""
     if isinstance(plugin, NOT_IN_EVALUATION) or type(plugin).__module__.startswith("lorisbench."):
         return False
-    return any(acting([plugin], event) for event in IN_EVALUATION)
+    return acts(plugin, IN_EVALUATION)

@@ -151,7 +151,7 @@ class _Gathered:
         return (
             self.source() is store.x
             and self.versions == _versions(store, self.x, self.y)
-            and torch.equal(self.rows, rows)
+            and (self.rows is rows or torch.equal(self.rows, rows))
         )
 
 

@@ -129,7 +129,8 @@ class Recorder(HarnessPlugin):
     def _read_off(self) -> None:
         """The answers of the outputs so far: of many batches at once, as an operation takes as long for one of them."""
         for _, alike in groupby(self._outputs, key=lambda output: (output.shape[1:], output.dtype)):
-            outputs = torch.cat(list(alike))
+            first, *others = alike
+            outputs = torch.cat([first, *others]) if others else first
             self._predicted.append(outputs.argmax(dim=1).to(torch.int32))
             self._no_answer.append(not_finite(outputs))
             if self.classes:

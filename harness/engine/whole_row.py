@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lorisbench.data.stream import Store, rows_of
-from lorisbench.engine.callbacks import IN_EVALUATION, NOT_IN_EVALUATION, acting
+from lorisbench.engine.callbacks import IN_EVALUATION, NOT_IN_EVALUATION, acts
 from lorisbench.engine.evaluation import NoMetrics
 from lorisbench.engine.loader import gathered
 from lorisbench.engine.own_plugins import HarnessPlugin
@@ -17,6 +17,7 @@ from lorisbench.engine.own_plugins import HarnessPlugin
 _BETWEEN = (
     "before_eval_dataset_adaptation", "after_eval_dataset_adaptation", "before_eval_exp", "after_eval_exp",
 )  # fmt: skip
+_OF_OTHERS = ("before_eval", *_BETWEEN, *IN_EVALUATION)
 AT_ONCE = 2048  # features in a minibatch, which nobody but the model sees
 _SAMPLE_BY_SAMPLE = ("torch.nn.", "lorisbench.model.")
 
@@ -62,5 +63,4 @@ def _rows_of(datasets: list[Any], store: Store) -> torch.Tensor | None:
 def _tells_experiences_apart(plugin: Any) -> bool:
     if isinstance(plugin, (*NOT_IN_EVALUATION, NoMetrics)):
         return False
-    events = _BETWEEN if isinstance(plugin, HarnessPlugin) else ("before_eval", *_BETWEEN, *IN_EVALUATION)
-    return any(acting([plugin], event) for event in events)
+    return acts(plugin, _BETWEEN if isinstance(plugin, HarnessPlugin) else _OF_OTHERS)

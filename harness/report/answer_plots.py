@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
 from lorisbench.metrics.predictions import read_stored
-from lorisbench.report.frame import Stored
 from lorisbench.report.heatmaps import bar, beside, colour_map, figure_in, ink, room_for
 from lorisbench.report.plots import LETTER, name_x, ticks
+from lorisbench.report.stored import Stored
 from lorisbench.report.style import GREY, LINE, Drawing, Sheet, Theme, axes_at, fit, short
 from lorisbench.report.summary import Summary, number
 

@@ -15,7 +15,7 @@ from lorisbench.metrics import correct
 from lorisbench.metrics.bootstrap import Cells, Scores, scores_of
 from lorisbench.metrics.correct import CORRECT, UNKNOWN, Correct
 from lorisbench.metrics.predictions import read_stored
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.suite.orders import permutation
 
 BLOCKS = 64  # of images of a test set, where no recordings are known: with fewer images, each is one

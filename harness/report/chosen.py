@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import Summary, replay
 
 MOST = 8

@@ -12,7 +12,8 @@ import pandas as pd
 from lorisbench.metrics.bootstrap import Bootstrap, Run, strata_of
 from lorisbench.metrics.paired import holm
 from lorisbench.report.answered import Answers
-from lorisbench.report.frame import Stored, read
+from lorisbench.report.frame import read
+from lorisbench.report.stored import Stored
 
 COLUMN = "p_images"
 METRIC = "accuracy_last"

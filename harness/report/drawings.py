@@ -19,9 +19,9 @@ from lorisbench.report import (
     variation,
 )
 from lorisbench.report.chosen import MOST, chosen
-from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
 from lorisbench.report.standing import standing
+from lorisbench.report.stored import Stored
 from lorisbench.report.style import WIDE, Drawing
 from lorisbench.report.summary import Summary
 from lorisbench.report.texts import file_names

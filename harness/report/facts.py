@@ -8,7 +8,7 @@ import pandas as pd
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import read_json
 from lorisbench.metrics.records import features_in
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import number
 
 Facts = list[tuple[str, str]]

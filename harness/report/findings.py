@@ -6,8 +6,8 @@ import numpy as np
 
 from lorisbench.metrics.bootstrap import Bootstrap, Estimate
 from lorisbench.metrics.paired import LEVEL, holm
-from lorisbench.report.frame import Stored
 from lorisbench.report.standing import Standing, bootstrap_of, standing
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import Summary, count_states, number, replay, signed
 from lorisbench.report.tabular import DAGGER
 

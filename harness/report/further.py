@@ -13,8 +13,8 @@ from lorisbench.metrics.intervals import Interval, mean_interval
 from lorisbench.metrics.matrix import UndefinedMetricError
 from lorisbench.metrics.metric import Metric
 from lorisbench.metrics.table import METRICS
-from lorisbench.report.frame import Stored
 from lorisbench.report.standing import standing
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import Summary, near_by_seeds, why_empty
 from lorisbench.report.tabular import Column, Head, Rule, Table, of_strategies
 

@@ -14,9 +14,9 @@ import pandas as pd
 from lorisbench.common.errors import InputError
 from lorisbench.data.image_table import IMAGES, read_images
 from lorisbench.report import pictures
-from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.lives import Timeline, structure
 from lorisbench.report.mistakes import extremes, tested, worst
+from lorisbench.report.stored import Matrix, Stored
 
 RUNS = 6
 """Runs of a strategy that are shown, by order and seed."""

@@ -10,8 +10,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 
-from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.plots import LETTER, name_x, over_orders, ticks
+from lorisbench.report.stored import Matrix, Stored
 from lorisbench.report.style import GREY, LINE, SMALL, Drawing, Sheet, Theme, axes_at, fit, short
 
 CELL = 0.2

@@ -14,7 +14,7 @@ import pandas as pd
 from lorisbench.common.errors import InputError
 from lorisbench.common.reading import plain_columns, read_json, read_table
 from lorisbench.metrics.records import TABLE_HINTS
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.report.tabular import Cell, Head, Note, Table
 
 ROWS, LEAST = 60, 3  # rows shown in all, and of each run at least

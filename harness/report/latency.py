@@ -12,7 +12,7 @@ from lorisbench.metrics import costs
 from lorisbench.metrics.costs import RunRecord
 from lorisbench.metrics.intervals import Interval
 from lorisbench.metrics.table import compute_costs, named, reason_for
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import DASH, Summary, number
 from lorisbench.report.tabular import Cell, Head, Note, Table, letters
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lorisbench.report.frame import Matrix
+from lorisbench.report.stored import Matrix
 
 
 @dataclass(frozen=True)

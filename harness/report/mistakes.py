@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorisbench.common.errors import InputError
-from lorisbench.metrics.predictions import NOT_TESTED, Stored, read_stored
-from lorisbench.report import frame
-from lorisbench.report.frame import Matrix
+from lorisbench.metrics import predictions
+from lorisbench.metrics.predictions import NOT_TESTED, read_stored
+from lorisbench.report.stored import Matrix, Stored
 from lorisbench.suite.orders import permutation
 
 MISTAKES, EXTREMES = 12, 3
@@ -40,7 +40,7 @@ class Tested:
     heads: dict[int, Counter[int]]
 
 
-def tested(stored: frame.Stored, runs: Iterable[tuple[str, int]]) -> Tested | None:
+def tested(stored: Stored, runs: Iterable[tuple[str, int]]) -> Tested | None:
     """The answers of runs, each with its order; None without any. A damaged file is left out: the report names it."""
     size = len(stored.own_names)
     found = [(_answers(stored, run, size), order) for run, order in runs]
@@ -74,13 +74,13 @@ def tested(stored: frame.Stored, runs: Iterable[tuple[str, int]]) -> Tested | No
     )  # fmt: skip
 
 
-def image_of(answers: Stored) -> NDArray[np.integer]:
+def image_of(answers: predictions.Stored) -> NDArray[np.integer]:
     """The numbers of the images, which `_answers` has made sure of."""
     assert answers.image is not None
     return answers.image
 
 
-def _answers(stored: frame.Stored, run: str, experiences: int) -> Stored | None:
+def _answers(stored: Stored, run: str, experiences: int) -> predictions.Stored | None:
     """A run's answers, if each tells its image and its experience and something was tested."""
     try:
         answers = read_stored(stored.out / "runs" / run / "predictions.npz", with_scores=False)

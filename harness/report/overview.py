@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lorisbench.metrics.paired import Ranking, friedman
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import DASH, Summary, number, replay
 from lorisbench.report.tabular import DAGGER, Cell, Head, Note, Table
 from lorisbench.report.texts import file_names

@@ -16,7 +16,7 @@ from lorisbench.metrics.intervals import mean_interval
 from lorisbench.metrics.matrix import UndefinedMetricError
 from lorisbench.metrics.predictions import matrix_of, read_stored
 from lorisbench.metrics.run_data import Metric, RunData, value_of
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import Summary, why_empty
 from lorisbench.report.tabular import Column, Head, Table, of_strategies
 

@@ -28,10 +28,10 @@ from lorisbench.report import (
     summary,
     tables,
 )
-from lorisbench.report.frame import Stored
 from lorisbench.report.own_metrics import own_metrics
 from lorisbench.report.page_data import Part, Together
 from lorisbench.report.standing import standing
+from lorisbench.report.stored import Stored
 
 if TYPE_CHECKING:
     from lorisbench.report.style import Plot

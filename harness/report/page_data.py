@@ -18,10 +18,10 @@ from lorisbench.metrics.records import AS_SEED
 from lorisbench.metrics.table import METRICS, Metric, in_results
 from lorisbench.report import kept
 from lorisbench.report.facts import Facts
-from lorisbench.report.frame import Stored
 from lorisbench.report.kept import Kept
 from lorisbench.report.latency import OF_CALLS, measured
 from lorisbench.report.standing import standing
+from lorisbench.report.stored import Stored
 from lorisbench.report.style import COLOURS
 from lorisbench.report.summary import COLUMNS, Summary, parse_undefined, replay
 from lorisbench.report.tables import RUN_METRICS

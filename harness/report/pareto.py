@@ -12,9 +12,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from lorisbench.report.chosen import told
-from lorisbench.report.frame import Stored
 from lorisbench.report.latency import shared_interval
 from lorisbench.report.plots import LEADER
+from lorisbench.report.stored import Stored
 from lorisbench.report.style import GREY, REST, SMALL, Drawing, Sheet, Theme, axes_at, fit, short
 from lorisbench.report.summary import Summary, number
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from lorisbench.metrics.intervals import mean_interval
 from lorisbench.metrics.matrix import forgetting_max_by_experience
-from lorisbench.report.frame import Matrix, Stored
+from lorisbench.report.stored import Matrix, Stored
 from lorisbench.report.summary import Summary, why_empty
 from lorisbench.report.tabular import Column, Head, Table, of_strategies
 from lorisbench.suite.orders import permutation

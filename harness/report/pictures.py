@@ -10,7 +10,7 @@ import pandas as pd
 
 from lorisbench.common.errors import InputError
 from lorisbench.data.images import decode
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.suite.here import manifest_here
 from lorisbench.suite.streams import benchmarks_of
 

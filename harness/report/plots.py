@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from lorisbench.metrics.intervals import Interval, mean_interval
 from lorisbench.report.chosen import told
-from lorisbench.report.frame import Matrix, Numbers, Stored
+from lorisbench.report.stored import Matrix, Numbers, Stored
 from lorisbench.report.style import (
     FAINT,
     GREY,

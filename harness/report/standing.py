@@ -25,7 +25,7 @@ from lorisbench.metrics.paired import (
     permutation_p,
 )
 from lorisbench.report.answered import Answers
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.suite.orders import permutation
 
 

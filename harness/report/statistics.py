@@ -8,8 +8,8 @@ import pandas as pd
 
 from lorisbench.metrics.bootstrap import SOURCES, Spread
 from lorisbench.metrics.paired import pairs_needed
-from lorisbench.report.frame import Stored
 from lorisbench.report.standing import Standing, Test, standing
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import DASH, MINUS, Summary, number, replay, signed
 from lorisbench.report.tabular import DAGGER, Cell, Head, Note, Table
 

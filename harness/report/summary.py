@@ -9,7 +9,7 @@ import numpy as np
 from lorisbench.metrics import table
 from lorisbench.metrics.intervals import Interval, mean_interval
 from lorisbench.metrics.paired import LEVEL, holm, paired_t_p
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 
 DASH = "—"
 MINUS = "−"

@@ -12,11 +12,11 @@ from lorisbench.metrics.intervals import mean_interval
 from lorisbench.metrics.metric import Metric
 from lorisbench.metrics.table import METRICS, named
 from lorisbench.report import per_experience
-from lorisbench.report.frame import Stored
 from lorisbench.report.further import further
 from lorisbench.report.latency import latency, latency_by_machine, load_told, shared_interval
 from lorisbench.report.standing import standing
 from lorisbench.report.statistics import statistics
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import (
     COLUMNS,
     DASH,

@@ -13,8 +13,8 @@ import pandas as pd
 from lorisbench.metrics.intervals import Interval
 from lorisbench.metrics.metric import Direction
 from lorisbench.metrics.records import AS_SEED
-from lorisbench.report.frame import Stored
 from lorisbench.report.standing import standing
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import DASH, Summary, number, replay
 
 DAGGER = "†"

@@ -11,10 +11,10 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from lorisbench.report.frame import Matrix, Stored
 from lorisbench.report.heatmaps import bar, colour_map, ink, room_for
 from lorisbench.report.lives import Timeline, structure
 from lorisbench.report.plots import name_x
+from lorisbench.report.stored import Matrix, Stored
 from lorisbench.report.style import GREY, SMALL, TEXT, TITLE, Drawing, Sheet, Theme, axes_at, fit, short
 from lorisbench.report.texts import file_names
 

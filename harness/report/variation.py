@@ -5,8 +5,8 @@ import pandas as pd
 
 from lorisbench.metrics.intervals import Interval, mean_interval
 from lorisbench.report.chosen import told
-from lorisbench.report.frame import Stored
 from lorisbench.report.plots import Row, left_out, legend_columns, name_x, over_orders, rows_data, rows_plot
+from lorisbench.report.stored import Stored
 from lorisbench.report.style import REST, Drawing, Sheet, Theme, axes_at, fit, short
 from lorisbench.report.summary import number
 from lorisbench.report.summary import over_orders as by_order

@@ -12,7 +12,7 @@ import numpy as np
 from lorisbench.metrics.records import features_in
 from lorisbench.metrics.table import compute
 from lorisbench.report.facts import split
-from lorisbench.report.frame import Matrix, Stored
+from lorisbench.report.stored import Matrix, Stored
 from lorisbench.reproduce.published import Number, Part
 
 REPRODUCED = "reproduced"

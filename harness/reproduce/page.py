@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from lorisbench.common.files import write_text
 from lorisbench.report import bundle, render
-from lorisbench.report.frame import Stored, read, streams
+from lorisbench.report.frame import read, streams
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import count_states
 from lorisbench.report.tabular import Cell, Table
 from lorisbench.reproduce.checks_table import checks_table

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lorisbench.metrics.table import of_matrices
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.report.summary import DASH, number
 from lorisbench.report.tabular import Cell, Head, Note, Table
 from lorisbench.reproduce.claims import (

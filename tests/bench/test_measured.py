@@ -156,7 +156,16 @@ def test_steps_are_compared_with_loops_by_hand(monkeypatch: pytest.MonkeyPatch) 
 
 def test_extraction_is_compared_with_plain_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extraction, "SIZES", (("resnet18", 32, 70),))
-    ratio, told = extraction.measure(pairs=1)
+    ratio, in_onnxruntime, *told = extraction.measure(pairs=1)
     assert isinstance(ratio, Ratio) and ratio.limit and "of 70 images of 32 pixels by resnet18" in ratio.what
-    assert isinstance(told, str)
-    assert float(told.split("differ by ")[1].split()[0]) < 1e-4
+    assert isinstance(in_onnxruntime, Ratio) and "passes of resnet18 at 32 pixels in onnxruntime" in in_onnxruntime.what
+    assert len(told) == 2
+    for line in told:
+        assert float(str(line).split("differ by ")[1].split()[0]) < 1e-4
+
+
+def test_extraction_needs_no_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "SIZES", (("timm:test_resnet", 32, 3),))
+    monkeypatch.setattr(extraction, "has_packages", lambda: False)
+    ratio, told = extraction.measure(pairs=1)
+    assert isinstance(ratio, Ratio) and "images a second" in str(told)

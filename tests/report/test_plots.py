@@ -22,7 +22,7 @@ from stored_output import Folder, accuracy_matrix
 from lorisbench.common.errors import InputError
 from lorisbench.report import chosen, drawings, drawn, frame, pareto, style, summary, write_report
 from lorisbench.report.drawings import Plan, Plans
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 
 HOSTILE = [
     "<script>alert(1)</script>",

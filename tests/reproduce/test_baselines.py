@@ -24,8 +24,8 @@ from lorisbench.data.manifest import Manifest
 from lorisbench.model.models import make_backbone, make_head
 from lorisbench.model.task_heads import TaskHead
 from lorisbench.report import render
-from lorisbench.report.frame import Stored
 from lorisbench.report.page import write as write_report
+from lorisbench.report.stored import Stored
 from lorisbench.report.tabular import Table
 from lorisbench.reproduce.page import text
 from lorisbench.reproduce.plan import plan

@@ -13,7 +13,7 @@ import yaml
 from answers import refused
 from idx_files import write_mnist
 
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.reproduce.plan import plan
 from lorisbench.reproduce.published import load
 from lorisbench.reproduce.tables import build

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorisbench.report import render
-from lorisbench.report.frame import Stored
+from lorisbench.report.stored import Stored
 from lorisbench.report.tabular import Table
 from lorisbench.reproduce.claims import Ground, Measured, claim, ground_of, over_seeds, tolerance
 from lorisbench.reproduce.page import text
