@@ -240,10 +240,10 @@ def suite_on(suite_file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -
     """
     from small_models import small_backbone
 
-    from lorisbench.model import models
+    from lorisbench.model import backbones
 
     def on(file: Path, **settings: object) -> Callable[..., Path]:
-        monkeypatch.setattr(models, "_make", small_backbone)
+        monkeypatch.setattr(backbones, "_make", small_backbone)
         own = {"benchmark": {"manifest": str(file)}, "backbone": {"name": "resnet18", "image_size": 32}, **settings}
         return lambda **changes: suite_file(**{**own, **changes})
 

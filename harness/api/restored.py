@@ -111,8 +111,8 @@ def _kept(run: TrainedRun, manifest: Manifest) -> np.ndarray | None:
     import torch
 
     from lorisbench.common.cache import load_array
+    from lorisbench.model.backbones import backbone_of
     from lorisbench.model.features import entry_of
-    from lorisbench.model.models import backbone_of
 
     if not run.spec.backbone.same_features:
         return None

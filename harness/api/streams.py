@@ -16,7 +16,7 @@ from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.data.usable import checked
 from lorisbench.model import features
-from lorisbench.model.models import backbone_of
+from lorisbench.model.backbones import backbone_of
 from lorisbench.runs.workbench import device_of
 from lorisbench.suite.benchmarks import resolve_benchmark, settings_of_benchmark
 from lorisbench.suite.config import BackboneConfig

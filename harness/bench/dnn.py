@@ -17,7 +17,8 @@ from lorisbench.common.threads import one_thread
 from lorisbench.data.stream import Store
 from lorisbench.engine.engine import Engine, make_optimizer
 from lorisbench.model import features
-from lorisbench.model.models import Backbone, make_backbone
+from lorisbench.model.backbones import make_backbone
+from lorisbench.model.models import Backbone
 from lorisbench.strategies.dnn.strategy import DNNPlugin
 from lorisbench.suite.config import TrainingConfig
 

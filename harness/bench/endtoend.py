@@ -25,7 +25,8 @@ from lorisbench.data.stream import Store
 from lorisbench.engine.engine import Engine, make_optimizer
 from lorisbench.engine.meter import Meter
 from lorisbench.engine.own_plugins import Recorder
-from lorisbench.model.models import Backbone, Classifier, make_backbone
+from lorisbench.model.backbones import make_backbone
+from lorisbench.model.models import Backbone, Classifier
 from lorisbench.model.views import ImageViews
 from lorisbench.suite.training import AugmentConfig, TrainingConfig
 

@@ -15,8 +15,9 @@ from torch import nn
 from lorisbench.bench.measured import Finding, paired
 from lorisbench.bench.synthetic import CPU
 from lorisbench.model import features
+from lorisbench.model.backbones import make_backbone
 from lorisbench.model.in_parts import in_parts
-from lorisbench.model.models import Backbone, make_backbone
+from lorisbench.model.models import Backbone
 from lorisbench.model.onnx_graph import has_packages
 
 SIZES = (("efficientnet-lite0", 96, 256), ("efficientnet-lite0", 224, 64), ("resnet18", 224, 64))  # and how many images

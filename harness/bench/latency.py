@@ -15,7 +15,8 @@ from lorisbench.bench.synthetic import CPU
 from lorisbench.bench.timing import clock_of, repeated
 from lorisbench.common.threads import one_thread
 from lorisbench.model import features
-from lorisbench.model.models import Backbone, Classifier, make_backbone
+from lorisbench.model.backbones import make_backbone
+from lorisbench.model.models import Backbone, Classifier
 from lorisbench.strategies.dnn.network import Answer, DynamicNetwork
 
 HEADS, CLASSES = 12, 40  # the domains and categories of a stream of OpenLORIS-Object

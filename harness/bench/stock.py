@@ -29,7 +29,8 @@ from lorisbench.common.threads import one_thread
 from lorisbench.data.manifest import Manifest
 from lorisbench.engine.assembly import seed_everything
 from lorisbench.engine.engine import seed_of
-from lorisbench.model.models import Backbone, backbone_of, make_head
+from lorisbench.model.backbones import backbone_of
+from lorisbench.model.models import Backbone, make_head
 from lorisbench.runs.launch import launch
 from lorisbench.suite.config import SuiteConfig
 from lorisbench.suite.parsing import parse

@@ -18,9 +18,10 @@ from lorisbench.engine.engine import EVAL_BATCH, Engine, make_optimizer, seed_of
 from lorisbench.engine.evaluation import NoMetrics
 from lorisbench.engine.own_plugins import Schedule
 from lorisbench.engine.strategy import Context
+from lorisbench.model.backbones import backbone_of
 from lorisbench.model.checkpoint import load_backbone, load_checkpoint
 from lorisbench.model.growing import GrowingClassifier
-from lorisbench.model.models import Backbone, Classifier, backbone_of, make_head, xavier
+from lorisbench.model.models import Backbone, Classifier, make_head, xavier
 from lorisbench.model.task_heads import TaskClassifier, TaskHead
 from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.spec import RunSpec

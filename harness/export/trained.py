@@ -102,8 +102,8 @@ def restore_run(run: TrainedRun) -> nn.Module:
 
     from lorisbench.data.stream import Store
     from lorisbench.engine.assembly import restored_model
+    from lorisbench.model.backbones import backbone_of
     from lorisbench.model.checkpoint import PLACE
-    from lorisbench.model.models import backbone_of
 
     path = run.directory.path
     if not (path / PLACE).is_file():

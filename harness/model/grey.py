@@ -10,7 +10,8 @@ import torch
 from lorisbench.common.cache import load_array
 from lorisbench.data.manifest import Manifest
 from lorisbench.data.manifest import Pixels as Sources
-from lorisbench.model.models import Backbone, Pixels
+from lorisbench.model.backbones import Pixels
+from lorisbench.model.models import Backbone
 
 
 class GreyPixels:

@@ -18,8 +18,9 @@ from lorisbench.common.registry import STRATEGIES, apart, load_plugin, select
 from lorisbench.common.restored import restored
 from lorisbench.engine.assembly import restored_model
 from lorisbench.metrics.records import features_in, images_by_stream
+from lorisbench.model.backbones import backbone_of
 from lorisbench.model.features import to_tensor
-from lorisbench.model.models import Backbone, backbone_of
+from lorisbench.model.models import Backbone
 from lorisbench.runs.latency import architecture_of, bare_of, check_answers, frozen, inputs_of, samples, timed
 from lorisbench.runs.latency_table import OWN, RANDOM, add_rows, row_of
 from lorisbench.runs.quiet import measuring

@@ -46,7 +46,7 @@ def inspect(config: ResolvedConfig, output: Output, needs_backbone: bool) -> Ins
     given = config.benchmark.gives == "features"
     if needs_backbone:
         # Before the data, which may take minutes to render: a missing device or backbone is reported at once
-        from lorisbench.model.models import backbone_of
+        from lorisbench.model.backbones import backbone_of
         from lorisbench.runs.checks import check_runtime
         from lorisbench.runs.workbench import device_of
 

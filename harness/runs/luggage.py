@@ -126,7 +126,7 @@ def with_weights(settings: BackboneConfig, weights: bytes, digest: str, width: i
     """
     from safetensors.torch import load
 
-    from lorisbench.model.models import backbone_of
+    from lorisbench.model.backbones import backbone_of
 
     backbone = backbone_of(settings.model_copy(update={"weights": "none"}), width=width)
     try:

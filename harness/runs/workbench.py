@@ -21,8 +21,9 @@ from lorisbench.data.manifest import Manifest
 from lorisbench.data.stream import Store, Views
 from lorisbench.engine.assembly import assemble, restored_model
 from lorisbench.model import features, views
+from lorisbench.model.backbones import backbone_of
 from lorisbench.model.grey import GreyPixels, is_grey
-from lorisbench.model.models import Backbone, backbone_of
+from lorisbench.model.models import Backbone
 from lorisbench.runs.checks import check_batch_sizes, check_features, check_precision, check_runtime
 from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.entries import kinds_of

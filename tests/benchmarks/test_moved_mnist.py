@@ -16,8 +16,8 @@ from lorisbench.benchmarks.classic.moved_mnist import Draw, Moved, Permuted, Rot
 from lorisbench.common.errors import InputError
 from lorisbench.data.manifest import MOVE, POSITION, Manifest
 from lorisbench.model import features
+from lorisbench.model.backbones import make_backbone
 from lorisbench.model.grey import GreyPixels
-from lorisbench.model.models import make_backbone
 from lorisbench.suite.benchmarks import make_benchmark
 
 SIDE = 28

@@ -13,7 +13,7 @@ import yaml
 from pages import PAGES, ROOT, blocks, code_spans, prose, rows
 from small_models import small_backbone
 
-from lorisbench.model import models
+from lorisbench.model import backbones
 from lorisbench.strategies.dnn.network import Answer
 from lorisbench.suite.shipped import shipped
 
@@ -82,7 +82,7 @@ def test_every_shipped_suite_is_named() -> None:
 
 
 def test_an_output_has_the_files_and_columns_that_are_described(suite_file, cli, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(models, "_make", small_backbone)
+    monkeypatch.setattr(backbones, "_make", small_backbone)
     out = tmp_path / "out"
     suite = suite_file(strategies=["dnn"], latency={"calls": 1, "warmup": 0}, training={"epochs": 1, "batch_size": 32})
     assert cli("run", suite, "--out", out).code == 0

@@ -19,7 +19,7 @@ from small_models import small_backbone
 import lorisbench
 from lorisbench.cli.app import app
 from lorisbench.common.errors import InputError
-from lorisbench.model import models
+from lorisbench.model import backbones
 from lorisbench.suite.benchmarks import make_benchmark
 from lorisbench.suite.config import SuiteConfig
 
@@ -47,7 +47,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, release: Path) -> None:
     """A backbone of two layers, and a rendered set that is a few small files."""
-    monkeypatch.setattr(models, "_make", small_backbone)
+    monkeypatch.setattr(backbones, "_make", small_backbone)
     monkeypatch.setattr("lorisbench.benchmarks.sim.benchmark.render_set", lambda *args, **settings: release)
 
 

@@ -8,7 +8,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lorisbench.engine.prediction import prediction_cost
-from lorisbench.model.models import Classifier, make_backbone, make_head
+from lorisbench.model.backbones import make_backbone
+from lorisbench.model.models import Classifier, make_head
 from lorisbench.strategies.dnn.network import DynamicNetwork
 
 FLOAT = 4  # bytes

@@ -24,7 +24,7 @@ from lorisbench.data import images
 from lorisbench.export import beside
 from lorisbench.export import onnx as export
 from lorisbench.export.trained import TrainedRun
-from lorisbench.model import models
+from lorisbench.model import backbones
 from lorisbench.report import frame, tables
 from lorisbench.runs.launch import launch
 from lorisbench.strategies.dnn.network import DynamicNetwork
@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module", autouse=True)
 def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "_make", small_backbone)
+        patch.setattr(backbones, "_make", small_backbone)
         patch.setattr("lorisbench.report.write_report", lambda out, *how: out)
         yield
 

@@ -17,7 +17,7 @@ from lorisbench.data.stream import Store, make_stream
 from lorisbench.engine.loader import TensorLoader
 from lorisbench.model import views
 from lorisbench.model.augment import augment, draws
-from lorisbench.model.models import make_backbone
+from lorisbench.model.backbones import make_backbone
 from lorisbench.runs.crews import prepared
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.one_run import train

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from lorisbench.model import features
+from lorisbench.model.backbones import make_backbone
 from lorisbench.model.folding import folded
-from lorisbench.model.models import Backbone, make_backbone
+from lorisbench.model.models import Backbone
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lorisbench.model import in_parts
-from lorisbench.model.models import make_backbone
+from lorisbench.model.backbones import make_backbone
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 11])

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lorisbench.common.errors import InputError
-from lorisbench.model.models import Backbone, Classifier, backbone_of, load_in_order, make_backbone, make_head, xavier
+from lorisbench.model.backbones import backbone_of, load_in_order, make_backbone
+from lorisbench.model.models import Backbone, Classifier, make_head, xavier
 from lorisbench.model.task_heads import TaskHead
 from lorisbench.suite.config import BackboneConfig
 from lorisbench.suite.parsing import parse

@@ -11,7 +11,8 @@ from torch import nn
 
 from lorisbench.common.errors import InputError
 from lorisbench.data.stream import Store, make_stream
-from lorisbench.model.models import Backbone, backbone_of, make_backbone
+from lorisbench.model.backbones import backbone_of, make_backbone
+from lorisbench.model.models import Backbone
 from lorisbench.model.norms import GroupNormAct, batch_to_group, groups_of
 from lorisbench.runs.workbench import build, prepare
 from lorisbench.suite.resolve import load_suite

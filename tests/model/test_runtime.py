@@ -16,7 +16,8 @@ from small_models import SMALL
 from torch import nn
 
 from lorisbench.model import features, onnx_graph
-from lorisbench.model.models import Backbone, make_backbone
+from lorisbench.model.backbones import make_backbone
+from lorisbench.model.models import Backbone
 from lorisbench.suite.resolve import load_suite
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -21,7 +21,8 @@ from lorisbench.benchmarks.classic.split_mnist import Split, find
 from lorisbench.common.errors import InputError
 from lorisbench.data.images import decode
 from lorisbench.data.manifest import Manifest
-from lorisbench.model.models import make_backbone, make_head
+from lorisbench.model.backbones import make_backbone
+from lorisbench.model.models import make_head
 from lorisbench.model.task_heads import TaskHead
 from lorisbench.report import render
 from lorisbench.report.page import write as write_report

@@ -16,7 +16,8 @@ from torch import nn
 
 from lorisbench.data.stream import Store, make_stream
 from lorisbench.model import features
-from lorisbench.model.models import Backbone, backbone_of
+from lorisbench.model.backbones import backbone_of
+from lorisbench.model.models import Backbone
 from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.one_run import train
 from lorisbench.runs.workbench import Workbench, build, prepare

@@ -21,7 +21,7 @@ from torch import nn
 from lorisbench.common.registry import load_plugin
 from lorisbench.conformance.kit import check
 from lorisbench.engine.divergence import faulty_weights, not_finite
-from lorisbench.model.models import backbone_of
+from lorisbench.model.backbones import backbone_of
 from lorisbench.runs.checks import not_finite_rows
 from lorisbench.runs.launch import launch
 from lorisbench.runs.workbench import prepare

@@ -264,7 +264,7 @@ def test_features_in_shards_are_the_same(machine: Path, suite_file, monkeypatch)
     import torch
 
     from lorisbench.model import features
-    from lorisbench.model.models import backbone_of
+    from lorisbench.model.backbones import backbone_of
 
     suite = load_suite(str(suite_file()))
     backbone = backbone_of(suite.config.backbone)

@@ -20,7 +20,7 @@ import lorisbench
 from lorisbench.common.errors import InputError
 from lorisbench.metrics.compare import compare_outputs, missing
 from lorisbench.model import features, views
-from lorisbench.model.models import backbone_of
+from lorisbench.model.backbones import backbone_of
 from lorisbench.report import write_report
 from lorisbench.report.frame import read
 from lorisbench.runs import crews, workbench
