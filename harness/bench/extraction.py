@@ -68,7 +68,8 @@ def _in_onnxruntime(name: str, size: int, decoded: torch.Tensor, backbone: Backb
     what = f"passes of {name} at {size} pixels in onnxruntime, to those in PyTorch with batch norms folded"
     ours, other = (partial(_passes, decoded, backbone, each) for each in (network, plain))
     yield paired(what, ours, other, None, pairs)
-    apart = (ours() - other()).abs().max() / other().abs().max()
+    found, wanted = ours(), other()
+    apart = (found - wanted).abs().max() / wanted.abs().max()
     yield (
         f"{name} at {size} pixels: writing it as a graph for onnxruntime takes {seconds:.1f} s; its features differ by "
         f"{apart:.1g} of the largest"

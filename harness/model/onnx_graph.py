@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import io
 import logging
 import warnings
@@ -34,7 +33,11 @@ def need_packages(what: str) -> None:
 
 def has_packages() -> bool:
     """Whether all packages of the extra are installed."""
-    return all(importlib.util.find_spec(package) is not None for package in PACKAGES)
+    try:
+        need_packages("")
+    except InputError:
+        return False
+    return True
 
 
 def graph_of(module: nn.Module, example: torch.Tensor, takes: str, gives: str) -> onnx.ModelProto:

@@ -67,9 +67,7 @@ class BackboneConfig(Settings):
         if self.name == PIXELS:
             raise ValueError(f"runtime: {PIXELS!r} is no network that anything could run")
         if not self.on_features:
-            raise ValueError(
-                "runtime: only where features are extracted, once: not of pixels, with train: always or cache: false"
-            )
+            raise ValueError("runtime: only where features are extracted once, not with train: always or cache: false")
         return self
 
     @property
