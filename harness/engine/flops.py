@@ -120,6 +120,14 @@ def _pairs(x: torch.Tensor, y: torch.Tensor) -> float:
     return 3 * x.numel() * y.shape[-2]
 
 
+def _weighed(
+    weight: torch.Tensor, indices: torch.Tensor, offsets: torch.Tensor, scale: bool = False, mode: int = 0,
+    sparse: bool = False, per_sample_weights: torch.Tensor | None = None, *rest: Any, **others: Any,
+) -> float:  # fmt: skip
+    """A sum of rows (d,) of a table, each times a number if numbers are given."""
+    return (1 if per_sample_weights is None else 2) * indices.numel() * weight.shape[-1]
+
+
 OWN: dict[Any, Formula] = {
     packet: formula
     for names, formula in (
@@ -136,6 +144,7 @@ OWN: dict[Any, Formula] = {
         (("addbmm", "addbmm_"), _own(lambda start, a, b, **_: 2 * a.numel() * b.shape[-1])),
         (("_cdist_forward", "_euclidean_dist"), _own(lambda x, y, *_: _pairs(x, y))),
         (("_cdist_backward",), _own(lambda grad, x, y, *_: 2 * _pairs(x, y))),
+        (("_embedding_bag", "_embedding_bag_forward_only"), _own(_weighed)),
         # Leading terms of the usual algorithms: Golub and Van Loan, Matrix Computations, 4th ed. 2013, sections 3.1,
         # 3.2, 4.2, 5.2, 5.3, 7.5, 8.3 and 8.6
         (("cholesky", "linalg_cholesky_ex", "linalg_ldl_factor_ex"), _own(lambda a, *_, **__: _square(a, 1 / 3))),

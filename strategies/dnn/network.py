@@ -51,7 +51,8 @@ class _Stack(NamedTuple):
 
     The weights are transposed: a product with one image then reads them in the order in which they lie in memory, which
     takes a fifth less time. `owner` (D, heads) says which head answers for each domain, `rows` how many rows are the
-    heads', how many the router's.
+    heads', how many the router's. `all_features`: the numbers 0 to F - 1 and where they begin, 0; None where the layer
+    is not kept, or not on the CPU.
     """
 
     layers: list[nn.Linear]
@@ -60,6 +61,14 @@ class _Stack(NamedTuple):
     bias: torch.Tensor
     owner: torch.Tensor
     rows: tuple[int, int]
+    all_features: tuple[torch.Tensor, torch.Tensor] | None
+
+    def __call__(self, features: torch.Tensor) -> torch.Tensor:
+        """Features (batch, F) -> (batch, rows)."""
+        if self.all_features is None or len(features) != 1 or features.dtype != self.weight.dtype:
+            return torch.addmm(self.bias, features, self.weight)
+        # The weighted sum of all rows: the same numbers, up to rounding, in two thirds of the time
+        return torch.embedding_bag(self.weight, *self.all_features, per_sample_weights=features[0])[0] + self.bias
 
 
 class DynamicNetwork(nn.Module):
@@ -175,7 +184,7 @@ class DynamicNetwork(nn.Module):
             logits = torch.stack([head(features) for head in self.heads], dim=1)
             owner = self.router.owners(heads).to(features.dtype)
             return logits, self.router.scores(features) if routed else None, owner
-        flat, scores = torch.addmm(stack.bias, features, stack.weight).split_with_sizes(stack.rows, dim=1)
+        flat, scores = stack(features).split_with_sizes(stack.rows, dim=1)
         logits = flat.view(flat.shape[0], heads, -1)
         if routed and not linear:
             return logits, self.router.scores(features), stack.owner
@@ -204,9 +213,13 @@ class DynamicNetwork(nn.Module):
         )
         of_heads = sum(len(layer.weight) for layer in layers[:heads])
         rows = of_heads, len(bias) - of_heads
-        stack = _Stack(layers, [], weight, bias, self.router.owners(heads).to(weight.dtype), rows)
         tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
-        if keep and not any(tensor.is_inference() for tensor in tensors):  # these have no versions
+        keep = keep and not any(tensor.is_inference() for tensor in tensors)  # these have no versions
+        on_cpu = weight.device.type == "cpu"
+        all_features = (torch.arange(len(weight)), torch.zeros(1, dtype=torch.int64)) if keep and on_cpu else None
+        owner = self.router.owners(heads).to(weight.dtype)
+        stack = _Stack(layers, [], weight, bias, owner, rows, all_features)
+        if keep:
             stack.parts.extend(_part(layer._parameters, name) for layer in layers[:heads] for name in LINEAR)
             if routed:
                 stack.parts.extend(_part(self.router._buffers, name) for name in (*LINEAR, "domain_head"))

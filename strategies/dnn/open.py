@@ -38,7 +38,7 @@ class OpenRouter(GaussianRouter):
 
     The linear layer of `weight` and `bias` gives `scores`: y (R,), then the class scores of a new domain over T (K,).
     Further buffers, derived in the same way: `table` (R, D * K + K) and `table_bias` (D * K + K,), from y to the
-    log-densities of the pairs and of the classes in a new domain, up to what `curvature` (R,) adds to the difference.
+    log-densities of the pairs and of the classes in a new domain, up to what `curvature` (R, 1) adds to the difference.
     For one image the number of operations is what takes time, so constants are folded into the layers where possible.
     """
 
@@ -52,7 +52,7 @@ class OpenRouter(GaussianRouter):
         self._read = self._table = (0, 0)  # how the outputs of `weight` and of `table` are split
         self.register_buffer("table", torch.zeros(0, 0), persistent=False)
         self.register_buffer("table_bias", torch.zeros(0), persistent=False)
-        self.register_buffer("curvature", torch.zeros(0), persistent=False)
+        self.register_buffer("curvature", torch.zeros(0, 1), persistent=False)
 
     @torch.no_grad()
     def solve(self) -> None:
@@ -90,7 +90,7 @@ class OpenRouter(GaussianRouter):
         # log |diag(g)| / 2 is common to the classes in a new domain
         unseen_bias = class_prior - 0.5 * (unseen.square() * spread).sum(dim=1) - 0.5 * spread.log().sum()
         self.table_bias = torch.cat([seen_bias, unseen_bias]).float()
-        self.curvature = (-0.5 * (1 - 1 / spread)).float()
+        self.curvature = (-0.5 * (1 - 1 / spread)).float()[:, None]
         self._read, self._table = (len(spread), len(classes)), (len(seen), len(classes))
 
     def class_means(self) -> torch.Tensor:
@@ -112,11 +112,12 @@ class OpenRouter(GaussianRouter):
         Returns
         -------
         Log-densities of the pairs (d, k) up to a term common to all, (batch, D * K); class scores in a new domain
-        over T, (batch, K); the gate, (batch,), above 0 where a seen domain is likelier.
+        over T, (batch, K); the gate over T, (batch, 1), above 0 where a seen domain is likelier.
         """
         y, new = scores.split_with_sizes(self._read, dim=1)
         seen, unseen = torch.addmm(self.table_bias, y, self.table).split_with_sizes(self._table, dim=1)
-        gate = torch.addmv(logsumexp(seen) - logsumexp(unseen), y.square(), self.curvature)
+        over = 1 / self.temperature
+        gate = torch.addmm(logsumexp(seen) - logsumexp(unseen), y.square(), self.curvature, beta=over, alpha=over)
         return seen, new, gate
 
     def domain_weights(self, scores: torch.Tensor) -> torch.Tensor:
@@ -124,13 +125,12 @@ class OpenRouter(GaussianRouter):
 
     def unknown(self, scores: torch.Tensor) -> torch.Tensor:
         """The probability for each image, (batch,), that its domain is a new one."""
-        return (-self.read(scores)[2] / self.temperature).sigmoid()
+        return (-self.read(scores)[2]).sigmoid().squeeze(1)
 
     def joint(self, scores: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
         """Log of P(k | x) as above: scores (batch, R + K), heads' log-probabilities (batch, heads, K) -> (batch, K)."""
         seen, new, gate = self.read(scores)
-        known = (gate / self.temperature).sigmoid()[:, None]
         pairs = self.pairs(seen, log_p)
         agreement = pairs.flatten(1).softmax(dim=1).view_as(pairs).sum(dim=1)
-        p = torch.lerp(new.softmax(dim=1), agreement, known)
+        p = torch.lerp(new.softmax(dim=1), agreement, gate.sigmoid())
         return p.clamp_min(torch.finfo(p.dtype).tiny).log()

@@ -157,7 +157,7 @@ class GaussianRouter(Domains):
     def domain_weights(self, scores: torch.Tensor) -> torch.Tensor:
         """The posterior of each domain: scores (batch, D * K) -> (batch, D), rows sum to 1."""
         by_domain = scores.view(scores.shape[0], self.domains, -1)
-        evidence = logsumexp(by_domain)
+        evidence = logsumexp(by_domain).squeeze(-1)
         return (evidence / self.temperature).softmax(dim=1)
 
     def joint(self, scores: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
@@ -180,8 +180,7 @@ class GaussianRouter(Domains):
         """The logarithms of the terms that `joint` sums, (batch, D, K)."""
         if not (self._one_to_one and log_p.shape[1] == self.domains):
             log_p = log_p.index_select(1, self.domain_head)
-        gaussian = scores.view(scores.shape[0], self.domains, -1)
-        return torch.add(log_p, gaussian, alpha=1 / self.temperature)
+        return torch.add(log_p, scores.view_as(log_p), alpha=1 / self.temperature)
 
     def loaded(self) -> None:
         self._solve_again()
@@ -192,8 +191,8 @@ class GaussianRouter(Domains):
 
 
 def logsumexp(x: torch.Tensor) -> torch.Tensor:
-    """Log-sum-exp over the last dimension, with at least one finite value, in fewer operations than torch's own.
+    """Log-sum-exp over the last dimension, (..., n) -> (..., 1), with at least one finite value.
 
-    max(x) - max(log softmax(x)); for one image the number of operations is what takes time.
+    max(x) - max(log softmax(x)), fewer operations than torch's own: for one image their number is what takes time.
     """
-    return x.amax(dim=-1) - x.log_softmax(dim=-1).amax(dim=-1)
+    return x.amax(dim=-1, keepdim=True) - x.log_softmax(dim=-1).amax(dim=-1, keepdim=True)

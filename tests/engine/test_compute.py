@@ -194,6 +194,13 @@ SIDES = torch.ones(N, K, dtype=torch.double)
         (lambda: torch.zeros(N, K, dtype=torch.double).addmm_(SYMMETRIC, SIDES), 2 * N**2 * K),
         (lambda: SIDES[:, 0] @ SIDES[:, 1], 2 * N),
         (lambda: torch.cdist(SIDES, SIDES), 3 * N * N * K),
+        (lambda: nn.functional.embedding_bag(torch.arange(N).repeat(N, 1), SIDES, mode="sum"), N * N * K),
+        (
+            lambda: nn.functional.embedding_bag(
+                torch.arange(N).repeat(N, 1), SIDES, mode="sum", per_sample_weights=SYMMETRIC
+            ),
+            2 * N * N * K,
+        ),
         (lambda: torch.relu(SYMMETRIC).exp(), 0),
     ],
 )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from lorisbench.strategies.dnn.network import DynamicNetwork
+from lorisbench.strategies.dnn.network import BY_ITSELF, Answer, DynamicNetwork
 
 WIDTH, CLASSES, HEADS = 6, 3, 3
 
@@ -26,9 +26,9 @@ def domain(seed: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return [(x, torch.arange(24) % CLASSES)]
 
 
-def network() -> DynamicNetwork:
+def network(answer: Answer = "prototype") -> DynamicNetwork:
     torch.manual_seed(0)
-    model = DynamicNetwork(None, new_head, answer="prototype", router_temperature=50.0)
+    model = DynamicNetwork(None, new_head, answer=answer, router_temperature=50.0)
     for head in range(HEADS):
         if head:
             model.add_head()
@@ -166,6 +166,25 @@ def test_another_type_is_followed(dtype: torch.dtype) -> None:
     assert answer(model).dtype == dtype
     assert torch.equal(answer(model), answer(model, fresh=True))
     assert model.float() and answer(model).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("which", "dtype", "close"),
+    [
+        *((which, torch.float32, 2e-5) for which in BY_ITSELF),
+        *((which, torch.float64, 1e-12) for which in BY_ITSELF),
+        ("mean", torch.bfloat16, 0.05),
+    ],
+)
+def test_an_image_alone_gets_the_answer_that_it_gets_among_others(
+    which: Answer, dtype: torch.dtype, close: float
+) -> None:
+    model = network(which).to(dtype)
+    x = X.to(dtype)
+    with torch.no_grad():
+        together, alone = model(x), torch.cat([model(image) for image in x.split(1)])
+    assert model._stack is not None or which == "newest"
+    assert torch.allclose(together, alone, atol=close, rtol=close)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda model: pickle.loads(pickle.dumps(model))])
