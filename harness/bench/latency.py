@@ -64,7 +64,9 @@ def answering(
 ) -> Iterator[Ratio]:
     """Twelve heads with each kind of answer against one linear head on the same backbone, on one CPU thread or a GPU.
 
-    Blocks of so many calls alternate, timed as `clock_of` says; the milliseconds are those of a call.
+    For one image also a single linear layer with as many outputs as the heads and the router of the default answer
+    have together: what reading their weights takes, whatever is done with the outputs. Blocks of so many calls
+    alternate, timed as `clock_of` says; the milliseconds are those of a call.
     """
     backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     one = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES)).eval().to(device)
@@ -74,14 +76,19 @@ def answering(
     def block(model: nn.Module) -> Callable[[], None]:
         return repeated(lambda: model(x), calls)
 
+    def to_one(model: nn.Module, what: str, limit: float | None = None) -> Ratio:
+        what = f"{what}, {BACKBONE} at {size} pixels, batch {batch}, to the backbone with one head"
+        with torch.inference_mode():
+            found = paired(what, block(model), block(one), limit, pairs, clock_of(device))
+        return dataclasses.replace(found, milliseconds=found.milliseconds / calls)
+
     with one_thread():
         for answer in ANSWERS:
             many = grown(backbone, backbone.feature_dim, answer=answer).to(device)
-            what = (
-                f"{HEADS} heads of {CLASSES} classes and their router, answer {answer}, {BACKBONE} at {size} pixels, "
-                f"batch {batch}, to the backbone with one head"
-            )
-            limit = LIMIT if answer == ANSWERS[0] and batch == 1 else None
-            with torch.inference_mode():
-                found = paired(what, block(many), block(one), limit, pairs, clock_of(device))
-            yield dataclasses.replace(found, milliseconds=found.milliseconds / calls)
+            limited = answer == ANSWERS[0] and batch == 1
+            what = f"{HEADS} heads of {CLASSES} classes and their router, answer {answer}"
+            yield to_one(many, what, LIMIT if limited else None)
+            if limited:
+                outputs = HEADS * CLASSES + len(many.router.weight)
+                wide = Classifier(backbone, nn.Linear(backbone.feature_dim, outputs)).eval().to(device)
+                yield to_one(wide, f"one linear layer of as many outputs ({outputs}) and nothing else")

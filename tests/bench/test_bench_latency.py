@@ -53,12 +53,17 @@ def test_each_answer_is_compared_with_one_head(backbone: Backbone, monkeypatch: 
 
     monkeypatch.setattr(bench, "paired", paired)
     found = list(bench.answering(backbone, 16, 1, 7, pairs=2)) + list(bench.answering(backbone, 16, 2, 7, pairs=2))
+    wide = found.pop(1)
+    outputs = 4 * 3 + bench.grown(backbone, WIDTH).router.weight.shape[0]
+    assert f"as many outputs ({outputs})" in wide.what and "16 pixels, batch 1," in wide.what
+    assert [each.shape[1] for each in given["one"]].count(outputs) == 7 and wide.milliseconds == 1.0
+    given["one"] = [each for each in given["one"] if each.shape[1] != outputs]
     assert [re.search(r"answer ([\w-]+),", each.what)[1] for each in found] == 2 * list(bench.ANSWERS)
     assert found[0].what.startswith("4 heads of 3 classes and their router") and "16 pixels, batch 1" in found[0].what
     assert {each.milliseconds for each in found} == {1.0}, "of a call, not of a block"
-    assert [limit for limit, _, _ in blocks] == [1.03] + [None] * 7, "of the default answer, for one image"
+    assert [limit for limit, _, _ in blocks] == [1.03] + [None] * 8, "of the default answer, for one image"
     assert {(pairs, clock) for _, pairs, clock in blocks} == {(2, time.process_time)} and set(threads) == {1}
-    assert [len(each) for each in given.values()] == [8 * 7, 8 * 7]
+    assert [len(each) for each in given.values()] == [8 * 7, 9 * 7]
     assert {each.shape for each in given["many"]} == {each.shape for each in given["one"]} == {(1, 3), (2, 3)}
     assert not torch.equal(given["many"][0], given["many"][14]), "the answers differ"
 
