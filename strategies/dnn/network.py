@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from lorisbench.strategies.dnn import answers as dnn_answers
 from lorisbench.strategies.dnn.domains import Domains
 from lorisbench.strategies.dnn.open import BOUND, OpenRouter
 from lorisbench.strategies.dnn.router import GaussianRouter
+from lorisbench.strategies.dnn.stacked import Stacked
 from lorisbench.strategies.parts.shrinkage import Shrinkage
 
 Answer = Literal[
@@ -22,53 +23,6 @@ Answer = Literal[
 OPEN = {"open-bounded": BOUND, "open": 1.0}  # the bound of each, see `OpenRouter`
 ROUTED = (*OPEN, "prototype", "agreement", "oracle", "gaussians")  # the answers that need statistics of the features
 BY_ITSELF = tuple(answer for answer in get_args(Answer) if answer not in ("batch", "oracle"))  # each image alone
-LINEAR = ("weight", "bias")
-
-
-Part = tuple[dict[str, Any], str, torch.Tensor | None, int, int]
-
-
-def _part(holder: dict[str, Any], name: str) -> Part:
-    """A tensor as it is now: where its module holds it, its version, the address of its data."""
-    tensor = holder[name]
-    return (
-        (holder, name, tensor, 0, 0) if tensor is None else (holder, name, tensor, tensor._version, tensor.data_ptr())
-    )
-
-
-def _unchanged(parts: list[Part]) -> bool:
-    # One loop with few calls in it: this runs for each batch, and a batch may be one image.
-    for holder, name, tensor, version, address in parts:
-        if holder.get(name) is not tensor:
-            return False
-        if tensor is not None and (tensor._version != version or tensor.data_ptr() != address):
-            return False
-    return True
-
-
-class _Stack(NamedTuple):
-    """Weights (F, rows) and biases (rows,) of `layers`, side by side, and the parts they come from.
-
-    The weights are transposed: a product with one image then reads them in the order in which they lie in memory, which
-    takes a fifth less time. `owner` (D, heads) says which head answers for each domain, `rows` how many rows are the
-    heads', how many the router's. `all_features`: the numbers 0 to F - 1 and where they begin, 0; None where the layer
-    is not kept, or not on the CPU.
-    """
-
-    layers: list[nn.Linear]
-    parts: list[Part]
-    weight: torch.Tensor
-    bias: torch.Tensor
-    owner: torch.Tensor
-    rows: tuple[int, int]
-    all_features: tuple[torch.Tensor, torch.Tensor] | None
-
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        """Features (batch, F) -> (batch, rows)."""
-        if self.all_features is None or len(features) != 1 or features.dtype != self.weight.dtype:
-            return torch.addmm(self.bias, features, self.weight)
-        # The weighted sum of all rows: the same numbers, up to rounding, in two thirds of the time
-        return torch.embedding_bag(self.weight, *self.all_features, per_sample_weights=features[0])[0] + self.bias
 
 
 class DynamicNetwork(nn.Module):
@@ -136,7 +90,7 @@ class DynamicNetwork(nn.Module):
         self.watch: Callable[[torch.Tensor, torch.Tensor | None], None] | None = None
         self.answered_by: torch.Tensor | None = None
         self._new_head = new_head
-        self._stack: _Stack | None = None
+        self._stack: Stacked | None = None
 
     def features(self, x: torch.Tensor) -> torch.Tensor:
         """What the heads see: the backbone's output, or x itself if two-dimensional or without a backbone."""
@@ -147,16 +101,17 @@ class DynamicNetwork(nn.Module):
         if self.training:
             self.last_features = features.detach()
             return self.heads[self.active](features)
-        if len(self.heads) == 1 or self.answer == "newest":
-            return self.heads[-1](features).log_softmax(dim=1)
+        heads, router = self.heads, self.router
+        if len(heads) == 1 or self.answer == "newest":
+            return heads[-1](features).log_softmax(dim=1)
         if self.answer == "oracle" and self.told is not None:
-            return self.heads[self.told](features).log_softmax(dim=1)
-        routed = self.answer in ROUTED and self.router.domains > 0
-        logits, scores, owner = self._logits_and_scores(features, routed)
+            return heads[self.told](features).log_softmax(dim=1)
+        routed = self.answer in ROUTED and router.domains > 0
+        logits, scores, owner = self._logits_and_scores(features, heads, router if routed else None)
         if self.watch is not None:
             self.watch(logits.log_softmax(dim=2), scores)
         if self.answer == "prototype" and scores is not None:
-            weights = self.router.domain_weights(scores) @ owner
+            weights = router.domain_weights(scores) @ owner
             # One product in place of a sum of logarithms; what underflows becomes the type's smallest number
             mixed = (weights.unsqueeze(1) @ logits.softmax(dim=2)).squeeze(1)
             return mixed.clamp_min(torch.finfo(mixed.dtype).tiny).log()
@@ -164,65 +119,49 @@ class DynamicNetwork(nn.Module):
         if scores is None:
             rule = {"confidence": dnn_answers.confidence, "batch": dnn_answers.batch}
             return rule.get(self.answer, dnn_answers.mean)(log_p)
-        return self.router.joint(scores, torch.zeros_like(log_p) if self.answer == "gaussians" else log_p)
+        return router.joint(scores, torch.zeros_like(log_p) if self.answer == "gaussians" else log_p)
 
     def all_logits(self, features: torch.Tensor) -> torch.Tensor:
         """Logits of every head: features (batch, feature_dim) -> (batch, heads, classes)."""
-        return self._logits_and_scores(features, False)[0]
+        return self._logits_and_scores(features, self.heads, None)[0]
 
     def _logits_and_scores(
-        self, features: torch.Tensor, routed: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """Logits (batch, heads, classes), the router's scores (batch, D * K) if asked for, owners (D, heads).
+        self, features: torch.Tensor, heads: nn.ModuleList, router: Domains | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Logits (batch, heads, classes) and, of a router, its scores (batch, D * K) and owners (D, heads).
 
         Linear heads and the router are one matrix product, so that many heads cost about as much as one.
         """
-        heads = len(self.heads)
-        linear = routed and isinstance(self.router, GaussianRouter)
-        stack = self._stacked(linear)
+        linear = router if isinstance(router, GaussianRouter) else None
+        stack = self._stacked(heads, linear)
         if stack is None:
-            logits = torch.stack([head(features) for head in self.heads], dim=1)
-            owner = self.router.owners(heads).to(features.dtype)
-            return logits, self.router.scores(features) if routed else None, owner
-        flat, scores = stack(features).split_with_sizes(stack.rows, dim=1)
-        logits = flat.view(flat.shape[0], heads, -1)
-        if routed and not linear:
-            return logits, self.router.scores(features), stack.owner
-        return logits, scores if routed else None, stack.owner
+            logits, scores = torch.stack([head(features) for head in heads], dim=1), None
+        else:
+            flat, scores = stack(features).split_with_sizes(stack.rows, dim=1)
+            logits = flat.view(flat.shape[0], len(heads), -1)
+        if router is None:
+            return logits, None, None
+        if stack is None or linear is None:
+            return logits, router.scores(features), router.owners(len(heads)).to(features.dtype)
+        return logits, scores, stack.owner
 
-    def _stacked(self, routed: bool) -> _Stack | None:
-        """All heads, then the router if asked for, as one layer; None where a head is more than a linear layer.
+    def _stacked(self, heads: nn.ModuleList, router: GaussianRouter | None) -> Stacked | None:
+        """All heads, then the router if given, as one layer; None where a head is more than a linear layer.
 
-        Stacking costs more than the product at batch size 1, so it is kept until one of its parts changes: a part is
-        unchanged while it is the same tensor, at the same address, with the same version number, which every in-place
-        change raises. Only a write through `.data` does not: call `eval()` after one. With gradients, or while the
-        module is traced, nothing is kept.
+        Stacking costs more than the product at batch size 1, so it is kept while it fits (`Stacked.fits`, which a write
+        through `.data` passes by: call `eval()` after one). With gradients, or while the module is traced, nothing is
+        kept.
         """
-        layers = cast(list[nn.Linear], [*self.heads._modules.values(), *([self.router] if routed else [])])
+        layers = cast(list[nn.Linear], [*heads._modules.values()])
         keep = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
         kept = self._stack
-        if keep and kept is not None and kept.layers == layers and _unchanged(kept.parts):
+        if keep and kept is not None and kept.fits(layers, router):
             return kept
         self._stack = None
-        heads = len(self.heads)
-        if any(type(head) is not nn.Linear for head in layers[:heads]):  # a subclass may compute something else
+        if any(type(head) is not nn.Linear for head in layers):  # a subclass may compute something else
             return None
-        weight = torch.cat([layer.weight.t() for layer in layers], dim=1)
-        bias = torch.cat(
-            [torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias for layer in layers]
-        )
-        of_heads = sum(len(layer.weight) for layer in layers[:heads])
-        rows = of_heads, len(bias) - of_heads
-        tensors = [tensor for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
-        keep = keep and not any(tensor.is_inference() for tensor in tensors)  # these have no versions
-        on_cpu = weight.device.type == "cpu"
-        all_features = (torch.arange(len(weight)), torch.zeros(1, dtype=torch.int64)) if keep and on_cpu else None
-        owner = self.router.owners(heads).to(weight.dtype)
-        stack = _Stack(layers, [], weight, bias, owner, rows, all_features)
-        if keep:
-            stack.parts.extend(_part(layer._parameters, name) for layer in layers[:heads] for name in LINEAR)
-            if routed:
-                stack.parts.extend(_part(self.router._buffers, name) for name in (*LINEAR, "domain_head"))
+        stack = Stacked(layers, router)
+        if keep and stack.keep():
             self._stack = stack
         return stack
 

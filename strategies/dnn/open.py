@@ -85,7 +85,7 @@ class OpenRouter(GaussianRouter):
         weight = torch.cat([axes.T, class_rows])
         self.weight = weight.float()
         self.bias = (torch.cat([torch.zeros_like(spread), new_bias]) - weight @ centre).float()
-        self.table = torch.cat([seen, unseen]).T.float().contiguous()  # read in order for one image, see `_Stack`
+        self.table = torch.cat([seen, unseen]).T.float().contiguous()  # read in order for one image, see `Stacked`
         seen_bias = pair_prior - 0.5 * seen.square().sum(dim=1)
         # log |diag(g)| / 2 is common to the classes in a new domain
         unseen_bias = class_prior - 0.5 * (unseen.square() * spread).sum(dim=1) - 0.5 * spread.log().sum()
@@ -117,7 +117,7 @@ class OpenRouter(GaussianRouter):
         y, new = scores.split_with_sizes(self._read, dim=1)
         seen, unseen = torch.addmm(self.table_bias, y, self.table).split_with_sizes(self._table, dim=1)
         over = 1 / self.temperature
-        gate = torch.addmm(logsumexp(seen) - logsumexp(unseen), y.square(), self.curvature, beta=over, alpha=over)
+        gate = torch.addmm(logsumexp(seen) - logsumexp(unseen), y * y, self.curvature, beta=over, alpha=over)
         return seen, new, gate
 
     def domain_weights(self, scores: torch.Tensor) -> torch.Tensor:
