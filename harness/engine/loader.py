@@ -132,8 +132,7 @@ def gathered(
     found = _gathered(store, rows)
     if found is None:
         return None
-    parts = (of.to(device, non_blocking=True).split(batch_size) for of in (found.x, found.y, found.task))
-    return [list(batch) for batch in zip(*parts, strict=True)]
+    return [list(batch) for batch in found.batches(batch_size, device)]
 
 
 @dataclass
@@ -147,10 +146,23 @@ class _Gathered:
     source: weakref.ref[torch.Tensor]
     versions: list[int]
 
+    _cut: tuple[int, list[tuple[torch.Tensor, ...]]] = (0, [])  # how large minibatches were last, and these
+
+    def batches(self, size: int, device: torch.device) -> list[tuple[torch.Tensor, ...]]:
+        """Minibatches (x, y, task labels) on a device: parts of what is kept, unless it lies elsewhere."""
+        here = device == self.x.device
+        if here and self._cut[0] == size:
+            return self._cut[1]
+        parts = (of.to(device, non_blocking=True).split(size) for of in (self.x, self.y, self.task))
+        cut = list(zip(*parts, strict=True))
+        if here:
+            self._cut = size, cut
+        return cut
+
     def fits(self, store: Store, rows: torch.Tensor) -> bool:
         return (
             self.source() is store.x
-            and self.versions == _versions(store, self.x, self.y)
+            and self.versions == _versions(store, self.x, self.y, self.task)
             and (self.rows is rows or torch.equal(self.rows, rows))
         )
 
@@ -158,9 +170,9 @@ class _Gathered:
 _kept: weakref.WeakKeyDictionary[Store, dict[tuple[int, int], _Gathered]] = weakref.WeakKeyDictionary()
 
 
-def _versions(store: Store, x: torch.Tensor, y: torch.Tensor) -> list[int]:
+def _versions(store: Store, *gathered: torch.Tensor) -> list[int]:
     """Numbers that rise with each change in place."""
-    return [tensor._version for tensor in (store.x, store.y, store.task, x, y)]
+    return [tensor._version for tensor in (store.x, store.y, store.task, *gathered)]
 
 
 def _are_features(store: Store, rows: torch.Tensor) -> bool:
@@ -181,5 +193,5 @@ def _gathered(store: Store, rows: torch.Tensor) -> _Gathered | None:
         return None
     chosen = rows.to(store.x.device)
     x, y, task = (taken(of, chosen) for of in (store.x, store.y, store.task))
-    kept[place] = _Gathered(rows, x, y, task, weakref.ref(store.x), _versions(store, x, y))
+    kept[place] = _Gathered(rows, x, y, task, weakref.ref(store.x), _versions(store, x, y, task))
     return kept[place]

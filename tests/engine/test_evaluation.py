@@ -85,6 +85,29 @@ def test_samples_that_have_changed_are_gathered_anew(change: str) -> None:
     assert torch.equal(answers_again(engine, experience, recorder), right(engine))
 
 
+class Writing(SupervisedPlugin):
+    """Changes a part of each minibatch that is evaluated, in place, after it has noted what was there."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.part = part
+        self.seen: list[torch.Tensor] = []
+
+    def after_eval_iteration(self, strategy: Any, **kwargs: Any) -> None:
+        of = getattr(strategy, self.part)
+        self.seen.append(of.clone())
+        of.add_(1)
+
+
+@pytest.mark.parametrize("part", ["mb_x", "mb_y", "mb_task_id"])
+def test_a_plugin_may_change_a_minibatch_in_place(part: str) -> None:
+    writing = Writing(part)
+    engine, experience, recorder = evaluated(plugins=(writing,))
+    first, writing.seen = torch.cat(writing.seen), []
+    answers_again(engine, experience, recorder)
+    assert torch.equal(torch.cat(writing.seen), first)
+
+
 def test_too_many_features_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loader, "MOST_GATHERED", 8)
     engine, _, recorder = evaluated(Reusing())
