@@ -106,8 +106,7 @@ class DynamicNetwork(nn.Module):
             return heads[-1](features).log_softmax(dim=1)
         if self.answer == "oracle" and self.told is not None:
             return heads[self.told](features).log_softmax(dim=1)
-        routed = self.answer in ROUTED and router.domains > 0
-        logits, scores, owner = self._logits_and_scores(features, heads, router if routed else None)
+        logits, scores, owner = self._logits_and_scores(features, heads, router if self.answer in ROUTED else None)
         if self.watch is not None:
             self.watch(logits.log_softmax(dim=2), scores)
         if self.answer == "prototype" and scores is not None:
@@ -128,40 +127,38 @@ class DynamicNetwork(nn.Module):
     def _logits_and_scores(
         self, features: torch.Tensor, heads: nn.ModuleList, router: Domains | None
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Logits (batch, heads, classes) and, of a router, its scores (batch, D * K) and owners (D, heads).
+        """Logits (batch, heads, classes) and, of a router with domains, its scores (batch, D * K), owners (D, heads).
 
         Linear heads and the router are one matrix product, so that many heads cost about as much as one.
         """
-        linear = router if isinstance(router, GaussianRouter) else None
-        stack = self._stacked(heads, linear)
+        layers = cast(list[nn.Linear], [*heads._modules.values()])
+        stack = self._stack
+        if stack is None or torch.is_grad_enabled() or torch.compiler.is_compiling() or not stack.fits(layers, router):
+            stack = self._stacked(layers, router)
         if stack is None:
-            logits, scores = torch.stack([head(features) for head in heads], dim=1), None
+            logits, scores = torch.stack([head(features) for head in layers], dim=1), None
         else:
             flat, scores = stack(features).split_with_sizes(stack.rows, dim=1)
-            logits = flat.view(flat.shape[0], len(heads), -1)
-        if router is None:
+            logits = flat.view(flat.shape[0], len(layers), -1)
+        if stack is not None and stack.owner is not None:
+            return logits, scores, stack.owner
+        if router is None or router.domains == 0:
             return logits, None, None
-        if stack is None or linear is None:
-            return logits, router.scores(features), router.owners(len(heads)).to(features.dtype)
-        return logits, scores, stack.owner
+        return logits, router.scores(features), router.owners(len(layers)).to(features.dtype)
 
-    def _stacked(self, heads: nn.ModuleList, router: GaussianRouter | None) -> Stacked | None:
-        """All heads, then the router if given, as one layer; None where a head is more than a linear layer.
+    def _stacked(self, heads: list[nn.Linear], router: Domains | None) -> Stacked | None:
+        """The heads, then a router of Gaussians, as one layer; None where a head is more than a linear layer.
 
         Stacking costs more than the product at batch size 1, so it is kept while it fits (`Stacked.fits`, which a write
         through `.data` passes by: call `eval()` after one). With gradients, or while the module is traced, nothing is
         kept.
         """
-        layers = cast(list[nn.Linear], [*heads._modules.values()])
-        keep = not (torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing())
-        kept = self._stack
-        if keep and kept is not None and kept.fits(layers, router):
-            return kept
         self._stack = None
-        if any(type(head) is not nn.Linear for head in layers):  # a subclass may compute something else
+        if any(type(head) is not nn.Linear for head in heads):  # a subclass may compute something else
             return None
-        stack = Stacked(layers, router)
-        if keep and stack.keep():
+        stack = Stacked(heads, router)
+        changing = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if not changing and stack.keep():
             self._stack = stack
         return stack
 

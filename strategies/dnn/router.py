@@ -178,7 +178,7 @@ class GaussianRouter(Domains):
 
     def pairs(self, scores: torch.Tensor, log_p: torch.Tensor) -> torch.Tensor:
         """The logarithms of the terms that `joint` sums, (batch, D, K)."""
-        if not (self._one_to_one and log_p.shape[1] == self.domains):
+        if not (self._one_to_one and log_p.shape[1:].numel() == scores.shape[1]):
             log_p = log_p.index_select(1, self.domain_head)
         return torch.add(log_p, scores.view_as(log_p), alpha=1 / self.temperature)
 

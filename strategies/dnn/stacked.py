@@ -7,32 +7,38 @@ from typing import Any
 import torch
 from torch import nn
 
+from lorisbench.strategies.dnn.domains import Domains
 from lorisbench.strategies.dnn.router import GaussianRouter
 
 Part = tuple[dict[str, Any], str, torch.Tensor | None, int, int]
 
 
 class Stacked:
-    """Heads, then the router if there is one, side by side: features (batch, F) -> outputs (batch, rows).
+    """Heads, then a router that is linear too, side by side: features (batch, F) -> outputs (batch, rows).
+
+    Parameters
+    ----------
+    router : left out unless it is a `GaussianRouter` that has domains.
 
     Attributes
     ----------
     weight : (F, rows), transposed: a product with one image then reads it in the order in which it lies in memory,
         which takes a fifth less time. bias : (rows,).
     rows : how many of them are the heads', how many the router's.
-    owner : which head answers for each domain of the router, (D, heads); None without one.
+    owner : which head answers for each domain of the router, (D, heads); None if it is left out.
     """
 
-    def __init__(self, heads: list[nn.Linear], router: GaussianRouter | None) -> None:
+    def __init__(self, heads: list[nn.Linear], router: Domains | None) -> None:
         self._heads, self._router = heads, router
+        linear = router if isinstance(router, GaussianRouter) and router.domains else None
         layers: list[tuple[torch.Tensor, torch.Tensor]] = [(head.weight, head.bias) for head in heads]
-        if router is not None:
-            layers.append((router.weight, router.bias))
+        if linear is not None:
+            layers.append((linear.weight, linear.bias))
         self.weight = torch.cat([weight.t() for weight, _ in layers], dim=1)
         self.bias = torch.cat([torch.zeros_like(weight[:, 0]) if bias is None else bias for weight, bias in layers])
         of_heads = sum(len(head.weight) for head in heads)
         self.rows = of_heads, len(self.bias) - of_heads
-        self.owner = None if router is None else router.owners(len(heads)).to(self.weight.dtype)
+        self.owner = None if linear is None else linear.owners(len(heads)).to(self.weight.dtype)
         self._parts: list[Part] = []
         self._all_features: tuple[torch.Tensor, torch.Tensor] | None = None  # their numbers, and where they begin
 
@@ -43,7 +49,8 @@ class Stacked:
         """
         parts: list[tuple[Any, str]] = [(head._parameters, name) for head in self._heads for name in ("weight", "bias")]
         if self._router is not None:
-            parts += [(self._router._buffers, name) for name in ("weight", "bias", "domain_head")]
+            names = ("domain_head",) if self.owner is None else ("weight", "bias", "domain_head")
+            parts += [(self._router._buffers, name) for name in names]
         if any(tensor is not None and tensor.is_inference() for tensor in (holder[name] for holder, name in parts)):
             return False
         self._parts = [_part(holder, name) for holder, name in parts]
@@ -51,7 +58,7 @@ class Stacked:
             self._all_features = torch.arange(len(self.weight)), torch.zeros(1, dtype=torch.int64)
         return True
 
-    def fits(self, heads: list[nn.Linear], router: GaussianRouter | None) -> bool:
+    def fits(self, heads: list[nn.Linear], router: Domains | None) -> bool:
         """Whether these are the heads and the router it was made of, and none of their tensors has changed since.
 
         A tensor is unchanged while it is the same one, at the same address, with the same version number, which every
