@@ -24,17 +24,16 @@ ANSWERS: tuple[Answer, ...] = ("open-bounded", "prototype", "agreement", "confid
 BACKBONE = "efficientnet-lite0"
 SAMPLES_PER_CLASS = 2  # for the router's statistics, whose size does not depend on it
 LIMIT = 1.03  # of the default answer, for one image
-# pixels, images in a batch, calls in a block
-BLOCKS = ((128, 1, 40), (224, 1, 20), (128, 32, 2), (224, 32, 1))
-PAIRS = 15
+# pixels, images in a batch, calls in a block, pairs of blocks
+BLOCKS = ((128, 1, 20, 31), (224, 1, 10, 31), (128, 32, 2, 15), (224, 32, 1, 15))
 
 
 def measure(device: torch.device = CPU) -> Iterator[Ratio]:
     """Latency at 128 and 224 pixels, batch 1 and 32."""
     frozen = make_backbone(BACKBONE, "imagenet", 224)
     frozen.freeze()
-    for size, batch, calls in BLOCKS:
-        yield from answering(frozen, size, batch, calls, device=device)
+    for size, batch, calls, pairs in BLOCKS:
+        yield from answering(frozen, size, batch, calls, pairs, device)
 
 
 def grown(backbone: Backbone | None, width: int, heads: int = HEADS, answer: Answer = ANSWERS[0]) -> DynamicNetwork:
@@ -60,7 +59,7 @@ def _grown(width: int, heads: int, answer: Answer) -> DynamicNetwork:
 
 
 def answering(
-    backbone: Backbone, size: int, batch: int, calls: int, pairs: int = PAIRS, device: torch.device = CPU
+    backbone: Backbone, size: int, batch: int, calls: int, pairs: int, device: torch.device = CPU
 ) -> Iterator[Ratio]:
     """Twelve heads with each kind of answer against one linear head on the same backbone, on one CPU thread or a GPU.
 

@@ -72,7 +72,7 @@ def test_bench_latency_measures_both_sizes_and_batches(cli: Callable, monkeypatc
     monkeypatch.setattr(bench, "make_backbone", lambda *_: nn.Identity())
     monkeypatch.setattr(nn.Identity, "freeze", lambda self: None, raising=False)
     monkeypatch.setattr(
-        bench, "answering", lambda _, size, batch, calls, device: [Ratio(f"{size} at {batch}", (1.04,), 1, 1.03)]
+        bench, "answering", lambda _, size, batch, calls, pairs, device: [Ratio(f"{size} at {batch}", (1.04,), 1, 1.03)]
     )
     answer = cli("bench", "latency")
     assert answer.code == 0, answer.err
