@@ -25,6 +25,11 @@ ROUTED = (*OPEN, "prototype", "agreement", "oracle", "gaussians")  # the answers
 BY_ITSELF = tuple(answer for answer in get_args(Answer) if answer not in ("batch", "oracle"))  # each image alone
 
 
+def _in_graph() -> bool:
+    """Whether what is computed now becomes part of a graph: of gradients, of a trace or of compiled code."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 class DynamicNetwork(nn.Module):
     """Shared layers, several heads, and a rule that says which head answers.
 
@@ -133,7 +138,7 @@ class DynamicNetwork(nn.Module):
         """
         layers = cast(list[nn.Linear], [*heads._modules.values()])
         stack = self._stack
-        if stack is None or torch.is_grad_enabled() or torch.compiler.is_compiling() or not stack.fits(layers, router):
+        if stack is None or _in_graph() or not stack.fits(layers, router):
             stack = self._stacked(layers, router)
         if stack is None:
             logits, scores = torch.stack([head(features) for head in layers], dim=1), None
@@ -157,8 +162,7 @@ class DynamicNetwork(nn.Module):
         if any(type(head) is not nn.Linear for head in heads):  # a subclass may compute something else
             return None
         stack = Stacked(heads, router)
-        changing = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
-        if not changing and stack.keep():
+        if not _in_graph() and stack.keep():
             self._stack = stack
         return stack
 

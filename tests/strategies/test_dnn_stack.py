@@ -187,6 +187,17 @@ def test_an_image_alone_gets_the_answer_that_it_gets_among_others(
     assert torch.allclose(together, alone, atol=close, rtol=close)
 
 
+@pytest.mark.filterwarnings("ignore")  # tracing is deprecated, but there
+def test_a_trace_of_one_image_serves_several() -> None:
+    model = network("open-bounded")
+    with torch.no_grad():
+        before = model(X[:1])
+        assert model._stack is not None
+        traced = torch.jit.trace(model, X[:1])
+    assert torch.allclose(traced(X[:1]), before, atol=1e-5)
+    assert torch.allclose(traced(X), answer(model), atol=1e-5)
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, lambda model: pickle.loads(pickle.dumps(model))])
 def test_a_copy_keeps_nothing(copied: Callable[[DynamicNetwork], DynamicNetwork]) -> None:
     model = network()
