@@ -23,7 +23,7 @@ class LwFPlugin(SupervisedPlugin):
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if self.teacher is not None:
             for student, teacher in pairs(strategy, self.teacher):
-                strategy.loss += self.alpha * distillation(student, teacher, self.temperature)
+                strategy.loss.add_(distillation(student, teacher, self.temperature), alpha=self.alpha)
 
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         # The deep copy shares the parameters that are frozen, as in its memo they count as copied already.

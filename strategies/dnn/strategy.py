@@ -118,10 +118,9 @@ class DNNPlugin(SupervisedPlugin):
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if self.teacher is not None and self.distill_weight > 0:
-            with torch.no_grad():
-                target = self.teacher(self._seen)
+            target = self.teacher(self._seen)  # neither of which takes gradients
             loss = known_distillation(strategy.mb_output, target, strategy.mb_y, self.temperature)
-            strategy.loss += self.distill_weight * loss
+            strategy.loss.add_(loss, alpha=self.distill_weight)
 
     def before_eval_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Tell the answer `oracle` which head the experience's images belong to; None for one not yet trained."""

@@ -43,7 +43,7 @@ class SpringPlugin(SupervisedPlugin):
 
     def before_backward(self, strategy: Any, **kwargs: Any) -> None:
         if self.importance:
-            strategy.loss += self.strength * self.penalty(strategy.model)
+            strategy.loss.add_(self.penalty(strategy.model), alpha=self.strength)
 
     def penalty(self, model: nn.Module) -> torch.Tensor:
         """Half the sum of importance * (weight - centre)^2, a scalar with a gradient."""
