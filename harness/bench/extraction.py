@@ -16,6 +16,7 @@ from lorisbench.bench.measured import Finding, paired
 from lorisbench.bench.synthetic import CPU
 from lorisbench.model import features
 from lorisbench.model.backbones import make_backbone
+from lorisbench.model.folding import difference
 from lorisbench.model.in_parts import in_parts
 from lorisbench.model.models import Backbone
 from lorisbench.model.onnx_graph import has_packages
@@ -50,7 +51,7 @@ def measure(device: torch.device = CPU, pairs: int = 7) -> Iterator[Finding]:
             if device.type == "cpu" and has_packages():
                 yield from _in_onnxruntime(name, size, decoded, backbone, pairs)
         where = "on the GPU" if device.type == "cuda" else f"on {torch.get_num_threads()} threads"
-        rate, apart = 1e3 * count / ratio.milliseconds, np.abs(found - wanted).max() / np.abs(wanted).max()
+        rate, apart = 1e3 * count / ratio.milliseconds, difference(torch.from_numpy(found), torch.from_numpy(wanted))
         yield (
             f"{name} at {size} pixels: {rate:.0f} images a second {where}; the features "
             f"differ by {apart:.1g} of the largest"
@@ -68,11 +69,9 @@ def _in_onnxruntime(name: str, size: int, decoded: torch.Tensor, backbone: Backb
     what = f"passes of {name} at {size} pixels in onnxruntime, to those in PyTorch with batch norms folded"
     ours, other = (partial(_passes, decoded, backbone, each) for each in (network, plain))
     yield paired(what, ours, other, None, pairs)
-    found, wanted = ours(), other()
-    apart = (found - wanted).abs().max() / wanted.abs().max()
     yield (
         f"{name} at {size} pixels: writing it as a graph for onnxruntime takes {seconds:.1f} s; its features differ by "
-        f"{apart:.1g} of the largest"
+        f"{difference(ours(), other()):.1g} of the largest"
     )
 
 

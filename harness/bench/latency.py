@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 
-from lorisbench.bench.measured import Ratio, paired
+from lorisbench.bench.measured import Ratio, in_blocks
 from lorisbench.bench.synthetic import CPU
-from lorisbench.bench.timing import clock_of, repeated
+from lorisbench.bench.timing import clock_of
 from lorisbench.common.threads import one_thread
 from lorisbench.model import features
 from lorisbench.model.backbones import make_backbone
@@ -72,21 +71,19 @@ def answering(
     images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)
     x = features.to_tensor(images.numpy(), device)
 
-    def block(model: nn.Module) -> Callable[[], None]:
-        return repeated(lambda: model(x), calls)
-
-    def to_one(model: nn.Module, what: str, limit: float | None = None) -> Ratio:
-        what = f"{what}, {BACKBONE} at {size} pixels, batch {batch}, to the backbone with one head"
+    def to_one(model: nn.Module, which: str, limit: float | None = None) -> Ratio:
+        what = f"{which}, {BACKBONE} at {size} pixels, batch {batch}, to the backbone with one head"
         with torch.inference_mode():
-            found = paired(what, block(model), block(one), limit, pairs, clock_of(device))
-        return dataclasses.replace(found, milliseconds=found.milliseconds / calls)
+            return in_blocks(
+                what, functools.partial(model, x), functools.partial(one, x), calls, limit, pairs, clock_of(device)
+            )
 
     with one_thread():
         for answer in ANSWERS:
             many = grown(backbone, backbone.feature_dim, answer=answer).to(device)
             limited = answer == ANSWERS[0] and batch == 1
-            what = f"{HEADS} heads of {CLASSES} classes and their router, answer {answer}"
-            yield to_one(many, what, LIMIT if limited else None)
+            which = f"{HEADS} heads of {CLASSES} classes and their router, answer {answer}"
+            yield to_one(many, which, LIMIT if limited else None)
             if limited:
                 outputs = HEADS * CLASSES + len(many.router.weight)
                 wide = Classifier(backbone, nn.Linear(backbone.feature_dim, outputs)).eval().to(device)

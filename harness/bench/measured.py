@@ -5,11 +5,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lorisbench.bench.timing import in_turn, timed
+from lorisbench.bench.timing import in_turn, repeated, timed
 from lorisbench.common.errors import InputError
 from lorisbench.common.files import write_json
 from lorisbench.common.reading import parse_json, read_text
@@ -171,6 +171,15 @@ def paired(
     """Time two functions in turn, each first in every other pair, after one pair to warm up; clock as of `timed`."""
     taken = in_turn({"ours": timed(ours, clock), "other": timed(other, clock)}, pairs)
     return Ratio.of(what, taken["ours"], taken["other"], limit)
+
+
+def in_blocks(
+    what: str, ours: Callable[[], Any], other: Callable[[], Any], calls: int, limit: float | None, pairs: int,
+    clock: Callable[[], float],
+) -> Ratio:  # fmt: skip
+    """As `paired`, but blocks of so many calls, as a clock says little of one; the milliseconds are those of a call."""
+    found = paired(what, repeated(ours, calls), repeated(other, calls), limit, pairs, clock)
+    return replace(found, milliseconds=found.milliseconds / calls)
 
 
 def write_findings(path: Path, environment: dict[str, Any], findings: dict[str, list[Finding]]) -> None:

@@ -6,7 +6,6 @@ seconds, or with a GPU, where features and models then lie, seconds until that i
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -16,9 +15,9 @@ from avalanche.training import Naive
 from torch import nn
 from torch.nn import functional as F
 
-from lorisbench.bench.measured import Finding, Ratio, paired
+from lorisbench.bench.measured import Finding, Ratio, in_blocks, paired
 from lorisbench.bench.synthetic import CPU, WIDTH, engine_of, samples, stream_of
-from lorisbench.bench.timing import clock_of, in_turn, repeated, timed
+from lorisbench.bench.timing import clock_of, in_turn, timed
 from lorisbench.common.threads import one_thread
 from lorisbench.data.stream import Store, rows_of
 from lorisbench.engine.engine import make_optimizer
@@ -179,7 +178,7 @@ def evaluation(images: int, device: torch.device, pairs: int, experiences: int =
     """A row of the accuracy matrix, answers included, and the head's product over the same features at once.
 
     Blocks of calls alternate that have some 4000 images of each experience: one of the smallest rows takes less than a
-    millisecond, of which a clock says little. The milliseconds are those of a call.
+    millisecond.
     """
     calls = max(1, IN_BLOCK // images)
     counts = {"train": 1, "validation": 1, "test": images}
@@ -200,5 +199,4 @@ def evaluation(images: int, device: torch.device, pairs: int, experiences: int =
     if not torch.equal(row(), product().int()):
         raise RuntimeError("the evaluation and the product give other answers")
     what = f"a row of the matrix, {experiences} x {images} test images, {WIDTH} features, to one matrix product"
-    found = paired(what, repeated(row, calls), repeated(product, calls), LIMIT, pairs, clock_of(device))
-    return dataclasses.replace(found, milliseconds=found.milliseconds / calls)
+    return in_blocks(what, row, product, calls, LIMIT, pairs, clock_of(device))

@@ -33,8 +33,12 @@ def folded(network: nn.Module, x: torch.Tensor) -> nn.Module:
 
 @torch.no_grad()
 def apart(network: nn.Module, other: nn.Module, x: torch.Tensor) -> float:
-    """What the outputs of two networks for a batch differ by, of the largest; infinity where they differ in shape."""
-    wanted, found = network(x), other(x)
+    """The `difference` of the outputs of two networks for a batch."""
+    return difference(other(x), network(x))
+
+
+def difference(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """What two tensors differ by at most, of the largest number in `wanted`; infinity where they differ in shape."""
     if found.shape != wanted.shape:
         return float("inf")
     largest = wanted.abs().max().clamp_min(torch.finfo(wanted.dtype).tiny)  # all may be 0

@@ -137,16 +137,14 @@ class DynamicNetwork(nn.Module):
         Linear heads and the router are one matrix product, so that many heads cost about as much as one.
         """
         layers = cast(list[nn.Linear], [*heads._modules.values()])
-        stack = self._stack
-        if stack is None or _in_graph() or not stack.fits(layers, router):
-            stack = self._stacked(layers, router)
+        stack = self._stacked(layers, router)
         if stack is None:
-            logits, scores = torch.stack([head(features) for head in layers], dim=1), None
+            logits = torch.stack([head(features) for head in layers], dim=1)
         else:
             flat, scores = stack(features).split_with_sizes(stack.rows, dim=1)
             logits = flat.view(flat.shape[0], len(layers), -1)
-        if stack is not None and stack.owner is not None:
-            return logits, scores, stack.owner
+            if stack.owner is not None:
+                return logits, scores, stack.owner
         if router is None or router.domains == 0:
             return logits, None, None
         return logits, router.scores(features), router.owners(len(layers)).to(features.dtype)
@@ -158,11 +156,14 @@ class DynamicNetwork(nn.Module):
         through `.data` passes by: call `eval()` after one). With gradients, or while the module is traced, nothing is
         kept.
         """
+        keep, kept = not _in_graph(), self._stack
+        if keep and kept is not None and kept.fits(heads, router):
+            return kept
         self._stack = None
         if any(type(head) is not nn.Linear for head in heads):  # a subclass may compute something else
             return None
         stack = Stacked(heads, router)
-        if not _in_graph() and stack.keep():
+        if keep and stack.keep():
             self._stack = stack
         return stack
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from lorisbench.bench import latency as bench
+from lorisbench.bench import measured
 from lorisbench.bench.measured import Ratio
 from lorisbench.model.models import Backbone
 
@@ -51,7 +52,7 @@ def test_each_answer_is_compared_with_one_head(backbone: Backbone, monkeypatch: 
         other()
         return Ratio(what, (1.5, 1.25), 7.0, limit)
 
-    monkeypatch.setattr(bench, "paired", paired)
+    monkeypatch.setattr(measured, "paired", paired)
     found = list(bench.answering(backbone, 16, 1, 7, pairs=2)) + list(bench.answering(backbone, 16, 2, 7, pairs=2))
     wide = found.pop(1)
     outputs = 4 * 3 + bench.grown(backbone, WIDTH).router.weight.shape[0]
