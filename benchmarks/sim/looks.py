@@ -1,4 +1,8 @@
-"""Looks of OpenLORIS-Sim: procedural appearances, functions of the position in an object's own coordinates."""
+"""Looks of OpenLORIS-Sim: procedural appearances, functions of the position in an object's own coordinates.
+
+Here and in what builds on it, many vectors are (3, n): each component lies in one piece, and an operation runs along
+all rays at once.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +42,23 @@ LOOKS: dict[str, Look] = {
 
 
 def dot(left: Floats, right: Floats) -> Floats:
-    """Scalar products of vectors (..., 3).
+    """Scalar products of vectors (3, ...).
 
     Much faster than a product and a sum over so short an axis, and free of BLAS, whose rounding may depend
     on its threads.
     """
-    return left[..., 0] * right[..., 0] + left[..., 1] * right[..., 1] + left[..., 2] * right[..., 2]
+    return left[0] * right[0] + left[1] * right[1] + left[2] * right[2]
+
+
+def pick(vectors: Floats, chosen: NDArray[np.integer]) -> Floats:
+    """Vectors (3, n) by their numbers (m,) -> (3, m)."""
+    return np.take(vectors, chosen, axis=1)  # a quarter of the time of an index in brackets
+
+
+def put(vectors: Floats, chosen: NDArray[np.integer], values: Floats) -> None:
+    """Write values (3, m) to vectors (3, n) by their numbers (m,)."""
+    for component, value in zip(vectors, values, strict=True):
+        component[chosen] = value
 
 
 def noise(points: Floats) -> Floats:
@@ -51,7 +66,7 @@ def noise(points: Floats) -> Floats:
 
     Parameters
     ----------
-    points : (n, 3) float32, in lattice cells.
+    points : (3, n) float32, in lattice cells.
 
     Returns
     -------
@@ -63,13 +78,13 @@ def noise(points: Floats) -> Floats:
     part = part * part * (3 - 2 * part)
     low = cell.astype(np.int32) % LATTICE
     high = (low + 1) % LATTICE
-    x0, x1 = low[:, 0] * LATTICE * LATTICE, high[:, 0] * LATTICE * LATTICE
-    y0, y1 = low[:, 1] * LATTICE, high[:, 1] * LATTICE
-    total = np.zeros(len(points), np.float32)
-    for x, weight_x in ((x0, 1 - part[:, 0]), (x1, part[:, 0])):
-        for y, weight_y in ((y0, 1 - part[:, 1]), (y1, part[:, 1])):
-            lower, upper = table[x + y + low[:, 2]], table[x + y + high[:, 2]]
-            total += weight_x * weight_y * (lower + (upper - lower) * part[:, 2])
+    x0, x1 = low[0] * LATTICE * LATTICE, high[0] * LATTICE * LATTICE
+    y0, y1 = low[1] * LATTICE, high[1] * LATTICE
+    total = np.zeros(points.shape[1], np.float32)
+    for x, weight_x in ((x0, 1 - part[0]), (x1, part[0])):
+        for y, weight_y in ((y0, 1 - part[1]), (y1, part[1])):
+            lower, upper = table.take(x + y + low[2]), table.take(x + y + high[2])
+            total += weight_x * weight_y * (lower + (upper - lower) * part[2])
     return total
 
 
@@ -84,7 +99,7 @@ def _wave(phase: Floats) -> Floats:
 
 
 def _turns(points: Floats) -> Floats:
-    return np.arctan2(points[:, 1], points[:, 0]) * np.float32(0.5 / np.pi)
+    return np.arctan2(points[1], points[0]) * np.float32(0.5 / np.pi)
 
 
 def _dots(points: Floats, scale: float) -> Floats:
@@ -94,25 +109,25 @@ def _dots(points: Floats, scale: float) -> Floats:
 
 
 PATTERNS: dict[str, Callable[[Floats, float], Floats]] = {
-    "plain": lambda p, scale: np.zeros(len(p), np.float32),
-    "rings": lambda p, scale: _wave(p[:, 2] * scale),
+    "plain": lambda p, scale: np.zeros(p.shape[1], np.float32),
+    "rings": lambda p, scale: _wave(p[2] * scale),
     "bars": lambda p, scale: _wave(_turns(p) * round(scale * 2)),
-    "twist": lambda p, scale: _wave(_turns(p) * round(scale) + p[:, 2] * scale * 0.6),
+    "twist": lambda p, scale: _wave(_turns(p) * round(scale) + p[2] * scale * 0.6),
     "checks": lambda p, scale: (dot(np.floor(p * scale), np.ones(3, np.float32)) % 2).astype(np.float32),
     "dots": _dots,
     "speckle": lambda p, scale: (noise(p * (scale * 2.5)) > 0.62).astype(np.float32),
     "blots": lambda p, scale: (noise(p * scale) > 0.5).astype(np.float32),
-    "fade": lambda p, scale: np.clip(p[:, 2] * scale, 0, 1),
-    "marble": lambda p, scale: 0.5 + 0.5 * np.sin(p[:, 2] * scale * 9 + 7 * noise(p * scale)),
+    "fade": lambda p, scale: np.clip(p[2] * scale, 0, 1),
+    "marble": lambda p, scale: 0.5 + 0.5 * np.sin(p[2] * scale * 9 + 7 * noise(p * scale)),
 }
-"""Share of the second colour, in [0, 1], at points (n, 3) of an object's own frame."""
+"""Share of the second colour, in [0, 1], at points (3, n) of an object's own frame."""
 
 
 def albedo(look: Look, slot: NDArray[np.int8], points: Floats) -> Floats:
-    """Linear RGB (n, 3) of `look` at object-local points (n, 3) on material slots (n,)."""
-    share = PATTERNS[look.pattern](points, look.scale).astype(np.float32)[:, None]
-    first, second, trim = (np.array(colour, np.float32) for colour in (look.first, look.second, look.trim))
-    return np.where(slot[:, None] == TRIM, trim, first + (second - first) * share)
+    """Linear RGB (3, n) of `look` at object-local points (3, n) on material slots (n,)."""
+    share = PATTERNS[look.pattern](points, look.scale).astype(np.float32)
+    first, second, trim = (np.array(colour, np.float32)[:, None] for colour in (look.first, look.second, look.trim))
+    return np.where(slot == TRIM, trim, first + (second - first) * share)
 
 
 def random_look(generator: np.random.Generator) -> Look:

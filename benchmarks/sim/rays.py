@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lorisbench.benchmarks.sim.looks import Floats, Look, dot
+from lorisbench.benchmarks.sim.looks import Floats, Look, dot, pick
 from lorisbench.benchmarks.sim.objects import Solid, solid
 
 SUPERSAMPLE = 2  # rays per pixel along each axis
@@ -43,19 +43,18 @@ class Body:
         return float(self.solid.radius * self.scale.max())
 
     def to_local(self, vectors: Floats, *, move: bool) -> Floats:
-        """World points (move) or directions (n, 3) in the solid's own frame; ray parameters do not change."""
-        if move:
-            vectors = vectors - self.position
+        """World points (move) or directions, (3,) or (3, n), in the solid's own frame; ray parameters do not change."""
+        x, y, z = (part - place for part, place in zip(vectors, self.position, strict=True)) if move else vectors
         cosine, sine = np.float32(np.cos(self.turn)), np.float32(np.sin(self.turn))
-        x, y = vectors[..., 0], vectors[..., 1]
-        return np.stack([cosine * x + sine * y, cosine * y - sine * x, vectors[..., 2]], axis=-1) / self.scale
+        turned = cosine * x + sine * y, cosine * y - sine * x, z
+        return np.stack([part / scale for part, scale in zip(turned, self.scale, strict=True)])
 
     def normal_to_world(self, normals: Floats) -> Floats:
-        """Unit normals (n, 3) in the world from those in the solid's own frame."""
-        x, y, z = (normals / self.scale).T
+        """Unit normals (3, n) in the world from those in the solid's own frame."""
+        x, y, z = normals / self.scale[:, None]
         cosine, sine = np.float32(np.cos(self.turn)), np.float32(np.sin(self.turn))
         length = np.sqrt(x * x + y * y + z * z) + np.float32(1e-12)
-        return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], axis=-1) / length[:, None]
+        return np.stack([cosine * x - sine * y, sine * x + cosine * y, z]) / length
 
 
 def body(shape: str, look: Look, x: float, y: float, turn: float, scale: ArrayLike) -> Body:
@@ -72,23 +71,25 @@ class Camera:
     shift: Floats  # (2,)
 
     def rays(self, size: int) -> Floats:
-        """Directions (size * size, 3), row by row, with a component of 1 along `forward`: ray parameters are depths."""
+        """Directions (3, size * size), row by row, with a component of 1 along `forward`: ray parameters are depths."""
         steps = ((np.arange(size, dtype=np.float32) + 0.5) / size - 0.5) / np.float32(FOCAL)
         across, down = (
-            (steps - self.shift[0] / FOCAL)[None, :, None],
-            (steps - self.shift[1] / FOCAL)[:, None, None],
+            (steps - self.shift[0] / FOCAL)[None, :],
+            (steps - self.shift[1] / FOCAL)[:, None],
         )
-        return (across * self.axes[0] + down * self.axes[1] + self.axes[2]).reshape(-1, 3).astype(np.float32)
+        right, lower, forward = self.axes[:, :, None, None]
+        return (across * right + down * lower + forward).reshape(3, -1).astype(np.float32)
 
     def project(self, points: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Places (n, 2) of world points in the frame, 0 to 1 across and down."""
-        x, y, z = (dot(points - self.origin, axis) for axis in self.axes)
-        return np.stack([x / z, y / z], axis=1) * FOCAL + 0.5 + self.shift
+        """Places (2, n) of world points (3, n) in the frame, 0 to 1 across and down."""
+        apart = points - self.origin[:, None]
+        x, y, z = (dot(apart, axis) for axis in self.axes)
+        return np.stack([x / z, y / z]) * FOCAL + 0.5 + self.shift[:, None]
 
     def box(self, thing: Body) -> tuple[Floats, Floats]:
         """Upper left and lower right corner (2,) of a body's box in the frame."""
         places = self.project(_vertices(thing))
-        return places.min(axis=0), places.max(axis=0)
+        return places.min(axis=1), places.max(axis=1)
 
 
 def aim(target: Body, azimuth: float, elevation: float, roll: float, box_fraction: float, shift: Floats) -> Camera:
@@ -114,7 +115,7 @@ def aim(target: Body, azimuth: float, elevation: float, roll: float, box_fractio
 def _vertices(target: Body) -> Floats:
     x, y, z = (target.solid.vertices * target.scale).T
     cosine, sine = np.float32(np.cos(target.turn)), np.float32(np.sin(target.turn))
-    return np.stack([cosine * x - sine * y, sine * x + cosine * y, z], axis=1) + target.position
+    return np.stack([cosine * x - sine * y, sine * x + cosine * y, z]) + target.position[:, None]
 
 
 @dataclass(eq=False)
@@ -129,25 +130,25 @@ class Hits:
 
 
 def cast(thing: Body, origins: Floats, directions: Floats) -> Hits:
-    """First hits of rays with one body; `origins` and `directions` are (n, 3), or (3,) where all rays share one.
+    """First hits of rays with one body; `origins` and `directions` are (3, n), or (3,) where all rays share one.
 
     Only rays that pass through the body's bounding sphere are traced.
     """
-    to_centre = thing.centre - origins
+    centre = thing.centre
+    to_centre = centre[:, None] - origins if origins.ndim == 2 else centre - origins
     ahead = np.maximum(dot(directions, to_centre), 0)
     near = np.flatnonzero((dot(to_centre, to_centre) - thing.radius**2) * dot(directions, directions) < ahead * ahead)
-    start = origins[near] if origins.ndim == 2 else origins
-    along = directions[near] if directions.ndim == 2 else directions
     if len(near) == 0:
         empty = np.zeros(0, np.float32)
         return Hits(near, empty, np.zeros(0, np.int32), empty, empty)
-    found = thing.solid.scene.run(
-        np.ascontiguousarray(np.broadcast_to(thing.to_local(start, move=True), (len(near), 3)), np.float32),
-        np.ascontiguousarray(np.broadcast_to(thing.to_local(along, move=False), (len(near), 3)), np.float32),
-        output=1,
-    )
-    hit = found["primID"] >= 0
-    return Hits(near[hit], found["tfar"][hit], found["primID"][hit], found["u"][hit], found["v"][hit])
+
+    def local(vectors: Floats, *, move: bool) -> Floats:  # (m, 3), as embree takes them
+        own = thing.to_local(pick(vectors, near) if vectors.ndim == 2 else vectors, move=move)
+        return np.ascontiguousarray(np.broadcast_to(own.T, (len(near), 3)), np.float32)
+
+    found = thing.solid.scene.run(local(origins, move=True), local(directions, move=False), output=1)
+    hit = np.flatnonzero(found["primID"] >= 0)
+    return Hits(near.take(hit), *(found[name].take(hit) for name in ("tfar", "primID", "u", "v")))
 
 
 @dataclass(eq=False)
@@ -156,7 +157,7 @@ class View:
 
     camera: Camera
     bodies: list[Body]  # the target first
-    directions: Floats  # (n, 3)
+    directions: Floats  # (3, n)
     hits: list[Hits]  # by body
     identity: NDArray[np.int16]  # (n,): GROUND, TARGET, TARGET + 1, ...
     depth: Floats  # (n,), infinite where no body is
@@ -165,8 +166,9 @@ class View:
 def look_at(camera: Camera, bodies: list[Body], size: int) -> View:
     """Trace all bodies for a frame of size * size pixels."""
     directions = camera.rays(size * SUPERSAMPLE)
-    identity = np.zeros(len(directions), np.int16)
-    depth = np.full(len(directions), np.inf, np.float32)
+    rays = directions.shape[1]
+    identity = np.zeros(rays, np.int16)
+    depth = np.full(rays, np.inf, np.float32)
     hits = [cast(thing, camera.origin, directions) for thing in bodies]
     for number, found in enumerate(hits):
         nearer = found.depth < depth[found.rays]

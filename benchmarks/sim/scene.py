@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lorisbench.benchmarks.sim.looks import LOOKS, Floats, Look, dot, random_look
+from lorisbench.benchmarks.sim.looks import LOOKS, Floats, Look, dot, pick, random_look
 from lorisbench.benchmarks.sim.objects import DISTRACTOR_SHAPES, OBJECTS, OCCLUDER_SHAPES
 from lorisbench.benchmarks.sim.rays import FOCAL, Body, Camera, View, aim, body, cast, look_at, measure
 
@@ -273,7 +273,7 @@ def _sight(thing: Body, target: Body, camera: Camera, low: Floats, high: Floats)
     depth, target_depth = (float(dot(each.centre - camera.origin, camera.axes[2])) for each in (thing, target))
     if depth < 0.3:
         return -1
-    place = camera.project(thing.centre[None])[0]
+    place = camera.project(thing.centre[:, None])[:, 0]
     margin = 0.9 * thing.radius * FOCAL / depth if depth < target_depth else 0.0
     overlaps = bool(((place > low - margin) & (place < high + margin)).all())
     if overlaps:
@@ -308,12 +308,12 @@ class _Occluder:
         """The occluder where it hides about `wished` of the target's silhouette, by bisection with a ray a pixel."""
         directions = camera.rays(size)
         silhouette = cast(target, camera.origin, directions)
-        rays, depth = directions[silhouette.rays], silhouette.depth
+        rays, depth = pick(directions, silhouette.rays), silhouette.depth
         low, high = 0.0, 1.0
         for _ in range(9):
             share = (low + high) / 2
             found = cast(self.at(target, camera, share), camera.origin, rays)
-            hidden = (found.depth < depth[found.rays]).sum() / max(len(rays), 1)
+            hidden = (found.depth < depth[found.rays]).sum() / max(len(depth), 1)
             low, high = (share, high) if hidden < wished else (low, share)
         return self.at(target, camera, (low + high) / 2)
 

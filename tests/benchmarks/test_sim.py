@@ -107,9 +107,10 @@ def test_measures_agree_with_another_ray_caster(factor: str, level: int) -> None
             meshes.append(trimesh.Trimesh(corners, np.arange(len(corners)).reshape(-1, 3), process=False))
         owner = np.repeat(np.arange(len(meshes)), [len(mesh.faces) for mesh in meshes])
         scene = trimesh.util.concatenate(meshes)
-        origins = np.broadcast_to(view.camera.origin, view.directions.shape)
-        alone = meshes[0].ray.intersects_first(origins, view.directions) >= 0
-        first = scene.ray.intersects_first(origins, view.directions)
+        directions = view.directions.T
+        origins = np.broadcast_to(view.camera.origin, directions.shape)
+        alone = meshes[0].ray.intersects_first(origins, directions) >= 0
+        first = scene.ray.intersects_first(origins, directions)
         seen = np.where(first >= 0, owner[first], -1)
         hidden = 1 - (seen == 0).sum() / alone.sum()
         assert measured["hidden_fraction"] == pytest.approx(hidden, abs=0.01)
