@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from lorisbench.common.errors import InputError
 from lorisbench.suite.training import TrainingConfig
 
 if TYPE_CHECKING:
-    from lorisbench.engine.meter import Meter, _Kind
+    from lorisbench.engine.meter import Meter
 
 
 class Budget:
@@ -39,10 +40,9 @@ class Budget:
         self._milestones = sorted(milestone / epochs for milestone in milestones if milestone < epochs)
         return self.total
 
-    def begins(self, strategy: Any, meter: Meter, rows: int, kind: _Kind) -> bool:
-        """Whether there is enough left for a step on a minibatch of `rows`; `kind` says what the last such one cost."""
+    def begins(self, strategy: Any, meter: Meter, costs: Mapping[str, int]) -> bool:
+        """Whether there is enough left for a step that `costs` as much, by kind of budget."""
         used = self._used(meter)
-        costs = {"iterations": 1, "samples": (kind.rows or rows) + kind.others, "flops": kind.flops}
         share = used / self.total
         while self._milestones and self._milestones[0] <= share:
             self._milestones.pop(0)

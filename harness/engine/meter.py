@@ -3,8 +3,9 @@
 Counting an operation takes longer than a small one itself. All that a run does outside of training steps (before and
 after them, in evaluations that a plugin asks for) is counted op by op. Of training steps, and of `alike` batches, the
 1st, 64th, 4096th … of each size are, in the first experience the 2nd, 4th, 8th, 16th and 32nd, too, and each of them
-stands for those after it. So what is counted does not depend on the machine, and is exact if steps over batches of one
-size cost the same.
+stands for those after it. Up to the 8th, while a memory begins to fill up, the samples of each are counted there, and
+operations are taken to go with them. So what is counted does not depend on the machine, and is exact if steps over
+batches of one size cost the same.
 """
 
 from __future__ import annotations
@@ -28,11 +29,13 @@ from lorisbench.engine.flops import FlopCount
 class _Kind:
     """Batches of one size: how many there were, and what the last one that was counted cost.
 
-    rows : of its minibatch, those that a plugin added included. others : samples that the model was given besides.
+    given : rows of its minibatch as it came. rows : those that a plugin added included. others : samples that the model
+    was given besides.
     """
 
     number: int = 0
     flops: int = 0
+    given: int = 0
     rows: int = 0
     others: int = 0
 
@@ -45,6 +48,15 @@ class _Kind:
         if self.number & (self.number - 1):
             return False
         return self.number.bit_length() % 6 == 1 or (often and self.number < 64)
+
+    def costs(self, given: int) -> dict[str, int]:
+        """What a step on a minibatch of `given` rows costs, by kind of budget, going by what the last one did.
+
+        With more or fewer rows, it is taken that as many are added, and that operations go with samples.
+        """
+        before = self.rows + self.others
+        samples = max(1, before + given - self.given)
+        return {"iterations": 1, "samples": samples, "flops": self.flops * samples // max(1, before)}
 
 
 class Meter:
@@ -66,6 +78,7 @@ class Meter:
         self._count = FlopCount()
         self._on = self._closed = False
         self._kinds: defaultdict[tuple[bool, ...], defaultdict[Any, _Kind]] = defaultdict(lambda: defaultdict(_Kind))
+        self._counted: _Kind | None = None  # the kind of the training step that was counted last
         self._given = 0
         self._hook: RemovableHandle | None = None
 
@@ -137,17 +150,28 @@ class Meter:
             if strategy._stop_training:  # Avalanche looks once it has the next minibatch
                 return
             kind = kinds[_size(batch)]
-            if budget is not None and not budget.begins(strategy, self, len(batch[0]), kind):
-                strategy.stop_training()
-                return
+            if budget is not None:
+                like = kind if kind.number or self._counted is None else self._counted
+                if not budget.begins(strategy, self, like.costs(len(batch[0]))):
+                    strategy.stop_training()
+                    return
             if kind.counts_next(often=first):
                 self.watch()
                 self.switch(True)
                 before = self.flops
                 yield batch
-                kind.flops, kind.rows = self.flops - before, _rows(strategy, batch)
+                kind.flops, kind.given, kind.rows = self.flops - before, len(batch[0]), _rows(strategy, batch)
                 kind.others = self.stepped(kind.rows) - kind.rows
+                self._counted = kind
                 self.switch(False)
+            elif first and kind.number < 8:
+                self.watch()
+                yield batch
+                rows = _rows(strategy, batch)
+                samples = self.stepped(rows)
+                kind.flops = kind.flops * samples // max(1, kind.rows + kind.others)
+                kind.rows, kind.others = rows, samples - rows
+                self._count.total += kind.flops
             else:
                 yield batch
                 rows = _rows(strategy, batch)

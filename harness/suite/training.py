@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -40,6 +41,14 @@ class AugmentConfig(Settings):
     seed: int = Field(0, ge=0)
 
 
+def _whole(number: Any) -> Any:
+    """A whole number that YAML takes for text, such as 2e10; anything else is returned unchanged."""
+    with contextlib.suppress(TypeError, ValueError):
+        if isinstance(number, str) and float(number).is_integer():
+            return int(float(number)) if "e" in number.lower() else int(number)
+    return number
+
+
 class BudgetConfig(Settings):
     """How much training each experience gets, in place of epochs: one of three, the same for all strategies.
 
@@ -60,7 +69,7 @@ class BudgetConfig(Settings):
         for key, number in value.items():
             if isinstance(number, bool) and key in cls.model_fields:
                 raise ValueError(f"{key}: expected a whole number from 1, not {str(number).lower()}")
-        return value
+        return {key: _whole(number) for key, number in value.items()}
 
     @model_validator(mode="after")
     def _only_one(self) -> BudgetConfig:

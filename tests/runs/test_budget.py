@@ -68,6 +68,19 @@ def test_the_first_step_is_always_taken(tmp_path: Path) -> None:
         assert all(entry["train_steps"] == 1 and entry["budget_used"] > 1 for entry in entries)
 
 
+def test_a_step_on_a_minibatch_of_a_new_size_has_to_fit_in_too(tmp_path: Path) -> None:
+    entries = trained("der++", tmp_path, {"samples": 203})  # minibatches of 8, 8, 9, and twice 32 from memory
+    assert [entry["train_samples"] for entry in entries] == [203, 144, 144]
+    assert [entry["budget_used"] for entry in entries] == pytest.approx([1, 144 / 203, 144 / 203])
+
+
+def test_samples_are_exact_while_a_memory_fills_up(tmp_path: Path) -> None:
+    entries = run(bench("der", training=TRAINING), tmp_path).entries()
+    replayed = [sum(min(32, seen) for seen in (0, 8, 16, 25, 33, 41)), 6 * 32, 6 * 32]
+    assert [entry["train_samples"] for entry in entries] == [50 + each for each in replayed]
+    assert [entry["train_flops"] for entry in entries] == [STEP // 8 * (50 + each) for each in replayed]
+
+
 class Rates(SupervisedPlugin):
     """Notes the rate of each step, and how many epochs there are after each of them."""
 
@@ -130,6 +143,8 @@ def test_results_have_the_mean_and_say_why_there_is_none(tmp_path: Path) -> None
         ({"budget": {"samples": -3}}, "training.budget.samples"),
         ({"budget": {"flops": 1.5}}, "training.budget.flops"),
         ({"budget": {"flops": "many"}}, "training.budget.flops"),
+        ({"budget": {"flops": "1.5e0"}}, "training.budget.flops: .* unable to parse"),
+        ({"budget": {"flops": "1e400"}}, "training.budget.flops: .* unable to parse"),
         ({"budget": {"samples": True}}, "samples: expected a whole number from 1, not true"),
         ({"budget": {"samples": 5, "flops": 5}}, "training.budget: one of .* was expected, not samples and flops"),
         ({"budget": {}}, "training.budget: one of iterations, samples and flops was expected, and none is given"),
@@ -160,8 +175,9 @@ def test_a_strategy_has_a_budget_of_its_own_of_another_kind() -> None:
     assert spec.training.budget.given == ("samples", 50)
 
 
-def test_a_large_number_may_be_written_as_a_power_of_ten() -> None:
-    assert TrainingConfig.model_validate({"budget": {"flops": 2e12}}).budget.given == ("flops", 2 * 10**12)  # type: ignore[union-attr]
+@pytest.mark.parametrize("flops", [2e12, "2e12", "2.0e+12", "2_000_000_000_000"])  # texts, as YAML takes some for these
+def test_a_large_number_may_be_written_as_a_power_of_ten(flops: Any) -> None:
+    assert TrainingConfig.model_validate({"budget": {"flops": flops}}).budget.given == ("flops", 2 * 10**12)  # type: ignore[union-attr]
 
 
 def test_the_id_of_a_run_knows_of_a_budget_only_if_there_is_one() -> None:
