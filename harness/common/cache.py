@@ -6,9 +6,11 @@ import contextlib
 import json
 import math
 import os
+import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -116,22 +118,34 @@ T = TypeVar("T")
 
 
 def cached_file(
-    path: Path, label: str, read: Callable[[Path], T | None], make: Callable[[], bytes], stop: Callable[[], bool]
-) -> T:
+    path: Path, size: int, label: str, read: Callable[[Path], T | None], make: Callable[[], bytes],
+    stop: Callable[[], bool],
+) -> T:  # fmt: skip
     """What `read` gives of the file cached at `path`; if it gives None, the file is missing or damaged, and made anew.
 
     The file appears only when it is complete; a second process that needs it waits for the first. stop : asked while
-    waiting; once it says so, Stopped is raised. Raises InputError if the disk takes no more.
+    waiting; once it says so, Stopped is raised. Raises InputError if the disk takes no more; before anything is made,
+    if there is no room for `size` bytes.
     """
     found = read(path)
     if found is None:
         with _alone(path, label, stop):
             found = read(path)
             if found is None:
+                check_space(path.parent, size, label)
                 write_bytes(path, make())
                 found = read(path)
     assert found is not None  # just written
     return found
+
+
+def in_turn(name: str, label: str, doing: str, stop: Callable[[], bool]) -> AbstractContextManager[None]:
+    """Be the only process of this user that does something on this machine; one that comes later waits, and says so.
+
+    name : of a file in the cache folder that stands for it. doing : what the other process is doing, in words. stop :
+    asked while waiting; once it says so, Stopped is raised.
+    """
+    return _alone(cache_root() / f"{name} on {platform.node()}", label, stop, doing)
 
 
 def received(name: str, size: int, parts: Callable[[], Iterator[bytes]]) -> None:
@@ -184,7 +198,9 @@ def _lock_of(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _alone(path: Path, label: str, stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
+def _alone(
+    path: Path, label: str, stop: Callable[[], bool] = lambda: False, doing: str = "making it"
+) -> Iterator[None]:
     """Hold the lock of a cache entry; if another process holds it, say so and wait.
 
     Raises Stopped once `stop` says so.
@@ -198,7 +214,7 @@ def _alone(path: Path, label: str, stop: Callable[[], bool] = lambda: False) -> 
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"{label}: another process is making it; waiting")
+        say(f"{label}: another process is {doing}; waiting")
         while not lock.is_locked:
             if stop():
                 raise Stopped from None

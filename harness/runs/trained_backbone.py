@@ -8,6 +8,7 @@ on, and every strategy then learns on its features, from the first experience on
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,9 +18,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lorisbench.common.cache import cache_root, cached_file
+from lorisbench.common.cache import cache_root, cached_file, in_turn
 from lorisbench.common.console import say, track
-from lorisbench.common.environment import versions
+from lorisbench.common.environment import cores, versions
 from lorisbench.common.files import digest_of
 from lorisbench.common.timings import remember
 from lorisbench.data import images
@@ -33,7 +34,7 @@ from lorisbench.engine.stopping import StopRequest
 from lorisbench.model import features
 from lorisbench.model.augment import AUGMENTATION
 from lorisbench.model.checkpoint import load_backbone, storable
-from lorisbench.model.models import Backbone
+from lorisbench.model.models import Backbone, megabytes
 from lorisbench.runs.checks import not_finite_rows
 from lorisbench.runs.memory import PeakMemory
 from lorisbench.runs.workbench import Workbench, compile_backbone, store_for, synchronise
@@ -90,8 +91,9 @@ def with_backbone(bench: Workbench, spec: RunSpec, stop: Callable[[], bool]) -> 
     else:
         entry = entry_of(spec, bench.manifest, bench.backbone, bench.accelerator)
         read = partial(_read, pretrained=bench.backbone)
-        make = partial(_trained, bench, spec, entry, stop)
-        trained = cached_file(entry.path, f"{spec.told}: training the backbone", read, make, stop)
+        make = partial(_trained_in_turn, bench, spec, entry, stop)
+        size = round(1e6 * megabytes(bench.backbone))
+        trained = cached_file(entry.path, size, f"{spec.told}: training the backbone", read, make, stop)
     size = spec.backbone.image_size
     if not bench.on_features:
         return replace(bench, backbone=trained.backbone), trained.cost
@@ -118,6 +120,23 @@ def _of_finished(bench: Workbench) -> Backbone:
     load_backbone(backbone, Path(bench.config.benchmark.run))
     backbone.freeze()
     return backbone
+
+
+def _trained_in_turn(bench: Workbench, spec: RunSpec, entry: Entry, stop: Callable[[], bool]) -> bytes:
+    """Train the backbone while no other process on this machine trains one on the same cores or GPU.
+
+    Side by side, those of two seeds would each take many times as long, as their threads wait for one another, and what
+    it took would be told wrongly. Processes of one thread keep out of each other's way.
+    """
+    device, threads = bench.accelerator, torch.get_num_threads()
+    if device.type == "cpu":
+        if threads == 1:
+            return _trained(bench, spec, entry, stop)
+        place = f"cores {os.getpid() % max(1, (cores() or 1) // threads)}"  # as many at a time as have room
+    else:
+        place = f"{device} of {os.environ.get('CUDA_VISIBLE_DEVICES', 'all')}".replace("/", "-")
+    with in_turn(f"{KIND}/{place}", f"{spec.told}: training the backbone", "training one", stop):
+        return _trained(bench, spec, entry, stop)
 
 
 def _trained(bench: Workbench, spec: RunSpec, entry: Entry, stop: Callable[[], bool]) -> bytes:

@@ -17,8 +17,9 @@ VARIABLE = "LORISBENCH_WORKERS"
 def usual_workers(suite: Suite) -> int:
     """What LORISBENCH_WORKERS says; else one for each core where runs train on one core each, or 1.
 
-    Runs train on one core each if all streams of a suite train heads on features on the CPU. Those that train a
-    backbone use all cores, and those that train on a GPU share it: one at a time.
+    Runs train on one core each if all streams of a suite train heads on features on the CPU; backbones whose features
+    these are (`train: first`) are trained in turn. Those that train a backbone in all experiences use all cores, and
+    those that train on a GPU share it: one at a time.
 
     Raises InputError if the variable holds no number of processes.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from small_runs import SIZE, TRAINING, bench, run, written
 
 from lorisbench.common.cache import cache_root
-from lorisbench.common.errors import Stopped
+from lorisbench.common.errors import InputError, Stopped
 from lorisbench.data.stream import make_stream
 from lorisbench.engine.assembly import seed_everything
 from lorisbench.engine.evaluation import learn
@@ -142,6 +143,15 @@ def test_what_is_damaged_or_gone_is_made_again(tmp_path: Path, trainings: list[s
     assert all(torch.equal(kept[0][key], kept[1][key]) for key in kept[0])
 
 
+def test_a_full_disk_is_told_before_anything_is_trained(
+    tmp_path: Path, trainings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=100))
+    with pytest.raises(InputError, match=r"backbones: naive .*training the backbone needs .* GB, 0\.00 GB are free"):
+        run(bench("naive", backbone=FIRST), tmp_path / "run")
+    assert not trainings and not files()
+
+
 def test_two_that_want_it_at_once_train_it_once(tmp_path: Path, trainings: list[str]) -> None:
     benches = {label: bench(label, backbone=FIRST) for label in ("naive", "ewc")}
     found: dict[str, str] = {}
@@ -179,6 +189,28 @@ def test_whoever_waits_for_it_can_be_stopped(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     with FileLock(path.with_name(f".{path.name}.lock")), pytest.raises(Stopped):
         run(made, tmp_path / "run", lambda: True)
+
+
+@pytest.mark.parametrize(("threads", "begun"), [(64, [0]), (1, [0, 1])])
+def test_those_that_need_the_same_cores_are_trained_in_turn(
+    threads: int, begun: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, other = (bench("naive", backbone=FIRST, seeds=[seed]) for seed in (0, 1))
+    real, told = trained_backbone._trained, list[int]()
+
+    def watched(of: Workbench, spec: RunSpec, *rest: Any) -> bytes:
+        told.append(spec.seed)
+        if of is made:
+            with pytest.raises(Stopped):
+                trained_backbone.with_backbone(other, vars(other)["spec"], lambda: True)
+        return real(of, spec, *rest)
+
+    monkeypatch.setattr(trained_backbone, "_trained", watched)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    trained_backbone.with_backbone(made, vars(made)["spec"], lambda: False)
+    assert told == begun and len(files()) == 1
+    trained_backbone.with_backbone(other, vars(other)["spec"], lambda: False)
+    assert told == [*begun, 1] and len(files()) == 2
 
 
 def test_each_run_says_what_the_training_would_have_cost_it(tmp_path: Path) -> None:
