@@ -14,7 +14,7 @@ from lorisbench.strategies.dnn import answers as dnn_answers
 from lorisbench.strategies.dnn.domains import Domains
 from lorisbench.strategies.dnn.open import BOUND, OpenRouter
 from lorisbench.strategies.dnn.router import GaussianRouter
-from lorisbench.strategies.dnn.stacked import Stacked
+from lorisbench.strategies.dnn.stacked import Stacked, is_plain
 from lorisbench.strategies.parts.shrinkage import Shrinkage
 
 Answer = Literal[
@@ -142,7 +142,8 @@ class DynamicNetwork(nn.Module):
             logits = torch.stack([head(features) for head in layers], dim=1)
         else:
             flat, scores = stack(features).split_with_sizes(stack.rows, dim=1)
-            logits = flat.view(flat.shape[0], len(layers), -1)
+            # Not -1: there may be no images
+            logits = flat.view(flat.shape[0], len(layers), stack.rows[0] // len(layers))
             if stack.owner is not None:
                 return logits, scores, stack.owner
         if router is None or router.domains == 0:
@@ -160,7 +161,7 @@ class DynamicNetwork(nn.Module):
         if keep and kept is not None and kept.fits(heads, router):
             return kept
         self._stack = None
-        if any(type(head) is not nn.Linear for head in heads):  # a subclass may compute something else
+        if not all(map(is_plain, heads)):
             return None
         stack = Stacked(heads, router)
         if keep and stack.keep():

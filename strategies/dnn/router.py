@@ -156,7 +156,7 @@ class GaussianRouter(Domains):
 
     def domain_weights(self, scores: torch.Tensor) -> torch.Tensor:
         """The posterior of each domain: scores (batch, D * K) -> (batch, D), rows sum to 1."""
-        by_domain = scores.view(scores.shape[0], self.domains, -1)
+        by_domain = scores.view(scores.shape[0], self.domains, scores.shape[1] // self.domains)
         evidence = logsumexp(by_domain).squeeze(-1)
         return (evidence / self.temperature).softmax(dim=1)
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
+import weakref
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch._subclasses import FakeTensorMode
+from torch.func import functional_call, stack_module_state
+from torch.nn.utils import parameters_to_vector, prune, vector_to_parameters
 
 from lorisbench.strategies.dnn.network import BY_ITSELF, Answer, DynamicNetwork
 
@@ -142,9 +148,22 @@ def more_than_linear(model: DynamicNetwork) -> None:
     model.heads[1] = doubled
 
 
+def pruned(model: DynamicNetwork) -> None:
+    prune.l1_unstructured(model.heads[0], "weight", 0.5)
+
+
+def hooked(model: DynamicNetwork) -> None:
+    model.heads[1].register_forward_hook(lambda head, inputs, output: 3 * output)
+
+
+def patched(model: DynamicNetwork) -> None:
+    head = model.heads[1]
+    head.forward = lambda x: 2 * nn.Linear.forward(head, x)  # type: ignore[method-assign, assignment, arg-type]
+
+
 CHANGES = (step, train, load, load_by_reference, edit, edit_bias, edit_router, edit_owner, new_parameter, new_data,
            from_vector, no_bias, other_head, one_more_head, one_more_domain, routers_domain, written_data,
-           more_than_linear)  # fmt: skip
+           more_than_linear, pruned, hooked, patched)  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -156,6 +175,72 @@ def test_the_next_answer_knows_of(change: Callable[[DynamicNetwork], None]) -> N
     after = answer(model)
     assert not torch.equal(after, before)
     assert torch.equal(after, answer(model, fresh=True))
+
+
+@pytest.mark.parametrize("which", ["prototype", "confidence"])
+@pytest.mark.parametrize("seed", range(12))
+def test_any_changes_one_after_the_other_are_known(which: Answer, seed: int) -> None:
+    drawing, model = random.Random(seed), network(which)
+    for _ in range(8):
+        change = drawing.choice([each for each in CHANGES if each is not pruned])  # a pruned head is not copied
+        try:
+            change(model)
+        except (AttributeError, IndexError, RuntimeError):  # there is nothing to change any more
+            model.train(model.training)
+        for x in drawing.sample([X, X[:1], X[:0]], 2):
+            with drawing.choice([torch.no_grad, torch.inference_mode])():
+                found, model._stack = model(x), drawing.choice([model._stack, None])
+                assert torch.allclose(found, copy.deepcopy(model)(x), atol=1e-4, rtol=1e-4), change.__name__
+
+
+def test_other_data_never_come_to_the_same_address() -> None:
+    """By the address a parameter's new data are known: the memory of the old is not given back until they are."""
+    model = network()
+    weight, array = model.heads[0].weight, np.ones((CLASSES, WIDTH), np.float32)
+    weight.data, memory = torch.from_numpy(array), weakref.ref(array)
+    del array
+    before = answer(model)
+    weight.data = weight.data + torch.arange(WIDTH)
+    assert memory() is not None
+    assert not torch.equal(answer(model), before) and memory() is None
+
+
+@pytest.mark.parametrize("which", [*BY_ITSELF, "oracle"])
+def test_no_images_have_no_answers(which: Answer) -> None:
+    with torch.no_grad():
+        assert network(which)(X[:0]).shape == (0, CLASSES)
+
+
+def test_what_was_made_of_fake_tensors_is_not_kept() -> None:
+    model = network()
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        assert model(fake.from_tensor(X)).shape == (len(X), CLASSES)
+    assert type(answer(model)) is torch.Tensor and torch.equal(answer(model), answer(network()))
+
+
+def test_members_of_an_ensemble_are_answered_by_their_own_weights() -> None:
+    base, members = network(), [network(), network()]
+    edit(members[1])
+    tensors: Any = stack_module_state([copy.deepcopy(each) for each in members])
+    with torch.no_grad():
+        base(X)
+        together = torch.vmap(lambda p, b: functional_call(base, (p, b), (X,)))(*tensors)
+        assert torch.allclose(together, torch.stack([answer(each) for each in members]), atol=1e-6)
+        doubled = functional_call(base, {name: 2 * value for name, value in base.named_parameters()}, (X,))
+    assert not torch.equal(doubled, answer(base)) and torch.equal(answer(base), answer(network()))
+
+
+def test_a_replica_of_data_parallel_answers_alike() -> None:
+    """As `torch.nn.parallel.replicate` makes them, which takes several GPUs: tensors are no parameters in a replica."""
+    model = network()
+    wanted, parts = answer(model), [*model.modules()]
+    replicas: dict[nn.Module, Any] = {part: part._replicate_for_data_parallel() for part in parts}  # type: ignore[operator]
+    for part, replica in replicas.items():
+        replica._modules.update({name: replicas[child] for name, child in part._modules.items() if child is not None})
+        for name, parameter in part._parameters.items():
+            setattr(replica, name, None if parameter is None else parameter.detach().clone())
+    with torch.no_grad():
+        assert torch.equal(replicas[model](X), wanted)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
