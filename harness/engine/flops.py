@@ -1,4 +1,5 @@
-"""Floating-point operations of tensor code, counted op by op: by torch's own formulas, and by ours for what these lack.
+"""Floating-point operations of tensor code, counted op by op: by torch's own formulas, and by ours for what these lack
+or get wrong.
 
 A multiplication and an addition are two operations. What is done element by element (activations, losses, penalties,
 the optimizer) is not counted, nor are sorting and copying: next to matrix products and convolutions that is little.
@@ -8,7 +9,7 @@ What leaves torch, as NumPy does, cannot be seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -128,6 +129,42 @@ def _weighed(
     return (1 if per_sample_weights is None else 2) * indices.numel() * weight.shape[-1]
 
 
+def _convolved_back(
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, bias: Any, stride: Any, padding: Any, dilation: Any,
+    transposed: bool, output_padding: Any, groups: int, mask: Sequence[bool],
+) -> float:  # fmt: skip
+    """As many as the forward pass for each of the gradients that is wanted; torch's own forgets the groups of one."""
+    moved = x if transposed else grad  # each of whose places meets the whole weight
+    return 2 * moved.numel() // moved.shape[1] * weight.numel() * (mask[0] + mask[1])
+
+
+def _attended(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, width: int, *rest: Any, **others: Any
+) -> float:
+    """The four linear maps of a layer of attention, and its two products; tokens (batch, number, width)."""
+    products = sum(2 * len(q) * len(k) for q, k in zip(query.unbind(), key.unbind(), strict=True))
+    return 2 * width * (2 * query.numel() + key.numel() + value.numel() + products)
+
+
+def _encoded(x: torch.Tensor, width: int, *rest: Any, **others: Any) -> float:
+    """The above of a whole layer of a transformer, and the two linear maps after it, of which one has weights 14th."""
+    return _attended(x, x, x, width) + 4 * x.numel() * len(rest[12])
+
+
+def _recurred(x: torch.Tensor, *weights: Any) -> float:
+    """Each matrix of weights once for each step, (..., inputs)."""
+    return 2 * (x.numel() // x.shape[-1]) * sum(w.numel() for w in weights if w.ndim == 2)
+
+
+def _trilinear(*args: Any, **kwargs: Any) -> float:
+    """Of three factors, the products with the last, which are summed."""
+    shapes = [list(each.shape) for each in args[:3]]
+    for shape, places in zip(shapes, args[3:6], strict=True):
+        for place in places:
+            shape.insert(place, 1)
+    return 2 * math.prod(torch.broadcast_shapes(*shapes))
+
+
 OWN: dict[Any, Formula] = {
     packet: formula
     for names, formula in (
@@ -145,6 +182,14 @@ OWN: dict[Any, Formula] = {
         (("_cdist_forward", "_euclidean_dist"), _own(lambda x, y, *_: _pairs(x, y))),
         (("_cdist_backward",), _own(lambda grad, x, y, *_: 2 * _pairs(x, y))),
         (("_embedding_bag", "_embedding_bag_forward_only"), _own(_weighed)),
+        (("convolution_backward",), _own(_convolved_back)),
+        (("_native_multi_head_attention",), _own(_attended)),
+        (("_transformer_encoder_layer_fwd",), _own(_encoded)),
+        (("mkldnn_rnn_layer",), _own(lambda x, *more, **_: _recurred(x, *more[:4]))),
+        (("mkldnn_rnn_layer_backward",), _own(lambda x, *more, **_: 2 * _recurred(x, *more[:4]))),
+        (("_cudnn_rnn",), _own(lambda x, weights, *_, **__: _recurred(x, *weights))),
+        (("_cudnn_rnn_backward",), _own(lambda x, weights, *_, **__: 2 * _recurred(x, *weights))),
+        (("_trilinear",), _own(_trilinear)),
         # Leading terms of the usual algorithms: Golub and Van Loan, Matrix Computations, 4th ed. 2013, sections 3.1,
         # 3.2, 4.2, 5.2, 5.3, 7.5, 8.3 and 8.6
         (("cholesky", "linalg_cholesky_ex", "linalg_ldl_factor_ex"), _own(lambda a, *_, **__: _square(a, 1 / 3))),
@@ -167,7 +212,7 @@ OWN: dict[Any, Formula] = {
     )
     for packet in (getattr(aten, name) for name in names if hasattr(aten, name))  # some come and go with versions
 }  # fmt: skip
-"""Operations that torch has no formula for. Those of linear algebra are of textbook algorithms, whatever the library
-that torch calls does."""
+"""Operations that torch has no formula for, or a wrong one. Those of linear algebra are of textbook algorithms,
+whatever the library that torch calls does."""
 _FORMULAS: dict[Any, Formula | None] = {}
 _FORWARD: WeakKeyDictionary[nn.Module, dict[int, int]] = WeakKeyDictionary()

@@ -154,8 +154,8 @@ def test_counting_changes_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_convolutions_and_attention_are_counted_as_torch_does() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(3, 4, 3, groups=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 8, 3, groups=2), nn.Flatten(),
-        nn.Linear(8 * 16, 5),
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 8, 3, padding=1, stride=2), nn.Flatten(),
+        nn.Linear(8 * 9, 5),
     )  # fmt: skip
     x = torch.randn(2, 3, 8, 8)
     with FlopCounterMode(display=False) as theirs:
@@ -172,6 +172,46 @@ def test_convolutions_and_attention_are_counted_as_torch_does() -> None:
     with FlopCount() as attention:
         nn.functional.scaled_dot_product_attention(q, q, q).sum().backward()
     assert attention.total == (2 + 5) * 2 * 2 * 5 * 5 * 4  # matrix products: two forward, five backward
+
+
+@pytest.mark.parametrize("groups", [1, 2, 8])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_a_grouped_convolution_takes_as_much_for_each_gradient_as_forward(kind: Any, groups: int) -> None:
+    layer, x = kind(8, 8, 3, groups=groups, stride=2), torch.randn(2, 8, 9, 9, requires_grad=True)
+    places = 2 * 9 * 9 if kind is nn.ConvTranspose2d else 2 * 4 * 4
+    forward = 2 * places * 3 * 3 * 8 * 8 // groups
+    for given, passes in ((x, 3), (x.detach(), 2)):
+        with FlopCount() as count:
+            layer(given).sum().backward()
+        assert count.total == passes * forward
+
+
+TOKENS, WIDE, INNER = 9, 16, 32
+ATTENTION = 4 * TOKENS * WIDE * WIDE + 2 * TOKENS * TOKENS * WIDE
+ENCODER = nn.TransformerEncoderLayer(WIDE, 4, INNER, batch_first=True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs", "expected"),
+    [
+        (nn.MultiheadAttention(WIDE, 4, batch_first=True), 3 * [(2, TOKENS, WIDE)], 2 * ATTENTION),
+        (ENCODER, [(2, TOKENS, WIDE)], 2 * (ATTENTION + 2 * TOKENS * WIDE * INNER)),
+        (nn.TransformerEncoder(ENCODER, 2), [(1, TOKENS, WIDE)], 2 * (ATTENTION + 2 * TOKENS * WIDE * INNER)),
+        (nn.LSTM(5, 7, num_layers=2, bidirectional=True), [(3, 2, 5)], 3 * 2 * 4 * 7 * 2 * (5 + 7 + 14 + 7)),
+        (nn.GRU(5, 7), [(3, 2, 5)], 3 * 2 * 3 * 7 * (5 + 7)),
+        (nn.Bilinear(3, 4, 5), [(2, 3), (2, 4)], 2 * 3 * 4 * 5),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_layers_that_are_one_operation_count_as_their_parts(
+    layer: nn.Module, inputs: list[tuple[int, ...]], expected: int
+) -> None:
+    tensors = {shape: torch.zeros(shape) for shape in inputs}  # one for all three of attention, or it is in parts
+    given = [tensors[shape] for shape in inputs]
+    for mode in (torch.inference_mode, torch.enable_grad):  # in the latter some of them are several operations
+        with mode(), FlopCount() as count:
+            layer.eval()(*given)
+        assert count.total == 2 * expected
 
 
 N, K = 6, 2
