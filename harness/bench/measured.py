@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -196,11 +197,12 @@ class Earlier:
         whole = parse_json(read_text(path), str(path))
         try:
             self.machine = {key: whole["machine"].get(key) for key in MACHINE}
+            self.software = _software(whole)
             self.found = {
                 (name, found["what"]): _value_and_range(found)
                 for name, each in whole["benchmarks"].items()
                 for found in each
-                if isinstance(found, dict)
+                if not isinstance(found, str)
             }
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"{path}: no file that `lorisbench bench --out` wrote") from error
@@ -216,6 +218,15 @@ class Earlier:
             raise InputError(
                 f"{self.path}: of another machine ({'; '.join(differing)}); --any-machine compares all the same"
             )
+
+    def other_software(self, environment: dict[str, Any]) -> Iterator[str]:
+        """A line with the versions, and the number of torch's threads, that are others now; none if all are alike."""
+        now = _software(environment)
+        others = [
+            f"{key} {then} then, {now.get(key)} now" for key, then in self.software.items() if now.get(key) != then
+        ]
+        if others:
+            yield f"{self.path}: measured with other software: {'; '.join(others)}"
 
     def beside(self, name: str, finding: Measured) -> str:
         """What the same measurement gave then, and whether the two can be told apart."""
@@ -239,9 +250,18 @@ class Earlier:
                 yield f"{name}: {what}: only in {self.path.name}"
 
 
+def _software(environment: dict[str, Any]) -> dict[str, str]:
+    """Versions by name, and how many threads torch has where it is left alone."""
+    return {**environment["versions"], "threads of torch": str(environment["threads"])}
+
+
 def _value_and_range(found: dict[str, Any]) -> tuple[float, tuple[float, float]]:
     if "exponent" in found:
-        low, high = map(float, found["interval"])
-        return float(found["exponent"]), (low, high)
-    values = [float(value) for value in found["values"]]
-    return float(found["median"]), (min(values), max(values))
+        value, low, high = (float(value) for value in (found["exponent"], *found["interval"]))
+        if not all(map(math.isfinite, (value, low, high))):
+            raise ValueError("an exponent that is not finite")
+        return value, (low, high)
+    values = [float(value) for value in (found["median"], *found["values"])]
+    if not values[0] or not all(map(math.isfinite, values)):
+        raise ValueError("nothing that could be compared")
+    return values[0], (min(values[1:]), max(values[1:]))

@@ -25,8 +25,8 @@ def run_benchmarks(
 ) -> Iterator[str]:  # fmt: skip
     """Run one benchmark, or all; yields the machine's description, then each line of text as soon as it is measured.
 
-    out : a JSON file that all findings are written to at the end, and beside it, as a PNG of the same name, a plot of
-    what grows with what, if that was measured. compare : such a file of before, whose ratios are put
+    out : a JSON file that findings are written to, each as soon as it is made, and beside it, as a PNG of the same
+    name, a plot of what grows with what, once that was measured. compare : such a file of before, whose ratios are put
     beside those measured now; `any_machine`, even if it is another machine's. device : cpu, or cuda or
     cuda:N for those benchmarks that run on a GPU, `ON_DEVICES`.
 
@@ -42,32 +42,38 @@ def run_benchmarks(
     from lorisbench.runs.workbench import device_of
 
     on = device_of(device)
-    env = environment(1, str(on), str(on))
+    import torch
+
+    env = environment(torch.get_num_threads(), str(on), str(on))
     machine = env["machine"]
     earlier = None if compare is None else Earlier(compare)
     if earlier is not None and not any_machine:
         earlier.check_machine(machine)
     if out is not None:
         output_file(out, (".json",))
+        if "growth" in chosen:
+            output_file(out.with_suffix(".png"))
     load = os.getloadavg()[1] if hasattr(os, "getloadavg") else None  # of the last five minutes: of other work
     versions = ", ".join(f"{name} {version}" for name, version in env["versions"].items())
     yield f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB; {versions}; {env['date']}"
+    if earlier is not None:
+        yield from earlier.other_software(env)
     found: dict[str, list[Finding]] = {}
     for name in chosen:
         found[name] = []
         for finding in BENCHMARKS[name](*([on] if name in ON_DEVICES else [])):
             found[name].append(finding)
+            if out is not None:
+                write_findings(out, {**env, "load": load}, found)
             then = f" | {earlier.beside(name, finding)}" if earlier and not isinstance(finding, str) else ""
             yield f"{name}: {finding}{then}"
     if earlier is not None:
         yield from earlier.missing(found)
-    if out is not None:
-        write_findings(out, {**env, "load": load}, found)
-        growths = [one for each in found.values() for one in each if isinstance(one, Growth)]
-        if growths:
-            from lorisbench.bench.growth_plot import draw
+    growths = [one for each in found.values() for one in each if isinstance(one, Growth)]
+    if out is not None and growths:
+        from lorisbench.bench.growth_plot import draw
 
-            draw(growths, out.with_suffix(".png"))
+        draw(growths, out.with_suffix(".png"))
     kept, all_limits = limits(found)
     if all_limits:
         yield f"{kept} of {all_limits} limits kept"

@@ -216,5 +216,10 @@ def bench(
     """Measure the harness on this machine by alternating comparisons and median ratios."""
     from lorisbench.bench.run_benchmarks import run_benchmarks
 
-    for line in run_benchmarks(what, out, compare, any_machine, device):
-        print(line, flush=True)
+    try:
+        for line in run_benchmarks(what, out, compare, any_machine, device):
+            print(line, flush=True)
+    except KeyboardInterrupt:
+        kept = f"; {out} has what was found until then" if out is not None and out.is_file() else ""
+        print(f"lorisbench: interrupted{kept}", file=sys.stderr)
+        raise typer.Exit(1) from None

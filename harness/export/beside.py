@@ -43,7 +43,10 @@ def beside_pytorch(out: Path, rows: pd.DataFrame, plugins: Sequence[Path] = ()) 
     """
     with Output(out.absolute()).alone("measuring latency"), measuring():
         each = [{str(key): value for key, value in row.items()} for row in rows.to_dict("records")]
-        return add_rows(out, [row if row["error"] else row | _beside(out, row, plugins) for row in each])
+        for row in each:
+            row |= {} if row["error"] else _beside(out, row, plugins)
+            added = add_rows(out, each)  # now: what was measured outlives an interrupt
+        return added
 
 
 @restored()

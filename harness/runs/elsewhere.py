@@ -101,7 +101,8 @@ def measure_again(
             if kind not in rows:
                 told = {**config, "stream": name}
                 rows[kind] = row_of(told, found, str(place), settings.threads, found.get("images", stream.told))
-        return add_rows(out, rows.values())
+                added = add_rows(out, rows.values())  # now: what was measured outlives an interrupt
+        return added
 
 
 @restored()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lorisbench.bench import extraction, steps
 from lorisbench.bench import run_benchmarks as bench
@@ -74,12 +77,57 @@ def test_another_machine_is_refused_unless_told(cli, tmp_path: Path, measured: d
     assert cli("bench", "--compare", file, "--any-machine").code == 0
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"machine": {}, "date": "", "benchmarks": {"steps": [{}]}}'])
+def test_other_software_is_told(cli, tmp_path: Path, measured: dict[str, list[Any]]) -> None:
+    file = tmp_path / "found.json"
+    cli("bench", "--out", file)
+    found = json.loads(file.read_text())
+    assert found["threads"] == torch.get_num_threads()
+    found["versions"]["torch"], found["threads"] = "1.0", 64
+    file.write_text(json.dumps(found))
+    answer = cli("bench", "--compare", file)
+    line = answer.out.splitlines()[1]
+    assert answer.code == 0 and str(file) in line, answer.err
+    assert f"torch 1.0 then, {version('torch')} now" in line and "threads of torch 64 then" in line
+    assert "timm" not in line
+
+
+def test_what_was_found_before_an_interrupt_is_kept(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Any) -> Iterator[Any]:
+        yield "found in time"
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "BENCHMARKS", {"steps": interrupted})
+    file = tmp_path / "found.json"
+    answer = cli("bench", "--out", file)
+    assert answer.code == 1 and answer.err == f"lorisbench: interrupted; {file} has what was found until then\n"
+    assert json.loads(file.read_text())["benchmarks"] == {"steps": ["found in time"]}
+    answer = cli("bench")
+    assert answer.code == 1 and answer.err == "lorisbench: interrupted\n"
+
+
+TAKEN = {"what": "a step", "median": 1.0, "values": [1.0]}
+GROWN = {"what": "a sum", "exponent": 1.0, "interval": [0.9, 1.1]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None, "", "[]", "{}", '{"machine": {}, "date": "", "benchmarks": {"steps": [{}]}}',
+        *(
+            json.dumps({"machine": {}, "versions": {}, "threads": 1, "benchmarks": {"steps": [entry]}})
+            for entry in (
+                {**TAKEN, "median": 0}, {**TAKEN, "median": float("nan")}, {**TAKEN, "values": []},
+                {**GROWN, "exponent": float("inf")}, {**GROWN, "interval": [1]},
+            )
+        ),
+        json.dumps({"machine": {}, "threads": 1, "benchmarks": {"steps": [TAKEN]}}),
+    ],
+)  # fmt: skip
 def test_a_file_that_is_none_is_named(cli, tmp_path: Path, measured: dict[str, list[Any]], text: str | None) -> None:
     file = tmp_path / "found.json"
     if text is not None:
         file.write_text(text)
-    answer = cli("bench", "--compare", file)
+    answer = cli("bench", "--compare", file, "--any-machine")
     assert answer.code == 2 and str(file) in answer.err and not answer.out
 
 
@@ -92,6 +140,12 @@ def test_nothing_is_measured_for_a_file_that_cannot_be_written(
     answer = cli("bench", "--out", tmp_path / place)
     assert answer.code == 2 and str(tmp_path / place.partition("/")[0]) in answer.err and not answer.out
     assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_growth_needs_a_place_for_its_plot(cli, tmp_path: Path) -> None:
+    (tmp_path / "found.png").mkdir()
+    answer = cli("bench", "growth", "--out", tmp_path / "found.json")
+    assert answer.code == 2 and "found.png" in answer.err and not answer.out
 
 
 def test_pairs_are_timed_in_turn_by_the_clock_that_is_given() -> None:

@@ -16,8 +16,9 @@ from answers import refused
 from small_models import TWO_CALLS
 
 from lorisbench.common.errors import InputError
+from lorisbench.export import beside
 from lorisbench.report import frame, tables
-from lorisbench.runs import latency, latency_table, quiet
+from lorisbench.runs import elsewhere, latency, latency_table, quiet
 from lorisbench.runs.launch import launch
 from lorisbench.suite.resolve import load_suite
 
@@ -203,6 +204,32 @@ def test_latency_is_measured_again_from_the_files_alone(
     (table,) = tables.latency_by_machine(frame.read(out))
     assert len(table.rows) == 5 and table.rows[0][0].text == "naive"
     assert tables.latency_by_machine(frame.read(measured / "out")) == [], "one machine needs no table"
+
+
+@pytest.mark.parametrize("onnx", [False, True])
+def test_what_was_measured_before_an_interrupt_is_kept(
+    measured: Path, cli: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, onnx: bool
+) -> None:
+    out = Path(shutil.copytree(measured / "out", tmp_path / "out"))
+    for folder in (out / "runs").glob("*.naive.s1.*"):  # a model that cannot be measured is no obstacle either
+        (folder / "checkpoint" / "model.safetensors").write_bytes(b"damaged")
+    where, name = (beside, "_beside") if onnx else (elsewhere, "_measure")
+    measure, done = getattr(where, name), [0]
+
+    def interrupted(*given: Any) -> dict[str, Any]:
+        done[0] += 1
+        if done[0] > (1 if onnx else 3):
+            raise KeyboardInterrupt
+        return {"onnx_ratio": 0.5} if onnx else measure(*given)
+
+    monkeypatch.setattr(where, name, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rows = elsewhere.measure_again(out, threads=2, calls=1, strategies=["naive", "ncm"])
+        beside.beside_pytorch(out, rows)
+    table = pd.read_csv(out / "latency.csv", keep_default_na=False)
+    now = table[table.threads == 2]
+    assert sorted(now.strategy) == ["naive", "naive", "ncm"] and (now.error != "").sum() == 1
+    assert list(now.onnx_ratio) == (["0.5", "", ""] if onnx else 3 * [""])
 
 
 def test_a_model_that_cannot_be_restored_has_a_row_that_says_why(
