@@ -25,7 +25,7 @@ from lorisbench.benchmarks.sim.objects import OBJECTS
 from lorisbench.benchmarks.sim.scene import BATCHES, FACTORS, MIXED, factor_number, film, make_recording
 from lorisbench.benchmarks.sim.shading import shade
 from lorisbench.common.console import track
-from lorisbench.common.files import contents, is_leftover
+from lorisbench.common.files import contents, is_leftover, make_folder, written
 from lorisbench.common.processes import lives, map_unordered
 from lorisbench.data.marker import MARKER
 
@@ -118,7 +118,7 @@ def render(
     ValueError : `workers` is less than 1.
     FileExistsError : `out` holds something else.
     RuntimeError : a recording's levels could not be met.
-    InputError : a worker process was killed.
+    InputError : a worker process was killed, or the disk does not take the set.
     """
     out = Path(out)
     if workers is not None and workers < 1:
@@ -129,16 +129,17 @@ def render(
         raise FileExistsError(
             f"{out} exists and is not a complete OpenLORIS-Sim set of these settings; remove it or pick another folder"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     _remove_stale_partials(out)
     folder = out.with_name(f"{out.name}.partial-{os.getpid()}")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    try:
-        _render_into(folder, settings, workers or os.cpu_count() or 1, progress)
-        _install(folder, out, settings)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with written(out):
+        try:
+            folder.mkdir()
+            _render_into(folder, settings, workers or os.cpu_count() or 1, progress)
+            _install(folder, out, settings)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
     return out
 
 

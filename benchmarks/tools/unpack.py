@@ -15,7 +15,7 @@ from lorisbench.benchmarks.openloris.checksums import known_among, releases, tol
 from lorisbench.benchmarks.tools.archives import BLOCK, Archive, Member, Names, damage_named, open_archive
 from lorisbench.common.console import say, track
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import check_space, existing_folder
+from lorisbench.common.files import check_space, existing_folder, make_folder, written
 
 CLUSTER = 4096  # a file takes whole blocks of the disk, which matters for a million small ones
 
@@ -70,14 +70,14 @@ def unpack(files: Sequence[Path], into: Path, checksums: bool = True) -> list[Un
                 if there != member.size:
                     needed += -(-member.size // CLUSTER) * CLUSTER
         check_space(existing_folder(into), needed, "unpacking")
-        into.mkdir(parents=True, exist_ok=True)
+        make_folder(into)
         total = sum(member.size for members in wanted for member in members)
         with track("unpacking", total, unit="bytes") as advance:
             return [_unpack(a, members, target, advance) for a, members in zip(archives, wanted, strict=True)]
 
 
 def _unpack(archive: Archive, members: list[Member], target: _Target, advance: Callable[[int], None]) -> Unpacked:
-    written = skipped = 0
+    new = skipped = 0
     for member in members:
         target.make_folder(member.path if member.is_folder else member.path.rpartition("/")[0])
         if member.is_folder:
@@ -88,9 +88,9 @@ def _unpack(archive: Archive, members: list[Member], target: _Target, advance: C
             advance(member.size)
         else:
             _write(archive, member, place, advance)
-            written += 1
+            new += 1
     tops = sorted({member.path.partition("/")[0] for member in members})
-    return Unpacked(archive.file, written, skipped, tops)
+    return Unpacked(archive.file, new, skipped, tops)
 
 
 def _same_bytes(place: Path, member: Member) -> bool:
@@ -109,16 +109,16 @@ def _write(archive: Archive, member: Member, place: Path, advance: Callable[[int
     descriptor, name = tempfile.mkstemp(dir=place.parent, prefix=".unpacking-")
     try:
         with os.fdopen(descriptor, "wb") as out:
-            written = 0
+            size = 0
             for block in _blocks(archive, member):
-                written += len(block)
-                if written > member.size:
+                size += len(block)
+                if size > member.size:
                     raise InputError(f"{archive.file}: member {member.path!r} has more bytes than it says; refused")
                 out.write(block)
                 advance(len(block))
             os.fchmod(out.fileno(), 0o644)
-        if written < member.size:
-            raise InputError(f"{archive.file}: member {member.path!r} is cut off ({written} of {member.size} bytes)")
+        if size < member.size:
+            raise InputError(f"{archive.file}: member {member.path!r} is cut off ({size} of {member.size} bytes)")
         os.replace(name, place)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
@@ -163,7 +163,8 @@ class _Target:
         if not self._has_folder(path):
             if path:
                 self.make_folder(path.rpartition("/")[0])
-            os.mkdir(self.root / path)
+            with written(self.root / path):
+                os.mkdir(self.root / path)
             self._folders.add(path)
 
     def _has_folder(self, path: str) -> bool:

@@ -60,7 +60,8 @@ class Verified:
         try:
             write_text(self.file, json.dumps({**self._head, "good": self._good}, separators=(",", ":")))
         except (OSError, InputError) as error:  # the check is worth more than its memory
-            say(f"{self.file}: cannot be written ({error}); files found good are not remembered")
+            fault = error if isinstance(error, InputError) else f"{self.file}: cannot be written ({error.strerror})"
+            say(f"{fault}; files found good are not remembered")
         self._changed = False
         self._pace.written(start)
 

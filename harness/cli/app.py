@@ -355,7 +355,8 @@ def main() -> None:
         print(f"lorisbench: error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        print(f"lorisbench: error: {error}", file=sys.stderr)
+        told = f"{error.filename}: {error.strerror}" if error.filename else error
+        print(f"lorisbench: error: {told}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as end:
         if signal := stopped_by():

@@ -58,7 +58,6 @@ def write_scaffold(scaffold: Scaffold, name: str, folder: Path) -> list[Path]:
             raise InputError(f"{file} exists already; nothing was written")
     if importlib.util.find_spec(name) is not None:
         raise InputError(f"{name!r} is an installed module, which {name}.py could hide; choose another name")
-    folder.mkdir(parents=True, exist_ok=True)
     for file, text in zip(files, scaffold.texts, strict=True):
         write_text(file, text.replace("@NAME@", name).replace("@CLASS@", _class_of(name)))
     return files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -14,8 +15,17 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from lorisbench.common.errors import Stopped
-from lorisbench.common.files import atomic, check_space, existing_folder, is_leftover, write_bytes, write_json
+from lorisbench.common.errors import InputError, Stopped
+from lorisbench.common.files import (
+    atomic,
+    check_space,
+    existing_folder,
+    is_leftover,
+    make_folder,
+    write_bytes,
+    write_json,
+    written,
+)
 from lorisbench.common.rehearsal import only_noted
 
 if TYPE_CHECKING:
@@ -35,13 +45,14 @@ def cache_root() -> Path:
 def remembered(stamp: str, make: Callable[[], str], **about: object) -> str:
     """What `make` returns, which takes long to find out, kept in the cache folder under a stamp of what it depends on.
 
-    about : what else the file says, for whoever looks into it. What cannot be read back is made again.
+    about : what else the file says, for whoever looks into it. What cannot be written or read back is made again.
     """
     memo = cache_root() / "hashes" / f"{stamp}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return str(json.loads(memo.read_text("utf-8"))["value"])
     value = make()
-    write_json(memo, {**about, "value": value})
+    with contextlib.suppress(InputError):  # a full disk, or one that is read-only
+        write_json(memo, {**about, "value": value})
     return value
 
 
@@ -203,16 +214,17 @@ def _alone(
 ) -> Iterator[None]:
     """Hold the lock of a cache entry; if another process holds it, say so and wait.
 
-    Raises Stopped once `stop` says so.
+    Raises Stopped once `stop` says so, and InputError if the disk does not take the lock.
     """
     from filelock import FileLock, Timeout
 
     from lorisbench.common.console import say
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     lock = FileLock(_lock_of(path))
     try:
-        lock.acquire(timeout=0)
+        with written(path):
+            lock.acquire(timeout=0)
     except Timeout:
         say(f"{label}: another process is {doing}; waiting")
         while not lock.is_locked:
@@ -254,7 +266,10 @@ def _size(file: str) -> int:
 
 
 def clear_cache(kind: str = "") -> int:
-    """Delete one part of the cache, or all of it; returns the bytes freed. Raises InputError for an unknown part."""
+    """Delete one part of the cache, or all of it; returns the bytes freed.
+
+    Raises InputError for an unknown part, and for what cannot be deleted once all else is.
+    """
     from lorisbench.common.registry import select
 
     kinds = select("cache", [kind], KINDS) if kind else KINDS
@@ -262,7 +277,15 @@ def clear_cache(kind: str = "") -> int:
     def held() -> int:
         return sum(size for name, _, size in cache_contents() if name in kinds)
 
-    before = held()
-    for name in kinds:
-        shutil.rmtree(cache_root() / name, ignore_errors=True)
-    return max(0, before - held())  # what could not be deleted is not freed
+    before, kept = held(), ""
+    for folder in (cache_root() / name for name in kinds):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            shutil.rmtree(folder, ignore_errors=True)  # the rest; another process may have changed it meanwhile
+            if error.errno not in (errno.ENOENT, errno.ENOTEMPTY) and folder.exists():
+                kept = kept or f"{error.filename or folder}: cannot be deleted ({error.strerror})"
+    freed = max(0, before - held())
+    if kept:
+        raise InputError(f"{kept}; {freed / 1e6:.1f} MB were freed")
+    return freed

@@ -75,6 +75,18 @@ def written(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written ({error.strerror}); what was written before is kept") from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, unless it is there.
+
+    Raises InputError if a file is in its place or in that of one above it, or if the disk does not take it.
+    """
+    with written(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(f"{path}: a file, where a folder is needed") from error
+
+
 _TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}")  # as `atomic` and `tempfile` name them
 
 
@@ -87,11 +99,8 @@ def atomic(path: Path, sync: bool = True) -> Iterator[BinaryIO]:
     """
     if path.is_dir():
         raise InputError(f"{path}: a folder, where a file is to be written")
+    make_folder(path.parent)
     with written(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise InputError(f"{path.parent}: a file, where a folder is needed") from error
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "wb") as stream:

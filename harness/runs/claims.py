@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorisbench.common.errors import InputError
-from lorisbench.common.files import write_json, written
+from lorisbench.common.files import make_folder, write_json, written
 
 BEAT = 5.0  # seconds between two signs of life
 EXPIRY = 60.0  # seconds without one, after which an owner counts as dead: more than network file systems cache
@@ -156,8 +156,7 @@ def claim(folder: Path, watch: Watch) -> Claim | None:
 
     Who gets the claim looks again at what there is to do: it may have been done between a look and the claim.
     """
-    with written(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     holder = holder_of(folder)
     if not watch.is_free(holder):
         return None

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from lorisbench.benchmarks.sim.looks import LOOKS
 from lorisbench.benchmarks.sim.objects import DISTRACTOR_SHAPES, OBJECTS, OCCLUDER_SHAPES, SHAPES, solid
 from lorisbench.benchmarks.sim.render import MARKER, SimSettings, is_complete, render
 from lorisbench.benchmarks.sim.scene import FACTORS, LEVELS, film, level_of, make_recording
+from lorisbench.common.errors import InputError
 
 TINY = SimSettings(objects=3, frames=5, size=48, segments=3)
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,6 +176,18 @@ def test_a_set_with_a_missing_picture_is_not_complete(tmp_path: Path) -> None:
     assert is_complete(out, settings)
     next(out.rglob("*.jpg")).unlink()
     assert not is_complete(out, settings)
+
+
+def test_a_full_disk_is_one_line_that_names_the_set_and_leaves_nothing(tmp_path: Path) -> None:
+    settings = SimSettings(objects=2, frames=5, size=32, segments=3, factors=("pixel",))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))  # bytes of a file: less than any picture has
+    try:
+        with pytest.raises(InputError, match=r"set: cannot be written \(File too large\)") as error:
+            render(tmp_path / "set", settings, workers=1, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(error.value) and not os.listdir(tmp_path)
 
 
 def start_render(out: Path, settings: str) -> subprocess.Popen[bytes]:

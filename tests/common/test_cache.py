@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -322,6 +323,41 @@ def test_too_little_space_is_one_line_before_anything_is_written(
     monkeypatch.setenv("LORISBENCH_CACHE", str(own_cache))
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=needed))
     assert len(images.cached(manifest, 8)) == 12
+
+
+def test_a_cache_folder_that_cannot_be_is_one_line_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(InputError, match=r"cache/images: a file, where a folder is needed"):
+        caching.cached_array(tmp_path / "cache/images/x.npy", "|u1", (1, 1), "making", lambda: iter([]))
+    for root in (tmp_path / "cache", Path("/proc/cache")):  # there no folder can be made
+        monkeypatch.setenv("LORISBENCH_CACHE", str(root))
+        assert caching.remembered("stamp", lambda: "found out") == "found out", "it is worth more than its memory"
+    with pytest.raises(InputError, match=r"/proc/cache/images: cannot be written"):
+        caching.cached_array(Path("/proc/cache/images/x.npy"), "|u1", (1, 1), "making", lambda: iter([]))
+
+
+def test_what_cannot_be_cleared_is_named_and_all_else_is_freed(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("images", "features", "pixels"):
+        (own_cache / kind).mkdir(parents=True)
+        (own_cache / kind / "entry.npy").write_bytes(bytes(2_000_000))
+    kept = os.rmdir
+
+    def rmdir(path, **how):
+        if str(path).endswith("features"):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        kept(path, **how)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    with pytest.raises(InputError, match=r"cache/features: cannot be deleted \(Read-only file system\); 6.0 MB were"):
+        caching.clear_cache()
+    assert os.listdir(own_cache) == ["features"]
+    monkeypatch.undo()
+    monkeypatch.setenv("LORISBENCH_CACHE", str(own_cache))
+    assert caching.clear_cache("features") == 0 and os.listdir(own_cache) == []
 
 
 # Keys
