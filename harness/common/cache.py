@@ -284,7 +284,7 @@ def clear_cache(kind: str = "") -> int:
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)  # the rest; another process may have changed it meanwhile
             if error.errno not in (errno.ENOENT, errno.ENOTEMPTY) and folder.exists():
-                kept = kept or f"{error.filename or folder}: cannot be deleted ({error.strerror})"
+                kept = kept or f"{folder}: cannot be deleted ({error.strerror})"
     freed = max(0, before - held())
     if kept:
         raise InputError(f"{kept}; {freed / 1e6:.1f} MB were freed")

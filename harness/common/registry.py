@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from lorisbench.common.beside import forget_beside, importable, is_beside, shadowed
-from lorisbench.common.errors import InputError
+from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.fingerprint import is_as_loaded, of_file, texts
 from lorisbench.common.restored import restored
 from lorisbench.common.scan import Entry, scan, summary_of
@@ -118,8 +118,7 @@ class Registry:
             except InputError:
                 raise
             except (Exception, SystemExit) as error:  # whatever an outside module's own code raises
-                reason = f"{type(error).__name__}: {error}"
-                raise InputError(f"{self.kind} {name!r} ({module}) cannot be imported: {reason}") from error
+                raise InputError(f"{self.kind} {name!r} ({module}) cannot be imported: {reason_of(error)}") from error
             if name not in self._loaded:
                 raise InputError(f"{module} defines no {self.kind} named {name!r}")
         return self._loaded[name]
@@ -272,7 +271,7 @@ def import_object(dotted: str) -> Any:
     except ImportError as error:
         raise InputError(f"{module_name} cannot be imported: {error}") from error
     except (Exception, SystemExit) as error:  # whatever the module's own code raises
-        raise InputError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
+        raise InputError(f"{module_name} cannot be imported: {reason_of(error)}") from error
     if not hasattr(module, attribute):
         raise InputError(
             f"{module_name} has no {attribute!r}{nearest(attribute, [n for n in dir(module) if n[0].isupper()])}"

@@ -19,7 +19,7 @@ from avalanche.training.templates.base_sgd import PeriodicEval
 from torch import nn
 from torchvision.models.feature_extraction import get_graph_node_names
 
-from lorisbench.common.errors import InputError
+from lorisbench.common.errors import InputError, reason_of
 from lorisbench.common.registry import nearest
 from lorisbench.model.models import Classifier, FeatureKeeper
 from lorisbench.model.task_heads import TaskClassifier
@@ -135,7 +135,7 @@ def _rar(plugin: Any, engine: Any) -> Iterator[str]:
     try:
         names = get_graph_node_names(engine.model)[0]
     except Exception as error:  # whatever the model's own code raises
-        yield f"it traces the model, which cannot be traced ({type(error).__name__}: {error}); {OWN}"
+        yield f"it traces the model, which cannot be traced ({reason_of(error)}); {OWN}"
         return
     layer = plugin.name_ext_layer
     if layer is not None and not any(f"{name}.".startswith(f"{layer}.") for name in names):

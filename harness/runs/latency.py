@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from lorisbench.common.errors import reason_of
 from lorisbench.common.files import digest_of, write_json
 from lorisbench.common.restored import restored
 from lorisbench.data import images
@@ -251,7 +252,7 @@ class Latencies:
                 self._known[architecture] = {**times, **forward, **told}
             content = self._known[architecture]
         except FAULTS as error:
-            content = {"error": f"{type(error).__name__}: {error}"}
+            content = {"error": reason_of(error)}
         write_json(directory.path / "latency.json", content)
         return content
 

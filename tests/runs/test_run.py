@@ -251,7 +251,8 @@ def test_a_failing_and_a_diverging_run_leave_the_others(suite_file, cli, tmp_pat
     assert answer.code == 1
     results = pd.read_csv(out / "results.csv").set_index("strategy")
     assert dict(results.status) == {"naive": "done", "faulty": "failed", "wild": "diverged"}
-    assert "broken on purpose" in results.loc["faulty", "reason"]
+    line = FAULTY.splitlines().index('            raise RuntimeError("broken on purpose")') + 1
+    assert results.loc["faulty", "reason"] == f"RuntimeError: broken on purpose (faulty.py, line {line})"
     assert "not finite" in results.loc["wild", "reason"]
     assert "Traceback" in json.loads((only(out, "faulty") / "status.json").read_text())["traceback"]
     assert "accuracy_last" in results.loc["faulty", "undefined"] and np.isnan(results.loc["faulty", "accuracy_last"])
