@@ -68,6 +68,7 @@ def _options(
 
 
 @app.command()
+@signals_told()
 def run(
     suite: Annotated[str, typer.Argument(help="A shipped suite's name or the path of a YAML file")],
     out: Annotated[Path | None, typer.Option(help="Output folder  [default: results/<suite>]")] = None,
@@ -148,8 +149,7 @@ def _carry_out(suite: Any, target: Path, **how: Any) -> None:
     from lorisbench.report import write_report
     from lorisbench.runs.launch import headline, launch
 
-    with signals_told():
-        frame = launch(suite, target, **how)
+    frame = launch(suite, target, **how)
     page = write_report(target)
     print(headline(frame))
     print(f"report: {page}")
@@ -157,6 +157,7 @@ def _carry_out(suite: Any, target: Path, **how: Any) -> None:
 
 
 @app.command()
+@signals_told()
 def learn(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run, OUT/runs/<run_id>")],
     data: Annotated[Path, typer.Option(help="Its new images: a folder of classes, or a CSV file of one experience")],

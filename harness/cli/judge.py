@@ -13,6 +13,7 @@ from lorisbench.cli.options import PluginOption, existing, integers, signals_tol
 from lorisbench.common.errors import InputError
 
 
+@signals_told()
 def reproduce(
     paper: Annotated[
         str,
@@ -81,8 +82,7 @@ def reproduce(
         print(text(checks))
         for name in failed:
             print(f"check failed: {name}", file=sys.stderr)
-    with signals_told():
-        frame, tables = run_all(planned, target, workers)
+    frame, tables = run_all(planned, target, workers)
     for table in tables:
         if table.name != "checks":
             print(text(table))

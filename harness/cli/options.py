@@ -101,7 +101,10 @@ def seconds(text: str, option: str) -> float | None:
 
 @contextlib.contextmanager
 def signals_told() -> Iterator[None]:
-    """Let a scheduler's signals (SIGTERM, SIGUSR1) end the block like Ctrl-C; `stopped_by` then tells which it was."""
+    """Let a scheduler's signals (SIGTERM, SIGUSR1) end the block like Ctrl-C; `stopped_by` then tells which it was.
+
+    The block is a whole command: its imports and its report take long enough to be stopped in, too.
+    """
 
     def end(number: int, frame: object) -> None:
         if not _stopped_by:  # what is sent again must not interrupt what the first one has begun

@@ -197,6 +197,26 @@ def test_interrupt_leaves_what_is_finished_readable(suite_file, tmp_path: Path) 
     assert len(pd.read_csv(out / "matrix.csv")) == 81
 
 
+@pytest.mark.parametrize("place", ["lorisbench.suite.resolve.load_suite", "lorisbench.report.write_report"])
+def test_a_signal_counts_from_the_first_import_to_the_end_of_the_report(
+    finished, cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """A scheduler that stops a job while it starts or writes its report is told to start it again, too."""
+    out = finished(tmp_path / "out")
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # else it would end the tests
+
+    def stopped(*given: object, **named: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("it was not stopped")
+
+    try:
+        monkeypatch.setattr(place, stopped)
+        answer = cli("run", out / "suite.yaml", "--out", out, report=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert answer.code == 75 and answer.err.splitlines()[-1].startswith("lorisbench: stopped by SIGTERM; the same")
+
+
 def test_help_and_ls_import_nothing_heavy() -> None:
     code = (
         "import sys\n"
