@@ -114,6 +114,11 @@ def compute(stored: Stored, summary: Summary) -> Table:
         if any(budgets.values()):
             those = ", ".join(label for label, own in budgets.items() if own == budget)
             notes.append((f"Budget of each experience, {those}: {budget or 'none, but epochs'}.", ""))
+    backbone = stored.suite.get("backbone")
+    if isinstance(backbone, dict) and backbone.get("train") == "first":
+        of_budgets = " Budgets count it apart." if any(budgets.values()) else ""
+        told = "Training, operations, samples, steps and memory include what it took to train the backbone first, which"
+        notes.append((f"{told} all runs with this recipe share, as if each had done it alone.{of_budgets}", ""))
     return of_strategies("compute", "What training took", stored, summary, columns, notes)
 
 

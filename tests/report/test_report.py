@@ -234,6 +234,18 @@ def test_what_training_took_has_a_table_with_the_budget_of_each(tmp_path: Path) 
     assert "Budget of each experience, off: none, but epochs." in text and "no budget was set" in text
 
 
+@pytest.mark.parametrize(("train", "budget", "told"), [("first", 9, 2), ("first", None, 1), ("never", 9, 0)])
+def test_what_training_took_says_that_it_includes_a_backbone_trained_first(
+    tmp_path: Path, train: str, budget: int | None, told: int
+) -> None:
+    folder = Folder(tmp_path / "out", training={"budget": budget and {"iterations": budget}})
+    folder.suite["backbone"]["train"] = train
+    folder.run("a", 0, np.full((3, 3), 0.7), train_flops=3e9, budget_used=1.0)
+    write_report(folder.write(), plots=["curves"])
+    text = (folder.out / "report" / "tables" / "compute.md").read_text()
+    assert ("include what it took to train the backbone first" in text) + ("Budgets count it apart" in text) == told
+
+
 def test_results_of_before_have_no_table_of_what_training_took(full: Path) -> None:
     assert not (full / "report" / "tables" / "compute.md").exists()
 
