@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -107,18 +108,19 @@ OWN_CODE = ("torch.", "torchvision.", "timm.", "lorisbench.model.")
 def architecture_of(model: nn.Module, spec: RunSpec) -> str:
     """16 hex digits that are the same for models that take the same time, whatever was learnt.
 
-    They stand for the classes and settings of a model's modules, the names, shapes and types of its tensors, and the
-    settings of backbone and head; and for the settings of the strategy unless the model is a plain classifier, whose
-    layers are all of torch, of the backbone's package or of the harness, without hooks. The number of classes is among
-    the shapes.
+    They stand for the classes and settings of a model's modules, the names, shapes, types and layouts of its tensors,
+    and the settings of backbone and head; and for the settings of the strategy unless the model is a plain classifier,
+    whose layers are all of torch, of the backbone's package or of the harness, without hooks and with their class's own
+    `forward`. The number of classes is among the shapes.
     """
     modules = [
         (name, f"{type(each).__module__}.{type(each).__qualname__}", each.extra_repr())
         for name, each in model.named_modules()
     ]
-    tensors = [(name, list(tensor.shape), str(tensor.dtype)) for name, tensor in model.state_dict().items()]
+    named = itertools.chain(model.named_parameters(), model.named_buffers())  # those that are worked out, too
+    tensors = [(name, list(tensor.shape), str(tensor.dtype), str(tensor.layout)) for name, tensor in named]
     plain = type(model) is Classifier and all(
-        kind.startswith(OWN_CODE) and not (each._forward_hooks or each._forward_pre_hooks)
+        kind.startswith(OWN_CODE) and not (each._forward_hooks or each._forward_pre_hooks or "forward" in vars(each))
         for each, (_, kind, _) in zip(model.modules(), modules, strict=True)
     )
     settings = [spec.backbone.model_dump(mode="json"), spec.head.model_dump(mode="json")]
