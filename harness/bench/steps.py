@@ -20,7 +20,7 @@ from lorisbench.bench.synthetic import CPU, WIDTH, engine_of, samples, stream_of
 from lorisbench.bench.timing import clock_of, in_turn, timed
 from lorisbench.common.threads import one_thread
 from lorisbench.data.stream import Store, rows_of
-from lorisbench.engine.engine import make_optimizer
+from lorisbench.engine.engine import Engine, make_optimizer
 from lorisbench.engine.meter import Meter
 from lorisbench.engine.own_plugins import HarnessPlugin, Recorder
 from lorisbench.strategies.dnn.network import DynamicNetwork
@@ -56,17 +56,32 @@ def measure(device: torch.device = CPU, pairs: int = PAIRS, steps: int = STEPS) 
 
 
 class EpochTime(HarnessPlugin):
-    """Seconds of the last epoch, between the other plugins' callbacks before and after it, those included."""
+    """Seconds of the last epoch, the callbacks of all plugins before and after it included (`watched`)."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
-        self.clock, self.seconds = clock, 0.0
+        self.clock, self.start, self.seconds = clock, 0.0, 0.0
 
     def before_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
         self.start = self.clock()
 
+
+class EpochEnd(HarnessPlugin):
+    """The last of the plugins, which stops the clock of the first."""
+
+    def __init__(self, watch: EpochTime) -> None:
+        super().__init__()
+        self.watch = watch
+
     def after_training_epoch(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
-        self.seconds = self.clock() - self.start
+        self.watch.seconds = self.watch.clock() - self.watch.start
+
+
+def watched(engine: Engine, clock: Callable[[], float]) -> EpochTime:
+    """A watch over an engine, which has plugins of its own before and after those that it was given."""
+    watch = EpochTime(clock)
+    engine.plugins[:] = [watch, *engine.plugins, EpochEnd(watch)]
+    return watch
 
 
 def training(
@@ -78,8 +93,8 @@ def training(
     store, experience = samples(count, classes, WIDTH, device)
     settings = TrainingConfig.model_validate({"epochs": 1, "batch_size": batch, "optimizer": optimizer})
     model, plugin = _parts(method, classes)
-    watch = EpochTime(clock)
-    engine = engine_of(model, [watch, *plugin, Recorder()], store, settings)
+    engine = engine_of(model, [*plugin, Recorder()], store, settings)
+    watch = watched(engine, clock)
 
     def by_engine() -> float:
         with Meter(engine):  # as every run does

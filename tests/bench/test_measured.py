@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from lorisbench.bench import extraction, steps
+from lorisbench.bench import extraction, steps, synthetic
 from lorisbench.bench import run_benchmarks as bench
 from lorisbench.bench.measured import Amount, Growth, Ratio, paired
+from lorisbench.engine.own_plugins import DivergenceGuard, Schedule
+from lorisbench.suite.training import TrainingConfig
 
 
 @pytest.fixture
@@ -206,6 +208,18 @@ def test_steps_are_compared_with_loops_by_hand(monkeypatch: pytest.MonkeyPatch) 
     found = list(steps.measure(pairs=1, steps=3))
     assert len({each.what for each in found if isinstance(each, Ratio)}) == len(found) == 20
     assert sum(each.limit == 1.2 for each in found if isinstance(each, Ratio)) == 19
+
+
+def test_the_time_of_an_epoch_is_that_of_all_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    for kind, name, seconds in ((Schedule, "before", 1.0), (DivergenceGuard, "after", 2.0)):
+        callback = f"{name}_training_epoch"
+        monkeypatch.setattr(kind, callback, lambda *_, s=seconds, **__: now.__setitem__(0, now[0] + s))
+    store, experience = synthetic.samples(8, 2, 3)
+    engine = synthetic.engine_of(torch.nn.Linear(3, 2), [], store, TrainingConfig(epochs=1, batch_size=4))
+    watch = steps.watched(engine, lambda: now[0])
+    engine.train(experience)
+    assert watch.seconds == 3.0
 
 
 def test_extraction_is_compared_with_plain_passes(monkeypatch: pytest.MonkeyPatch) -> None:
