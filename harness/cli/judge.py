@@ -92,6 +92,13 @@ def reproduce(
         raise typer.Exit(1)
 
 
+def _number(value: float) -> str:
+    """Six decimals, or none of a large number: metrics of all sizes share a column, and one exponent gives all one."""
+    if abs(value) >= 1e6:
+        return f"{value:.0f}"
+    return f"{value:.6f}".rstrip("0").rstrip(".") if abs(value) >= 1e-6 else f"{value:.3g}"
+
+
 def _plugins(target: Path, dry_run: bool) -> None:
     from lorisbench.common.targets import output_folder
     from lorisbench.reproduce.page import text
@@ -163,7 +170,8 @@ def compare(
     text = "" if markdown is None else summary(before, after, frame, verdict, notes)
     if markdown is not None and to_file:
         write_text(markdown, text)
-    print(frame.to_string(index=False) if markdown is None or to_file else text)
+    plain = markdown is None or to_file
+    print(frame.to_string(index=False, float_format=_number) if plain else text)
     for line in [*notes, *absent, *(verdict.notes + verdict.broken if verdict else [])]:
         print(line, file=sys.stderr)
     if verdict is not None and not verdict.passed:

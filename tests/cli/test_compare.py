@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -134,6 +135,12 @@ def test_times_of_different_machines_are_not_compared(cpu: str, cli: Cli, tmp_pa
     assert anyhow.code == 0 and set(TIMES) <= set(anyhow.out.split()) and not anyhow.err
     here = cli("compare", a, output(tmp_path / "c", {"naive": [0.5]}, **measured), "--fail-on", "latency_p50 > 10%")
     assert here.code == 0 and "latency_p50_ms" in here.out
+
+
+def test_accuracies_are_read_beside_numbers_of_operations(cli: Cli, tmp_path: Path) -> None:
+    a, b = (output(tmp_path / name, {"naive": [0.125]}, macs=125_362_688.0) for name in "ab")
+    printed = cli("compare", a, b).out
+    assert " 0.125 " in printed and " 125362688 " in printed and not re.search(r"\d[eE][-+]\d", printed), printed
 
 
 def test_each_run_has_the_machine_of_its_own_env_json(cli: Cli, tmp_path: Path) -> None:
