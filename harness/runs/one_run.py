@@ -63,8 +63,7 @@ def train(
         running.end("diverged", f"{spec.label}: {error}")
         running.checkpoints.remove()
     except (KeyboardInterrupt, InputError, Stopped) as error:
-        how = "stopped" if isinstance(error, Stopped) else f"interrupted ({type(error).__name__})"
-        running.end("pending", f"{how}; {running.checkpoints.told()}")
+        running.end("pending", f"{_how(error)}; {running.checkpoints.told()}")
         raise
     except (Exception, SystemExit) as error:  # a plugin that exits ends its run, not the suite
         import traceback
@@ -75,6 +74,13 @@ def train(
     finally:
         if _marks(bench) != marks:
             vars(bench).update(vars(bench.anew() if bench.anew else prepare(bench.config, bench.manifest)))
+
+
+def _how(error: BaseException) -> str:
+    """What is said of a run that will go on: why it does not now."""
+    if isinstance(error, InputError):  # a disk that is full, say
+        return f"broken off: {str(error).partition(chr(10))[0]}"
+    return "stopped" if isinstance(error, Stopped) else "interrupted"
 
 
 def _marks(bench: Workbench) -> list[int]:

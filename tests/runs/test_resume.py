@@ -12,6 +12,7 @@ from small_runs import SIZE, TRAINING, WIDTH, bench, interrupted, manifest, run,
 
 from lorisbench.common.errors import InputError
 from lorisbench.model.grey import GreyPixels
+from lorisbench.runs.directory import RunDirectory
 from lorisbench.runs.workbench import Workbench
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -130,3 +131,17 @@ def test_a_run_on_bytes_goes_on_with_the_same_numbers(tmp_path: Path) -> None:
     again = interrupted(made(), tmp_path / "again")
     assert again.status()["resumed"] == [1, 2]
     assert written(run(made(), tmp_path / "plain").path) == written(again.path)
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [(InputError("/d/x: disk full"), "broken off: /d/x: disk full;"), (KeyboardInterrupt(), "interrupted;")],
+)
+def test_the_status_says_why_a_run_will_go_on_later(error: BaseException, told: str, tmp_path: Path) -> None:
+    def stop() -> bool:
+        raise error
+
+    with pytest.raises(type(error)):
+        run(bench({"strategy": "naive"}), tmp_path / "run", stop)
+    status = RunDirectory(tmp_path / "run").status()
+    assert status["status"] == "pending" and str(status["reason"]).startswith(told)
