@@ -112,13 +112,18 @@ class PerBatch(SupervisedTemplate):
     _after_eval_iteration = _once_per_batch("after_eval_iteration")
 
     def training_epoch(self, **kwargs: Any) -> None:
-        """Avalanche's, but that the loss is the criterion's own where nobody could add to it: no zeros to add it to."""
+        """Avalanche's, but that the loss is the criterion's own where nobody could add to it: no zeros to add it to.
+
+        Nor is a minibatch moved to the device that a loader has there (`TensorLoader.ready`).
+        """
         self.calls = None
+        ready = getattr(self.dataloader, "ready", False)
         for minibatch in self.dataloader:
             self.mbatch = minibatch
             if self._stop_training:
                 break
-            self._unpack_minibatch()
+            if not ready:
+                self._unpack_minibatch()
             self._before_training_iteration(**kwargs)
             self.optimizer.zero_grad()
             added_to = self.calls is None or self.calls.add_to_loss

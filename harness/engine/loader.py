@@ -28,6 +28,9 @@ class TensorLoader:
     store has a `sequence`, samples come in this order where they would be reshuffled otherwise.
     """
 
+    ready = True
+    """That its minibatches are lists of tensors on the device."""
+
     def __init__(
         self,
         store: Store,
