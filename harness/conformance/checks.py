@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -57,8 +57,7 @@ class Evidence:
 
     def failing(self, faults: Callable[[Observation], str]) -> str:
         """The faults of all runs, each preceded by its mode, or an empty string."""
-        found = [(mode, faults(seen)) for mode, seen in self.runs.items()]
-        return "; ".join(f"{mode}: {fault}" for mode, fault in found if fault)
+        return _by_mode((mode, faults(seen)) for mode, seen in self.runs.items())
 
     @functools.cached_property
     def unrepeatable(self) -> str:
@@ -91,6 +90,15 @@ def _fine_tuning(mode: Mode) -> list[torch.Tensor]:
 def _few(names: list[str], most: int = 3) -> str:
     unique = list(dict.fromkeys(names))
     return ", ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
+
+
+def _by_mode(faults: Iterable[tuple[str, str]]) -> str:
+    """Faults by mode as one text, each fault once, after the modes that have it; empty if there is none."""
+    modes: dict[str, list[str]] = {}
+    for mode, fault in faults:
+        if fault:
+            modes.setdefault(fault, []).append(mode)
+    return "; ".join(f"{', '.join(where)}: {fault}" for fault, where in modes.items())
 
 
 def _verdict(fault: str, advice: str = "") -> Verdict:
@@ -239,7 +247,7 @@ def resumes(evidence: Evidence) -> Verdict:
     if evidence.unrepeatable:
         return Verdict("not applicable", "two runs with the same seed differ anyway")
     found = {mode: resume(seen.toy) for mode, seen in evidence.runs.items() if mode in PLAIN}
-    fault = "; ".join(f"{mode}: {each.fault}" for mode, each in found.items() if each.fault)
+    fault = _by_mode((mode, each.fault) for mode, each in found.items())
     if fault:
         return _verdict(fault, "Keep a run's state in its plugins and model, not in Python modules or classes")
     return Verdict("pass", "; ".join(dict.fromkeys(each.how for each in found.values())))
@@ -314,16 +322,17 @@ def _steps(sizes: list[int]) -> list[int]:
 def batches(evidence: Evidence) -> Verdict:
     """It runs in every mode, with batches of one or a whole experience, a last batch of one, and on a GPU if any."""
     ended = [seen for seen in evidence.observations if seen.kind == "failed"]
-    broken = [". ".join(filter(None, (f"{s.toy.mode}: {s.error}", likely_cause(s.error)))) for s in ended]
-    refused = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "refused"]
+    failed = _by_mode((s.toy.mode, ". ".join(filter(None, (s.error, likely_cause(s.error))))) for s in ended)
+    refused = [(seen.toy.mode, seen.error) for seen in evidence.observations if seen.kind == "refused"]
     if len(refused) == len(evidence.observations):
-        return Verdict("fail", f"refuses every mode; {refused[0]}")
+        return Verdict("fail", f"refuses every mode; {_by_mode(refused[:1])}")
+    broken = [failed] if failed else []
     broken += [fault for mode, seen in evidence.runs.items() if mode in PLAIN for fault in batch_faults(seen.toy)]
     if broken:
         return Verdict("fail", "; ".join(broken))
     if lacking := evidence.lack(PLAIN):
         return lacking
-    notes = [f"refused on purpose: {'; '.join(refused)}"] if refused else []
+    notes = [f"refused on purpose: {_by_mode(refused)}"] if refused else []
     if not torch.cuda.is_available():
         notes.append("not tried on a GPU, as there is none")
     return Verdict("pass", "; ".join(notes))
@@ -343,9 +352,9 @@ def arriving_classes(evidence: Evidence) -> Verdict:
 
 def losses(evidence: Evidence) -> Verdict:
     """Losses and answers stay finite, and no loss grows tenfold within an experience."""
-    diverged = [f"{seen.toy.mode}: {seen.error}" for seen in evidence.observations if seen.kind == "diverged"]
+    diverged = _by_mode((seen.toy.mode, seen.error) for seen in evidence.observations if seen.kind == "diverged")
     if diverged:
-        return Verdict("fail", "; ".join(diverged))
+        return Verdict("fail", diverged)
 
     def fault(seen: Observation) -> str:
         for index, epochs in enumerate(seen.losses):

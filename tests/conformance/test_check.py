@@ -118,6 +118,13 @@ def test_how_a_strategy_is_resumed_is_told(name: str, how: str) -> None:
     assert verdict.status == "pass" and verdict.hint.startswith(how), verdict
 
 
+def test_a_fault_of_several_modes_is_told_once() -> None:
+    load_plugin(BROKEN)
+    entry = {"strategy": "broken-crash"}
+    verdict = CHECKS["batches"](collect(entry, make_strategy(entry), ["features", "frozen"]))
+    assert verdict.hint.startswith("features, frozen: KeyError: 'nothing'") and verdict.hint.count("nothing") == 1
+
+
 def test_growth_is_one_of_three_words() -> None:
     with pytest.raises(InputError, match="'sample'; did you mean 'samples'"):
         type("Grows", (Strategy,), {"__module__": __name__, "state_growth": "sample"})
