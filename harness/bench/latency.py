@@ -31,8 +31,10 @@ BLOCKS = ((128, 1, 20, 31), (224, 1, 10, 31), (128, 32, 2, 15), (224, 32, 1, 15)
 def measure(device: torch.device = CPU) -> Iterator[Ratio]:
     """Latency at 128 and 224 pixels, batch 1 and 32, with backbones of random weights."""
     for name, answers in BACKBONES.items():
+        backbone = make_backbone(name, "none", 224)
+        backbone.freeze()
         for size, batch, calls, pairs in BLOCKS:
-            yield from answering(name, answers, size, batch, calls, pairs, device)
+            yield from answering(backbone, size, batch, calls, pairs, device, name, answers)
 
 
 def grown(backbone: Backbone | None, width: int, heads: int = HEADS, answer: Answer = ANSWERS[0]) -> DynamicNetwork:
@@ -58,22 +60,21 @@ def _grown(width: int, heads: int, answer: Answer) -> DynamicNetwork:
 
 
 def answering(
-    name: str,
-    answers: Sequence[Answer],
+    backbone: Backbone,
     size: int,
     batch: int,
     calls: int,
     pairs: int,
     device: torch.device = CPU,
+    name: str = BACKBONE,
+    answers: Sequence[Answer] = ANSWERS,
 ) -> Iterator[Ratio]:
-    """Twelve heads with these answers against one linear head on the same backbone, on one CPU thread or a GPU.
+    """Twelve heads with these answers against one linear head on the same backbone, `name`, on one CPU thread or a GPU.
 
     For one image also a single linear layer with as many outputs as the heads and the router of the default answer
     have together: what reading their weights takes, whatever is done with the outputs. Blocks of so many calls
     alternate, timed as `clock_of` says; the milliseconds are those of a call.
     """
-    backbone = make_backbone(name, "none", size)
-    backbone.freeze()
     backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     one = Classifier(backbone, nn.Linear(backbone.feature_dim, CLASSES)).eval().to(device)
     images = torch.randint(0, 256, (batch, size, size, 3), dtype=torch.uint8)

@@ -73,10 +73,17 @@ def test_bench_latency_measures_both_sizes_and_batches(cli: Callable, monkeypatc
     monkeypatch.setattr(bench, "make_backbone", lambda *_: nn.Identity())
     monkeypatch.setattr(nn.Identity, "freeze", lambda self: None, raising=False)
     monkeypatch.setattr(
-        bench, "answering", lambda _, size, batch, calls, pairs, device: [Ratio(f"{size} at {batch}", (1.04,), 1, 1.03)]
+        bench,
+        "answering",
+        lambda _, size, batch, calls, pairs, device, name, answers: [
+            Ratio(f"{name} {size} at {batch}, {len(answers)}", (1.04,), 1, 1.03)
+        ],
     )
     answer = cli("bench", "latency")
     assert answer.code == 0, answer.err
     *lines, kept = answer.out.splitlines()[1:]
-    assert [line.split(":")[1].strip() for line in lines] == ["128 at 1", "224 at 1", "128 at 32", "224 at 32"]
-    assert all("MISSED" in line for line in lines) and kept == "0 of 4 limits kept"
+    measured = [line.split(":")[1].strip() for line in lines]
+    sizes = ["128 at 1", "224 at 1", "128 at 32", "224 at 32"]
+    assert measured[:4] == [f"efficientnet-lite0 {size}, 4" for size in sizes]
+    assert measured[4:] == [f"resnet18 {size}, 1" for size in sizes]
+    assert all("MISSED" in line for line in lines) and kept == "0 of 8 limits kept"

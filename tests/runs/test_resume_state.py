@@ -67,4 +67,7 @@ def test_other_things_that_are_no_data(what: str, words: str) -> None:
 
 def test_an_error_in_a_plugins_own_state_dict_is_told_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(bench("own-breaks"), tmp_path)
-    assert "Breaking cannot be written down as data (RuntimeError: no state today)" in capsys.readouterr().err
+    assert (
+        "Breaking cannot be written down as data (RuntimeError: no state today (own_state.py, line "
+        in capsys.readouterr().err
+    )
