@@ -487,7 +487,7 @@ def test_a_machine_is_lost_and_the_suite_is_not(machines: Machines, plugin: Path
     settings = yaml.safe_load(suite_file().read_text())
     settings["benchmark"]["root"] = str(place / "release")
     settings["plugins"] = [str(place / "plugin" / "unhurried.py")]
-    settings["strategies"] = {"unhurried": {"seconds": 0.1}, "dnn": {}}
+    settings["strategies"] = {"unhurried": {"seconds": 0.2}, "dnn": {}}
     settings["seeds"] = [0, 1]
     suite, out = place / "suite.yaml", place / "out"
     suite.write_text(yaml.safe_dump(settings, sort_keys=False))
