@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
 
+from lorisbench.common.alike import by_value, listed
 from lorisbench.common.errors import reason_of
 from lorisbench.common.threads import one_thread
 from lorisbench.conformance.causes import likely_cause
@@ -57,7 +58,7 @@ class Evidence:
 
     def failing(self, faults: Callable[[Observation], str]) -> str:
         """The faults of all runs, each preceded by its mode, or an empty string."""
-        return _by_mode((mode, faults(seen)) for mode, seen in self.runs.items())
+        return listed(by_value({mode: fault for mode, seen in self.runs.items() if (fault := faults(seen))}))
 
     @functools.cached_property
     def unrepeatable(self) -> str:
@@ -90,15 +91,6 @@ def _fine_tuning(mode: Mode) -> list[torch.Tensor]:
 def _few(names: list[str], most: int = 3) -> str:
     unique = list(dict.fromkeys(names))
     return ", ".join(unique[:most]) + (f" and {len(unique) - most} more" if len(unique) > most else "")
-
-
-def _by_mode(faults: Iterable[tuple[str, str]]) -> str:
-    """Faults by mode as one text, each fault once, after the modes that have it; empty if there is none."""
-    modes: dict[str, list[str]] = {}
-    for mode, fault in faults:
-        if fault:
-            modes.setdefault(fault, []).append(mode)
-    return "; ".join(f"{', '.join(where)}: {fault}" for fault, where in modes.items())
 
 
 def _verdict(fault: str, advice: str = "") -> Verdict:
@@ -247,7 +239,7 @@ def resumes(evidence: Evidence) -> Verdict:
     if evidence.unrepeatable:
         return Verdict("not applicable", "two runs with the same seed differ anyway")
     found = {mode: resume(seen.toy) for mode, seen in evidence.runs.items() if mode in PLAIN}
-    fault = _by_mode((mode, each.fault) for mode, each in found.items())
+    fault = listed(by_value({mode: each.fault for mode, each in found.items() if each.fault}))
     if fault:
         return _verdict(fault, "Keep a run's state in its plugins and model, not in Python modules or classes")
     return Verdict("pass", "; ".join(dict.fromkeys(each.how for each in found.values())))
@@ -322,17 +314,17 @@ def _steps(sizes: list[int]) -> list[int]:
 def batches(evidence: Evidence) -> Verdict:
     """It runs in every mode, with batches of one or a whole experience, a last batch of one, and on a GPU if any."""
     ended = [seen for seen in evidence.observations if seen.kind == "failed"]
-    failed = _by_mode((s.toy.mode, ". ".join(filter(None, (s.error, likely_cause(s.error))))) for s in ended)
-    refused = [(seen.toy.mode, seen.error) for seen in evidence.observations if seen.kind == "refused"]
+    failed = by_value({s.toy.mode: ". ".join(filter(None, (s.error, likely_cause(s.error)))) for s in ended})
+    refused = {seen.toy.mode: seen.error for seen in evidence.observations if seen.kind == "refused"}
     if len(refused) == len(evidence.observations):
-        return Verdict("fail", f"refuses every mode; {_by_mode(refused[:1])}")
-    broken = [failed] if failed else []
+        return Verdict("fail", f"refuses every mode; {': '.join(next(iter(refused.items())))}")
+    broken = [listed(failed)] if failed else []
     broken += [fault for mode, seen in evidence.runs.items() if mode in PLAIN for fault in batch_faults(seen.toy)]
     if broken:
         return Verdict("fail", "; ".join(broken))
     if lacking := evidence.lack(PLAIN):
         return lacking
-    notes = [f"refused on purpose: {_by_mode(refused)}"] if refused else []
+    notes = [f"refused on purpose: {listed(by_value(refused))}"] if refused else []
     if not torch.cuda.is_available():
         notes.append("not tried on a GPU, as there is none")
     return Verdict("pass", "; ".join(notes))
@@ -352,9 +344,9 @@ def arriving_classes(evidence: Evidence) -> Verdict:
 
 def losses(evidence: Evidence) -> Verdict:
     """Losses and answers stay finite, and no loss grows tenfold within an experience."""
-    diverged = _by_mode((seen.toy.mode, seen.error) for seen in evidence.observations if seen.kind == "diverged")
+    diverged = by_value({seen.toy.mode: seen.error for seen in evidence.observations if seen.kind == "diverged"})
     if diverged:
-        return Verdict("fail", diverged)
+        return Verdict("fail", listed(diverged))
 
     def fault(seen: Observation) -> str:
         for index, epochs in enumerate(seen.losses):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from lorisbench.common.alike import by_value, listed
 from lorisbench.gather.naming import Naming
 from lorisbench.gather.sources import Source
 
@@ -16,9 +17,9 @@ def differences(sources: Sequence[Source], naming: Naming) -> list[str]:
     told = [f"Together from {', '.join(map(str, sources))}"]
     told += naming.said
     ours = [each for each in sources if not each.imported]
-    machines = _by_value({each.letter: _machines(each) for each in ours})
+    machines = by_value({each.letter: _machines(each) for each in ours})
     if len(machines) > 1:
-        told.append(f"Machines differ: {_listed(machines)}. Times and latencies are those of the first one alone")
+        told.append(f"Machines differ: {listed(machines)}. Times and latencies are those of the first one alone")
     told += _versions(ours)
     for what, values in (
         ("Schema numbers", {each.letter: str(each.suite.get("schema", "none")) for each in ours}),
@@ -28,22 +29,10 @@ def differences(sources: Sequence[Source], naming: Naming) -> list[str]:
         ("Orders", {each.letter: _numbers(each.runs["order"]) for each in sources}),
         ("Dates", {each.letter: _dates(each) for each in sources}),
     ):
-        found = _by_value({letter: value for letter, value in values.items() if value})
+        found = by_value({letter: value for letter, value in values.items() if value})
         if len(found) > 1:
-            told.append(f"{what}: {_listed(found)}")
+            told.append(f"{what}: {listed(found)}")
     return [f"{sentence}." for sentence in told]
-
-
-def _by_value(values: Mapping[str, str]) -> dict[str, list[str]]:
-    """The letters that have each value."""
-    found: dict[str, list[str]] = {}
-    for letter, value in values.items():
-        found.setdefault(value, []).append(letter)
-    return found
-
-
-def _listed(values: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(f"{', '.join(letters)}: {value}" for value, letters in values.items())
 
 
 def _machines(source: Source) -> str:
@@ -56,9 +45,9 @@ def _versions(sources: Sequence[Source]) -> list[str]:
     packages = dict.fromkeys(name for found in by_source.values() for name in found)
     told = []
     for package in packages:
-        values = _by_value({letter: found[package] for letter, found in by_source.items() if package in found})
+        values = by_value({letter: found[package] for letter, found in by_source.items() if package in found})
         if len(values) > 1:
-            told.append(f"{package} {_listed(values)}")
+            told.append(f"{package} {listed(values)}")
     unknown = [letter for letter, found in by_source.items() if not found]
     if unknown and len(unknown) < len(sources):
         told.append(f"not stored of {', '.join(unknown)}")
