@@ -114,10 +114,10 @@ class PerBatch(SupervisedTemplate):
     def training_epoch(self, **kwargs: Any) -> None:
         """Avalanche's, but that the loss is the criterion's own where nobody could add to it: no zeros to add it to.
 
-        Nor is a minibatch moved to the device that a loader has there (`TensorLoader.ready`).
+        Nor is a minibatch moved to the device that a loader has there (`TensorLoader.gives_on_device`).
         """
         self.calls = None
-        ready = getattr(self.dataloader, "ready", False)
+        ready = getattr(self.dataloader, "gives_on_device", False)
         for minibatch in self.dataloader:
             self.mbatch = minibatch
             if self._stop_training:

@@ -28,7 +28,7 @@ class TensorLoader:
     store has a `sequence`, samples come in this order where they would be reshuffled otherwise.
     """
 
-    ready = True
+    gives_on_device = True
     """That its minibatches are lists of tensors on the device."""
 
     def __init__(

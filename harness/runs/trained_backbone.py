@@ -92,8 +92,8 @@ def with_backbone(bench: Workbench, spec: RunSpec, stop: Callable[[], bool]) -> 
         entry = entry_of(spec, bench.manifest, bench.backbone, bench.accelerator)
         read = partial(_read, pretrained=bench.backbone)
         make = partial(_trained_in_turn, bench, spec, entry, stop)
-        size = round(1e6 * megabytes(bench.backbone))
-        trained = cached_file(entry.path, size, f"{spec.told}: training the backbone", read, make, stop)
+        weights = round(1e6 * megabytes(bench.backbone))
+        trained = cached_file(entry.path, weights, f"{spec.told}: training the backbone", read, make, stop)
     size = spec.backbone.image_size
     if not bench.on_features:
         return replace(bench, backbone=trained.backbone), trained.cost

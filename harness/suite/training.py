@@ -43,9 +43,9 @@ class AugmentConfig(Settings):
 
 def _whole(number: Any) -> Any:
     """A whole number that YAML takes for text, such as 2e10; anything else is returned unchanged."""
-    with contextlib.suppress(TypeError, ValueError):
-        if isinstance(number, str) and float(number).is_integer():
-            return int(float(number)) if "e" in number.lower() else int(number)
+    with contextlib.suppress(ValueError):
+        if isinstance(number, str) and "e" in number.lower() and float(number).is_integer():
+            return int(float(number))
     return number
 
 
